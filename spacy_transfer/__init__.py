@@ -1,0 +1,3 @@
+"""Transfer learning for text classification inside spaCy."""
+
+__version__ = "0.1.0"
