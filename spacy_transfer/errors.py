@@ -7,7 +7,150 @@
 import importlib
 from types import ModuleType
 
+T001 = "[T001] '{field}' of {arch} must be a block for {want}, not {got}."
+T002 = "[T002] '{name}' needs a loss for {want}, but {loss} is for {got}: choose [components.{name}.model.loss] accordingly."
+T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same attrs; got {got}."
+T004 = (
+    "[T004] score_prefix = '{prefix}' renames the scores of '{name}', but [training.score_weights] has none of them: "
+    "add {prefix}cats_score = 1.0 there, or every evaluation counts as the best."
+)
+T005 = "[T005] {block}: {field} = {value!r} is out of range, it must be {want}."
+T006 = "[T006] '{name}' has no weights yet: call nlp.initialize() or load a trained pipeline first."
+
+T011 = (
+    "[T011] No encoder found for '{name}': {error}. Give a folder with config.json, model.safetensors and tokenizer, a "
+    "trained pipeline, or a hub name while online; `spacy transfer fetch` brings one into a folder."
+)
+T012 = "[T012] '{name}' is no text encoder: its model type is '{family}'. Take an encoder or an encoder-decoder (BERT, T5, ...)."
+T013 = (
+    "[T013] No *.safetensors in {folder}: other weight files can run code when read. Convert them where you trust them: "
+    "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True)"
+)
+T014 = "[T014] The weights of '{name}' do not fit its config.json: {error}"
+T015 = "[T015] {file} is damaged or cut short: {error}. Fetch or copy it again."
+T016 = "[T016] config.json of '{name}' is not one that transformers knows without code of its own: {error}"
+T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
+T018 = "[T018] {folder} is a spaCy pipeline with {found} for components of ours; give the folder of one of them."
+
+T021 = "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
+T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
+T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
+T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
+
+T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
+T032 = "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. Text: {text!r}"
+T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value!r}. Text: {text!r}"
+T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
+T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
+T036 = "[T036] A label must be a str, got {label!r} of type {type}."
+T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
+T038 = (
+    "[T038] '{name}' was loaded with other labels and ignores: {unknown}. Add them with "
+    "nlp.get_pipe('{name}').add_label(...) before training on them (told once)."
+)
+T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
+
+T040 = "[T040] No such file: {path}. A source is a file in one of the formats {formats}"
+T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
+T042 = (
+    "[T042] {path} is not UTF-8: byte 0x{byte:02X} at offset {offset} (line {line}). If it is {guess}: "
+    "iconv -f {guess} -t UTF-8 '{path}' > '{way_out}'"
+)
+T043 = (
+    "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n{lines}\n"
+    "Correct them, or leave them out with --skip-bad"
+)
+# Why a line is bad; they stand inside T043, after file and line number.
+T043_JSON = "invalid JSON: {reason}"
+T043_OBJECT = "a JSON object is expected, not {value}"
+T043_TWICE = "the key '{key}' stands there twice"
+T043_CSV = "invalid {format}: {reason}"
+T043_COLUMNS = "{n_cells} columns where the header has {n_columns}"
+T043_CELL = "a value that cannot be read: {reason}"
+T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
+T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
+T043_TEXT_LENGTH = "a text of {n_characters:,} characters, spaCy takes {longest:,}: cut it into several texts"
+T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text: remove it"
+T043_NO_LABEL = "no label: {fields} missing or empty"
+T043_MIXED = "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
+T043_LABEL_TYPE = "the label {value} is no str: write \"{value}\""
+T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
+T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
+T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
+T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
+T043_UNKNOWN = "the label '{label}' is not in {path}"
+T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
+T045 = (
+    "[T045] There already: {paths}. Write over it with --force, or choose another folder; "
+    "to add a split with the same labels: --labels {labels}"
+)
+T045_FOLDER = "[T045] {path} is a file. Choose a folder"
+T046 = (
+    "[T046] {path} has the columns {columns}: {problem}. "
+    "Say which ones count with --text-field and one of --label-field, --labels-field, --cats-field"
+)
+T046_MISSING = "there is none for {fields}"
+T046_SEVERAL = "{fields} cannot all hold the labels"
+T046_TWICE = "'{field}' stands there twice"
+T047 = "[T047] {path} cannot be read as {format}: {reason}"
+T047_LABELS_LIST = "a list is expected, or one label in a line"
+T047_LABEL_TWICE = "the label '{label}' stands there twice"
+T047_NO_LABELS = "there is no label in it"
+T048 = "[T048] {first} and {second} are both named '{name}', and a split takes its name from its file. Rename one of them"
+T049 = "[T049] spaCy has no language '{lang}': {reason}. Choose one as in spacy.blank(\"en\"), or \"xx\" for any"
+
+T050 = (
+    "[T050] '{source}' is no folder here, and no name on the hub either (those read 'owner/name'). "
+    "Check the path, or name a folder with config.json, model.safetensors and tokenizer.json"
+)
+T051 = (
+    "[T051] '{source}' (revision {revision}) is not at hand, and the hub cannot be reached: {reason}.\nTried:\n{tried}\n"
+    "Ways out: {ways_out}"
+)
+T052 = (
+    "[T052] The hub has no '{source}' with revision {revision} that you may read: {reason}. Check the name and the "
+    "revision; for a gated or private encoder log in with 'huggingface-cli login' or set HF_TOKEN"
+)
+T053 = (
+    "[T053] '{source}' holds no model.safetensors, only {found}, and pickled weights are not opened here. Where you trust "
+    "the source, convert it: python -c \"from transformers import AutoModel, AutoTokenizer; source, target = '{source}', "
+    "'converted'; AutoModel.from_pretrained(source).save_pretrained(target, safe_serialization=True); "
+    "AutoTokenizer.from_pretrained(source).save_pretrained(target)\", then fetch the folder 'converted'"
+)
+T054 = (
+    "[T054] '{source}' is no complete encoder: {problem}. Needed are config.json, model.safetensors (or its index and all "
+    "shards) and a tokenizer, tokenizer.json at best"
+)
+T054_MISSING = "{files} missing"
+T054_CONFIG = "config.json names no model_type ({reason})"
+T054_WEIGHTS = "{file} is cut off or no safetensors file at all, a Git LFS pointer for instance ({reason})"
+T055 = "[T055] {path} exists and is no fetched encoder. Choose another folder, or replace it with --force"
+T055_PLACE = "[T055] {path} {problem}, so it is not replaced. Choose another folder"
+T056 = (
+    "[T056] {file} of '{source}' has the SHA-256 {found}, but {authority} says {expected}: it was altered or broken on the "
+    "way. Remove that copy ({place}) and fetch it again"
+)
+T057 = "[T057] {path} is not what was fetched: {problem}. Fetch it anew with --force"
+T057_LOCK = "its encoder.lock.json cannot be read ({reason})"
+T057_MISSING = "{file} is missing"
+T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
+T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
+T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
+
+T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 to {n_layers}, or \"all\"."
+T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
+T063 = (
+    "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
+    "[training.before_update]\n@callbacks = \"spacy-transfer.tell_epoch.v1\""
+)
+
+T071 = "[T071] device = '{device}' is not there: {have}."
+T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
+
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
+T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
+T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
 
 
 def require(package: str, extra: str) -> ModuleType:

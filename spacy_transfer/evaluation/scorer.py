@@ -1,0 +1,73 @@
+"""The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+
+
+def make_scorer() -> Callable[..., dict[str, Any]]:
+    """The scorer `spacy-transfer.scorer.v1`; see `score_cats`."""
+    return score_cats
+
+
+def score_cats(
+    examples: Iterable[Example],
+    *,
+    labels: Iterable[str] = (),
+    exclusive: bool = True,
+    threshold: float = 0.5,
+    positive_label: str | None = None,
+    score_prefix: str = "",
+    **_: Any,
+) -> dict[str, Any]:
+    """Precision, recall, F, AUC as spaCy's `Scorer.score_cats` counts them, and accuracy.
+
+    Soft gold labels are rounded first (exclusive: the highest counts; else 0.5 and up): spaCy itself takes any value
+    above 0 as positive. Texts without any annotation for these labels are left out.
+
+    examples (Iterable[Example]): Predicted and gold documents.
+    labels (Iterable[str]): The component's labels; others in `cats` are ignored.
+    exclusive (bool): Exactly one label a document.
+    threshold (float): Score from which a label counts as predicted, where labels are not exclusive.
+    positive_label (str | None): Of two exclusive labels, the one whose F is the main score.
+    score_prefix (str): Put before the name of every score.
+    RETURNS (dict): `cats_score` (the main one), `cats_acc` (share of documents with exactly the right labels),
+        `cats_micro_*`, `cats_macro_*`, `cats_f_per_type`, `cats_auc_per_type`; all with the prefix.
+    """
+    wanted = list(labels)
+    examples = [eg for eg in examples if any(label in eg.reference.cats for label in wanted)]
+    gold = {id(eg.reference): _rounded(eg.reference, wanted, exclusive) for eg in examples}
+
+    def cats(doc: Doc, attr: str) -> dict[str, float]:
+        return gold[id(doc)] if id(doc) in gold else getattr(doc, attr)
+
+    scores: dict[str, Any] = Scorer.score_cats(
+        examples, "cats", getter=cats, labels=wanted, multi_label=not exclusive, threshold=threshold,
+        positive_label=positive_label,
+    )  # fmt: skip
+    right = [
+        _decide(eg.predicted.cats, gold[id(eg.reference)], exclusive, threshold)
+        == {label for label, value in gold[id(eg.reference)].items() if value}
+        for eg in examples
+    ]
+    scores["cats_acc"] = sum(right) / len(right) if right else None
+    return {f"{score_prefix}{key}": value for key, value in scores.items()}
+
+
+def _rounded(doc: Doc, labels: list[str], exclusive: bool) -> dict[str, float]:
+    known = {label: doc.cats[label] for label in labels if label in doc.cats}
+    if not exclusive:
+        return {label: float(value >= 0.5) for label, value in known.items()}
+    best = max(known, key=lambda label: known[label])
+    return {label: float(label == best) for label in labels}
+
+
+def _decide(predicted: dict[str, float], gold: dict[str, float], exclusive: bool, threshold: float) -> set[str]:
+    """The labels a document is given; where labels are independent, among those that have a gold annotation."""
+    here = {label: predicted.get(label, 0.0) for label in gold}
+    if exclusive:
+        return {max(here, key=lambda label: here[label])}
+    return {label for label, value in here.items() if value >= threshold}

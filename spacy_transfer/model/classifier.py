@@ -1,0 +1,141 @@
+"""The architecture `spacy-transfer.TransferClassifier.v1`: documents to logits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..nn.head import Head
+from ..nn.losses import LossBrick
+from ..nn.precision import Precision
+from ..nn.tuning import DepthRow, Tuning
+from .settings import EncoderBrick, PoolingBrick, Settings
+from .shim import NetworkShim
+from .windows import Windows
+
+Floats = NDArray[np.float32]
+# Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
+Classifier = Model
+
+
+def build_transfer_classifier(
+    *,
+    encoder: Any,
+    pooling: Any,
+    head: Any,
+    loss: Any,
+    tuning: Any,
+    windows: Any,
+    piece_budget: int = 8192,
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> Classifier:
+    """A Transformer text classifier: encoder -> pooling -> head, one torch network behind one shim.
+
+    Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
+
+    encoder: `spacy-transfer.PretrainedEncoder.v1`.
+    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
+    head: `spacy-transfer.Head.v1`.
+    loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels).
+    tuning: `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
+    windows: `spacy-transfer.Windows.v1`: how long documents are read.
+    piece_budget (int): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its result.
+    precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
+    device (str): "auto" (that of Thinc's ops), "cpu", "cuda", "cuda:1", "mps".
+    RETURNS (Model[list[Doc], Floats2d]): Logits, (n_docs, n_labels).
+    RAISES (ValueError): T001 for a block of the wrong kind.
+    """
+    settings = Settings(
+        cast(EncoderBrick, encoder), cast(PoolingBrick, pooling), cast(Head, head), cast(LossBrick, loss),
+        cast(Tuning, tuning), cast(Windows, windows), piece_budget, precision, device,
+    )  # fmt: skip
+    return Model(
+        "transfer_classifier",
+        _forward,
+        dims={"nO": None},
+        shims=[NetworkShim(settings)],
+        # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
+        attrs={
+            "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
+            "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
+            "save_network": save_network, "load_network": load_network, "loss_gradient": loss_gradient,
+            "exclusive": settings.loss.exclusive,
+        },
+    )  # fmt: skip
+
+
+def shim_of(model: Classifier) -> NetworkShim:
+    """The shim of a classifier."""
+    return cast(NetworkShim, model.shims[0])
+
+
+def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+    logits, backprop = shim_of(model)(texts_of(docs), is_train)
+    return model.ops.asarray2f(logits), backprop
+
+
+def texts_of(docs: Sequence[Doc]) -> list[str]:
+    """The text of each document."""
+    return [doc.text for doc in docs]
+
+
+def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
+    """Forward, loss and backward; see `NetworkShim.step`."""
+    return shim_of(model).step(texts_of(docs), targets, known, dropout=dropout)
+
+
+def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
+    """Scores (n_docs, n_labels) on the host."""
+    return shim_of(model).scores(texts_of(docs))
+
+
+def initialize_network(
+    model: Classifier, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
+) -> None:
+    """Load the encoder, make the head; see `NetworkShim.initialize`."""
+    shim_of(model).initialize(labels, positives, n_known)
+    model.set_dim("nO", len(labels), force=True)
+
+
+def is_built(model: Classifier) -> bool:
+    """Whether the model has weights."""
+    return shim_of(model).is_built
+
+
+def resize_output(model: Classifier, n_labels: int) -> Classifier:
+    """Make room for new labels; before `initialize` there is nothing to do."""
+    if shim_of(model).is_built:
+        shim_of(model).resize(n_labels)
+        model.set_dim("nO", n_labels, force=True)
+    return model
+
+
+def describe(model: Classifier) -> list[DepthRow]:
+    """Per depth: weights, moving weights, rate factor; top first."""
+    return shim_of(model).describe()
+
+
+def tell_epoch(model: Classifier, epoch: int) -> None:
+    """Tell unfreezing which epoch it is."""
+    shim_of(model).tell_epoch(epoch)
+
+
+def save_network(model: Classifier, folder: Path) -> dict[str, Any]:
+    """Write the network's files; see `NetworkShim.save`."""
+    return shim_of(model).save(folder)
+
+
+def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None:
+    """Read the network's files; see `NetworkShim.load`."""
+    shim_of(model).load(folder, state)
+    model.set_dim("nO", int(state["n_labels"]), force=True)
+
+
+def loss_gradient(model: Classifier, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
+    """Mean loss of documents and its gradient on their logits; see `NetworkShim.loss_gradient`."""
+    return shim_of(model).loss_gradient(logits, targets, known)

@@ -1,0 +1,50 @@
+"""Texts to piece ids, with the Rust tokenizer alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+
+class PieceTokenizer:
+    """A fast tokenizer that never truncates, never pads, and reads "[SEP]" in a text as text.
+
+    text (str): The tokenizer as JSON.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._tokenizer = Tokenizer.from_str(text)
+        # MiniLM's file carries truncation to 128 pieces and padding to 128.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        # Not saved with the tokenizer: set at each load.
+        self._tokenizer.encode_special_tokens = True
+        encoding = self._tokenizer.encode("a")
+        ordinary = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+        ends = (ordinary[0], ordinary[-1] + 1) if ordinary else (len(encoding.ids), len(encoding.ids))
+        self.prefix: list[int] = encoding.ids[: ends[0]]
+        self.suffix: list[int] = encoding.ids[ends[1] :]
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "PieceTokenizer":
+        """folder (str | Path): Holds a tokenizer.json. RAISES (FileNotFoundError): If it does not."""
+        return cls((Path(folder) / "tokenizer.json").read_text("utf-8"))
+
+    @property
+    def n_special(self) -> int:
+        """Special pieces added to each row."""
+        return len(self.prefix) + len(self.suffix)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """RETURNS (list[list[int]]): Piece ids of each text, special pieces not included."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    @property
+    def n_pieces(self) -> int:
+        """Size of the vocabulary, added pieces included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def __reduce__(self) -> tuple[type["PieceTokenizer"], tuple[str]]:
+        return PieceTokenizer, (self.text,)

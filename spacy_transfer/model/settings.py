@@ -1,0 +1,72 @@
+"""What the config says about a classifier, checked."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from ..errors import T001, T005
+from ..nn.encoder import Encoder
+from ..nn.head import Head
+from ..nn.losses import LossBrick
+from ..nn.pooling import Pooling
+from ..nn.precision import Precision
+from ..nn.pretrained import LoadedEncoder
+from ..nn.tuning import Tuning
+from .windows import Windows
+
+
+class EncoderBrick(Protocol):
+    """A block that brings an encoder, and rebuilds it offline from what was stored."""
+
+    def load(self) -> LoadedEncoder:
+        """For `initialize`."""
+
+    def rebuild(self, record: dict[str, Any]) -> Encoder:
+        """For a saved pipeline; the caller loads the weights."""
+
+
+class PoolingBrick(Protocol):
+    """A block that makes a pooling module."""
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The blocks of a `spacy-transfer.TransferClassifier.v1`; see there."""
+
+    encoder: EncoderBrick
+    pooling: PoolingBrick
+    head: Head
+    loss: LossBrick
+    tuning: Tuning
+    windows: Windows
+    piece_budget: int
+    precision: Precision
+    device: str
+
+    def __post_init__(self) -> None:
+        arch = "spacy-transfer.TransferClassifier.v1"
+        # The config system does not compare a nested object with its annotation.
+        wanted: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            ("encoder", "an encoder", ("load", "rebuild")),
+            ("pooling", "a pooling", ("build",)),
+            ("loss", "a loss", ("build", "activate")),
+        )
+        for field, want, methods in wanted:
+            block = getattr(self, field)
+            if not all(hasattr(block, method) for method in methods) or (field == "pooling" and hasattr(block, "resize")):
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(block)))
+        kinds = (("head", Head, "a head"), ("tuning", Tuning, "tuning"), ("windows", Windows, "windows"))
+        for field, kind, want in kinds:
+            if not isinstance(getattr(self, field), cast(type, kind)):
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
+        if isinstance(self.pooling, Head) or hasattr(self.pooling, "activate"):
+            raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
+        if self.piece_budget < 1:
+            want = "piece_budget >= 1"
+            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+
+
+def _named(block: object) -> str:
+    return type(block).__name__

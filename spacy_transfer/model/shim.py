@@ -1,0 +1,379 @@
+"""The shim between Thinc and the one torch network: forward, loss and backward per micro-batch."""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import srsly
+import torch
+from numpy.typing import NDArray
+from thinc.shims import Shim
+from thinc.util import get_torch_default_device
+from torch import Tensor, nn
+
+from ..errors import T006, T024, T025, T063
+from ..nn.losses import Loss, label_weights
+from ..nn.network import Network
+from ..nn.precision import resolve_device, resolve_precision
+from ..nn.pretrained import LoadedEncoder
+from ..nn.tuning import DepthRow, describe
+from . import forking  # noqa: F401  (registers the hooks)
+from .batches import collate, micro_batches
+from .pieces import PieceTokenizer
+from .settings import Settings
+from .storage import check_file, fill_weights, read_weights, weights_from_bytes, weights_to_bytes, write_file, write_weights
+from .windows import Row
+
+Floats = NDArray[np.float32]
+
+
+class NetworkOptimizer(Protocol):
+    """An optimizer that steps a whole torch network at once; others are called weight by weight, Thinc's way."""
+
+    def step_network(
+        self, owner: int, network: nn.Module, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+    ) -> None:
+        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
+
+
+class NetworkShim(Shim):  # type: ignore[misc]
+    """Holds tokenizer, network and loss, from `initialize` or `load` on.
+
+    settings (Settings): The blocks of the config.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(None)
+        self.settings = settings
+        self.tokenizer: PieceTokenizer | None = None
+        self.record: dict[str, Any] = {}
+        self.loss: Loss | None = None
+        # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
+        self.label_weights: list[float] = []
+        self.n_steps = 0
+        self.epoch: int | None = None
+        self._n_docs = 0
+        self._told_cut = False
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are weights."""
+        return self._model is not None
+
+    @property
+    def network(self) -> Network:
+        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        if self._model is None:
+            raise ValueError(T006.format(name="transfer_classifier"))
+        return cast(Network, self._model)
+
+    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
+        """Load the pretrained encoder and make a new head.
+
+        labels (Sequence[str]): All labels. positives, n_known (Sequence[float]): Sum of each label's targets and
+            documents annotated for it, over the training data.
+        RAISES (ValueError, OSError): What the blocks find wrong.
+        """
+        weights = label_weights(self.settings.loss, labels, positives, n_known)
+        loaded = self.settings.encoder.load()
+        self._build(loaded, len(labels), weights)
+        self.n_steps = 0
+        self.epoch = None
+
+    def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
+        s = self.settings
+        device = resolve_device(s.device, get_torch_default_device())
+        precision = resolve_precision(s.precision, device)
+        tokenizer = PieceTokenizer(loaded.tokenizer)
+        s.windows.check(tokenizer, loaded.encoder.max_pieces)
+        if s.piece_budget < s.windows.length:
+            raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
+        s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
+        width = loaded.encoder.width
+        network = Network(loaded.encoder, s.pooling.build(width), s.head.build(width, n_labels), precision)
+        self._model = network.to(device)
+        self.tokenizer = tokenizer
+        self.record = loaded.record
+        self._set_label_weights(weights)
+        self._n_docs = 0
+        self._freeze()
+
+    def _set_label_weights(self, weights: Sequence[float]) -> None:
+        self.label_weights = [float(w) for w in weights]
+        self.loss = self.settings.loss.build(self.label_weights).to(self.network.device)
+
+    def resize(self, n_labels: int) -> None:
+        """Make room for new labels; the logits of the old ones stay as they are."""
+        self.network.head.resize(n_labels)
+        self._set_label_weights([*self.label_weights, *[1.0] * (n_labels - len(self.label_weights))])
+        self._freeze()
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+            self.network.to(device)
+            self.network.precision = resolve_precision(self.settings.precision, device)
+            self._set_label_weights(self.label_weights)
+
+    # ---- freezing ------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> None:
+        """Apply tuning as it stands at this step or epoch."""
+        tuning = self.settings.tuning
+        count = self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0)
+        tuning.apply(self.network, tuning.depth_at(count, self.network.n_layers))
+
+    def tell_epoch(self, epoch: int) -> None:
+        """The loop says which epoch it is in; unfreezing by epochs follows."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            if self.is_built:
+                self._freeze()
+
+    def describe(self) -> list[DepthRow]:
+        """Per depth: weights, moving weights, rate factor; top first."""
+        return describe(self.network, self.settings.tuning)
+
+    # ---- forward -------------------------------------------------------------------------------------------------
+
+    def rows(self, texts: Sequence[str]) -> list[list[Row]]:
+        """Rows of pieces of each text."""
+        if self.tokenizer is None:
+            raise ValueError(T006.format(name="transfer_classifier"))
+        windows = self.settings.windows
+        pieces = self.tokenizer.encode(texts)
+        n_cut = sum(windows.cuts(p, self.tokenizer) for p in pieces)
+        if n_cut and not self._told_cut:
+            self._told_cut = True
+            warnings.warn(T025.format(n_cut=n_cut, length=windows.length), stacklevel=2)
+        return [windows.cut(p, self.tokenizer) for p in pieces]
+
+    def logits(self, texts: Sequence[str]) -> Floats:
+        """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
+        network = self.network
+        network.eval()
+        documents = self.rows(texts)
+        out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
+        with torch.inference_mode():
+            for group in micro_batches(documents, self.settings.piece_budget):
+                batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
+                out[torch.tensor(group, device=network.device)] = network(batch)
+        return cast(Floats, out.cpu().numpy())
+
+    def scores(self, texts: Sequence[str]) -> Floats:
+        """Scores of texts, (n_texts, n_labels)."""
+        logits = torch.from_numpy(self.logits(texts))
+        return cast(Floats, self.settings.loss.activate(logits).numpy())
+
+    def __call__(self, texts: Sequence[str], is_train: bool) -> tuple[Floats, Any]:
+        """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
+        if not is_train:
+            return self.logits(texts), lambda d_logits: []
+        network = self._training()
+        documents = self.rows(texts)
+        parts = []
+        for group in micro_batches(documents, self.settings.piece_budget):
+            batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
+            parts.append((group, network(batch)))
+        out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
+        for group, logits in parts:
+            out[torch.tensor(group, device=network.device)] = logits.detach()
+
+        def backprop(d_logits: Any) -> list[Any]:
+            gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32)
+            for group, logits in parts:
+                logits.backward(gradient[torch.tensor(group, device=network.device)])
+            return []
+
+        return out.cpu().numpy(), backprop
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    def _training(self) -> Network:
+        if self.settings.tuning.unfreeze_every and self.settings.tuning.unfreeze_unit == "epochs" and self.epoch is None:
+            raise ValueError(T063)
+        network = self.network
+        network.train()
+        return network
+
+    def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
+        """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
+
+        texts (Sequence[str]): The documents. targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the
+            annotation is missing.
+        dropout (float): For the head, where its block sets none of its own.
+        RETURNS (float): Sum of the documents' losses.
+        """
+        network, loss = self._training(), cast(Loss, self.loss)
+        if self.settings.head.dropout is None:
+            network.head.set_dropout(dropout)
+        documents = self.rows(texts)
+        device = network.device
+        wanted, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
+        total = torch.zeros((), device=device)
+        for group in micro_batches(documents, self.settings.piece_budget):
+            batch = collate([documents[i] for i in group], network.encoder.pad_id, device)
+            chosen = torch.tensor(group, device=device)
+            value = loss(network(batch), wanted[chosen], mask[chosen]).sum()
+            value.backward()
+            total += value.detach()
+        self._n_docs += len(texts)
+        return float(total)
+
+    def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
+        """The loss on logits that the caller has, for loops that go through `begin_update`.
+
+        logits, targets, known (n_docs, n_labels).
+        RETURNS: Mean of the documents' losses, and its gradient on the logits.
+        """
+        leaf = torch.from_numpy(np.asarray(logits, dtype=np.float32)).to(self.network.device).requires_grad_()
+        loss, device = cast(Loss, self.loss), leaf.device
+        value = loss(leaf, torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)).mean()
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return float(value), gradient.cpu().numpy()
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Divide the summed gradients by the number of documents, then let the optimizer move what is not frozen.
+
+        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        """
+        if not self.is_built:
+            return
+        network, tuning = self.network, self.settings.tuning
+        weights = {name: w for name, w in network.named_parameters() if w.grad is not None}
+        if not weights:
+            return
+        rates = {name: tuning.rate(network.depth_of(name), network.n_layers) for name in weights}
+        # Gradients that came through `backprop` are the caller's own sums; they are not divided.
+        scale = 1.0 / self._n_docs if self._n_docs else 1.0
+        if hasattr(optimizer, "step_network"):
+            cast(NetworkOptimizer, optimizer).step_network(self.id, network, weights, rates, scale)
+        else:
+            self._step_by_weight(optimizer, weights, rates, scale)
+        network.zero_grad(set_to_none=True)
+        self._n_docs = 0
+        self.n_steps += 1
+        if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
+            self._freeze()
+
+    def _step_by_weight(
+        self, optimizer: Any, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+    ) -> None:
+        for name, weight in weights.items():
+            gradient = cast(Tensor, weight.grad).mul_(scale)
+            values, _ = optimizer(
+                (self.id, name), _to_xp(weight.data), _to_xp(gradient), lr_scale=rates[name]
+            )  # fmt: skip
+            weight.data.copy_(_from_xp(values, weight.device).view_as(weight))
+
+    @contextlib.contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
+        kept: dict[str, Tensor] = {}
+        weights = dict(self.network.named_parameters()) if self.is_built else {}
+        for name, weight in weights.items():
+            if (value := params.get((self.id, name))) is not None and tuple(value.shape) == tuple(weight.shape):
+                kept[name] = weight.data
+                weight.data = _from_xp(value, weight.device).view_as(weight)
+        try:
+            yield
+        finally:
+            for name, data in kept.items():
+                weights[name].data = data
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        return {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's licence into a folder.
+
+        RETURNS (dict): What `load` needs beside them: state and checksums.
+        """
+        tokenizer = cast(PieceTokenizer, self.tokenizer)
+        checksums = {
+            "weights.safetensors": write_weights(self.network, folder / "weights.safetensors"),
+            "tokenizer.json": write_file(folder / "tokenizer.json", tokenizer.text),
+            "encoder.json": write_file(folder / "encoder.json", json.dumps(self.record, indent=2)),
+        }
+        if self.record.get("licence"):
+            write_file(folder / "LICENSE.encoder", self.record["licence"])
+        return {**self._state(), "sha256": checksums}
+
+    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
+        """Read what `save` wrote; needs neither the network nor the original encoder.
+
+        RAISES (OSError): T082 for a file that is missing, cut short or altered.
+        """
+        for name, checksum in state["sha256"].items():
+            check_file(folder / name, checksum)
+        tokenizer = (folder / "tokenizer.json").read_text("utf-8")
+        record = json.loads((folder / "encoder.json").read_text("utf-8"))
+        self._restore(record, tokenizer, read_weights(folder / "weights.safetensors"), state)
+
+    def to_bytes(self) -> bytes:
+        """All of it as one message; empty before `initialize`."""
+        if not self.is_built:
+            return cast(bytes, srsly.msgpack_dumps({}))
+        tokenizer = cast(PieceTokenizer, self.tokenizer)
+        message = {
+            "state": self._state(),
+            "encoder": json.dumps(self.record),
+            "tokenizer": tokenizer.text,
+            "weights": weights_to_bytes(self.network),
+        }
+        return cast(bytes, srsly.msgpack_dumps(message))
+
+    def from_bytes(self, data: bytes) -> "NetworkShim":
+        """Read what `to_bytes` gave."""
+        message = srsly.msgpack_loads(data)
+        if message:
+            weights = weights_from_bytes(message["weights"])
+            self._restore(json.loads(message["encoder"]), message["tokenizer"], weights, message["state"])
+        return self
+
+    def _restore(
+        self, record: dict[str, Any], tokenizer: str, weights: dict[str, Tensor], state: Mapping[str, Any]
+    ) -> None:
+        encoder = self.settings.encoder.rebuild(record)
+        self.n_steps = int(state["n_steps"])
+        self.epoch = None
+        rng = torch.get_rng_state()
+        self._build(LoadedEncoder(encoder, tokenizer, record), int(state["n_labels"]), state["label_weights"])
+        torch.set_rng_state(rng)
+        fill_weights(self.network, weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "bytes": self.to_bytes(), "epoch": self.epoch}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
+        self.__init__(state["settings"])  # type: ignore[misc]
+        self.from_bytes(state["bytes"])
+        self.epoch = state["epoch"]
+
+
+def _to_xp(tensor: Tensor) -> Any:
+    if tensor.device.type == "cuda":
+        from thinc.util import torch2xp
+
+        return torch2xp(tensor)
+    return tensor.detach().cpu().numpy()
+
+
+def _from_xp(array: Any, device: torch.device) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.to(device)
+    if isinstance(array, np.ndarray):
+        return torch.from_numpy(array).to(device)
+    from thinc.util import xp2torch
+
+    return cast(Tensor, xp2torch(array, device=device))

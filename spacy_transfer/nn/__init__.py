@@ -1,0 +1,1 @@
+"""Torch alone: tensors in, tensors out. Knows neither spaCy nor Thinc."""

@@ -1,0 +1,191 @@
+"""A pretrained encoder that can stop at any depth and go on from there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .depths import depth_of, find_layers
+
+
+class Encoder(nn.Module):
+    """Piece ids to states, with the depth scale 0 = embeddings, 1..L = layers.
+
+    One technique resumes every family without a copy of its forward pass: the model runs as it is, while the layers
+    that are already known hand their input through and the next one receives the stored states. Masks, rotary and
+    relative positions are made by the model itself; the price is one embedding look-up.
+
+    body (nn.Module): A transformers encoder that returns `last_hidden_state`.
+    config (dict): Its configuration, from which it can be rebuilt.
+    """
+
+    def __init__(self, body: nn.Module, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.body = body
+        self.family: str = config["model_type"]
+        self.width: int = _width(body)
+        self._layers: list[nn.Module] = find_layers(body)
+        self.n_layers: int = _n_layers(body, len(self._layers))
+        self.pad_id: int = config.get("pad_token_id") or 0
+        self._layer_output: Any = None
+
+    def depth_of(self, name: str) -> int:
+        """Depth of a weight; one that several depths use belongs to the lowest.
+
+        name (str): Name of a parameter as `named_parameters()` of this module gives it.
+        RETURNS (int): 0 to n_layers.
+        """
+        return depth_of(name.removeprefix("body."), self.n_layers, len(self._layers))
+
+    @property
+    def max_pieces(self) -> int | None:
+        """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
+        limit = getattr(self.body.config, "max_position_embeddings", None)
+        for name, module in self.body.named_modules():
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx:
+                # RoBERTa and its kin count positions from padding_idx + 1.
+                return module.num_embeddings - module.padding_idx - 1
+        return limit
+
+    def modules_up_to(self, depth: int) -> Iterator[nn.Module]:
+        """The modules that lie wholly at depths 0..depth; at n_layers the whole encoder."""
+        if depth >= self.n_layers:
+            yield from self.modules()
+            return
+        inside = {id(part) for layer in self._layers for part in layer.modules()}
+        for name, module in self.body.named_modules():
+            holds_layers = id(module) not in inside and any(id(part) in inside for part in module.modules())
+            if not holds_layers and self.depth_of(name + ".") <= depth:
+                yield module
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """All depths: ids and mask (n_rows, n_pieces) to states (n_rows, n_pieces, width)."""
+        states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states
+
+    def prefix(self, ids: Tensor, mask: Tensor, depth: int) -> Tensor:
+        """Run the depths 0..depth only.
+
+        ids, mask (Tensor): (n_rows, n_pieces).
+        depth (int): 0 to n_layers.
+        RETURNS (Tensor): States after that depth, (n_rows, n_pieces, width), bit-identical to those of a full run.
+        """
+        if depth >= self.n_layers:
+            return self(ids, mask)
+        hooks = self._before_layer(depth, _stop)
+        try:
+            self.body(input_ids=ids, attention_mask=mask)
+        except _Stop as stop:
+            return stop.states
+        finally:
+            for hook in hooks:
+                hook.remove()
+        raise RuntimeError(f"{self.family} never called its layer {depth + 1}")  # pragma: no cover
+
+    def resume(self, ids: Tensor, mask: Tensor, states: Tensor, depth: int) -> Tensor:
+        """Go on from the states that `prefix` gave.
+
+        ids, mask (Tensor): (n_rows, n_pieces), as for `prefix`.
+        states (Tensor): (n_rows, n_pieces, width), after `depth`.
+        depth (int): 0 to n_layers.
+        RETURNS (Tensor): States after the last depth, (n_rows, n_pieces, width).
+        """
+        if depth >= self.n_layers:
+            return states
+        hooks = self._before_layer(depth, lambda _: states)
+        try:
+            with self._handed_through(depth):
+                return self(ids, mask)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> list[Any]:
+        """Let `change` replace what the layer with this index (from 0) receives."""
+        calls = 0
+
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls - 1 != index:
+                return None
+            if args:
+                return (change(args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+        # One hook a module: ALBERT calls the same one for several layers, so calls are counted, not modules.
+        modules = {id(m): m for m in self._layers}.values()
+        return [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules]
+
+    @contextmanager
+    def _handed_through(self, depth: int) -> Iterator[None]:
+        """Within: the first `depth` layers hand their input through."""
+        form = self._recorded_output()
+        calls = 0
+
+        def shortened(original: Callable[..., Any], is_first: bool) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls > depth:
+                    return original(*args, **kwargs)
+                states = args[0] if args else kwargs["hidden_states"]
+                if is_first and self.family in ("t5", "mt5", "umt5", "longt5"):
+                    # T5's first block makes the position bias of all others: its tail is needed, its states are not.
+                    with torch.no_grad():
+                        return (states, *original(*args, **kwargs)[1:])
+                return (states, *form[1:]) if isinstance(form, tuple) else states
+
+            return forward
+
+        modules = list({id(m): m for m in self._layers}.values())
+        for index, module in enumerate(modules):
+            module.forward = shortened(module.forward, index == 0)
+        try:
+            yield
+        finally:
+            for module in modules:
+                del module.forward
+
+    def _recorded_output(self) -> Any:
+        """What a layer returns besides its states: a tuple's tail in transformers 4, a bare tensor mostly in 5."""
+        if self._layer_output is None and self._layers:
+            seen: list[Any] = []
+            hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
+            device = next(self.body.parameters()).device
+            row = torch.zeros((1, 1), dtype=torch.long, device=device)
+            training = self.body.training
+            try:
+                with torch.no_grad():
+                    self.body.eval()(input_ids=row, attention_mask=torch.ones_like(row))
+            finally:
+                hook.remove()
+                if training:
+                    self.body.train()
+            output = seen[0]
+            self._layer_output = (None, *output[1:]) if isinstance(output, tuple) else "tensor"
+        return self._layer_output
+
+
+class _Stop(Exception):
+    """Leaves a model's forward pass with the states reached so far."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _stop(states: Tensor) -> Tensor:
+    raise _Stop(states)
+
+
+def _width(body: nn.Module) -> int:
+    return int(body.config.hidden_size)
+
+
+def _n_layers(body: nn.Module, n_modules: int) -> int:
+    if body.config.model_type == "albert":
+        return int(body.config.num_hidden_layers)
+    return n_modules

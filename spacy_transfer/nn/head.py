@@ -1,0 +1,95 @@
+"""From a document's vector to one logit per label."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import T005
+
+_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+class LabelHead(nn.Module):
+    """Hidden layers, then one row of weights per label.
+
+    forward: vectors (n_docs, width) -> logits (n_docs, n_labels), in fp32.
+    """
+
+    def __init__(self, hidden: nn.Sequential, output: nn.Linear) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.output = output
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.output(self.hidden(vectors))
+        return logits
+
+    @property
+    def n_labels(self) -> int:
+        """Labels the head has a row for."""
+        return self.output.out_features
+
+    def resize(self, n_labels: int) -> None:
+        """Add rows for new labels; the rows there are keep their weights, so old logits stay as they are.
+
+        n_labels (int): New number of labels, not below the present one.
+        """
+        old = self.output
+        new = nn.Linear(old.in_features, n_labels).to(old.weight.device)
+        with torch.no_grad():
+            new.weight[: old.out_features] = old.weight
+            new.bias[: old.out_features] = old.bias
+            # A new label starts from nothing: its logit is the bias of the head alone.
+            new.weight[old.out_features :] = 0.0
+            new.bias[old.out_features :] = old.bias.min() if len(old.bias) else 0.0
+        self.output = new
+
+    def set_dropout(self, rate: float) -> None:
+        """Dropout of the head from now on; `[training] dropout` arrives here. rate (float): 0 <= rate < 1."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear layer, or hidden layers and a linear layer.
+
+    hidden (list[int]): Widths of the hidden layers; none for a linear classifier.
+    activation (str): Between the hidden layers.
+    dropout (float | None): Before every linear layer. None takes `[training] dropout`, a number overrides it.
+    """
+
+    hidden: list[int] = field(default_factory=list)
+    activation: Literal["relu", "gelu", "tanh"] = "gelu"
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
+            raise ValueError(T005.format(block="head", field="dropout", value=self.dropout, want="0 <= dropout < 1"))
+        for width in self.hidden:
+            if width < 1:
+                raise ValueError(T005.format(block="head", field="hidden", value=self.hidden, want="widths >= 1"))
+
+    def build(self, width: int, n_labels: int) -> LabelHead:
+        """Make the module; weights start small and the output at zero bias.
+
+        width (int): Width of the document vectors.
+        n_labels (int): Number of labels.
+        """
+        rate = 0.0 if self.dropout is None else self.dropout
+        layers: list[nn.Module] = []
+        for wide in self.hidden:
+            layers += [nn.Dropout(rate), nn.Linear(width, wide), _ACTIVATIONS[self.activation]()]
+            width = wide
+        layers.append(nn.Dropout(rate))
+        output = nn.Linear(width, n_labels)
+        # BERT's own initialisation of new weights.
+        for module in [*layers, output]:
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        return LabelHead(nn.Sequential(*layers), output)

@@ -1,0 +1,123 @@
+"""From the states of a document's pieces to one vector: mean, first piece, maximum, attention.
+
+A document may lie in several rows (windows). `counted` marks each of its pieces once, whatever windows overlap there,
+so that a text that fits one row gives the same vector with and without windows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+class Pooling(nn.Module):
+    """States to vectors.
+
+    forward: states (n_rows, n_pieces, width), counted (n_rows, n_pieces) 0/1, owner (n_rows,) the document of each
+        row, n_docs -> vectors (n_docs, width) in fp32.
+    """
+
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """See the class."""
+        raise NotImplementedError
+
+
+class _Mean(Pooling):
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        # As a matrix product: it reads the states once and makes no masked copy of them.
+        sums = torch.bmm(counted.float().unsqueeze(1), states.float()).squeeze(1)
+        counts = counted.sum(dim=1, dtype=torch.float32)
+        sums, counts = _per_document(sums, owner, n_docs), _per_document(counts, owner, n_docs)
+        return sums / counts.clamp(min=1.0).unsqueeze(1)
+
+
+class _First(Pooling):
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        rows = _per_document(torch.ones_like(owner, dtype=torch.float32), owner, n_docs)
+        return _per_document(states[:, 0].float(), owner, n_docs) / rows.unsqueeze(1)
+
+
+class _Max(Pooling):
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        lowest = torch.finfo(torch.float32).min
+        rows = states.float().masked_fill(~counted.bool().unsqueeze(2), lowest).amax(dim=1)
+        if len(rows) == n_docs:
+            return rows
+        vectors = rows.new_full((n_docs, rows.shape[1]), lowest)
+        return vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
+
+
+class _Attention(Pooling):
+    """One learned query; a softmax over all counted pieces of the document."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        states = states.float()
+        scores = self.score(states).squeeze(2)
+        scores = scores.masked_fill(~counted.bool(), torch.finfo(torch.float32).min)
+        highest = scores.detach().amax(dim=1)
+        if len(highest) != n_docs:
+            top = highest.new_full((n_docs,), torch.finfo(torch.float32).min)
+            highest = top.scatter_reduce(0, owner, highest, reduce="amax")[owner]
+        weights = torch.exp(scores - highest.unsqueeze(1)) * counted
+        sums = torch.bmm(weights.unsqueeze(1), states).squeeze(1)
+        totals = _per_document(weights.sum(dim=1), owner, n_docs)
+        return _per_document(sums, owner, n_docs) / totals.clamp(min=1e-12).unsqueeze(1)
+
+
+def _per_document(rows: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+    """Sum the rows of each document. With one row a document nothing is to be done: rows come in document order."""
+    if len(rows) == n_docs:
+        return rows
+    return rows.new_zeros((n_docs, *rows.shape[1:])).index_add(0, owner, rows)
+
+
+@dataclass(frozen=True)
+class MeanPooling:
+    """Average a document's states, padding left out; special pieces count, as in sentence-transformers.
+
+    SOURCE: Reimers & Gurevych 2019, arXiv:1908.10084 (mean beats CLS for sentence vectors).
+    """
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        return _Mean()
+
+
+@dataclass(frozen=True)
+class ClsPooling:
+    """The state of the first piece ([CLS], <s>), averaged over a document's windows.
+
+    SOURCE: Devlin et al. 2019, arXiv:1810.04805.
+    """
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        return _First()
+
+
+@dataclass(frozen=True)
+class MaxPooling:
+    """The largest value of each feature over a document's states.
+
+    SOURCE: Collobert et al. 2011, arXiv:1103.0398.
+    """
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        return _Max()
+
+
+@dataclass(frozen=True)
+class AttentionPooling:
+    """A learned weighting of a document's states, normalised over all its windows.
+
+    SOURCE: Lin et al. 2017, arXiv:1703.03130 (one hop, without the hidden layer).
+    """
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states. RETURNS (Pooling): A module with width + 1 weights."""
+        return _Attention(width)

@@ -1,0 +1,125 @@
+"""Which weights move, when, and how fast."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from ..errors import T005, T061, T062
+from .network import Network
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Freezing by depth, BitFit, unfreezing from the top down, and a rate for each depth.
+
+    frozen_depth (int | "all"): Everything at depth <= frozen_depth keeps its weights: -1 freezes nothing, 0 the
+        embeddings, 1..L also the lowest layers, "all" the whole encoder.
+    moving (str): "all", or "bias_and_norm" to move only the biases and norms of what is not frozen (BitFit); the head
+        always moves.
+    lr_decay (float): The top layer learns at the full rate, each depth below at `lr_decay` times the rate of the one
+        above; 0 < lr_decay <= 1.
+    head_rate (float): Factor on the rate of pooling and head.
+    unfreeze_every (int): Every so many steps or epochs the frozen depth drops by one, from the top down; 0 never.
+    unfreeze_unit (str): "steps" counts optimizer steps and is stored with the model. "epochs" needs to be told the
+        epoch: [training.before_update] @callbacks = "spacy-transfer.tell_epoch.v1".
+    unfreeze_down_to (int): Frozen depth at which unfreezing ends.
+    SOURCE: gradual unfreezing and rates per layer: Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146; BitFit: Ben Zaken
+        et al. 2022, arXiv:2106.10199.
+    """
+
+    frozen_depth: int | Literal["all"] = -1
+    moving: Literal["all", "bias_and_norm"] = "all"
+    lr_decay: float = 1.0
+    head_rate: float = 1.0
+    unfreeze_every: int = 0
+    unfreeze_unit: Literal["steps", "epochs"] = "steps"
+    unfreeze_down_to: int = -1
+
+    def __post_init__(self) -> None:
+        for field, low, high, want in (
+            ("lr_decay", 0.0, 1.0, "0 < lr_decay <= 1"),
+            ("head_rate", 0.0, float("inf"), "head_rate > 0"),
+        ):
+            value = float(getattr(self, field))
+            if not low < value <= high:
+                raise ValueError(T005.format(block="tuning", field=field, value=value, want=want))
+            object.__setattr__(self, field, value)
+        for field, lowest in (("unfreeze_every", 0), ("unfreeze_down_to", -1)):
+            if (number := getattr(self, field)) < lowest:
+                raise ValueError(T005.format(block="tuning", field=field, value=number, want=f"{field} >= {lowest}"))
+        if self.frozen_depth != "all" and self.frozen_depth < -1:
+            want = '-1, a depth, or "all"'
+            raise ValueError(T005.format(block="tuning", field="frozen_depth", value=self.frozen_depth, want=want))
+
+    def check(self, n_layers: int, name: str) -> None:
+        """Compare with an encoder's depth. n_layers (int): Its layers. name (str): What to call it.
+
+        RAISES (ValueError): T061 for more layers than there are, T062 for an unfreezing that ends above its start.
+        """
+        if self.frozen_depth != "all" and self.frozen_depth > n_layers:
+            raise ValueError(T061.format(frozen=self.frozen_depth, name=name, n_layers=n_layers))
+        start = self.depth_at(0, n_layers)
+        if self.unfreeze_every and self.unfreeze_down_to > start:
+            raise ValueError(T062.format(end=self.unfreeze_down_to, start=start))
+
+    def depth_at(self, count: int, n_layers: int) -> int:
+        """Frozen depth after `count` steps or epochs. RETURNS (int): -1 to n_layers."""
+        start = n_layers if self.frozen_depth == "all" else self.frozen_depth
+        if not self.unfreeze_every:
+            return start
+        return max(start - count // self.unfreeze_every, min(start, self.unfreeze_down_to))
+
+    def rate(self, depth: int, n_layers: int) -> float:
+        """Factor on the learning rate at a depth, 0 = embeddings to n_layers + 1 = pooling and head."""
+        return self.head_rate if depth > n_layers else self.lr_decay ** (n_layers - depth)
+
+    def moves(self, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:
+        """Whether a weight at this depth moves. Biases and norms are the weights with one dimension."""
+        if depth <= frozen_depth:
+            return False
+        return self.moving == "all" or depth > n_layers or weight.ndim <= 1
+
+    def apply(self, network: Network, frozen_depth: int) -> int:
+        """Freeze a network up to a depth: no gradients, and evaluation mode while the rest trains.
+
+        network (Network): Changed in place.
+        frozen_depth (int): -1 to n_layers.
+        RETURNS (int): The boundary: the depth below the lowest moving weight of the encoder, -1 to n_layers. Nothing
+            is computed backward at or below it.
+        """
+        n_layers = network.n_layers
+        boundary = n_layers
+        for name, weight in network.named_parameters():
+            depth = network.depth_of(name)
+            moving = self.moves(weight, depth, frozen_depth, n_layers)
+            weight.requires_grad_(moving)
+            if not moving:
+                weight.grad = None
+            elif depth <= n_layers:
+                boundary = min(boundary, depth - 1)
+        network.boundary = boundary
+        return boundary
+
+
+@dataclass(frozen=True)
+class DepthRow:
+    """One line of the table shown at the start of training."""
+
+    depth: int
+    name: str
+    n_weights: int
+    n_moving: int
+    rate: float
+
+
+def describe(network: Network, tuning: Tuning) -> list[DepthRow]:
+    """Weights, moving weights and rate factor of each depth, top first."""
+    n_layers = network.n_layers
+    rows = []
+    for depth in range(n_layers + 1, -1, -1):
+        here = [w for name, w in network.named_parameters() if network.depth_of(name) == depth]
+        name = "pooling, head" if depth > n_layers else f"layer {depth}" if depth else "embeddings"
+        n_moving = sum(w.numel() for w in here if w.requires_grad)
+        rows.append(DepthRow(depth, name, sum(w.numel() for w in here), n_moving, tuning.rate(depth, n_layers)))
+    return rows

@@ -1,0 +1,1 @@
+"""What spaCy sees: the component and its factories. Imports neither torch nor transformers."""

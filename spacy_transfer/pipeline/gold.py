@@ -1,0 +1,68 @@
+"""From `doc.cats` to targets, with every annotation checked."""
+
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+
+from ..errors import T032, T033, T036
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Annotations of some documents.
+
+    targets (Floats): (n_docs, n_labels) in 0..1. known (Floats): 1 where there is an annotation, 0 where it is missing.
+    unknown (set[str]): Labels in the data that are not among the labels.
+    """
+
+    targets: Floats
+    known: Floats
+    unknown: Set[str]
+
+
+def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, name: str) -> Gold:
+    """Read and check the annotations.
+
+    docs (Sequence[Doc]): Documents with gold `cats`. labels (Sequence[str]): In the order of the columns.
+    exclusive (bool): Exactly one label a document: one 1 and no other, or soft labels that sum to 1.
+    name (str): Of the component, for errors.
+    RAISES (ValueError): T032 for several labels or none where one is wanted, T033 for a score that is no number from 0
+        to 1, T036 for a label that is no str.
+    """
+    column = {label: j for j, label in enumerate(labels)}
+    targets = np.zeros((len(docs), len(labels)), dtype=np.float32)
+    known = np.zeros_like(targets)
+    unknown: set[str] = set()
+    for i, doc in enumerate(docs):
+        for label, value in doc.cats.items():
+            if not isinstance(label, str):
+                raise ValueError(T036.format(label=label, type=type(label).__name__))
+            j = column.get(label)
+            if j is None:
+                unknown.add(label)
+                continue
+            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
+                raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))
+            targets[i, j] = value
+            known[i, j] = 1.0
+        if exclusive:
+            _check_one(doc, targets[i], name)
+            known[i] = 1.0
+    return Gold(targets, known, unknown)
+
+
+def _check_one(doc: Doc, row: Floats, name: str) -> None:
+    n_positive = int((row > 0).sum())
+    if n_positive == 1 and row.max() == 1.0:
+        return
+    if n_positive and math.isclose(float(row.sum()), 1.0, abs_tol=1e-3) and row.max() < 1.0:
+        return
+    found = "none" if not n_positive else f"{n_positive} that sum to {float(row.sum()):g}"
+    positive = {label: value for label, value in doc.cats.items() if value}
+    raise ValueError(T032.format(name=name, found=found, cats=positive, text=doc.text[:80]))

@@ -1,0 +1,330 @@
+"""The component: a transferred Transformer classifier in a spaCy pipeline."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import srsly
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import SimpleFrozenList, from_bytes, logger, to_bytes
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer
+
+from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083
+from .gold import Gold, read_gold
+from .table import depth_table
+
+Floats = NDArray[np.float32]
+Scorer = Callable[..., dict[str, Any]]
+# Form of what `to_disk` writes; raised when an older version could not read it.
+FORMAT = 1
+
+
+class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
+    """Text classification with a transferred Transformer; writes `doc.cats`.
+
+    One class serves both factories: exactly one label a document, or any number.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): A `spacy-transfer.TransferClassifier.v1`, or a model with the same attrs.
+    name (str): Name of the component.
+    exclusive (bool): Exactly one label a document.
+    threshold (float): Score from which a label counts as predicted when labels are not exclusive.
+    score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
+    scorer (Callable | None): Makes the scores of `nlp.evaluate`.
+    RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "transfer_textcat",
+        *,
+        exclusive: bool,
+        threshold: float = 0.5,
+        score_prefix: str = "",
+        scorer: Scorer | None = None,
+    ) -> None:
+        if "step" not in model.attrs or "scores" not in model.attrs:
+            raise ValueError(T003.format(name=name, got=model.name))
+        if model.attrs["exclusive"] != exclusive:
+            kinds = {True: "exclusive labels", False: "any number of labels"}
+            raise ValueError(
+                T002.format(name=name, want=kinds[exclusive], loss="the one given", got=kinds[not exclusive])
+            )
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "threshold": threshold,
+            "positive_label": None,
+            "exclusive": exclusive,
+            "score_prefix": score_prefix,
+        }
+        # Labels that `initialize` saw in the data and was told to leave to others.
+        self._left_out: set[str] = set()
+        self._table_shown = False
+
+    # ---- labels --------------------------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the scores."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """What `spacy init labels` writes."""
+        return list(self.labels)
+
+    @property
+    def exclusive(self) -> bool:
+        """Exactly one label a document."""
+        return bool(self.cfg["exclusive"])
+
+    def add_label(self, label: str) -> int:
+        """Add a label; old logits stay as they are, later training moves the new ones too.
+
+        RETURNS (int): 1, or 0 if it is there already.
+        RAISES (ValueError): T036 for a label that is no str.
+        """
+        if not isinstance(label, str):
+            raise ValueError(T036.format(label=label, type=type(label).__name__))
+        if label in self.cfg["labels"]:
+            return 0
+        self.cfg["labels"].append(label)
+        self.model.attrs["resize_output"](self.model, len(self.labels))
+        self.vocab.strings.add(label)
+        return 1
+
+    # ---- prediction ----------------------------------------------------------------------------------------------
+
+    def predict(self, docs: Iterable[Doc]) -> Floats:
+        """Scores of documents; empty ones get scores too.
+
+        RETURNS (Floats): (n_docs, n_labels).
+        RAISES (ValueError): T006 before `initialize`.
+        """
+        docs = list(docs)
+        self._require_weights()
+        if not docs:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        scores: Floats = self.model.attrs["scores"](self.model, docs)
+        return scores
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
+        """Write `doc.cats`: every label, for every document."""
+        for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
+            doc.cats.update(zip(self.labels, row, strict=True))
+
+    def _require_weights(self) -> None:
+        if not self.model.attrs["is_built"](self.model):
+            raise ValueError(T006.format(name=self.name))
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch.
+
+        examples (Iterable[Example]): Documents with `cats` in 0..1. Labels without annotation are left out of the loss
+            when labels are independent, and count as 0 when they are exclusive.
+        drop (float): Dropout of the head; the encoder's own is in its configuration.
+        sgd (Optimizer | None): Steps at once; without it `finish_update` does.
+        losses (dict | None): The sum of the documents' losses is added under the component's name.
+        RAISES (ValueError): T032, T033, T036 for bad annotations.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "TransferTextCategorizer.update")
+        if not examples:
+            return losses
+        self._require_weights()
+        self._show_table()
+        gold = self._gold(examples)
+        docs = [eg.predicted for eg in examples]
+        losses[self.name] += self.model.attrs["step"](self.model, docs, gold.targets, gold.known, dropout=drop)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Floats) -> tuple[float, Floats]:
+        """Loss of logits that `model.begin_update` gave, for loops of one's own.
+
+        scores (Floats): Logits, (n_docs, n_labels).
+        RETURNS (tuple): Mean of the documents' losses, and its gradient, (n_docs, n_labels).
+        """
+        examples = list(examples)
+        validate_examples(examples, "TransferTextCategorizer.get_loss")
+        gold = self._gold(examples)
+        loss, gradient = self.model.attrs["loss_gradient"](self.model, scores, gold.targets, gold.known)
+        return float(loss), gradient
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead."""
+        return {} if losses is None else losses
+
+    def tell_epoch(self, epoch: int) -> None:
+        """Tell unfreezing which epoch it is. epoch (int): From 0."""
+        self.model.attrs["tell_epoch"](self.model, epoch)
+
+    def _gold(self, examples: Sequence[Example]) -> Gold:
+        gold = read_gold([eg.reference for eg in examples], self.labels, exclusive=self.exclusive, name=self.name)
+        if unknown := gold.unknown - self._left_out:
+            self._left_out |= unknown
+            warnings.warn(T038.format(name=self.name, unknown=sorted(unknown)), stacklevel=2)
+        return gold
+
+    # ---- initialisation ------------------------------------------------------------------------------------------
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | None = None,
+        positive_label: str | None = None,
+    ) -> None:
+        """Load the pretrained encoder and make a head for the labels.
+
+        get_examples (Callable): Gives the training data; read once.
+        nlp (Language | None): The pipeline.
+        labels (list[str] | None): The labels, as `spacy init labels` or `spacy transfer convert` write them; by default
+            those of the training data.
+        positive_label (str | None): Of two exclusive labels, the one whose F-score is the main score.
+        RAISES (ValueError): T031 for too few labels, T032, T033, T036 for bad annotations, T037 for a positive label
+            that is none, T039 without data, T004 for a score prefix that no score weight knows, and what the encoder
+            block finds wrong.
+        """
+        validate_get_examples(get_examples, "TransferTextCategorizer.initialize")
+        docs = [eg.reference for eg in get_examples()]
+        if not docs:
+            raise ValueError(T039.format(name=self.name))
+        for label in _labels_in(docs) if labels is None else labels:
+            self.add_label(label)
+        least = 2 if self.exclusive else 1
+        if len(self.labels) < least:
+            raise ValueError(T031.format(name=self.name, least=least, labels=list(self.labels)))
+        if positive_label is not None and (
+            not self.exclusive or len(self.labels) != 2 or positive_label not in self.labels
+        ):
+            raise ValueError(T037.format(label=positive_label, labels=list(self.labels)))
+        self.cfg["positive_label"] = positive_label
+        self._check_score_weights(nlp)
+        gold = read_gold(docs, self.labels, exclusive=self.exclusive, name=self.name)
+        self._left_out = set(gold.unknown)
+        positives = (gold.targets * gold.known).sum(axis=0).tolist()
+        self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
+        self._table_shown = False
+        self._show_table()
+
+    def _check_score_weights(self, nlp: Language | None) -> None:
+        """A prefix renames the scores: without a weight of that name every evaluation would score 0."""
+        prefix = self.cfg["score_prefix"]
+        weights = (nlp.config.get("training", {}).get("score_weights") or {}) if nlp is not None else {}
+        if prefix and weights and not any(key.startswith(f"{prefix}cats_") for key in weights):
+            raise ValueError(T004.format(prefix=prefix, name=self.name))
+
+    def _show_table(self) -> None:
+        """Once before the first step: what moves, how fast."""
+        if not self._table_shown:
+            self._table_shown = True
+            logger.info(depth_table(self.name, self.model.attrs["describe"](self.model)))
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
+        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
+
+        Each file is complete or not there, and `cfg`, written last, holds their checksums.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg = {**self.cfg, "format": FORMAT}
+        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+            cfg["network"] = self.model.attrs["save_network"](self.model, folder)
+        if "vocab" not in exclude:
+            self.vocab.to_disk(folder / "vocab", exclude=exclude)
+        beside = folder / "cfg.part"
+        beside.write_text(json.dumps(cfg, indent=2), "utf-8")
+        beside.replace(folder / "cfg")
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> "TransferTextCategorizer":
+        """Read what `to_disk` wrote; without the network, and without the encoder it started from.
+
+        RAISES (OSError): T082 for files that are missing, cut short or altered.
+        RAISES (ValueError): T083 for a form that this version does not know.
+        """
+        folder = Path(path)
+        try:
+            cfg = json.loads((folder / "cfg").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise OSError(T082.format(file=folder / "cfg", error=error)) from error
+        network = self._take_cfg(cfg, folder)
+        if "vocab" not in exclude and (folder / "vocab").exists():
+            self.vocab.from_disk(folder / "vocab", exclude=exclude)
+        if network is not None and "model" not in exclude:
+            self.model.attrs["load_network"](self.model, folder, network)
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
+        """The component as one message (msgpack, weights as safetensors inside)."""
+        serialize: dict[str, Callable[[], Any]] = {
+            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT}),
+            "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
+            "model": self.model.to_bytes,
+        }
+        data: bytes = to_bytes(serialize, exclude)
+        return data
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> "TransferTextCategorizer":
+        """Read what `to_bytes` gave."""
+        deserialize: dict[str, Callable[[bytes], Any]] = {
+            "cfg": lambda b: self._take_cfg(srsly.json_loads(b), "the message"),
+            "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
+            "model": self.model.from_bytes,
+        }
+        from_bytes(bytes_data, deserialize, exclude)
+        return self
+
+    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
+        found = cfg.pop("format", None)
+        if found != FORMAT:
+            raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
+        network: dict[str, Any] | None = cfg.pop("network", None)
+        self.cfg.update(cfg)
+        self._left_out = set()
+        self._table_shown = False
+        return network
+
+
+def _labels_in(docs: Iterable[Doc]) -> Iterator[str]:
+    seen: dict[str, None] = {}
+    for doc in docs:
+        seen.update(dict.fromkeys(doc.cats))
+    # Sorted, so that the order of the data decides nothing.
+    yield from sorted(seen, key=lambda label: (str(type(label)), label))

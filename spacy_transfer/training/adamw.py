@@ -1,0 +1,112 @@
+"""AdamW that steps a torch network at once, and any other Thinc model the way Thinc does."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from thinc.api import Optimizer
+from torch import Tensor, nn
+
+from ..errors import T005
+
+# A weight's moving average starts as the weight and slows down to this decay, as in Thinc.
+_MAX_AVERAGE_DECAY = 0.9999
+
+
+class AdamW(Optimizer):  # type: ignore[misc]
+    """Bias-corrected Adam with decoupled weight decay, `spacy-transfer.AdamW.v1`.
+
+    Our networks are stepped whole, by torch's fused kernel; other components of the pipeline weight by weight with the
+    same settings, as by Thinc's own Adam.
+
+    learn_rate (float | schedule): Any schedule of Thinc.
+    weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension).
+    beta1, beta2, eps (float): Of Adam.
+    grad_clip (float): Largest global norm of all gradients of a network together; 0 does not clip. For other
+        components Thinc clips each weight by itself.
+    use_averages (bool): Keep moving averages of the weights; evaluation and saving then use them.
+    SOURCE: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction matters for short runs: Mosbach et al. 2021,
+        arXiv:2006.04884.
+    """
+
+    def __init__(
+        self,
+        *,
+        learn_rate: Any = 5e-5,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        grad_clip: float = 1.0,
+        use_averages: bool = False,
+    ) -> None:
+        for field, value, low, high in (
+            ("weight_decay", weight_decay, 0.0, 1.0), ("beta1", beta1, 0.0, 1.0), ("beta2", beta2, 0.0, 1.0),
+            ("grad_clip", grad_clip, 0.0, float("inf")),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise ValueError(T005.format(block="optimizer", field=field, value=value, want=f"{low:g} to {high:g}"))
+        super().__init__(
+            learn_rate, L2=weight_decay, beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
+            use_averages=use_averages, L2_is_weight_decay=True,
+        )  # fmt: skip
+        self._networks: WeakKeyDictionary[nn.Module, torch.optim.AdamW] = WeakKeyDictionary()
+        self.grad_norm: float | None = None
+
+    def step_network(
+        self, owner: int, network: nn.Module, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+    ) -> None:
+        """Move the weights that have a gradient.
+
+        owner (int): Id of the shim, under which averages are kept.
+        weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
+        scale (float): Factor on the summed gradients: one over the number of documents.
+        """
+        torch_adam = self._networks.get(network)
+        if torch_adam is None:
+            torch_adam = self._networks[network] = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
+            torch_adam.param_groups.clear()
+        _regroup(torch_adam, weights, rates)
+        norm = cast(Tensor, torch.nn.utils.get_total_norm([cast(Tensor, w.grad) for w in weights.values()])) * scale
+        # Dividing by the number of documents and clipping are one factor, which the fused kernel applies as it reads.
+        factor = scale * (float(self.grad_clip) / (norm + 1e-6)).clamp(max=1.0) if self.grad_clip else scale + 0.0 * norm
+        for group in torch_adam.param_groups:
+            group["lr"] = float(self.learn_rate) * group["rate"]
+            group["betas"] = (float(self.b1), float(self.b2))
+            group["eps"] = float(self.eps)
+            group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
+        torch_adam.grad_scale = 1.0 / factor  # type: ignore[attr-defined]
+        torch_adam.found_inf = torch.zeros((), device=norm.device)  # type: ignore[attr-defined]
+        torch_adam.step()
+        self._average(owner, weights)
+
+    def _average(self, owner: int, weights: Mapping[str, nn.Parameter]) -> None:
+        if self.averages is None:
+            return
+        with torch.no_grad():
+            for name, weight in weights.items():
+                key = (owner, name)
+                self.nr_update[key] += 1
+                average = self.averages.get(key)
+                if average is None or average.shape != weight.shape:
+                    self.averages[key] = weight.detach().clone()
+                    continue
+                t = self.nr_update[key]
+                average.lerp_(weight, 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY))
+
+
+def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> None:
+    """Make the groups fit the moving weights: one per rate, with and without decay. Moments stay with their weight."""
+    wanted: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weight in weights.items():
+        wanted.setdefault((rates[name], weight.ndim > 1), []).append(weight)
+    have = {(group["rate"], group["decays"]): group["params"] for group in adam.param_groups}
+    if have.keys() == wanted.keys() and all(
+        len(have[key]) == len(params) and all(a is b for a, b in zip(have[key], params, strict=True))
+        for key, params in wanted.items()
+    ):
+        return
+    adam.param_groups.clear()
+    for (rate, decays), params in wanted.items():
+        adam.add_param_group({"params": params, "rate": rate, "decays": decays, "fused": True})

@@ -1,0 +1,17 @@
+"""The callback that tells components the epoch under `spacy train`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.language import Language
+
+
+def make_tell_epoch() -> Callable[[Language, dict[str, Any]], None]:
+    """The callback `spacy-transfer.tell_epoch.v1` for [training.before_update]: unfreezing by epochs needs it."""
+
+    def tell_epoch(nlp: Language, info: dict[str, Any]) -> None:
+        for _, component in nlp.pipeline:
+            if hasattr(component, "tell_epoch"):
+                component.tell_epoch(info["epoch"])
+
+    return tell_epoch
