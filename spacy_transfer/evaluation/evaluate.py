@@ -1,0 +1,46 @@
+"""Evaluate a trained pipeline and keep every score."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import srsly
+from spacy.language import Language
+from spacy.training import Corpus, Example
+
+from ..errors import T084
+
+
+def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
+    """All scores of a pipeline on annotated documents.
+
+    pipeline (Language): A trained pipeline. data (Path): A .spacy file. batch_size (int): Documents a batch.
+    RETURNS (dict): What `nlp.evaluate` gives, and `accuracy` (share of documents with exactly the right labels; with
+        several of our components, of the first), `n_docs`, `docs_per_second` (whole pipeline, tokenizing included).
+    RAISES (FileNotFoundError, ValueError): T084 for a file that is missing or holds no documents.
+    """
+    if not data.is_file():
+        raise FileNotFoundError(T084.format(file=data, error="it does not exist"))
+    examples: list[Example] = list(_examples(pipeline, data))
+    if not examples:
+        raise ValueError(T084.format(file=data, error="it holds no documents"))
+    start = perf_counter()
+    scores: dict[str, Any] = pipeline.evaluate(examples, batch_size=batch_size)
+    seconds = perf_counter() - start
+    scores.pop("speed", None)
+    accuracy = next((value for key, value in scores.items() if key.endswith("cats_acc")), None)
+    n_docs = len(examples)
+    return {"accuracy": accuracy, "n_docs": n_docs, "docs_per_second": round(n_docs / seconds, 1), **scores}
+
+
+def write_scores(scores: dict[str, Any], path: Path) -> None:
+    """Write scores as JSON; complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    srsly.write_json(beside, scores)
+    beside.replace(path)
+
+
+def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
+    yield from Corpus(data)(pipeline)
