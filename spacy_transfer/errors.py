@@ -51,7 +51,7 @@ T038 = (
 )
 T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
 
-T040 = "[T040] No such file: {path}. A source is a file in one of the formats {formats}"
+T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
 T042 = (
     "[T042] {path} is not UTF-8: byte 0x{byte:02X} at offset {offset} (line {line}). If it is {guess}: "
@@ -73,8 +73,10 @@ T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
 T043_TEXT_LENGTH = "a text of {n_characters:,} characters, spaCy takes {longest:,}: cut it into several texts"
 T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text: remove it"
 T043_NO_LABEL = "no label: {fields} missing or empty"
-T043_MIXED = "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
-T043_LABEL_TYPE = "the label {value} is no str: write \"{value}\""
+T043_MIXED = (
+    "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
+)
+T043_LABEL_TYPE = 'the label {value} is no str: write "{value}"'
 T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
@@ -93,34 +95,36 @@ T046 = (
 T046_MISSING = "there is none for {fields}"
 T046_SEVERAL = "{fields} cannot all hold the labels"
 T046_TWICE = "'{field}' stands there twice"
-T047 = "[T047] {path} cannot be read as {format}: {reason}"
+T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it anew, or name the file that was meant"
 T047_LABELS_LIST = "a list is expected, or one label in a line"
 T047_LABEL_TWICE = "the label '{label}' stands there twice"
 T047_NO_LABELS = "there is no label in it"
-T048 = "[T048] {first} and {second} are both named '{name}', and a split takes its name from its file. Rename one of them"
-T049 = "[T049] spaCy has no language '{lang}': {reason}. Choose one as in spacy.blank(\"en\"), or \"xx\" for any"
+T048 = "[T048] {first} and {second} are both named '{name}', and a split is named after its file. Rename one of them"
+T049 = '[T049] spaCy has no language \'{lang}\': {reason}. Choose one as in spacy.blank("en"), or "xx" for any'
 
 T050 = (
     "[T050] '{source}' is no folder here, and no name on the hub either (those read 'owner/name'). "
     "Check the path, or name a folder with config.json, model.safetensors and tokenizer.json"
 )
 T051 = (
-    "[T051] '{source}' (revision {revision}) is not at hand, and the hub cannot be reached: {reason}.\nTried:\n{tried}\n"
+    "[T051] '{source}' (revision {revision}) is not at hand, and the hub cannot be reached. Tried:\n{tried}\n"
     "Ways out: {ways_out}"
 )
 T052 = (
-    "[T052] The hub has no '{source}' with revision {revision} that you may read: {reason}. Check the name and the "
-    "revision; for a gated or private encoder log in with 'huggingface-cli login' or set HF_TOKEN"
+    "[T052] There is no folder '{source}' here, and the hub has none of that name with revision {revision} that you "
+    "may read: {reason}. Check the name and the revision; for a gated or private encoder log in with "
+    "'huggingface-cli login' or set HF_TOKEN"
 )
 T053 = (
-    "[T053] '{source}' holds no model.safetensors, only {found}, and pickled weights are not opened here. Where you trust "
-    "the source, convert it: python -c \"from transformers import AutoModel, AutoTokenizer; source, target = '{source}', "
-    "'converted'; AutoModel.from_pretrained(source).save_pretrained(target, safe_serialization=True); "
-    "AutoTokenizer.from_pretrained(source).save_pretrained(target)\", then fetch the folder 'converted'"
+    "[T053] '{source}' holds no model.safetensors, only {found}, and pickled weights are not opened here. Where you "
+    "trust the source, convert it, then fetch the folder 'converted':\n"
+    'python -c "from transformers import AutoModel, AutoTokenizer; '
+    "AutoModel.from_pretrained('{source}').save_pretrained('converted', safe_serialization=True); "
+    "AutoTokenizer.from_pretrained('{source}').save_pretrained('converted')\""
 )
 T054 = (
-    "[T054] '{source}' is no complete encoder: {problem}. Needed are config.json, model.safetensors (or its index and all "
-    "shards) and a tokenizer, tokenizer.json at best"
+    "[T054] '{source}' is no complete encoder: {problem}. Needed are config.json, model.safetensors (or its index and "
+    "all shards) and a tokenizer, tokenizer.json at best"
 )
 T054_MISSING = "{files} missing"
 T054_CONFIG = "config.json names no model_type ({reason})"
@@ -128,11 +132,12 @@ T054_WEIGHTS = "{file} is cut off or no safetensors file at all, a Git LFS point
 T055 = "[T055] {path} exists and is no fetched encoder. Choose another folder, or replace it with --force"
 T055_PLACE = "[T055] {path} {problem}, so it is not replaced. Choose another folder"
 T056 = (
-    "[T056] {file} of '{source}' has the SHA-256 {found}, but {authority} says {expected}: it was altered or broken on the "
-    "way. Remove that copy ({place}) and fetch it again"
+    "[T056] {file} of '{source}' has the SHA-256 {found}, but {authority} says {expected}: it was altered, or broken "
+    "on the way. Remove that copy ({place}) and fetch it again"
 )
 T057 = "[T057] {path} is not what was fetched: {problem}. Fetch it anew with --force"
 T057_LOCK = "its encoder.lock.json cannot be read ({reason})"
+T057_FORMAT = "another format"
 T057_MISSING = "{file} is missing"
 T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
 T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
@@ -148,9 +153,18 @@ T063 = (
 T071 = "[T071] device = '{device}' is not there: {have}."
 T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
 
+T074 = "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
+T075 = "[T075] The feature cache in {folder} takes no more: {error}. Training goes on, later features are computed anew."
+T076 = "[T076] A file of the feature cache in {folder} is damaged; what it held is computed anew (told once)."
+T077 = (
+    "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
+    "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
+)
+
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
+T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
 
 
 def require(package: str, extra: str) -> ModuleType:

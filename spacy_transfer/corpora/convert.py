@@ -1,0 +1,206 @@
+"""Records of all kinds become `.spacy` files, what `spacy train` reads; see `spacy transfer convert --help`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import errors
+from .labels import read_labels, write_labels
+from .records import BadLine, Record, read_records
+from .rows import Fields
+from .staging import all_or_none
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import DocBin
+
+N_SHOWN = 10  # bad lines that a message shows
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of the sources.
+
+    files (dict[Path, Path]): Each source and the .spacy file it became.
+    n_texts (dict[Path, int]): Texts in each source, bad lines left out.
+    labels (list[str]): The label set that all of them share, sorted.
+    labels_file (Path): Where it stands as a JSON list.
+    n_bad (dict[Path, int]): Bad lines in each source, left out.
+    bad_lines (list[BadLine]): The first of them all.
+    """
+
+    files: dict[Path, Path]
+    n_texts: dict[Path, int]
+    labels: list[str]
+    labels_file: Path
+    n_bad: dict[Path, int]
+    bad_lines: list[BadLine]
+
+
+@dataclass
+class _Survey:
+    """What the first reading found."""
+
+    n_texts: dict[Path, int] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+    n_bad: dict[Path, int] = field(default_factory=dict)
+    bad_lines: list[BadLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _LabelFile:
+    """A label set given beforehand; no labels in it if the file has yet to be written."""
+
+    path: Path | None
+    labels: frozenset[str]
+
+    def judge(self, record: Record | BadLine, source: Path) -> Record | BadLine:
+        """The record, or a bad line if it has a label that the given set lacks."""
+        if isinstance(record, Record) and self.labels:
+            for label in record.values:
+                if label not in self.labels:
+                    reason = errors.T043_UNKNOWN.format(label=label, path=self.path)
+                    return BadLine(source, record.line, reason)
+        return record
+
+
+def convert(
+    sources: Sequence[Path],
+    target: Path,
+    *,
+    labels: Path | None = None,
+    text_field: str = "text",
+    label_field: str | None = None,
+    labels_field: str | None = None,
+    cats_field: str | None = None,
+    separator: str = "|",
+    lang: str = "en",
+    skip_bad: bool = False,
+    force: bool = False,
+) -> Converted:
+    """Convert files of records to .spacy files with one label set, all of them or none.
+
+    sources (Sequence[Path]): .jsonl, .csv, .tsv or .parquet files; train.jsonl becomes train.spacy.
+    target (Path): Folder for the .spacy files and labels.json.
+    labels (Path | None): A label set: a JSON list or one label in a line. Other labels are refused; a file that is not
+        there yet is written with the labels found.
+    text_field (str): Field of the text.
+    label_field (str | None): Field of the one label of an exclusive record, by default "label".
+    labels_field (str | None): Field of the list of labels that hold, the rest of the set being 0, by default "labels".
+    cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats".
+        Once one of the three is named, only the named ones count.
+    separator (str): Between the labels in a cell of a CSV or TSV file.
+    lang (str): Language whose tokenizer makes the Docs.
+    skip_bad (bool): Leave bad lines out instead of refusing everything.
+    force (bool): Write over files that are there.
+    RETURNS (Converted): The files, the label set and the bad lines.
+    RAISES (FileNotFoundError): T040 for a source.
+    RAISES (FileExistsError): T045 for an output.
+    RAISES (ValueError): T043 for bad lines, T041, T044, T046, T047, T048 for what is wrong with a whole source, T049
+        for the language.
+    RAISES (UnicodeError): T042 for a file that is not UTF-8.
+    RAISES (ImportError): T081 for Parquet without pyarrow.
+    """
+    fields = _name_fields(text_field, label_field, labels_field, cats_field, separator)
+    files = _name_targets(sources, target)
+    labels_file = target / "labels.json"
+    label_files = _label_files(labels_file, labels)
+    if not force:
+        _refuse_existing([*files.values(), *label_files], labels_file)
+    given = _LabelFile(
+        labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
+    )
+    survey = _survey(sources, fields, given)
+    n_bad = sum(survey.n_bad.values())
+    if n_bad and not skip_bad:
+        lines = "\n".join(f"  {bad}" for bad in survey.bad_lines)
+        raise ValueError(errors.T043.format(n_bad=n_bad, n_shown=len(survey.bad_lines), lines=lines))
+    for source, n_texts in survey.n_texts.items():
+        if not n_texts:
+            raise ValueError(errors.T044.format(path=source, n_bad=survey.n_bad[source]))
+    label_set = sorted(given.labels or survey.labels)
+    nlp = _blank(lang)
+    with all_or_none() as stage:
+        for source, path in files.items():
+            _pack(_records(source, fields, given), label_set, nlp).to_disk(stage(path))
+        for path in label_files:
+            write_labels(label_set, stage(path))
+    return Converted(files, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
+
+
+def _name_fields(text: str, label: str | None, labels: str | None, cats: str | None, separator: str) -> Fields:
+    if label is None and labels is None and cats is None:
+        return Fields(text=text, separator=separator)
+    return Fields(text=text, label=label, labels=labels, cats=cats, separator=separator)
+
+
+def _name_targets(sources: Sequence[Path], target: Path) -> dict[Path, Path]:
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(errors.T045_FOLDER.format(path=target))
+    named: dict[str, Path] = {}
+    for source in sources:
+        if source.stem in named:
+            raise ValueError(errors.T048.format(first=named[source.stem], second=source, name=source.stem))
+        named[source.stem] = source
+    return {source: target / f"{name}.spacy" for name, source in named.items()}
+
+
+def _label_files(labels_file: Path, labels: Path | None) -> list[Path]:
+    """Where the label set is written: a given file that is there is only read, even if it is the target's own."""
+    if labels is None:
+        return [labels_file]
+    if labels.resolve() == labels_file.resolve():
+        return [] if labels.exists() else [labels_file]
+    return [labels_file] if labels.exists() else [labels_file, labels]
+
+
+def _refuse_existing(paths: list[Path], labels_file: Path) -> None:
+    existing = [str(path) for path in paths if path.exists()]
+    if existing:
+        raise FileExistsError(errors.T045.format(paths=", ".join(existing), labels=labels_file))
+
+
+def _survey(sources: Sequence[Path], fields: Fields, given: _LabelFile) -> _Survey:
+    """Read everything once: only then are the labels known that every Doc must name, and whether to write at all."""
+    survey = _Survey()
+    for source in sources:
+        survey.n_texts[source] = survey.n_bad[source] = 0
+        for record in read_records(source, fields):
+            judged = given.judge(record, source)
+            if isinstance(judged, Record):
+                survey.n_texts[source] += 1
+                survey.labels.update(judged.values)
+            else:
+                survey.n_bad[source] += 1
+                if len(survey.bad_lines) < N_SHOWN:
+                    survey.bad_lines.append(judged)
+    return survey
+
+
+def _records(source: Path, fields: Fields, given: _LabelFile) -> Iterator[Record]:
+    for record in read_records(source, fields):
+        judged = given.judge(record, source)
+        if isinstance(judged, Record):
+            yield judged
+
+
+def _blank(lang: str) -> "Language":
+    import spacy
+
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        raise ValueError(errors.T049.format(lang=lang, reason=error)) from error
+
+
+def _pack(records: Iterator[Record], labels: list[str], nlp: "Language") -> "DocBin":
+    from spacy.tokens import DocBin
+
+    # ORTH alone: tags, heads and entities of these Docs are empty, and half of the file otherwise.
+    docs = DocBin(attrs=["ORTH"])
+    for record in records:
+        doc = nlp.make_doc(record.text)
+        doc.cats = record.cats(labels)
+        docs.add(doc)
+    return docs
