@@ -1,0 +1,84 @@
+"""`spacy transfer check`"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Exit, Option, echo
+from wasabi import msg
+
+from .group import plain_errors, transfer_cli
+
+if TYPE_CHECKING:
+    from ..corpora.check import Lengths, Report
+    from ..corpora.findings import Finding
+
+
+@transfer_cli.command("check", no_args_is_help=True)
+def check_cli(
+    paths: Annotated[list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, train first")],
+    encoder: Annotated[
+        Path | None, Option("--encoder", "-e", help="Folder of the encoder, to measure texts in its pieces")
+    ] = None,
+    window: Annotated[int, Option("--window", "-w", min=1, help="Longest row of the model, in pieces")] = 256,
+    exclusive: Annotated[
+        bool | None,
+        Option("--exclusive/--multilabel", help="Exactly one label in each text, or any number. Default: as it looks"),
+    ] = None,
+    json_file: Annotated[
+        Path | None, Option("--json", "-j", help="Write the report to this file too, over an old one")
+    ] = None,
+) -> None:
+    """Check data before training.
+
+    Looked at are labels, values, repeats, contradictions, the overlap of splits and the length of the texts. Every
+    finding has a code and is an error, a warning or an info; errors make the exit status 1.
+    """
+    from ..corpora.check import check
+
+    with plain_errors():
+        report = check(paths, encoder=encoder, window=window, exclusive=exclusive)
+        if json_file is not None:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            json_file.write_text(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    _print_splits(report)
+    _print_labels(report)
+    _print_findings(report.findings)
+    if report.n_errors:
+        raise Exit(1)
+
+
+def _print_splits(report: "Report") -> None:
+    kind = "exactly one label in each text" if report.exclusive else "any number of labels in a text"
+    msg.divider(f"{len(report.labels)} labels, {kind}")
+    rows = [[split.name, f"{split.n_texts:,}", *_length_cells(split.lengths)] for split in report.splits]
+    header = ["split", "texts", "pieces, median", "95 %", "longest", "above the window"]
+    if not any(split.lengths for split in report.splits):
+        rows, header = [row[:2] for row in rows], header[:2]
+    msg.table(rows, header=header, divider=True, aligns=["l"] + ["r"] * (len(header) - 1))
+
+
+def _length_cells(lengths: "Lengths | None") -> list[str]:
+    if lengths is None:
+        return ["", "", "", ""]
+    share = f"{lengths.share_above_window:.1%}"
+    return [f"{lengths.median:g}", str(lengths.percentile_95), str(lengths.longest), share]
+
+
+def _print_labels(report: "Report") -> None:
+    names = [split.name for split in report.splits]
+    rows = [[label, *(f"{split.label_counts[label]:,}" for split in report.splits)] for label in report.labels]
+    if rows:
+        msg.table(rows, header=["label", *names], divider=True, aligns=["l"] + ["r"] * len(names), max_col=60)
+
+
+def _print_findings(findings: "Sequence[Finding]") -> None:
+    show = {"error": msg.fail, "warning": msg.warn, "info": msg.info}
+    for found in findings:
+        show[found.level](f"{found.code}: {found.message}")
+        for example in found.examples:
+            echo(f"    {example}")
+    if not findings:
+        msg.good("Nothing found that needs a look")
