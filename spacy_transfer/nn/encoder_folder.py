@@ -1,0 +1,220 @@
+"""What makes a folder an encoder: its files, their completeness, and the lock that says what was fetched."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from .. import errors
+
+LOCK_FILE = "encoder.lock.json"
+LOCK_FORMAT = 1
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+)
+COMPANIONS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as it was fetched: sha256 (str), hexadecimal, and size (int), in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a fetched folder holds and where it came from.
+
+    source (str): The name on the hub, or the name of the folder (without its path: it is nobody's business).
+    origin (str): "folder", "package", "cache" or "hub".
+    requested (str | None): The revision that was asked for.
+    revision (str | None): The commit that it was.
+    licence (str | None): As the source names it.
+    files (dict[str, FileRecord]): All files but the lock.
+    """
+
+    source: str
+    origin: str
+    requested: str | None
+    revision: str | None
+    licence: str | None
+    files: dict[str, FileRecord]
+
+
+def pick_files(names: Iterable[str]) -> list[str]:
+    """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, licence.
+
+    names (Iterable[str]): File names; those in subfolders (ONNX copies, pooling of other packages) are left there.
+    RETURNS (list[str]): The names to fetch, sorted. One model.safetensors is preferred to shards.
+    """
+    names = {name for name in names if "/" not in name}
+    wanted = [WEIGHTS, *TOKENIZERS, *COMPANIONS, "README.md", *LICENCES]
+    if WEIGHTS not in names and WEIGHTS_INDEX in names:
+        wanted += [WEIGHTS_INDEX, "*.safetensors"]
+    return sorted(name for name in names if any(fnmatch(name.upper(), pattern.upper()) for pattern in wanted))
+
+
+def check_encoder(folder: Path, source: str) -> list[str]:
+    """Make sure that a folder holds a complete encoder with safe weights.
+
+    folder (Path): The folder.
+    source (str): What the user calls it.
+    RETURNS (list[str]): The files that make the encoder, sorted.
+    RAISES (ValueError): T053 if all weights are pickled, T054 if something is missing or cut off.
+    """
+    present = [path.name for path in folder.iterdir() if path.is_file()]
+    names = pick_files(present)
+    weights = _weight_files(folder, names, source)
+    if not weights:
+        refuse_pickled(present, source)
+    missing = [name for name in ("config.json", *(weights or [WEIGHTS])) if name not in names]
+    if not set(TOKENIZERS) & set(names):
+        missing.append("a tokenizer")
+    if missing:
+        raise _incomplete(source, errors.T054_MISSING.format(files=", ".join(missing)))
+    _check_config(folder, source)
+    for name in weights:
+        _check_weights(folder / name, source)
+    return names
+
+
+def refuse_pickled(names: Iterable[str], source: str) -> None:
+    """Refuse a source without safetensors that has weights of another kind.
+
+    names (Iterable[str]): Its files.
+    source (str): What the user calls it.
+    RAISES (ValueError): T053 with the way to convert them; nothing if there are no weights at all.
+    """
+    found = sorted(name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in PICKLED))
+    if found:
+        raise ValueError(errors.T053.format(source=source, found=", ".join(found)))
+
+
+def _incomplete(source: str, problem: str) -> ValueError:
+    return ValueError(errors.T054.format(source=source, problem=problem))
+
+
+def _weight_files(folder: Path, names: list[str], source: str) -> list[str]:
+    if WEIGHTS in names:
+        return [WEIGHTS]
+    if WEIGHTS_INDEX not in names:
+        return []
+    try:
+        shards = json.loads((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted(set(shards))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = errors.T054_WEIGHTS.format(file=WEIGHTS_INDEX, reason=error)
+        raise _incomplete(source, problem) from error
+
+
+def _check_config(folder: Path, source: str) -> None:
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _incomplete(source, errors.T054_CONFIG.format(reason=repr(error))) from error
+
+
+def _check_weights(path: Path, source: str) -> None:
+    """Read the header only: it must fit the size of the file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise _incomplete(source, errors.T054_WEIGHTS.format(file=path.name, reason=error)) from error
+
+
+def record(path: Path) -> FileRecord:
+    """Digest a file.
+
+    path (Path): The file.
+    RETURNS (FileRecord): Its SHA-256 and size.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(digest, path.stat().st_size)
+
+
+def named_licence(folder: Path) -> str | None:
+    """Find the licence that an encoder's README names in its front matter.
+
+    folder (Path): Folder of the encoder.
+    RETURNS (str | None): Such as "apache-2.0".
+    """
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    front = re.match(r"\ufeff?---\s*\n(.*?)\n---", text, re.DOTALL)
+    named = re.search(r"^license:\s*['\"]?([\w.+-]+)", front.group(1), re.MULTILINE) if front else None
+    return named.group(1) if named else None
+
+
+def licence_files(names: Iterable[str]) -> list[str]:
+    """Those of some file names that hold a licence.
+
+    names (Iterable[str]): File names.
+    RETURNS (list[str]): LICENSE, COPYING and the like; a NOTICE alone is none.
+    """
+    patterns = [pattern for pattern in LICENCES if pattern != "NOTICE*"]
+    return [name for name in names if any(fnmatch(name.upper(), pattern) for pattern in patterns)]
+
+
+def write_lock(folder: Path, lock: Lock) -> None:
+    """Write down what was fetched.
+
+    folder (Path): The folder that was fetched.
+    lock (Lock): What it holds.
+    """
+    text = json.dumps({"format": LOCK_FORMAT, **asdict(lock)}, ensure_ascii=False, indent=2)
+    (folder / LOCK_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_lock(folder: Path) -> Lock:
+    """Read what was fetched.
+
+    folder (Path): A folder with an encoder.lock.json.
+    RETURNS (Lock): What it should hold.
+    RAISES (ValueError): T057 if the lock is unreadable.
+    """
+    try:
+        fields = json.loads((folder / LOCK_FILE).read_text(encoding="utf-8"))
+        if fields.pop("format") != LOCK_FORMAT:
+            raise ValueError(errors.T057_FORMAT)
+        files = {name: FileRecord(**found) for name, found in fields.pop("files").items()}
+        return Lock(**fields, files=files)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = errors.T057_LOCK.format(reason=error)
+        raise ValueError(errors.T057.format(path=folder, problem=problem)) from error
+
+
+def verify(folder: Path, lock: Lock) -> None:
+    """Make sure that a folder still holds what was fetched.
+
+    folder (Path): The folder.
+    lock (Lock): Its lock.
+    RAISES (ValueError): T057 at the first file that is missing or changed.
+    """
+    for name, expected in lock.files.items():
+        path = folder / name
+        if not path.is_file():
+            problem = errors.T057_MISSING.format(file=name)
+            raise ValueError(errors.T057.format(path=folder, problem=problem))
+        found = record(path)
+        if found != expected:
+            problem = errors.T057_CHANGED.format(file=name, found=found.sha256, expected=expected.sha256)
+            raise ValueError(errors.T057.format(path=folder, problem=problem))

