@@ -149,6 +149,7 @@ T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
     "[training.before_update]\n@callbacks = \"spacy-transfer.tell_epoch.v1\""
 )
+T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
 T071 = "[T071] device = '{device}' is not there: {have}."
 T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."

@@ -11,6 +11,8 @@ from ..nn.pooling import Pooling
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.tuning import Tuning
+from .features import FeatureCache
+from .start import StartBrick
 from .windows import Windows
 
 
@@ -40,10 +42,13 @@ class Settings:
     head: Head
     loss: LossBrick
     tuning: Tuning
+    start: StartBrick
     windows: Windows
+    cache: FeatureCache
     piece_budget: int
     precision: Precision
     device: str
+    gradient_checkpointing: bool
 
     def __post_init__(self) -> None:
         arch = "spacy-transfer.TransferClassifier.v1"
@@ -52,12 +57,18 @@ class Settings:
             ("encoder", "an encoder", ("load", "rebuild")),
             ("pooling", "a pooling", ("build",)),
             ("loss", "a loss", ("build", "activate")),
+            ("start", "a start of the head", ("choose", "solve")),
         )
         for field, want, methods in wanted:
             block = getattr(self, field)
             if not all(hasattr(block, method) for method in methods) or (field == "pooling" and hasattr(block, "resize")):
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(block)))
-        kinds = (("head", Head, "a head"), ("tuning", Tuning, "tuning"), ("windows", Windows, "windows"))
+        kinds = (
+            ("head", Head, "a head"),
+            ("tuning", Tuning, "tuning"),
+            ("windows", Windows, "windows"),
+            ("cache", FeatureCache, "a cache"),
+        )
         for field, kind, want in kinds:
             if not isinstance(getattr(self, field), cast(type, kind)):
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))

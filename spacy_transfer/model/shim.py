@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,18 +14,19 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024, T025, T063
+from ..errors import T006, T024, T063, T064
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device, resolve_precision
-from ..nn.pretrained import LoadedEncoder
+from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
-from .batches import collate, micro_batches
+from .batches import micro_batches
+from .pathway import Pathway
 from .pieces import PieceTokenizer
+from .reading import TextReader
 from .settings import Settings
 from .storage import check_file, fill_weights, read_weights, weights_from_bytes, weights_to_bytes, write_file, write_weights
-from .windows import Row
 
 Floats = NDArray[np.float32]
 
@@ -57,7 +57,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.n_steps = 0
         self.epoch: int | None = None
         self._n_docs = 0
-        self._told_cut = False
+        self._pathway: Pathway | None = None
+        self._reader: TextReader | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -72,6 +73,20 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if self._model is None:
             raise ValueError(T006.format(name="transfer_classifier"))
         return cast(Network, self._model)
+
+    @property
+    def reader(self) -> TextReader:
+        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
+        if self._reader is None:
+            raise ValueError(T006.format(name="transfer_classifier"))
+        return self._reader
+
+    @property
+    def pathway(self) -> Pathway:
+        """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
+        if self._pathway is None:
+            raise ValueError(T006.format(name="transfer_classifier"))
+        return self._pathway
 
     def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
         """Load the pretrained encoder and make a new head.
@@ -98,8 +113,13 @@ class NetworkShim(Shim):  # type: ignore[misc]
         width = loaded.encoder.width
         network = Network(loaded.encoder, s.pooling.build(width), s.head.build(width, n_labels), precision)
         self._model = network.to(device)
+        if s.gradient_checkpointing:
+            loaded.encoder.body.gradient_checkpointing_enable({"use_reentrant": False})
         self.tokenizer = tokenizer
         self.record = loaded.record
+        self._reader = TextReader(tokenizer, s.windows)
+        identity = [loaded.encoder.attention, transformers_version(), torch.__version__]
+        self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
         self._set_label_weights(weights)
         self._n_docs = 0
         self._freeze()
@@ -120,7 +140,34 @@ class NetworkShim(Shim):  # type: ignore[misc]
             device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
             self.network.to(device)
             self.network.precision = resolve_precision(self.settings.precision, device)
+            self.network.forget_copies()
+            self.pathway.close()
             self._set_label_weights(self.label_weights)
+
+    def prepare(self, texts: Sequence[str], targets: Floats, known: Floats) -> None:
+        """What training will read: the feature cache expects it, and the head may be solved on it.
+
+        texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers.
+        """
+        self.pathway.expect(texts)
+        start, network = self.settings.start, self.network
+        chosen = start.choose(len(texts))
+        if not chosen:
+            return
+        if self.settings.head.hidden:
+            raise ValueError(T064.format(hidden=self.settings.head.hidden))
+        network.eval()
+        self.pathway.open()
+        vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
+        weight, bias = start.solve(
+            vectors, torch.from_numpy(targets[chosen]).to(network.device), torch.from_numpy(known[chosen]).to(network.device),
+            cast(Loss, self.loss), exclusive=self.settings.loss.exclusive,
+            tuning_follows=network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every),
+        )  # fmt: skip
+        with torch.no_grad():
+            network.head.output.weight.copy_(weight)
+            network.head.output.bias.copy_(bias)
 
     # ---- freezing ------------------------------------------------------------------------------------------------
 
@@ -143,28 +190,15 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def rows(self, texts: Sequence[str]) -> list[list[Row]]:
-        """Rows of pieces of each text."""
-        if self.tokenizer is None:
-            raise ValueError(T006.format(name="transfer_classifier"))
-        windows = self.settings.windows
-        pieces = self.tokenizer.encode(texts)
-        n_cut = sum(windows.cuts(p, self.tokenizer) for p in pieces)
-        if n_cut and not self._told_cut:
-            self._told_cut = True
-            warnings.warn(T025.format(n_cut=n_cut, length=windows.length), stacklevel=2)
-        return [windows.cut(p, self.tokenizer) for p in pieces]
-
     def logits(self, texts: Sequence[str]) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
         network = self.network
         network.eval()
-        documents = self.rows(texts)
+        documents = self.reader.read(texts, remember=False)
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
-        with torch.inference_mode():
+        with torch.no_grad():
             for group in micro_batches(documents, self.settings.piece_budget):
-                batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
-                out[torch.tensor(group, device=network.device)] = network(batch)
+                out[torch.tensor(group, device=network.device)] = self.pathway.predict(documents, group)
         return cast(Floats, out.cpu().numpy())
 
     def scores(self, texts: Sequence[str]) -> Floats:
@@ -177,11 +211,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if not is_train:
             return self.logits(texts), lambda d_logits: []
         network = self._training()
-        documents = self.rows(texts)
-        parts = []
-        for group in micro_batches(documents, self.settings.piece_budget):
-            batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
-            parts.append((group, network(batch)))
+        documents = self.reader.read(texts, remember=True)
+        groups = micro_batches(documents, self.settings.piece_budget)
+        parts = [(group, self.pathway.learn(documents, group, self.reader)) for group in groups]
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         for group, logits in parts:
             out[torch.tensor(group, device=network.device)] = logits.detach()
@@ -201,6 +233,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
             raise ValueError(T063)
         network = self.network
         network.train()
+        self.pathway.open()
         return network
 
     def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
@@ -214,14 +247,13 @@ class NetworkShim(Shim):  # type: ignore[misc]
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
-        documents = self.rows(texts)
+        documents = self.reader.read(texts, remember=True)
         device = network.device
         wanted, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
         total = torch.zeros((), device=device)
         for group in micro_batches(documents, self.settings.piece_budget):
-            batch = collate([documents[i] for i in group], network.encoder.pad_id, device)
             chosen = torch.tensor(group, device=device)
-            value = loss(network(batch), wanted[chosen], mask[chosen]).sum()
+            value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
             value.backward()
             total += value.detach()
         self._n_docs += len(texts)
@@ -350,6 +382,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self._build(LoadedEncoder(encoder, tokenizer, record), int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
         fill_weights(self.network, weights)
+        self.network.forget_copies()
+        self.pathway.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self.settings, "bytes": self.to_bytes(), "epoch": self.epoch}

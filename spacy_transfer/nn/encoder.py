@@ -40,6 +40,11 @@ class Encoder(nn.Module):
         return depth_of(name.removeprefix("body."), self.n_layers, len(self._layers))
 
     @property
+    def attention(self) -> str:
+        """Implementation of attention that is in use: "sdpa", "eager", ..."""
+        return str(getattr(self.body.config, "_attn_implementation", "eager"))
+
+    @property
     def max_pieces(self) -> int | None:
         """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
         limit = getattr(self.body.config, "max_position_embeddings", None)
@@ -94,9 +99,11 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return states
+        # Before the hooks: to record an output, the model is run.
+        form = self._recorded_output()
         hooks = self._before_layer(depth, lambda _: states)
         try:
-            with self._handed_through(depth):
+            with self._handed_through(depth, form):
                 return self(ids, mask)
         finally:
             for hook in hooks:
@@ -120,9 +127,8 @@ class Encoder(nn.Module):
         return [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules]
 
     @contextmanager
-    def _handed_through(self, depth: int) -> Iterator[None]:
-        """Within: the first `depth` layers hand their input through."""
-        form = self._recorded_output()
+    def _handed_through(self, depth: int, form: Any) -> Iterator[None]:
+        """Within: the first `depth` layers hand their input through, in the form of a layer's output."""
         calls = 0
 
         def shortened(original: Callable[..., Any], is_first: bool) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """One torch network from piece ids to logits, in three stages: encode, pool, classify."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,12 @@ class Network(nn.Module):
         self.precision = precision
         self.boundary = -1
         self._frozen: tuple[int, list[nn.Module]] | None = None
+        # In a tuple, so that torch does not take it for a part of the network.
+        self._low: tuple[int, Encoder] | None = None
+
+    def forget_copies(self) -> None:
+        """To be called when weights were changed by other means than an optimizer."""
+        self._low = None
 
     @property
     def n_layers(self) -> int:
@@ -73,9 +80,46 @@ class Network(nn.Module):
 
     def encode(self, batch: RowBatch) -> Tensor:
         """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
+        if self.boundary >= 1:
+            return self.resume(self.prefix(batch), batch)
         with self._autocast():
             states: Tensor = self.encoder(batch.ids, batch.mask)
         return states
+
+    def prefix(self, batch: RowBatch) -> Tensor:
+        """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+        with torch.no_grad():
+            if self.frozen_dtype == torch.float32:
+                with self._autocast():
+                    return self.encoder.prefix(batch.ids, batch.mask, self.boundary)
+            return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary)
+
+    def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
+        """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
+        with self._autocast():
+            # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
+            return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary)
+
+    def from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+        """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
+        return self.classify(self.pool(self.resume(states, batch), batch))
+
+    @property
+    def frozen_dtype(self) -> torch.dtype:
+        """dtype of the states at the boundary. Frozen depths run with bf16 weights, a third faster than autocast on a
+        CPU; fp16 has too small a range for that (T5 overflows)."""
+        return self.precision if self.precision == torch.bfloat16 else torch.float32
+
+    def _frozen_copy(self) -> Encoder:
+        """The frozen depths with bf16 weights, made once per boundary."""
+        if self._low is None or self._low[0] != self.boundary:
+            low = copy.deepcopy(self.encoder).requires_grad_(False).eval()
+            for name, weight in low.named_parameters():
+                # Buffers keep their precision: rotary frequencies need it. Weights above the boundary are never run.
+                above = low.depth_of(name) > self.boundary
+                weight.data = weight.data.new_empty(0) if above else weight.data.to(self.frozen_dtype)
+            self._low = (self.boundary, low)
+        return self._low[1]
 
     def pool(self, states: Tensor, batch: RowBatch) -> Tensor:
         """RETURNS (Tensor): One vector per document, (n_docs, width), fp32."""

@@ -64,6 +64,13 @@ class PretrainedEncoder:
         return build_encoder(record, self.attention)
 
 
+def transformers_version() -> str:
+    """The installed version of transformers."""
+    import transformers
+
+    return str(transformers.__version__)
+
+
 def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 

@@ -23,6 +23,7 @@ def _default_config(loss: str) -> dict[str, Any]:
             "piece_budget": 8192,
             "precision": "auto",
             "device": "auto",
+            "gradient_checkpointing": False,
             "encoder": {
                 "@misc": "spacy-transfer.PretrainedEncoder.v1",
                 "name": DEFAULT_ENCODER,
@@ -42,7 +43,14 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "unfreeze_unit": "steps",
                 "unfreeze_down_to": -1,
             },
+            "start": {"@misc": "spacy-transfer.RandomStart.v1"},
             "windows": {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"},
+            "cache": {
+                "@misc": "spacy-transfer.FeatureCache.v1",
+                "memory": 2_000_000_000,
+                "cache_dir": None,
+                "disk_precision": "same",
+            },
         },
     }
 

@@ -239,6 +239,7 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         self._left_out = set(gold.unknown)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
         self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
+        self.model.attrs["prepare"](self.model, docs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()
 

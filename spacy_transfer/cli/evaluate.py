@@ -1,0 +1,47 @@
+"""`spacy transfer evaluate`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+from wasabi import msg
+
+from .group import plain_errors, transfer_cli
+
+
+@transfer_cli.command("evaluate", no_args_is_help=True)
+def evaluate_cli(
+    pipeline: Annotated[str, Argument(help="Folder or package name of a trained pipeline")],
+    data: Annotated[Path, Argument(help="Annotated documents, a .spacy file")],
+    output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
+    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,
+) -> None:
+    """Evaluate a trained pipeline: accuracy beside spaCy's own scores, and F per label.
+
+    Unlike `spacy evaluate`, the JSON keeps every score the components make.
+    """
+    from spacy.cli._util import setup_gpu
+    from spacy.util import load_model
+
+    from ..evaluation.evaluate import evaluate, write_scores
+
+    with plain_errors():
+        setup_gpu(gpu_id, silent=True)
+        scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
+        if output is not None:
+            write_scores(scores, output)
+    _print(scores)
+
+
+def _print(scores: dict[str, Any]) -> None:
+    rows = [(key, _number(value)) for key, value in scores.items() if isinstance(value, int | float | str)]
+    msg.table(rows, header=("score", "value"), divider=True, aligns=("l", "r"))
+    for key, per_type in scores.items():
+        if key.endswith("_f_per_type") and per_type:
+            lines = [(label, *(_number(found[k]) for k in "prf")) for label, found in per_type.items()]
+            msg.table(lines, header=("label", "P", "R", "F"), divider=True, aligns=("l", "r", "r", "r"), max_col=60)
+
+
+def _number(value: float | str) -> str:
+    return f"{value:.4f}" if isinstance(value, float) and value <= 1.0 else str(value)

@@ -1,0 +1,175 @@
+"""From documents to logits by the shortest way: cached up to the frozen boundary, computed above it."""
+
+import logging
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..nn.network import Network
+from .batches import collate, micro_batches
+from .features import FeatureCache, Features, document_key, namespace_of, row_key
+from .reading import Document, TextReader
+
+logger = logging.getLogger("spacy")
+
+# Texts filled at a time, sorted by length: much faster than a training batch at a time.
+_LEAST_FILL, _MOST_FILL = 256, 4096
+# Texts that are only predicted, as in evaluations during training, are cached up to so many.
+_MOST_PREDICTED = 50_000
+
+
+class Pathway:
+    """Runs a network over documents.
+
+    network (Network): With its boundary set. brick (FeatureCache): The block of the config.
+    piece_budget (int): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
+        implementation, pooling, versions.
+    """
+
+    def __init__(self, network: Network, brick: FeatureCache, piece_budget: int, identity: Sequence[str]) -> None:
+        self.network, self.piece_budget = network, piece_budget
+        self._brick, self._identity = brick, identity
+        self._features: Features | None = None
+        self._kind = ""
+        self._boundary = -1
+        self._training_texts: list[str] = []
+        self._n_filled = 0
+        self._n_predicted = 0
+
+    # ---- what the shim calls -------------------------------------------------------------------------------------
+
+    def expect(self, texts: Sequence[str]) -> None:
+        """The texts that training will read, so that their features are computed in large sorted batches."""
+        self._training_texts = list(dict.fromkeys(texts))
+        self._n_filled = 0
+
+    def open(self) -> None:
+        """Called before each training step: the cache follows the boundary."""
+        if self._boundary == self.network.boundary:
+            return
+        self._boundary, self._features, self._n_filled, self._n_predicted = self.network.boundary, None, 0, 0
+        network = self.network
+        # Below depth 1 there is only the look-up of embeddings, which the cache would not save.
+        if self._brick.is_off or network.boundary < 1:
+            return
+        whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
+        self._kind = "vectors" if whole else "states"
+        pooling = [type(network.pooling).__name__] if whole else []
+        namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
+        dtype = torch.float32 if whole else network.frozen_dtype
+        self._features = Features(self._brick, network.encoder.width, dtype, namespace)
+
+    def close(self) -> None:
+        """Forget all features: the weights are others now."""
+        self._boundary, self._features = -1, None
+
+    def learn(self, documents: Sequence[Document], group: Sequence[int], reader: TextReader) -> Tensor:
+        """Logits of some training documents, with the graph of what moves.
+
+        RETURNS (Tensor): (len(group), n_labels).
+        """
+        chosen = [documents[i] for i in group]
+        if self._features is None:
+            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
+        if missing := [document for document in chosen if not self._has(document)]:
+            self._fill(missing, reader)
+        return self._from_features(chosen)
+
+    def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
+        """Logits of documents that are only predicted; between training steps their features are cached too."""
+        chosen = [documents[i] for i in group]
+        if self._features is None or self._n_predicted > _MOST_PREDICTED:
+            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
+        if missing := [document for document in chosen if not self._has(document)]:
+            self._n_predicted += len(missing)
+            self._compute(missing)
+        return self._from_features(chosen)
+
+    def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
+        """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
+        network, found = self.network, torch.zeros((len(texts), self.network.encoder.width))
+        for begin in range(0, len(texts), _MOST_FILL):
+            documents = reader.read(texts[begin : begin + _MOST_FILL], remember=True)
+            if self._features is not None and self._kind == "vectors":
+                missing = [document for document in documents if not self._has(document)]
+                self._compute(missing)
+            with torch.no_grad():
+                for group in micro_batches(documents, self.piece_budget):
+                    chosen = [documents[i] for i in group]
+                    places = torch.tensor(group) + begin
+                    if self._features is not None and self._kind == "vectors":
+                        found[places] = self._cached_vectors(chosen)
+                        continue
+                    batch = collate(chosen, network.encoder.pad_id, network.device)
+                    found[places] = network.pool(network.encode(batch), batch).cpu()
+        return found.to(network.device)
+
+    # ---- features ------------------------------------------------------------------------------------------------
+
+    def _has(self, document: Document) -> bool:
+        features = self._features
+        assert features is not None
+        if self._kind == "vectors":
+            return document_key(document) in features
+        return all(row_key(row) in features for row in document)
+
+    def _from_features(self, documents: Sequence[Document]) -> Tensor:
+        features, network = self._features, self.network
+        assert features is not None
+        if self._kind == "vectors":
+            return network.classify(self._cached_vectors(documents).to(network.device))
+        rows = [row for document in documents for row in document]
+        states = [features.get(row_key(row)) for row in rows]
+        if any(value is None for value in states):
+            # Dropped for want of room, or damaged: computed anew, together.
+            batch = collate(documents, network.encoder.pad_id, network.device)
+            return network.from_states(network.prefix(batch), batch)
+        batch = collate(documents, network.encoder.pad_id, network.device)
+        padded = pad_sequence([value for value in states if value is not None], batch_first=True)
+        return network.from_states(padded.to(network.device, non_blocking=True), batch)
+
+    def _cached_vectors(self, documents: Sequence[Document]) -> Tensor:
+        """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
+        features = self._features
+        assert features is not None
+        found = [features.get(document_key(document)) for document in documents]
+        return torch.cat([v if v is not None else self._compute([d])[0] for v, d in zip(found, documents, strict=True)])
+
+    def _fill(self, missing: Sequence[Document], reader: TextReader) -> None:
+        """Compute what a step lacks, and as many of the expected texts as have been filled so far: the work is done
+        in large batches, and never more than twice what training reads."""
+        features = self._features
+        assert features is not None
+        wanted = list(missing)
+        if not features.is_full and self._n_filled < len(self._training_texts):
+            size = min(max(_LEAST_FILL, self._n_filled), _MOST_FILL)
+            texts = self._training_texts[self._n_filled : self._n_filled + size]
+            self._n_filled += len(texts)
+            wanted += [document for document in reader.read(texts, remember=True) if not self._has(document)]
+        start = perf_counter()
+        self._compute(wanted)
+        logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
+
+    def _compute(self, documents: Sequence[Document]) -> list[Tensor]:
+        """Compute features and put them into the cache. RETURNS (list[Tensor]): Vectors, one row each; or nothing."""
+        network, features = self.network, self._features
+        assert features is not None
+        vectors: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for group in micro_batches(documents, self.piece_budget):
+                chosen = [documents[i] for i in group]
+                batch = collate(chosen, network.encoder.pad_id, network.device)
+                states = network.prefix(batch)
+                if self._kind == "vectors":
+                    pooled = network.pool(states, batch).cpu()
+                    entries = {document_key(d): pooled[j : j + 1] for j, d in enumerate(chosen)}
+                    vectors.update((i, pooled[j : j + 1]) for j, i in enumerate(group))
+                else:
+                    rows = [row for document in chosen for row in document]
+                    host = states.cpu()
+                    entries = {row_key(row): host[j, : len(row.ids)] for j, row in enumerate(rows)}
+                features.put(entries)
+        return [vectors[i] for i in sorted(vectors)]

@@ -1,0 +1,50 @@
+"""Texts to documents of rows, each text once per training run."""
+
+import warnings
+from collections.abc import Sequence
+
+from ..errors import T025
+from .pieces import PieceTokenizer
+from .windows import Row, Windows
+
+# Texts are remembered up to so many pieces (about 300 MB); later ones are tokenized each time, at 8,000 a second.
+_MOST_REMEMBERED = 20_000_000
+
+# Rows of one document, in order.
+Document = list[Row]
+
+
+class TextReader:
+    """Tokenizes and cuts.
+
+    tokenizer (PieceTokenizer): Of the encoder. windows (Windows): How long documents are read.
+    """
+
+    def __init__(self, tokenizer: PieceTokenizer, windows: Windows) -> None:
+        self.tokenizer, self.windows = tokenizer, windows
+        self._known: dict[str, Document] = {}
+        self._n_remembered = 0
+        self._told_cut = False
+
+    def read(self, texts: Sequence[str], *, remember: bool) -> list[Document]:
+        """Rows of each text.
+
+        remember (bool): Keep them for the next epoch; for training texts.
+        """
+        new = [text for text in texts if text not in self._known]
+        fresh = dict(zip(new, self._cut(new), strict=True)) if new else {}
+        if remember:
+            for text, document in fresh.items():
+                size = sum(len(row.ids) for row in document)
+                if self._n_remembered + size <= _MOST_REMEMBERED:
+                    self._n_remembered += size
+                    self._known[text] = document
+        return [fresh[text] if text in fresh else self._known[text] for text in texts]
+
+    def _cut(self, texts: Sequence[str]) -> list[Document]:
+        pieces = self.tokenizer.encode(texts)
+        n_cut = sum(self.windows.cuts(p, self.tokenizer) for p in pieces)
+        if n_cut and not self._told_cut:
+            self._told_cut = True
+            warnings.warn(T025.format(n_cut=n_cut, length=self.windows.length), stacklevel=2)
+        return [self.windows.cut(p, self.tokenizer) for p in pieces]

@@ -1,0 +1,144 @@
+"""The head solved on the pretrained features, so that step 0 is a strong classifier already."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import T005
+from ..nn.losses import Loss
+
+logger = logging.getLogger("spacy")
+
+
+@dataclass(frozen=True)
+class SolvedStart:
+    """Logistic regression on the vectors of the pretrained encoder, as the head's first weights (LP-FT).
+
+    Multinomial for exclusive labels, one against the rest for others, by L-BFGS on the classifier's own loss: soft
+    labels, missing labels, class weights and smoothing count as in training. The strength is chosen by cross-validation
+    on the training data.
+
+    strengths (list[float]): Inverse strengths of the L2 penalty to choose from, C as in scikit-learn, on vectors that
+        were centred and scaled to unit variance.
+    folds (int): Of the cross-validation; 2 or more.
+    keep_loss (float | "auto"): Share of an ignorant head's training loss to keep, by scaling the solved weights down: a
+        head that already separates the training texts would leave the encoder without a gradient. 0 keeps the weights
+        as solved. "auto": 0 where the whole encoder stays frozen, 0.5 where tuning follows.
+    most_texts (int): Training texts to solve on at most, spread evenly.
+    seed (int): Of the folds.
+    SOURCE: solving first, then fine-tuning: Kumar et al. 2022, arXiv:2202.10054.
+    """
+
+    strengths: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0])
+    folds: int = 4
+    keep_loss: float | Literal["auto"] = "auto"
+    most_texts: int = 50_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("strengths", bool(self.strengths) and all(c > 0 for c in self.strengths), "one or more numbers above 0"),
+            ("folds", self.folds >= 2, "folds >= 2"),
+            ("keep_loss", self.keep_loss == "auto" or 0.0 <= float(self.keep_loss) < 1.0, "0 <= keep_loss < 1"),
+            ("most_texts", self.most_texts >= 1, "most_texts >= 1"),
+        )
+        for name, good, want in checks:
+            if not good:
+                raise ValueError(T005.format(block="start", field=name, value=getattr(self, name), want=want))
+
+    def choose(self, n_texts: int) -> list[int]:
+        """Indices of the texts to solve on, spread evenly over the data."""
+        n = min(n_texts, self.most_texts)
+        return [i * n_texts // n for i in range(n)]
+
+    def solve(
+        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Weights of a linear head.
+
+        vectors (Tensor): (n_docs, width). targets, known (Tensor): (n_docs, n_labels). loss (Loss): The classifier's.
+        exclusive (bool): Exactly one label a document. tuning_follows (bool): The encoder will move afterwards.
+        RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
+        """
+        middle = vectors.mean(dim=0)
+        scale = (vectors - middle).square().mean().sqrt().clamp(min=1e-6)
+        x = (vectors - middle) / scale
+        strength = self._cross_validate(x, targets, known, loss, exclusive)
+        weight, bias = _fit(x, targets, known, loss, strength, None)
+        keep = (0.5 if tuning_follows else 0.0) if self.keep_loss == "auto" else float(self.keep_loss)
+        if keep:
+            shrink = _shrink(x, weight, bias, targets, known, loss, keep)
+            weight, bias = weight * shrink, bias * shrink
+        weight = weight / scale
+        return weight, bias - weight @ middle
+
+    def _cross_validate(self, x: Tensor, targets: Tensor, known: Tensor, loss: Loss, exclusive: bool) -> float:
+        """The strength with the highest held-out accuracy (exclusive; ties: lower loss) or the lowest held-out loss."""
+        n_docs = len(x)
+        if len(self.strengths) == 1 or n_docs < 2 * self.folds:
+            return self.strengths[0] if len(self.strengths) == 1 else 1.0
+        order = torch.randperm(n_docs, generator=torch.Generator().manual_seed(self.seed)).to(x.device)
+        strengths = sorted(self.strengths)
+        found = {strength: [0.0, 0.0] for strength in strengths}
+        for fold in range(self.folds):
+            held = order[fold :: self.folds]
+            inside = torch.ones(n_docs, dtype=torch.bool, device=x.device)
+            inside[held] = False
+            start = None
+            for strength in strengths:
+                # From weak to strong weights: each solution is a good start for the next.
+                start = weight, bias = _fit(x[inside], targets[inside], known[inside], loss, strength, start)
+                logits = x[held] @ weight.T + bias
+                right = (logits.argmax(dim=1) == targets[held].argmax(dim=1)).sum() if exclusive else torch.zeros(())
+                found[strength][0] += float(right)
+                found[strength][1] -= float(loss(logits, targets[held], known[held]).sum())
+        best = max(strengths, key=lambda strength: tuple(found[strength]))
+        right, negative = found[best]
+        share = f"{right / n_docs:.1%} right, " if exclusive else ""
+        logger.info("Head solved on %d texts: C = %g, held out %sloss %.3f", n_docs, best, share, -negative / n_docs)
+        return best
+
+
+def _fit(
+    x: Tensor, targets: Tensor, known: Tensor, loss: Loss, strength: float, start: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Minimise the mean loss plus the L2 penalty of the weights. RETURNS: weight and bias."""
+    n_docs, width = x.shape
+    n_labels = targets.shape[1]
+    weight = torch.zeros((n_labels, width), device=x.device) if start is None else start[0].clone()
+    bias = torch.zeros(n_labels, device=x.device) if start is None else start[1].clone()
+    solver = torch.optim.LBFGS(
+        [weight.requires_grad_(), bias.requires_grad_()], max_iter=200, history_size=10, tolerance_grad=1e-5,
+        tolerance_change=1e-7, line_search_fn="strong_wolfe",
+    )  # fmt: skip
+    penalty = 0.5 / (strength * n_docs)
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        value = loss(x @ weight.T + bias, targets, known).mean() + penalty * weight.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        solver.step(closure)  # type: ignore[arg-type]
+    return weight.detach(), bias.detach()
+
+
+def _shrink(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, known: Tensor, loss: Loss, keep: float) -> float:
+    """Factor on the weights that leaves `keep` of an ignorant head's loss. RETURNS (float): 0 to 1."""
+    logits = x @ weight.T + bias
+
+    def at(factor: float) -> float:
+        return float(loss(logits * factor, targets, known).mean())
+
+    wanted, low, high = keep * at(0.0), 0.0, 1.0
+    if at(high) >= wanted:
+        return high
+    # The loss is convex in the factor and falls from 0 on, so it passes the wanted value once.
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if at(middle) > wanted else (low, middle)
+    return high
