@@ -79,6 +79,11 @@ def test_a_fault_is_found_and_shown(tmp_path, extra, code, level, example):
     assert bool(report.n_errors) == (level == "error")
 
 
+def test_empty_texts_are_no_repeats(tmp_path):
+    empty = [(" ", one("x")), ("", one("y"))]
+    assert codes(write(tmp_path, train=[*sound("train"), *empty])) == ["empty-text"]
+
+
 def test_texts_that_splits_share(tmp_path):
     shared = ("Where  is\nit?", one("x"))
     paths = write(

@@ -91,6 +91,7 @@ def test_a_second_fetch_only_verifies(encoder, tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in target.iterdir() if path.name in stamps} == stamps
     assert fetch(encoder, target, force=True).fresh is True
     assert names(target) == FETCHED
+    assert names(tmp_path) == ["copy", "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,24 @@ def test_a_failing_fetch_leaves_what_was_there(encoder, tmp_path):
     assert names(tmp_path) == [f".copy.{os.getpid()}.old", "copy", "tiny"]
 
 
+def test_the_old_one_comes_back_if_the_new_one_cannot_take_its_place(encoder, tmp_path, monkeypatch):
+    target = tmp_path / "copy"
+    fetch(encoder, target)
+    before = contents(target)
+    rename = Path.rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if path.suffix == ".part":
+            raise OSError("no room")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no room"):
+        fetch(encoder, target, force=True)
+    assert contents(target) == before
+    assert names(tmp_path) == ["copy", "tiny"]
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -206,15 +225,11 @@ def test_shards_come_with_their_index_and_all_of_them(encoder, tmp_path):
 
 def test_which_files_are_picked():
     wanted = ["config.json", "tokenizer.json", "vocab.txt", "merges.txt", "spiece.model", "License", "COPYING.txt"]
-    left = [
-        "tf_model.h5",
-        "model.onnx",
-        "onnx/config.json",
-        "training_args.bin",
-        ".gitattributes",
-        "model.fp16.safetensors",
-    ]
-    assert pick_files([*wanted, *left, "model.safetensors"]) == sorted([*wanted, "model.safetensors"])
+    left = ["tf_model.h5", "model.onnx", "onnx/config.json", "training_args.bin", ".gitattributes"]
+    single, index = "model.safetensors", "model.safetensors.index.json"
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert pick_files([*wanted, *left, *shards, single, index]) == sorted([*wanted, single])
+    assert pick_files([*wanted, *left, *shards, index, f"fp16/{single}"]) == sorted([*wanted, *shards, index])
 
 
 @pytest.mark.parametrize(
@@ -406,6 +421,10 @@ def test_the_package_that_carries_the_known_encoder(tmp_path):
     copy = fetch(target, tmp_path / "copy")
     assert copy.lock.source == "encoder"
     assert copy.licence_files == ["LICENSE"]
+    # a text that is there is left as it is
+    (tmp_path / "copy" / "LICENSE").write_text("the whole text")
+    fetch(tmp_path / "copy", tmp_path / "third")
+    assert (tmp_path / "third" / "LICENSE").read_text() == "the whole text"
 
 
 def test_the_command(encoder, tmp_path):
