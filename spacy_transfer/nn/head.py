@@ -1,6 +1,6 @@
 """From a document's vector to one logit per label."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -58,19 +58,19 @@ class LabelHead(nn.Module):
 class Head:
     """A linear layer, or hidden layers and a linear layer.
 
-    hidden (list[int]): Widths of the hidden layers; none for a linear classifier.
+    hidden (list[int] | None): Widths of the hidden layers; none for a linear classifier.
     activation (str): Between the hidden layers.
     dropout (float | None): Before every linear layer. None takes `[training] dropout`, a number overrides it.
     """
 
-    hidden: list[int] = field(default_factory=list)
+    hidden: list[int] | None = None
     activation: Literal["relu", "gelu", "tanh"] = "gelu"
     dropout: float | None = None
 
     def __post_init__(self) -> None:
         if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
             raise ValueError(T005.format(block="head", field="dropout", value=self.dropout, want="0 <= dropout < 1"))
-        for width in self.hidden:
+        for width in self.hidden or []:
             if width < 1:
                 raise ValueError(T005.format(block="head", field="hidden", value=self.hidden, want="widths >= 1"))
 
@@ -82,7 +82,7 @@ class Head:
         """
         rate = 0.0 if self.dropout is None else self.dropout
         layers: list[nn.Module] = []
-        for wide in self.hidden:
+        for wide in self.hidden or []:
             layers += [nn.Dropout(rate), nn.Linear(width, wide), _ACTIVATIONS[self.activation]()]
             width = wide
         layers.append(nn.Dropout(rate))

@@ -75,7 +75,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Enco
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
     record (dict): As `LoadedEncoder.record`.
-    RETURNS (Encoder): With arbitrary weights; the caller loads them all.
+    RETURNS (Encoder): With weights of zero; the caller loads them all.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -156,12 +156,13 @@ def _encoder_name(name: str) -> str:
 
 
 class _NoDraws(TorchDispatchMode):
-    """Within: new weights are left as they are, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
+    """Within: new weights are zeros, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
     state does not move. All weights must be loaded afterwards."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket.__name__ in ("normal_", "uniform_", "random_", "trunc_normal_", "erfinv_"):
-            return args[0]
+            # Zeros, not whatever the memory holds: torch's `trunc_normal_` draws again until all values are in bounds.
+            return args[0].zero_()
         return func(*args, **(kwargs or {}))
 
 

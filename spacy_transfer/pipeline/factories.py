@@ -31,7 +31,7 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "attention": "auto",
             },
             "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
-            "head": {"@layers": "spacy-transfer.Head.v1", "hidden": [], "activation": "gelu", "dropout": None},
+            "head": {"@layers": "spacy-transfer.Head.v1", "hidden": None, "activation": "gelu", "dropout": None},
             "loss": {"@losses": loss, "label_smoothing": 0.0, "class_weights": "none"},
             "tuning": {
                 "@misc": "spacy-transfer.Tuning.v1",

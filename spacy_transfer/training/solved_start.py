@@ -1,7 +1,7 @@
 """The head solved on the pretrained features, so that step 0 is a strong classifier already."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,6 +12,8 @@ from ..nn.losses import Loss
 
 logger = logging.getLogger("spacy")
 
+_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+
 
 @dataclass(frozen=True)
 class SolvedStart:
@@ -21,8 +23,8 @@ class SolvedStart:
     labels, missing labels, class weights and smoothing count as in training. The strength is chosen by cross-validation
     on the training data.
 
-    strengths (list[float]): Inverse strengths of the L2 penalty to choose from, C as in scikit-learn, on vectors that
-        were centred and scaled to unit variance.
+    strengths (list[float] | None): Inverse strengths of the L2 penalty to choose from, C as in scikit-learn, on vectors
+        that were centred and scaled to unit variance. None tries 0.01, 0.1, 1 and 10.
     folds (int): Of the cross-validation; 2 or more.
     keep_loss (float | "auto"): Share of an ignorant head's training loss to keep, by scaling the solved weights down: a
         head that already separates the training texts would leave the encoder without a gradient. 0 keeps the weights
@@ -32,7 +34,7 @@ class SolvedStart:
     SOURCE: solving first, then fine-tuning: Kumar et al. 2022, arXiv:2202.10054.
     """
 
-    strengths: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0, 10.0])
+    strengths: list[float] | None = None
     folds: int = 4
     keep_loss: float | Literal["auto"] = "auto"
     most_texts: int = 50_000
@@ -40,7 +42,7 @@ class SolvedStart:
 
     def __post_init__(self) -> None:
         checks = (
-            ("strengths", bool(self.strengths) and all(c > 0 for c in self.strengths), "one or more numbers above 0"),
+            ("strengths", self.strengths is None or (self.strengths and min(self.strengths) > 0), "one or more numbers above 0"),
             ("folds", self.folds >= 2, "folds >= 2"),
             ("keep_loss", self.keep_loss == "auto" or 0.0 <= float(self.keep_loss) < 1.0, "0 <= keep_loss < 1"),
             ("most_texts", self.most_texts >= 1, "most_texts >= 1"),
@@ -77,11 +79,10 @@ class SolvedStart:
 
     def _cross_validate(self, x: Tensor, targets: Tensor, known: Tensor, loss: Loss, exclusive: bool) -> float:
         """The strength with the highest held-out accuracy (exclusive; ties: lower loss) or the lowest held-out loss."""
-        n_docs = len(x)
-        if len(self.strengths) == 1 or n_docs < 2 * self.folds:
-            return self.strengths[0] if len(self.strengths) == 1 else 1.0
+        strengths, n_docs = sorted(self.strengths or _STRENGTHS), len(x)
+        if len(strengths) == 1 or n_docs < 2 * self.folds:
+            return strengths[(len(strengths) - 1) // 2]
         order = torch.randperm(n_docs, generator=torch.Generator().manual_seed(self.seed)).to(x.device)
-        strengths = sorted(self.strengths)
         found = {strength: [0.0, 0.0] for strength in strengths}
         for fold in range(self.folds):
             held = order[fold :: self.folds]

@@ -1,0 +1,68 @@
+"""Batches of like length, so that little of a batch is padding."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..errors import T005
+
+Item = TypeVar("Item", Doc, Example)
+
+# English texts in BERT's pieces; only the order and a rough size depend on it.
+_CHARACTERS_PER_PIECE = 4.5
+
+
+def make_batch_by_pieces(
+    *, pieces: int = 4096, docs: int = 16, buffer: int = 64, get_length: Callable[[Item], int] | None = None
+) -> Callable[[Iterable[Item]], Iterator[list[Item]]]:
+    """The batcher `spacy-transfer.batch_by_pieces.v1`.
+
+    Collects `buffer` batches of texts in the order they come (the loop has shuffled them), sorts them by length, cuts
+    batches and gives these in random order (python's `random`, which the loop seeds).
+
+    pieces (int): Most pieces in a batch, padding included, estimated from the characters. A longer text goes alone.
+    docs (int): Most documents in a batch.
+    buffer (int): Batches to collect before sorting; 1 keeps the order of the data.
+    get_length (Callable | None): Length of a document in pieces, in place of the estimate.
+    RETURNS (Callable): Documents or Examples to lists of them.
+    """
+    for field, value in (("pieces", pieces), ("docs", docs), ("buffer", buffer)):
+        if value < 1:
+            raise ValueError(T005.format(block="batcher", field=field, value=value, want=f"{field} >= 1"))
+    length_of = get_length or _estimated_pieces
+
+    def batch_by_pieces(items: Iterable[Item]) -> Iterator[list[Item]]:
+        stream = iter(items)
+        while collected := list(islice(stream, buffer * docs)):
+            if buffer > 1:
+                collected.sort(key=length_of)
+            batches = list(_cut(collected, length_of, pieces, docs))
+            if buffer > 1:
+                random.shuffle(batches)
+            yield from batches
+
+    return batch_by_pieces
+
+
+def _cut(items: list[Item], length_of: Callable[[Item], int], pieces: int, docs: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    longest = 0
+    for item in items:
+        length = max(longest, length_of(item))
+        if batch and (len(batch) >= docs or length * (len(batch) + 1) > pieces):
+            yield batch
+            batch, length = [], length_of(item)
+        batch.append(item)
+        longest = length
+    if batch:
+        yield batch
+
+
+def _estimated_pieces(item: Item) -> int:
+    doc = item.reference if isinstance(item, Example) else item
+    # Two special pieces.
+    return 2 + round(len(doc.text) / _CHARACTERS_PER_PIECE)
