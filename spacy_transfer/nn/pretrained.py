@@ -156,13 +156,16 @@ def _encoder_name(name: str) -> str:
 
 
 class _NoDraws(TorchDispatchMode):
-    """Within: new weights are zeros, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
+    """Within: new weights are left as they are, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
     state does not move. All weights must be loaded afterwards."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket.__name__ in ("normal_", "uniform_", "random_", "trunc_normal_", "erfinv_"):
-            # Zeros, not whatever the memory holds: torch's `trunc_normal_` draws again until all values are in bounds.
-            return args[0].zero_()
+        name = func.overloadpacket.__name__
+        if name in ("normal_", "uniform_", "random_", "trunc_normal_", "erfinv_"):
+            return args[0]
+        if name in ("lt", "gt") and args[0].is_floating_point():
+            # torch draws truncated normals again while any lies outside; what is not drawn might do so for ever.
+            return args[0].new_zeros((), dtype=torch.bool)
         return func(*args, **(kwargs or {}))
 
 
