@@ -185,7 +185,7 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     fix_random_seed(args.seed)
     frozen, rate = {"full": (-1, 1e-4), "double": (-1, 1e-4), "half": (3, 2e-4), "frozen": ("all", 1e-2)}[what]
     nlp = spacy.blank("en")
-    model = {"encoder": {"name": str(args.encoder), "revision": None}, "tuning": {"frozen_depth": frozen}}
+    model = {"encoder": {"name": str(args.encoder),}, "tuning": {"frozen_depth": frozen}}
     nlp.add_pipe("transfer_textcat", config={"model": model})
     examples = as_examples(nlp, train, labels)
     nlp.initialize(lambda: examples)

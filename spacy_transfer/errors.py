@@ -17,20 +17,12 @@ T004 = (
 T005 = "[T005] {block}: {field} = {value!r} is out of range, it must be {want}."
 T006 = "[T006] '{name}' has no weights yet: call nlp.initialize() or load a trained pipeline first."
 
-T011 = (
-    "[T011] No encoder found for '{name}': {error}. Give a folder with config.json, model.safetensors and tokenizer, a "
-    "trained pipeline, or a hub name while online; `spacy transfer fetch` brings one into a folder."
-)
 T012 = "[T012] '{name}' is no text encoder: its model type is '{family}'. Take an encoder or an encoder-decoder (BERT, T5, ...)."
-T013 = (
-    "[T013] No *.safetensors in {folder}: other weight files can run code when read. Convert them where you trust them: "
-    "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True)"
-)
 T014 = "[T014] The weights of '{name}' do not fit its config.json: {error}"
 T015 = "[T015] {file} is damaged or cut short: {error}. Fetch or copy it again."
 T016 = "[T016] config.json of '{name}' is not one that transformers knows without code of its own: {error}"
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
-T018 = "[T018] {folder} is a spaCy pipeline with {found} for components of ours; give the folder of one of them."
+T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
 T021 = "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
 T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T011, T012, T013, T014, T015, T016, T017, T018
+from ..errors import T012, T014, T015, T016, T017
 from .encoder import Encoder
 from .sources import EncoderFolder, find_encoder
 
@@ -42,7 +42,8 @@ class PretrainedEncoder:
     name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline that
         holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
         `initialize`; a saved pipeline never looks at it again.
-    revision (str | None): Branch, tag or commit of a hub name. Pin a commit to get the same weights for ever.
+    revision (str | None): Branch, tag or commit of a hub name. Pin a commit to get the same weights for ever; None is
+        the pinned commit of an encoder that this package knows, else "main".
     attention (str): Implementation of attention; "auto" lets transformers choose (SDPA where the family has it).
     """
 
@@ -54,7 +55,7 @@ class PretrainedEncoder:
         """Read weights, configuration and tokenizer.
 
         RAISES (ValueError): T012 for a model that is no text encoder, T014 for weights that do not fit it.
-        RAISES (OSError): T011 if nothing is found there, T013 if there are no safetensors, T015 if they are damaged.
+        RAISES (OSError): T050 to T052 if it is nowhere, T015 if its weights are damaged.
         """
         found = find_encoder(self.name, self.revision)
         return _from_component(found, self.attention) if found.is_component else _from_folder(found, self.attention)
@@ -90,8 +91,6 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
     from transformers import AutoModel
 
     config = _read_config(found)
-    if not any(found.folder.glob("*.safetensors")):
-        raise FileNotFoundError(T013.format(folder=found.folder))
     with _quiet():
         try:
             body, report = AutoModel.from_pretrained(
@@ -192,8 +191,6 @@ def _fast_tokenizer(folder: Path) -> str:
 def _portable(record: dict[str, Any]) -> dict[str, Any]:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
-    if Path(str(record["source"])).is_absolute() or Path(str(record["source"])).exists():
-        record["source"] = Path(str(record["source"])).name
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
 

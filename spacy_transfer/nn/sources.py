@@ -1,19 +1,22 @@
-"""Where an encoder's files are: a folder, a spaCy pipeline with one of our components, the hub's cache or the hub."""
+"""What a config's `encoder.name` stands for: a pipeline with one of our components, or an encoder wherever it is."""
 
 import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import T011, T018
+from ..errors import T018
+from .encoder_copies import locate
+from .encoder_folder import LOCK_FILE, licence_files, named_licence, read_lock, verify
+from .known_encoders import KNOWN
 
 
 @dataclass(frozen=True)
 class EncoderFolder:
     """A folder with an encoder.
 
-    folder (Path): Where the files are. name (str): As the user gave it. revision (str | None): Commit on the hub.
-    licence (str | None): Licence text found beside the weights, or the licence named in the model card.
+    folder (Path): Where the files are. name (str): Its name on the hub or of its folder, without a path.
+    revision (str | None): Commit on the hub. licence (str | None): Licence text, or what its model card says.
     is_component (bool): The folder was written by one of our components.
     """
 
@@ -25,33 +28,39 @@ class EncoderFolder:
 
 
 def find_encoder(name: str, revision: str | None) -> EncoderFolder:
-    """Find the files of an encoder; only a hub name that is not in the cache needs the network.
+    """Find the files of an encoder; only a hub name that is nowhere on this machine needs the network.
 
     name (str): Folder, pipeline folder, installed pipeline package, or hub name.
-    revision (str | None): Branch, tag or commit of a hub name.
-    RAISES (OSError): T011 if it is nowhere, with what was tried.
-    RAISES (ValueError): T018 for a pipeline without one of our components, or with several.
+    revision (str | None): Branch, tag or commit of a hub name; None is the pinned commit of a known encoder, else main.
+    RAISES (ValueError): T018 for a pipeline without one of our components, or with several; T053, T054, T057, T059 for
+        a folder that is no complete, safe, unaltered encoder.
+    RAISES (OSError): T050 to T052 if it is nowhere, with what was tried.
     """
-    path = Path(name)
-    if path.is_dir():
-        return _in_folder(path, name, revision)
-    if name.isidentifier() and (package := _package_data(name)):
-        return _in_folder(package, name, None)
-    return _in_folder(_from_hub(name, revision), name, revision)
+    pipeline = Path(name).expanduser()
+    if not pipeline.is_dir() and name.isidentifier():
+        pipeline = _package_data(name) or pipeline
+    if (component := _component(pipeline)) is not None:
+        return EncoderFolder(component, name, None, None, True)
+    copy = locate(name, revision)
+    source, commit = copy.name, copy.revision
+    if (copy.folder / LOCK_FILE).is_file():
+        lock = read_lock(copy.folder)
+        verify(copy.folder, lock)
+        source, commit = lock.source, lock.revision
+    return EncoderFolder(copy.folder, source, commit, _licence(copy.folder, copy.files, source), False)
 
 
-def _in_folder(folder: Path, name: str, revision: str | None) -> EncoderFolder:
-    component = folder
-    if (folder / "meta.json").is_file() and (folder / "config.cfg").is_file():
-        components = sorted(p.parent for p in folder.glob("*/encoder.json"))
-        if len(components) != 1:
-            found = [p.name for p in components] or "none"
-            raise ValueError(T018.format(folder=folder, found=found))
-        component = components[0]
-    is_component = (component / "encoder.json").is_file() and (component / "weights.safetensors").is_file()
-    if not is_component and not (component / "config.json").is_file():
-        raise FileNotFoundError(T011.format(name=name, error=f"the folder has no config.json: {folder}"))
-    return EncoderFolder(component, name, revision, _licence(component), is_component)
+def _component(folder: Path) -> Path | None:
+    """The folder of our component in a pipeline folder, or of a component itself; None if it is neither."""
+    if (folder / "encoder.json").is_file() and (folder / "weights.safetensors").is_file():
+        return folder
+    if not (folder / "meta.json").is_file() or not (folder / "config.cfg").is_file():
+        return None
+    components = sorted(path.parent for path in folder.glob("*/encoder.json"))
+    if len(components) != 1:
+        found = ", ".join(path.name for path in components) or "none"
+        raise ValueError(T018.format(folder=folder, found=found))
+    return components[0]
 
 
 def _package_data(name: str) -> Path | None:
@@ -66,28 +75,11 @@ def _package_data(name: str) -> Path | None:
     return root / f"{name}-{version}"
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "LICENSE*", "README.md"]
-    try:
-        try:
-            # First without the network: a pinned revision in the cache needs none.
-            return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=True))
-        except (LocalEntryNotFoundError, FileNotFoundError):
-            return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise FileNotFoundError(T011.format(name=name, error=str(error).splitlines()[0])) from error
-
-
-def _licence(folder: Path) -> str | None:
-    for pattern in ("LICENSE*", "LICENCE*", "licen[sc]e*"):
-        for file in sorted(folder.glob(pattern)):
-            return file.read_text("utf-8", errors="replace")
-    card = folder / "README.md"
-    if card.is_file():
-        for line in card.read_text("utf-8", errors="replace").splitlines()[:60]:
-            if line.startswith("license:"):
-                return f"Licence of the encoder, as named in its model card: {line.removeprefix('license:').strip()}\n"
-    return None
+def _licence(folder: Path, files: list[str], name: str) -> str | None:
+    texts = [(folder / file).read_text("utf-8", errors="replace") for file in licence_files(files)]
+    if texts:
+        return "\n".join(texts)
+    if name in KNOWN:
+        return KNOWN[name].notice
+    named = named_licence(folder)
+    return f"Licence of the encoder {name}, as its model card names it: {named}\n" if named else None

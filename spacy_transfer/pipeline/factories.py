@@ -8,9 +8,8 @@ from thinc.api import Model
 
 from .textcat import TransferTextCategorizer
 
-# Pinned: the same weights for ever. `spacy transfer fetch` and the extra `demo` bring them without the hub.
+# A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 
 
 def _default_config(loss: str) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def _default_config(loss: str) -> dict[str, Any]:
             "encoder": {
                 "@misc": "spacy-transfer.PretrainedEncoder.v1",
                 "name": DEFAULT_ENCODER,
-                "revision": DEFAULT_REVISION,
+                "revision": None,
                 "attention": "auto",
             },
             "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
