@@ -49,7 +49,7 @@ class Encoder(nn.Module):
         """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
         limit = getattr(self.body.config, "max_position_embeddings", None)
         for name, module in self.body.named_modules():
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx:
+            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 # RoBERTa and its kin count positions from padding_idx + 1.
                 return module.num_embeddings - module.padding_idx - 1
         return limit
@@ -59,6 +59,9 @@ class Encoder(nn.Module):
         if depth >= self.n_layers:
             yield from self.modules()
             return
+        if isinstance(getattr(self.body, "dropout", None), float):
+            # BART and its kin drop out embeddings in the forward pass that holds the layers, by a number.
+            yield self.body
         inside = {id(part) for layer in self._layers for part in layer.modules()}
         for name, module in self.body.named_modules():
             holds_layers = id(module) not in inside and any(id(part) in inside for part in module.modules())
@@ -130,10 +133,11 @@ class Encoder(nn.Module):
     def _handed_through(self, depth: int, form: Any) -> Iterator[None]:
         """Within: the first `depth` layers hand their input through, in the form of a layer's output."""
         calls = 0
+        tail = form[1:] if isinstance(form, tuple) else None
 
         def shortened(original: Callable[..., Any], is_first: bool) -> Callable[..., Any]:
             def forward(*args: Any, **kwargs: Any) -> Any:
-                nonlocal calls
+                nonlocal calls, tail
                 calls += 1
                 if calls > depth:
                     return original(*args, **kwargs)
@@ -141,8 +145,8 @@ class Encoder(nn.Module):
                 if is_first and self.family in ("t5", "mt5", "umt5", "longt5"):
                     # T5's first block makes the position bias of all others: its tail is needed, its states are not.
                     with torch.no_grad():
-                        return (states, *original(*args, **kwargs)[1:])
-                return (states, *form[1:]) if isinstance(form, tuple) else states
+                        tail = original(*args, **kwargs)[1:]
+                return states if tail is None else (states, *tail)
 
             return forward
 
@@ -162,14 +166,14 @@ class Encoder(nn.Module):
             hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
             device = next(self.body.parameters()).device
             row = torch.zeros((1, 1), dtype=torch.long, device=device)
-            training = self.body.training
+            modes = [(module, module.training) for module in self.body.modules()]
             try:
                 with torch.no_grad():
                     self.body.eval()(input_ids=row, attention_mask=torch.ones_like(row))
             finally:
                 hook.remove()
-                if training:
-                    self.body.train()
+                for module, training in modes:
+                    module.training = training
             output = seen[0]
             self._layer_output = (None, *output[1:]) if isinstance(output, tuple) else "tensor"
         return self._layer_output
