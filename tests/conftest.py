@@ -21,10 +21,48 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 # Nets this small are slower on several threads, and far slower where something else runs beside them.
 torch.set_num_threads(1)
 
-WORDS = (
-    "the a i my is not to of and how why when can you it we this that card bill order pay paid refund late broken login "
-    "password screen price box arrived lost twice money please help thanks angry happy"
-).split()
+WORDS = [
+    "the",
+    "a",
+    "i",
+    "my",
+    "is",
+    "not",
+    "to",
+    "of",
+    "and",
+    "how",
+    "why",
+    "when",
+    "can",
+    "you",
+    "it",
+    "we",
+    "this",
+    "that",
+    "card",
+    "bill",
+    "order",
+    "pay",
+    "paid",
+    "refund",
+    "late",
+    "broken",
+    "login",
+    "password",
+    "screen",
+    "price",
+    "box",
+    "arrived",
+    "lost",
+    "twice",
+    "money",
+    "please",
+    "help",
+    "thanks",
+    "angry",
+    "happy",
+]
 LETTERS = string.ascii_lowercase + string.digits + ".,!?'\"()[]<>/|-_"
 
 CARD = [
@@ -178,7 +216,9 @@ def write_encoder(folder: Path, family: str, **changes: Any) -> Path:
     """Write config.json, model.safetensors and tokenizer.json of a random encoder."""
     model_type, tokenizer_name, values = FAMILIES[family]
     tokenizer = TOKENIZERS[tokenizer_name]()
-    config = transformers.AutoConfig.for_model(model_type, **{**values, **changes}, vocab_size=tokenizer.get_vocab_size())
+    config = transformers.AutoConfig.for_model(
+        model_type, **{**values, **changes}, vocab_size=tokenizer.get_vocab_size()
+    )
     random = torch.random.get_rng_state()
     torch.manual_seed(sum(map(ord, family)))
     model = transformers.AutoModel.from_config(config)
@@ -275,7 +315,9 @@ def multilabel_examples(nlp: Language, n: int = len(TEXTS)) -> list[Example]:
     return examples_of(nlp, TEXTS[:n], cats)
 
 
-def pipeline(folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any) -> Language:
+def pipeline(
+    folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any
+) -> Language:
     """An initialised pipeline with one component of ours."""
     nlp = spacy.blank("en")
     add_classifier(nlp, folder, multilabel=multilabel, settings=settings, **blocks)

@@ -1,5 +1,7 @@
 """Every encoder family: depth, freezing, stopping and going on at any depth, saving."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,23 @@ import pytest
 import spacy
 import torch
 from conftest import (
-    FAMILIES, KNOWN_FAMILIES, POSITIONS, TEXTS, WIDTH, exclusive_examples, moved, network_of, pipeline, scores_of,
-    weights_of, write_encoder,
+    FAMILIES,
+    KNOWN_FAMILIES,
+    POSITIONS,
+    TEXTS,
+    WIDTH,
+    exclusive_examples,
+    moved,
+    network_of,
+    pipeline,
+    read_json,
+    scores_of,
+    weights_of,
+    write_encoder,
 )  # fmt: skip
+from safetensors.torch import load_file, save_file
+
+from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.nn.encoder import Encoder
 from spacy_transfer.nn.pretrained import PretrainedEncoder
 from spacy_transfer.training.adamw import AdamW
@@ -100,7 +116,13 @@ def test_every_weight_has_its_depth(family: str, encoders: Callable[[str], Encod
         assert here, f"{family} has no {part}: {names}"
         wanted = depth % (encoder.n_layers + 1)
         assert {encoder.depth_of(name) for name in here} == {wanted}, part
-    expected = {0, 1} if family == "albert" else {0, 1, 3} if family == "albert-two-groups" else set(range(encoder.n_layers + 1))
+    expected = (
+        {0, 1}
+        if family == "albert"
+        else {0, 1, 3}
+        if family == "albert-two-groups"
+        else set(range(encoder.n_layers + 1))
+    )
     assert {encoder.depth_of(name) for name in names} == expected
     assert not any("pooler" in name or "decoder" in name for name in names)
 
@@ -283,15 +305,106 @@ def test_positions_counted_from_padding_piece_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", KNOWN_FAMILIES)
-def test_a_pretrained_encoder_arrives_whole(family: str, encoder_folder: Folders, encoders: Callable[[str], Encoder]) -> None:
+def test_a_pretrained_encoder_arrives_whole(
+    family: str, encoder_folder: Folders, encoders: Callable[[str], Encoder]
+) -> None:
     """Every weight of the file that belongs to the encoder is the one in the encoder."""
-    from safetensors.torch import load_file
-
     stored = load_file(encoder_folder(family) / "model.safetensors")
     for name, weight in encoders(family).named_parameters():
         plain = name.removeprefix("body.")
-        found: Any = next(
-            (stored[key] for key in (plain, f"encoder.{plain}", "shared.weight") if key in stored), None
-        )
+        found: Any = next((stored[key] for key in (plain, f"encoder.{plain}", "shared.weight") if key in stored), None)
         assert found is not None, name
         assert torch.equal(found, weight), name
+
+
+def without(source: Path, target: Path, part: str) -> Path:
+    """A copy of an encoder folder that lacks some weights."""
+    shutil.copytree(source, target)
+    weights = load_file(source / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize(
+    ("family", "part"),
+    [
+        ("bert", "layer.1.attention.self.query.weight"), ("bert", "embeddings.LayerNorm.bias"),
+        ("bart", "encoder.embed_positions"), ("bart", "encoder.layers.2.fc1"), ("bart", "shared"),
+        ("t5", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"), ("t5", "shared"),
+        ("modernbert", "final_norm"), ("deberta-v2", "rel_embeddings"),
+    ],
+)  # fmt: skip
+def test_missing_weights_are_named(family: str, part: str, encoder_folder: Folders, tmp_path: Path) -> None:
+    if family not in KNOWN_FAMILIES:
+        pytest.skip("not in this transformers")
+    folder = without(encoder_folder(family), tmp_path / "encoder", part)
+    with pytest.raises(ValueError, match=r"T014.*no weights for"):
+        PretrainedEncoder(str(folder)).load()
+
+
+@pytest.mark.parametrize(("family", "part"), [("bert", "pooler"), ("bart", "decoder."), ("t5", "decoder.")])
+def test_weights_that_are_not_used_may_be_missing(
+    family: str, part: str, encoder_folder: Folders, tmp_path: Path
+) -> None:
+    folder = without(encoder_folder(family), tmp_path / "encoder", part)
+    assert PretrainedEncoder(str(folder)).load().encoder.n_layers == N_LAYERS[family]
+
+
+def test_weights_of_another_shape_are_refused(encoder_folder: Folders, tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+    config = read_json(tmp_path / "encoder" / "config.json")
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps({**config, "intermediate_size": 32}))
+    with pytest.raises(ValueError, match="T014"):
+        PretrainedEncoder(str(tmp_path / "encoder")).load()
+
+
+def test_a_cut_weight_file_is_refused(encoder_folder: Folders, tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+    weights = tmp_path / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises((OSError, ValueError), match="T015|T054"):
+        PretrainedEncoder(str(tmp_path / "encoder")).load()
+
+
+def test_half_precision_weights_become_fp32(encoder_folder: Folders, tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+    file = tmp_path / "encoder" / "model.safetensors"
+    save_file({n: w.half() for n, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    config = read_json(tmp_path / "encoder" / "config.json")
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps({**config, "torch_dtype": "float16"}))
+    encoder = PretrainedEncoder(str(tmp_path / "encoder")).load().encoder
+    assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "vit", "llama"])
+def test_what_is_no_text_encoder_is_refused(model_type: str, encoder_folder: Folders, tmp_path: Path) -> None:
+    shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ValueError, match=rf"T012.*'{model_type}'"):
+        PretrainedEncoder(str(tmp_path / "encoder")).load()
+
+
+@pytest.mark.parametrize(
+    "values", [{"model_type": "nonesuch"}, {"auto_map": {"AutoConfig": "code.Config"}, "model_type": "x"}]
+)
+def test_an_encoder_that_brings_its_own_code_is_refused(
+    values: dict[str, Any], encoder_folder: Folders, tmp_path: Path
+) -> None:
+    shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+    (tmp_path / "encoder" / "config.json").write_text(json.dumps(values))
+    (tmp_path / "encoder" / "code.py").write_text("raise SystemExit('run!')")
+    with pytest.raises(ValueError, match="T016"):
+        PretrainedEncoder(str(tmp_path / "encoder")).load()
+
+
+def test_a_slow_tokenizer_is_converted(bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert, tmp_path / "encoder")
+    vocab = read_json(tmp_path / "encoder" / "tokenizer.json")["model"]["vocab"]
+    (tmp_path / "encoder" / "tokenizer.json").unlink()
+    (tmp_path / "encoder" / "vocab.txt").write_text("\n".join(sorted(vocab, key=vocab.__getitem__)))
+    (tmp_path / "encoder" / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    converted = PieceTokenizer(PretrainedEncoder(str(tmp_path / "encoder")).load().tokenizer)
+    assert converted.encode(TEXTS) == PieceTokenizer.from_folder(bert).encode(TEXTS)
+    assert (converted.prefix, converted.suffix) == ([2], [3])

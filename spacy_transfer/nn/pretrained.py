@@ -101,10 +101,10 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
             raise OSError(T015.format(file=found.folder, error=error)) from error
         except (RuntimeError, ValueError) as error:
             raise ValueError(T014.format(name=found.name, error=error)) from error
-    names = {name for name, _ in _encoder_half(body).named_parameters()}
-    if missing := sorted(name for name in report["missing_keys"] if _encoder_name(name) in names):
-        raise ValueError(T014.format(name=found.name, error=f"no weights for {', '.join(missing[:5])}"))
+    part = "encoder." if body.config.is_encoder_decoder else ""
     body = _encoder_half(body).float()
+    if missing := sorted({part + name for name, _ in body.named_parameters()} & set(report["missing_keys"])):
+        raise ValueError(T014.format(name=found.name, error=f"no weights for {', '.join(missing[:5])}"))
     encoder = Encoder(body, config)
     record = {"config": config, "source": found.name, "revision": found.revision, "licence": found.licence}
     return LoadedEncoder(encoder, _fast_tokenizer(found.folder), _portable(record))
@@ -148,10 +148,6 @@ def _encoder_half(body: nn.Module) -> nn.Module:
     if getattr(body, "pooler", None) is not None:
         body.pooler = None
     return body
-
-
-def _encoder_name(name: str) -> str:
-    return name.removeprefix("encoder.") if name.startswith(("encoder.block", "encoder.layers", "encoder.final")) else name
 
 
 class _NoDraws(TorchDispatchMode):
