@@ -146,6 +146,7 @@ T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidde
 T071 = "[T071] device = '{device}' is not there: {have}."
 T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
 
+T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
 T074 = "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
 T075 = "[T075] The feature cache in {folder} takes no more: {error}. Training goes on, later features are computed anew."
 T076 = "[T076] A file of the feature cache in {folder} is damaged; what it held is computed anew (told once)."

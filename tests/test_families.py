@@ -92,7 +92,7 @@ DEPTHS = {
     "albert-two-groups": {"embedding_hidden_mapping_in": 0, "albert_layer_groups.0": 1, "albert_layer_groups.1": 3},
     "electra": {"embeddings_project": 0, "layer.0.": 1, "layer.2.": -1},
     "mpnet": {"relative_attention_bias": 0, "embeddings.LayerNorm": 0, "layer.0.": 1, "layer.2.": -1},
-    "deberta-v2": {"rel_embeddings": 0, "encoder.LayerNorm": 0, "embeddings.LayerNorm": 0, "layer.0.": 1, "layer.2.": -1},
+    "deberta-v2": {"rel_embeddings": 0, "encoder.LayerNorm": 0, "word_embeddings": 0, "layer.0.": 1, "layer.2.": -1},
     "deberta-v3": {"rel_embeddings": 0, "encoder.LayerNorm": 0, "layer.1.": 2},
     "deberta-v2-conv": {"encoder.conv.": 1, "rel_embeddings": 0, "layer.0.": 1},
     "modernbert": {"tok_embeddings": 0, "embeddings.norm": 0, "layers.0.": 1, "layers.3.": -1, "final_norm": -1},
@@ -101,8 +101,8 @@ DEPTHS = {
         "final_layer_norm": -1,
     },
     "bart": {
-        "embed_tokens": 0, "embed_positions": 0, "layernorm_embedding": 0, "layers.0.final_layer_norm": 1, "layers.1.": 2,
-        "layers.2.self_attn_layer_norm": -1,
+        "embed_tokens": 0, "embed_positions": 0, "layernorm_embedding": 0, "layers.0.final_layer_norm": 1,
+        "layers.1.": 2, "layers.2.self_attn_layer_norm": -1,
     },
 }  # fmt: skip
 
@@ -364,7 +364,7 @@ def test_a_cut_weight_file_is_refused(encoder_folder: Folders, tmp_path: Path) -
     shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
     weights = tmp_path / "encoder" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises((OSError, ValueError), match="T015|T054"):
+    with pytest.raises((OSError, ValueError), match=r"T015|T054"):
         PretrainedEncoder(str(tmp_path / "encoder")).load()
 
 
@@ -408,3 +408,33 @@ def test_a_slow_tokenizer_is_converted(bert: Path, tmp_path: Path) -> None:
     converted = PieceTokenizer(PretrainedEncoder(str(tmp_path / "encoder")).load().tokenizer)
     assert converted.encode(TEXTS) == PieceTokenizer.from_folder(bert).encode(TEXTS)
     assert (converted.prefix, converted.suffix) == ([2], [3])
+
+
+# ---- gradient checkpointing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", KNOWN_FAMILIES)
+@pytest.mark.parametrize("depth", [-1, 1])
+def test_gradient_checkpointing_changes_no_gradient(family: str, depth: int, tmp_path: Path) -> None:
+    names = (
+        "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "dropout_rate",
+        "embedding_dropout", "mlp_dropout", "activation_dropout",
+    )  # fmt: skip
+    quiet = dict.fromkeys(names, 0.0)
+    folder = write_encoder(tmp_path, family, **quiet)
+    if not PretrainedEncoder(str(folder)).load().encoder.body.supports_gradient_checkpointing:
+        with pytest.raises(ValueError, match=r"T0\d\d.*gradient_checkpointing"):
+            pipeline(folder, gradient_checkpointing=True)
+        return
+    found = []
+    for checkpointing in (False, True):
+        nlp = pipeline(folder, tuning={"frozen_depth": depth}, gradient_checkpointing=checkpointing)
+        nlp.update(exclusive_examples(nlp, 6), sgd=False)
+        found.append({n: w.grad.clone() for n, w in network_of(nlp).named_parameters() if w.grad is not None})
+        if checkpointing:
+            assert network_of(nlp).encoder.body.is_gradient_checkpointing
+    plain, checkpointed = found
+    assert plain
+    assert plain.keys() == checkpointed.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, atol=1e-6, rtol=1e-5, msg=name)

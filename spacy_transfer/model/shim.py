@@ -14,7 +14,7 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024, T063, T064
+from ..errors import T006, T024, T063, T064, T073
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device, resolve_precision
@@ -114,6 +114,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         network = Network(loaded.encoder, s.pooling.build(width), s.head.build(width, n_labels), precision)
         self._model = network.to(device)
         if s.gradient_checkpointing:
+            if not loaded.encoder.body.supports_gradient_checkpointing:
+                raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.body.gradient_checkpointing_enable({"use_reentrant": False})
         self.tokenizer = tokenizer
         self.record = loaded.record

@@ -26,6 +26,14 @@ def find_layers(body: nn.Module) -> list[nn.Module]:
     return []
 
 
+def is_after_first(name: str) -> bool:
+    """Whether a module changes what layer 1 gives before layer 2 receives it: DeBERTa-v2's convolution.
+
+    name (str): Name of the module in the encoder.
+    """
+    return name == "encoder.conv"
+
+
 def depth_of(name: str, n_layers: int, n_modules: int) -> int:
     """Depth of a weight by its name in the encoder.
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .depths import depth_of, find_layers
+from .depths import depth_of, find_layers, is_after_first
 
 
 class Encoder(nn.Module):
     """Piece ids to states, with the depth scale 0 = embeddings, 1..L = layers.
 
     One technique resumes every family without a copy of its forward pass: the model runs as it is, while the layers
-    that are already known hand their input through and the next one receives the stored states. Masks, rotary and
+    that are already known hand their input through and the last of them gives the stored states. Masks, rotary and
     relative positions are made by the model itself; the price is one embedding look-up.
 
     body (nn.Module): A transformers encoder that returns `last_hidden_state`.
@@ -49,7 +49,11 @@ class Encoder(nn.Module):
         """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
         limit = getattr(self.body.config, "max_position_embeddings", None)
         for name, module in self.body.named_modules():
-            if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            if (
+                name.endswith("position_embeddings")
+                and isinstance(module, nn.Embedding)
+                and module.padding_idx is not None
+            ):
                 # RoBERTa and its kin count positions from padding_idx + 1.
                 return module.num_embeddings - module.padding_idx - 1
         return limit
@@ -102,15 +106,17 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return states
-        # Before the hooks: to record an output, the model is run.
-        form = self._recorded_output()
-        hooks = self._before_layer(depth, lambda _: states)
-        try:
-            with self._handed_through(depth, form):
+        if depth == 0:
+            hooks = self._before_layer(0, lambda _: states)
+            try:
                 return self(ids, mask)
-        finally:
-            for hook in hooks:
-                hook.remove()
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        # Not by a hook: gradient checkpointing calls the layers again in the backward pass, when hooks are gone, with
+        # what was handed to them.
+        with self._handed_through(states, depth, self._recorded_output()):
+            return self(ids, mask)
 
     def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> list[Any]:
         """Let `change` replace what the layer with this index (from 0) receives."""
@@ -130,8 +136,9 @@ class Encoder(nn.Module):
         return [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules]
 
     @contextmanager
-    def _handed_through(self, depth: int, form: Any) -> Iterator[None]:
-        """Within: the first `depth` layers hand their input through, in the form of a layer's output."""
+    def _handed_through(self, states: Tensor, depth: int, form: Any) -> Iterator[None]:
+        """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
+        layer's output."""
         calls = 0
         tail = form[1:] if isinstance(form, tuple) else None
 
@@ -141,22 +148,28 @@ class Encoder(nn.Module):
                 calls += 1
                 if calls > depth:
                     return original(*args, **kwargs)
-                states = args[0] if args else kwargs["hidden_states"]
                 if is_first and self.family in ("t5", "mt5", "umt5", "longt5"):
                     # T5's first block makes the position bias of all others: its tail is needed, its states are not.
                     with torch.no_grad():
                         tail = original(*args, **kwargs)[1:]
-                return states if tail is None else (states, *tail)
+                received = args[0] if args else kwargs["hidden_states"]
+                given = states if calls == depth else received
+                return given if tail is None else (given, *tail)
 
             return forward
 
         modules = list({id(m): m for m in self._layers}.values())
+        changed = list(modules)
         for index, module in enumerate(modules):
             module.forward = shortened(module.forward, index == 0)
+        for name, module in self.body.named_modules():
+            if is_after_first(name):
+                module.forward = lambda received, given, *_: given
+                changed.append(module)
         try:
             yield
         finally:
-            for module in modules:
+            for module in changed:
                 del module.forward
 
     def _recorded_output(self) -> Any:
