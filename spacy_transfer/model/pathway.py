@@ -81,7 +81,9 @@ class Pathway:
     def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
         """Logits of documents that are only predicted; between training steps their features are cached too."""
         chosen = [documents[i] for i in group]
-        if self._features is None or self._n_predicted > _MOST_PREDICTED:
+        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
+        stale = self._boundary != self.network.boundary
+        if self._features is None or stale or self._n_predicted > _MOST_PREDICTED:
             return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
         if missing := [document for document in chosen if not self._has(document)]:
             self._n_predicted += len(missing)

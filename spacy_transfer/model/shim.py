@@ -26,7 +26,15 @@ from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import TextReader
 from .settings import Settings
-from .storage import check_file, fill_weights, read_weights, weights_from_bytes, weights_to_bytes, write_file, write_weights
+from .storage import (
+    check_file,
+    fill_weights,
+    read_weights,
+    weights_from_bytes,
+    weights_to_bytes,
+    write_file,
+    write_weights,
+)
 
 Floats = NDArray[np.float32]
 
@@ -35,7 +43,12 @@ class NetworkOptimizer(Protocol):
     """An optimizer that steps a whole torch network at once; others are called weight by weight, Thinc's way."""
 
     def step_network(
-        self, owner: int, network: nn.Module, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+        self,
+        owner: int,
+        network: nn.Module,
+        weights: Mapping[str, nn.Parameter],
+        rates: Mapping[str, float],
+        scale: float,
     ) -> None:
         """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
 
@@ -231,7 +244,11 @@ class NetworkShim(Shim):  # type: ignore[misc]
     # ---- learning ------------------------------------------------------------------------------------------------
 
     def _training(self) -> Network:
-        if self.settings.tuning.unfreeze_every and self.settings.tuning.unfreeze_unit == "epochs" and self.epoch is None:
+        if (
+            self.settings.tuning.unfreeze_every
+            and self.settings.tuning.unfreeze_unit == "epochs"
+            and self.epoch is None
+        ):
             raise ValueError(T063)
         network = self.network
         network.train()
@@ -300,12 +317,18 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def _step_by_weight(
         self, optimizer: Any, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
     ) -> None:
-        for name, weight in weights.items():
-            gradient = cast(Tensor, weight.grad).mul_(scale)
-            values, _ = optimizer(
-                (self.id, name), _to_xp(weight.data), _to_xp(gradient), lr_scale=rates[name]
-            )  # fmt: skip
-            weight.data.copy_(_from_xp(values, weight.device).view_as(weight))
+        rate = optimizer.learn_rate
+        try:
+            for name, weight in weights.items():
+                gradient = cast(Tensor, weight.grad).mul_(scale)
+                # Not by `lr_scale`, which Thinc's RAdam ignores.
+                optimizer.learn_rate = rate * rates[name]
+                key = (self.id, name)
+                _forget_other_shapes(optimizer, key, weight)
+                values, _ = optimizer(key, _to_xp(weight.data), _to_xp(gradient))
+                weight.data.copy_(_from_xp(values, weight.device).view_as(weight))
+        finally:
+            optimizer.learn_rate = rate
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
@@ -394,7 +417,16 @@ class NetworkShim(Shim):  # type: ignore[misc]
         # A copy gets an id of its own: two with the same one would share moments in an optimizer.
         self.__init__(state["settings"])  # type: ignore[misc]
         self.from_bytes(state["bytes"])
-        self.epoch = state["epoch"]
+        if state["epoch"] is not None:
+            self.tell_epoch(state["epoch"])
+
+
+def _forget_other_shapes(optimizer: Any, key: tuple[int, str], weight: Tensor) -> None:
+    """New labels make the head grow; Thinc's moments of its old shape would not fit."""
+    for moments in (optimizer.mom1, optimizer.mom2, optimizer.averages or {}):
+        if key in moments and moments[key].size != weight.numel():
+            del moments[key]
+            optimizer.nr_update.pop(key, None)
 
 
 def _to_xp(tensor: Tensor) -> Any:

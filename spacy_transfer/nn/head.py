@@ -68,8 +68,13 @@ class Head:
     dropout: float | None = None
 
     def __post_init__(self) -> None:
-        if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
-            raise ValueError(T005.format(block="head", field="dropout", value=self.dropout, want="0 <= dropout < 1"))
+        if self.dropout is not None:
+            # The config system hands a number in quotes on as a str.
+            object.__setattr__(self, "dropout", float(self.dropout))
+            if not 0.0 <= self.dropout < 1.0:
+                raise ValueError(
+                    T005.format(block="head", field="dropout", value=self.dropout, want="0 <= dropout < 1")
+                )
         for width in self.hidden or []:
             if width < 1:
                 raise ValueError(T005.format(block="head", field="hidden", value=self.hidden, want="widths >= 1"))

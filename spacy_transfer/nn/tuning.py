@@ -98,7 +98,10 @@ class Tuning:
                 weight.grad = None
             elif depth <= n_layers:
                 boundary = min(boundary, depth - 1)
-        network.boundary = boundary
+        if boundary != network.boundary:
+            network.boundary = boundary
+            # What is frozen from now on may have moved since a copy was made of it.
+            network.forget_copies()
         return boundary
 
 
