@@ -41,12 +41,17 @@ class AdamW(Optimizer):  # type: ignore[misc]
         grad_clip: float = 1.0,
         use_averages: bool = False,
     ) -> None:
-        for field, value, low, high in (
-            ("weight_decay", weight_decay, 0.0, 1.0), ("beta1", beta1, 0.0, 1.0), ("beta2", beta2, 0.0, 1.0),
-            ("grad_clip", grad_clip, 0.0, float("inf")),
-        ):  # fmt: skip
-            if not low <= value <= high:
-                raise ValueError(T005.format(block="optimizer", field=field, value=value, want=f"{low:g} to {high:g}"))
+        # The config system hands a number in quotes on as a str.
+        weight_decay, beta1, beta2, eps, grad_clip = map(float, (weight_decay, beta1, beta2, eps, grad_clip))
+        for field, value, good, want in (
+            ("weight_decay", weight_decay, 0.0 <= weight_decay <= 1.0, "0 to 1"),
+            ("beta1", beta1, 0.0 <= beta1 < 1.0, "0 <= beta1 < 1"),
+            ("beta2", beta2, 0.0 <= beta2 < 1.0, "0 <= beta2 < 1"),
+            ("eps", eps, eps > 0.0, "above 0"),
+            ("grad_clip", grad_clip, grad_clip >= 0.0, "0 or more"),
+        ):
+            if not good:
+                raise ValueError(T005.format(block="optimizer", field=field, value=value, want=want))
         super().__init__(
             learn_rate, L2=weight_decay, beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
             use_averages=use_averages, L2_is_weight_decay=True,
@@ -55,7 +60,12 @@ class AdamW(Optimizer):  # type: ignore[misc]
         self.grad_norm: float | None = None
 
     def step_network(
-        self, owner: int, network: nn.Module, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+        self,
+        owner: int,
+        network: nn.Module,
+        weights: Mapping[str, nn.Parameter],
+        rates: Mapping[str, float],
+        scale: float,
     ) -> None:
         """Move the weights that have a gradient.
 
@@ -68,9 +78,12 @@ class AdamW(Optimizer):  # type: ignore[misc]
             torch_adam = self._networks[network] = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
             torch_adam.param_groups.clear()
         _regroup(torch_adam, weights, rates)
-        norm = cast(Tensor, torch.nn.utils.get_total_norm([cast(Tensor, w.grad) for w in weights.values()])) * scale
+        norms = torch._foreach_norm([cast(Tensor, w.grad) for w in weights.values()])
+        norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
         # Dividing by the number of documents and clipping are one factor, which the fused kernel applies as it reads.
-        factor = scale * (float(self.grad_clip) / (norm + 1e-6)).clamp(max=1.0) if self.grad_clip else scale + 0.0 * norm
+        factor = (
+            scale * (float(self.grad_clip) / (norm + 1e-6)).clamp(max=1.0) if self.grad_clip else scale + 0.0 * norm
+        )
         for group in torch_adam.param_groups:
             group["lr"] = float(self.learn_rate) * group["rate"]
             group["betas"] = (float(self.b1), float(self.b2))
