@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def build_transfer_classifier(
     start: Any,
     windows: Any,
     cache: Any,
-    piece_budget: int = 8192,
+    piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
     gradient_checkpointing: bool = False,
@@ -51,7 +51,8 @@ def build_transfer_classifier(
     start: what the head starts from: `spacy-transfer.RandomStart.v1` or `SolvedStart`.
     windows: `spacy-transfer.Windows.v1`: how long documents are read.
     cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
-    piece_budget (int): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its result.
+    piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
+        result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
     device (str): "auto" (that of Thinc's ops), "cpu", "cuda", "cuda:1", "mps".
     gradient_checkpointing (bool): Compute the states of the moving layers again in the backward pass instead of keeping

@@ -1,8 +1,9 @@
 """From documents to logits by the shortest way: cached up to the frozen boundary, computed above it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from .reading import Document, TextReader
 
 logger = logging.getLogger("spacy")
 
+# Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
+_BUDGETS = {"cpu": 4096, "cuda": 65_536}
 # Texts filled at a time, sorted by length: much faster than a training batch at a time.
-_LEAST_FILL, _MOST_FILL = 256, 4096
+_LEAST_FILL, _MOST_FILL = 512, 4096
 # Texts that are only predicted, as in evaluations during training, are cached up to so many.
 _MOST_PREDICTED = 50_000
 
@@ -25,11 +28,11 @@ class Pathway:
     """Runs a network over documents.
 
     network (Network): With its boundary set. brick (FeatureCache): The block of the config.
-    piece_budget (int): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
+    piece_budget (int | "auto"): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
         implementation, pooling, versions.
     """
 
-    def __init__(self, network: Network, brick: FeatureCache, piece_budget: int, identity: Sequence[str]) -> None:
+    def __init__(self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]) -> None:
         self.network, self.piece_budget = network, piece_budget
         self._brick, self._identity = brick, identity
         self._features: Features | None = None
@@ -66,6 +69,18 @@ class Pathway:
         """Forget all features: the weights are others now."""
         self._boundary, self._features = -1, None
 
+    def groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
+        """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one."""
+        if self._kind == "vectors" and self._features is not None:
+            return [list(range(len(documents)))] if documents else []
+        return micro_batches(documents, self._budget, self.network.device.type)
+
+    @property
+    def _budget(self) -> int:
+        if self.piece_budget != "auto":
+            return self.piece_budget
+        return _BUDGETS.get(self.network.device.type, 8192)
+
     def learn(self, documents: Sequence[Document], group: Sequence[int], reader: TextReader) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
@@ -99,7 +114,7 @@ class Pathway:
                 missing = [document for document in documents if not self._has(document)]
                 self._compute(missing)
             with torch.no_grad():
-                for group in micro_batches(documents, self.piece_budget):
+                for group in self.groups(documents):
                     chosen = [documents[i] for i in group]
                     places = torch.tensor(group) + begin
                     if self._features is not None and self._kind == "vectors":
@@ -161,7 +176,7 @@ class Pathway:
         assert features is not None
         vectors: dict[int, Tensor] = {}
         with torch.no_grad():
-            for group in micro_batches(documents, self.piece_budget):
+            for group in micro_batches(documents, self._budget, network.device.type):
                 chosen = [documents[i] for i in group]
                 batch = collate(chosen, network.encoder.pad_id, network.device)
                 states = network.prefix(batch)

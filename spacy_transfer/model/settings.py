@@ -1,7 +1,7 @@
 """What the config says about a classifier, checked."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from ..errors import T001, T005
 from ..nn.encoder import Encoder
@@ -45,7 +45,7 @@ class Settings:
     start: StartBrick
     windows: Windows
     cache: FeatureCache
-    piece_budget: int
+    piece_budget: int | Literal["auto"]
     precision: Precision
     device: str
     gradient_checkpointing: bool
@@ -74,7 +74,7 @@ class Settings:
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
         if isinstance(self.pooling, Head) or hasattr(self.pooling, "activate"):
             raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
-        if self.piece_budget < 1:
+        if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
             raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
 

@@ -21,7 +21,6 @@ from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
-from .batches import micro_batches
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import TextReader
@@ -71,6 +70,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.epoch: int | None = None
         self._n_docs = 0
         self._pathway: Pathway | None = None
+        # What moves at present, by name, and its rate factor.
+        self._moving: dict[str, nn.Parameter] = {}
+        self._rates: dict[str, float] = {}
         self._reader: TextReader | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         precision = resolve_precision(s.precision, device)
         tokenizer = PieceTokenizer(loaded.tokenizer)
         s.windows.check(tokenizer, loaded.encoder.max_pieces)
-        if s.piece_budget < s.windows.length:
+        if s.piece_budget != "auto" and s.piece_budget < s.windows.length:
             raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         width = loaded.encoder.width
@@ -129,11 +131,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
-            loaded.encoder.body.gradient_checkpointing_enable({"use_reentrant": False})
+            loaded.encoder.checkpoint_gradients()
         self.tokenizer = tokenizer
         self.record = loaded.record
         self._reader = TextReader(tokenizer, s.windows)
-        identity = [loaded.encoder.attention, transformers_version(), torch.__version__]
+        config = json.dumps(loaded.record["config"], sort_keys=True)
+        identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
         self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
         self._set_label_weights(weights)
         self._n_docs = 0
@@ -190,7 +193,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
         """Apply tuning as it stands at this step or epoch."""
         tuning = self.settings.tuning
         count = self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0)
-        tuning.apply(self.network, tuning.depth_at(count, self.network.n_layers))
+        network = self.network
+        tuning.apply(network, tuning.depth_at(count, network.n_layers))
+        self._moving = {name: w for name, w in network.named_parameters() if w.requires_grad}
+        self._rates = {name: tuning.rate(network.depth_of(name), network.n_layers) for name in self._moving}
+        # Whatever mode it was in, the frozen depths may be others now.
+        network.eval()
 
     def tell_epoch(self, epoch: int) -> None:
         """The loop says which epoch it is in; unfreezing by epochs follows."""
@@ -208,11 +216,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def logits(self, texts: Sequence[str]) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
         network = self.network
-        network.eval()
+        if network.training:
+            network.eval()
         documents = self.reader.read(texts, remember=False)
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         with torch.no_grad():
-            for group in micro_batches(documents, self.settings.piece_budget):
+            for group in self.pathway.groups(documents):
                 out[torch.tensor(group, device=network.device)] = self.pathway.predict(documents, group)
         return cast(Floats, out.cpu().numpy())
 
@@ -227,7 +236,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
             return self.logits(texts), lambda d_logits: []
         network = self._training()
         documents = self.reader.read(texts, remember=True)
-        groups = micro_batches(documents, self.settings.piece_budget)
+        groups = self.pathway.groups(documents)
         parts = [(group, self.pathway.learn(documents, group, self.reader)) for group in groups]
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         for group, logits in parts:
@@ -251,7 +260,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
         ):
             raise ValueError(T063)
         network = self.network
-        network.train()
+        # Setting the mode walks all modules, a millisecond: only after an evaluation.
+        if not network.training:
+            network.train()
         self.pathway.open()
         return network
 
@@ -270,7 +281,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         device = network.device
         wanted, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
         total = torch.zeros((), device=device)
-        for group in micro_batches(documents, self.settings.piece_budget):
+        for group in self.pathway.groups(documents):
             chosen = torch.tensor(group, device=device)
             value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
             value.backward()
@@ -298,17 +309,18 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if not self.is_built:
             return
         network, tuning = self.network, self.settings.tuning
-        weights = {name: w for name, w in network.named_parameters() if w.grad is not None}
+        weights = {name: w for name, w in self._moving.items() if w.grad is not None}
         if not weights:
             return
-        rates = {name: tuning.rate(network.depth_of(name), network.n_layers) for name in weights}
+        rates = {name: self._rates[name] for name in weights}
         # Gradients that came through `backprop` are the caller's own sums; they are not divided.
         scale = 1.0 / self._n_docs if self._n_docs else 1.0
         if hasattr(optimizer, "step_network"):
             cast(NetworkOptimizer, optimizer).step_network(self.id, network, weights, rates, scale)
         else:
             self._step_by_weight(optimizer, weights, rates, scale)
-        network.zero_grad(set_to_none=True)
+        for weight in weights.values():
+            weight.grad = None
         self._n_docs = 0
         self.n_steps += 1
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":

@@ -1,13 +1,14 @@
 """A pretrained encoder that can stop at any depth and go on from there."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .depths import depth_of, find_layers, is_after_first
+from .kernels import CpuKernels
 
 
 class Encoder(nn.Module):
@@ -57,6 +58,16 @@ class Encoder(nn.Module):
                 # RoBERTa and its kin count positions from padding_idx + 1.
                 return module.num_embeddings - module.padding_idx - 1
         return limit
+
+    def checkpoint_gradients(self) -> None:
+        """Compute the states inside the layers again in the backward pass instead of keeping them."""
+
+        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+            # The second computation must draw the same dropout, so it takes the same kernels as the first.
+            again = CpuKernels() if next(self.body.parameters()).device.type == "cpu" else nullcontext()
+            return nullcontext(), again
+
+        self.body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def modules_up_to(self, depth: int) -> Iterator[nn.Module]:
         """The modules that lie wholly at depths 0..depth; at n_layers the whole encoder."""

@@ -1,13 +1,16 @@
 """One torch network from piece ids to logits, in three stages: encode, pool, classify."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .encoder import Encoder
 from .head import LabelHead
+from .kernels import CpuKernels
 from .pooling import Pooling
 
 
@@ -82,7 +85,7 @@ class Network(nn.Module):
         """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
         if self.boundary >= 1:
             return self.resume(self.prefix(batch), batch)
-        with self._autocast():
+        with self._autocast(), self._kernels():
             states: Tensor = self.encoder(batch.ids, batch.mask)
         return states
 
@@ -92,11 +95,12 @@ class Network(nn.Module):
             if self.frozen_dtype == torch.float32:
                 with self._autocast():
                     return self.encoder.prefix(batch.ids, batch.mask, self.boundary)
-            return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary)
+            with self._kernels():
+                return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
-        with self._autocast():
+        with self._autocast(), self._kernels():
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
             return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary)
 
@@ -134,6 +138,9 @@ class Network(nn.Module):
     def forward(self, batch: RowBatch) -> Tensor:
         """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
         return self.classify(self.pool(self.encode(batch), batch))
+
+    def _kernels(self) -> AbstractContextManager[Any]:
+        return CpuKernels() if self.device.type == "cpu" else nullcontext()
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32

@@ -19,7 +19,7 @@ def _default_config(loss: str) -> dict[str, Any]:
         "scorer": {"@scorers": "spacy-transfer.scorer.v1"},
         "model": {
             "@architectures": "spacy-transfer.TransferClassifier.v1",
-            "piece_budget": 8192,
+            "piece_budget": "auto",
             "precision": "auto",
             "device": "auto",
             "gradient_checkpointing": False,

