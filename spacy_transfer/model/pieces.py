@@ -1,5 +1,6 @@
 """Texts to piece ids, with the Rust tokenizer alone."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ class PieceTokenizer:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._tokenizer = Tokenizer.from_str(text)
+        self._tokenizer = Tokenizer.from_str(_with_special_pieces_apart(text))
         # MiniLM's file carries truncation to 128 pieces and padding to 128.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -48,3 +49,19 @@ class PieceTokenizer:
 
     def __reduce__(self) -> tuple[type["PieceTokenizer"], tuple[str]]:
         return PieceTokenizer, (self.text,)
+
+
+def _with_special_pieces_apart(text: str) -> str:
+    """Rename the special pieces of a Unigram model (XLM-R, T5, ALBERT, DeBERTa-v3): it would find "</s>" in a text as it
+    finds any other piece of its vocabulary, whatever `encode_special_tokens` says. Rows get theirs by id."""
+    if '"Unigram"' not in text:
+        return text
+    form = json.loads(text)
+    if form["model"].get("type") != "Unigram":
+        return text
+    special = [token for token in form["added_tokens"] if token["special"]]
+    apart = {token["content"]: f"\0special\0{token['content']}" for token in special}
+    for token in special:
+        token["content"] = apart[token["content"]]
+    form["model"]["vocab"] = [[apart.get(piece, piece), score] for piece, score in form["model"]["vocab"]]
+    return json.dumps(form, ensure_ascii=False)
