@@ -48,13 +48,21 @@ def files() -> list[str]:
     """Files that README names are there."""
     named = re.findall(r"`((?:configs|benchmarks|assets|\.ci)/[\w./-]+)`", README.read_text("utf-8"))
     made = ("assets/encoder", "assets/banking77")
-    return [f"README names {name}, which is not there" for name in named if not name.startswith(made) and not Path(name).exists()]
+    return [
+        f"README names {name}, which is not there"
+        for name in named
+        if not name.startswith(made) and not Path(name).exists()
+    ]
 
 
 def changelog() -> list[str]:
     """The version has an entry."""
     version = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["version"]
-    return [] if f"## {version}" in Path("CHANGELOG.md").read_text("utf-8") else [f"CHANGELOG.md has no entry for {version}"]
+    return (
+        []
+        if f"## {version}" in Path("CHANGELOG.md").read_text("utf-8")
+        else [f"CHANGELOG.md has no entry for {version}"]
+    )
 
 
 if __name__ == "__main__":

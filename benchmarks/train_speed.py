@@ -166,7 +166,11 @@ def work(name: str, args: argparse.Namespace) -> dict[str, Any]:
     kind, _, what = name.partition("-")
     contestant = {"ours": ours, "spacy": stock_spacy, "hf": trainer}[kind]
     found = contestant(what, train, dev, labels, epochs, args)
-    found |= {"epochs": epochs, "n_docs": len(train), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    found |= {
+        "epochs": epochs,
+        "n_docs": len(train),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
     found["docs_per_second"] = len(train) * epochs / found["seconds"]
     if name == "ours-full":
         found["peak_gflops"] = matrix_peak()
@@ -185,7 +189,12 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     fix_random_seed(args.seed)
     frozen, rate = {"full": (-1, 1e-4), "double": (-1, 1e-4), "half": (3, 2e-4), "frozen": ("all", 1e-2)}[what]
     nlp = spacy.blank("en")
-    model = {"encoder": {"name": str(args.encoder),}, "tuning": {"frozen_depth": frozen}}
+    model = {
+        "encoder": {
+            "name": str(args.encoder),
+        },
+        "tuning": {"frozen_depth": frozen},
+    }
     nlp.add_pipe("transfer_textcat", config={"model": model})
     examples = as_examples(nlp, train, labels)
     nlp.initialize(lambda: examples)
@@ -194,7 +203,9 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     return spacy_loop(nlp, optimizer, examples, batcher, epochs, dev, labels)
 
 
-def stock_spacy(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs: int, args: Any) -> dict[str, Any]:
+def stock_spacy(
+    what: str, train: list[Row], dev: list[Row], labels: list[str], epochs: int, args: Any
+) -> dict[str, Any]:
     """textcat + spacy-transformers as `spacy init config` sets it up."""
     from spacy.cli.init_config import init_config
     from spacy.util import load_model_from_config, registry
@@ -291,7 +302,9 @@ def as_examples(nlp: Any, rows: list[Row], labels: list[str]) -> list[Any]:
     from spacy.training import Example
 
     return [
-        Example.from_dict(nlp.make_doc(row["text"]), {"cats": {label: float(label == row["label"]) for label in labels}})
+        Example.from_dict(
+            nlp.make_doc(row["text"]), {"cats": {label: float(label == row["label"]) for label in labels}}
+        )
         for row in rows
     ]
 

@@ -24,7 +24,9 @@ T016 = "[T016] config.json of '{name}' is not one that transformers knows withou
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
-T021 = "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T021 = (
+    "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+)
 T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
 T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
 T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
@@ -139,7 +141,7 @@ T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
-    "[training.before_update]\n@callbacks = \"spacy-transfer.tell_epoch.v1\""
+    '[training.before_update]\n@callbacks = "spacy-transfer.tell_epoch.v1"'
 )
 T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
@@ -147,8 +149,12 @@ T071 = "[T071] device = '{device}' is not there: {have}."
 T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
 
 T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
-T074 = "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
-T075 = "[T075] The feature cache in {folder} takes no more: {error}. Training goes on, later features are computed anew."
+T074 = (
+    "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
+)
+T075 = (
+    "[T075] The feature cache in {folder} takes no more: {error}. Training goes on, later features are computed anew."
+)
 T076 = "[T076] A file of the feature cache in {folder} is damaged; what it held is computed anew (told once)."
 T077 = (
     "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "

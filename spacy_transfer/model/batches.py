@@ -8,7 +8,6 @@ import torch
 from ..nn.network import RowBatch
 from .windows import Row
 
-
 # A micro-batch is closed when the next document would fill less than this share of its row ...
 _LEAST_FILLED = 0.8
 # ... and it is large enough to keep the device busy, in pieces: matrix products reach their peak from there on.

@@ -1,7 +1,6 @@
 """The feature cache: what lies at or below the frozen boundary never changes, so it is computed once."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import T005, T077
+from ..log import logger
 from ..nn.network import Network
 from .segments import KEY_BYTES, Segments
 from .windows import Row
-
-logger = logging.getLogger("spacy")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """From documents to logits by the shortest way: cached up to the frozen boundary, computed above it."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Literal
@@ -9,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..log import logger
 from ..nn.network import Network
 from .batches import collate, micro_batches
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .reading import Document, TextReader
-
-logger = logging.getLogger("spacy")
 
 # Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
 _BUDGETS = {"cpu": 4096, "cuda": 65_536}
@@ -32,7 +30,9 @@ class Pathway:
         implementation, pooling, versions.
     """
 
-    def __init__(self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]) -> None:
+    def __init__(
+        self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]
+    ) -> None:
         self.network, self.piece_budget = network, piece_budget
         self._brick, self._identity = brick, identity
         self._features: Features | None = None

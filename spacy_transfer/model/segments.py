@@ -6,7 +6,6 @@ a torn record fails its checksum; an array is compared with its checksum when it
 in place, so readers need no lock.
 """
 
-import logging
 import os
 import uuid
 import zlib
@@ -16,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import T074, T075, T076
-
-logger = logging.getLogger("spacy")
+from ..log import logger
 
 KEY_BYTES = 16
 _RECORD = np.dtype(

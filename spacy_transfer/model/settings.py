@@ -61,7 +61,9 @@ class Settings:
         )
         for field, want, methods in wanted:
             block = getattr(self, field)
-            if not all(hasattr(block, method) for method in methods) or (field == "pooling" and hasattr(block, "resize")):
+            if not all(hasattr(block, method) for method in methods) or (
+                field == "pooling" and hasattr(block, "resize")
+            ):
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(block)))
         kinds = (
             ("head", Head, "a head"),

@@ -63,7 +63,9 @@ def fill_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
     """
     own = weights_of(network)
     if set(own) != set(weights) or any(own[name].shape != value.shape for name, value in weights.items()):
-        differing = sorted(set(own) ^ set(weights))[:3] or [n for n, v in weights.items() if own[n].shape != v.shape][:3]
+        differing = (
+            sorted(set(own) ^ set(weights))[:3] or [n for n, v in weights.items() if own[n].shape != v.shape][:3]
+        )
         raise OSError(T082.format(file="weights", error=f"other names or shapes: {', '.join(differing)}"))
     with torch.no_grad():
         for name, value in weights.items():

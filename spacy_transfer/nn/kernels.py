@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-
 # Attention weights computed at a time without a backward pass, so that they stay in the processor's cache.
 _MOST_WEIGHTS = 800_000
 

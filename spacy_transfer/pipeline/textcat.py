@@ -13,11 +13,12 @@ from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import SimpleFrozenList, from_bytes, logger, to_bytes
+from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083
+from ..log import logger
 from .gold import Gold, read_gold
 from .table import depth_table
 
@@ -302,7 +303,9 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         data: bytes = to_bytes(serialize, exclude)
         return data
 
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> "TransferTextCategorizer":
+    def from_bytes(
+        self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
+    ) -> "TransferTextCategorizer":
         """Read what `to_bytes` gave."""
         deserialize: dict[str, Callable[[bytes], Any]] = {
             "cfg": lambda b: self._take_cfg(srsly.json_loads(b), "the message"),

@@ -1,6 +1,5 @@
 """The head solved on the pretrained features, so that step 0 is a strong classifier already."""
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,9 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import T005
+from ..log import logger
 from ..nn.losses import Loss
-
-logger = logging.getLogger("spacy")
 
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 
@@ -42,7 +40,11 @@ class SolvedStart:
 
     def __post_init__(self) -> None:
         checks = (
-            ("strengths", self.strengths is None or (self.strengths and min(self.strengths) > 0), "one or more numbers above 0"),
+            (
+                "strengths",
+                self.strengths is None or (self.strengths and min(self.strengths) > 0),
+                "one or more numbers above 0",
+            ),
             ("folds", self.folds >= 2, "folds >= 2"),
             ("keep_loss", self.keep_loss == "auto" or 0.0 <= float(self.keep_loss) < 1.0, "0 <= keep_loss < 1"),
             ("most_texts", self.most_texts >= 1, "most_texts >= 1"),

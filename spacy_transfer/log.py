@@ -1,0 +1,15 @@
+"""The package's logger: what a user should see while training, on standard error.
+
+`logging.getLogger("spacy_transfer").setLevel("WARNING")` silences it. spaCy's own logger shows warnings only under
+`spacy train`, and what moves should be seen there too.
+"""
+
+import logging
+
+logger = logging.getLogger("spacy_transfer")
+
+if not logger.handlers:
+    _handler = logging.StreamHandler()
+    _handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(_handler)
+    logger.setLevel(logging.INFO)
