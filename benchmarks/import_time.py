@@ -72,7 +72,7 @@ def measure(work: str, command: list[str], without: Path, runs: int) -> dict[str
             if run:
                 times[kind].append((time.perf_counter() - start) * 1000)
     differences = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
-    low, middle, high = statistics.quantiles(differences, n=4)
+    low, _, high = statistics.quantiles(differences, n=4)
     return {
         "work": work,
         "without_ms": statistics.median(times["without"]),

@@ -3,14 +3,14 @@
     python benchmarks/train_speed.py --data FILE.jsonl [--encoder FOLDER] [--texts 2000] [--runs 3] [--quick]
         [--accuracy] [--json FILE]
 
-FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a process
-of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a turn, and
+FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a
+process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a turn, and
 median and spread are over turns. Time runs from the first to the last step, filling of the feature cache included;
 loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and multiplied; with
 --accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
 
-What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with this
-encoder; it computes in fp32, in the order of the data. HF Trainer has bf16 and `group_by_length` on, AdamW, and dynamic
+What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with
+this encoder; it computes in fp32, in the order of the data. HF Trainer has bf16 and `group_by_length` on, AdamW, and dynamic
 padding. Ours batches by length too. All use the encoder's own dropout of 0.1.
 
 Needs: pip install 'spacy-transfer[bench,demo]'
@@ -140,8 +140,9 @@ def report(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     import torch
 
     bf16 = torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16")
-    print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, bf16 {'yes' if bf16 else 'no'}, "
-          f"torch {torch.__version__}, {args.data}, {args.texts} texts, batch {BATCH}, {time.strftime('%Y-%m-%d')}")  # fmt: skip
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, bf16 {'yes' if bf16 else 'no'}"
+    print(f"\n{machine}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    print(f"{args.data}, {args.texts} texts, batch {BATCH}")
     for found in rows:
         print(f"{found['work'][:62]:62} | {found['against']:36} | {found['ratio']:7.2f}  "
               f"({found['low']:.2f} to {found['high']:.2f})  must {found['must']:g}")  # fmt: skip
@@ -285,8 +286,8 @@ def trainer(what: str, train: list[Row], dev: list[Row], labels: list[str], epoc
 
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
-            folder, num_train_epochs=epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=64, bf16=True,
-            use_cpu=True, group_by_length=True, learning_rate=1e-4, warmup_ratio=0.1, save_strategy="no", report_to=[],
+            folder, num_train_epochs=epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=64,
+            bf16=True, use_cpu=True, group_by_length=True, learning_rate=1e-4, warmup_ratio=0.1, save_strategy="no", report_to=[],
             logging_steps=10_000, disable_tqdm=True, seed=args.seed, dataloader_pin_memory=False,
         )  # fmt: skip
         engine = Trainer(model, settings, train_dataset=Texts(train), data_collator=DataCollatorWithPadding(tokenizer),

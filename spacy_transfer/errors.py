@@ -40,8 +40,8 @@ T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must 
 T036 = "[T036] A label must be a str, got {label!r} of type {type}."
 T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
 T038 = (
-    "[T038] '{name}' was loaded with other labels and ignores: {unknown}. Add them with "
-    "nlp.get_pipe('{name}').add_label(...) before training on them (told once)."
+    "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
+    "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
 )
 T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
 

@@ -20,6 +20,7 @@ from conftest import (
     LABELS,
     TEXTS,
     add_classifier,
+    examples_of,
     exclusive_examples,
     moved,
     multilabel_examples,
@@ -322,18 +323,15 @@ def test_a_sourced_components_new_labels_are_told(trained: Language, tmp_path: P
     nlp = spacy.blank("en")
     nlp.add_pipe(NAME, source=spacy.load(tmp_path))
     more = [*LABELS, "delivery"]
-    examples = [
-        Example.from_dict(nlp.make_doc(text), {"cats": one_hot(label, more)})
-        for text, label in (("the card", "card"), ("box late", "delivery"))
-    ]
+    examples = examples_of(nlp, ["the card", "box late"], [one_hot("card", more), one_hot("delivery", more)])
     with pytest.warns(UserWarning, match=rf"T038.*'{NAME}'.*\['delivery'\]"):
         losses = nlp.update(examples, sgd=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # Told once; the text with a label of its own is learned, the other left out.
-        shim_of(nlp).network.zero_grad()
-        again = nlp.update(examples[:1], sgd=False)
-    assert losses[NAME] == pytest.approx(again[NAME], rel=0.5)
+        again = nlp.update(examples[1:], sgd=False)
+    assert losses[NAME] > 0
+    assert again[NAME] == 0
 
 
 def test_resumed_training_learns(trained: Language, tmp_path: Path) -> None:
@@ -382,9 +380,10 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, hidden: A
     assert (pipe.add_label("new"), pipe.add_label("new")) == (1, 0)
     after = torch.tensor(shim_of(nlp).logits(TEXTS))
     assert after.shape[1] == before.shape[1] + 1
-    assert torch.equal(after[:, :-1], before)
-    # As good as unknown: no more likely than any label before.
-    assert (after[:, -1] <= before.amax(dim=1)).all()
+    # Not bit for bit: a product with one more row rounds otherwise.
+    torch.testing.assert_close(after[:, :-1], before, atol=1e-6, rtol=1e-6)
+    # It knows nothing of the texts yet.
+    assert after[:, -1].std() == 0
     assert list(nlp("card").cats)[-1] == "new"
 
 

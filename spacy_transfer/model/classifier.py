@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from .windows import Windows
 
 Floats = NDArray[np.float32]
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
-Classifier = Model
+Classifier: TypeAlias = Model
 
 
 def build_transfer_classifier(
@@ -61,10 +61,19 @@ def build_transfer_classifier(
     RAISES (ValueError): T001 for a block of the wrong kind.
     """
     settings = Settings(
-        cast(EncoderBrick, encoder), cast(PoolingBrick, pooling), cast(Head, head), cast(LossBrick, loss),
-        cast(Tuning, tuning), cast(StartBrick, start), cast(Windows, windows), cast(FeatureCache, cache), piece_budget, precision, device,
-        gradient_checkpointing,
-    )  # fmt: skip
+        encoder=cast(EncoderBrick, encoder),
+        pooling=cast(PoolingBrick, pooling),
+        head=cast(Head, head),
+        loss=cast(LossBrick, loss),
+        tuning=cast(Tuning, tuning),
+        start=cast(StartBrick, start),
+        windows=cast(Windows, windows),
+        cache=cast(FeatureCache, cache),
+        piece_budget=piece_budget,
+        precision=precision,
+        device=device,
+        gradient_checkpointing=gradient_checkpointing,
+    )
     return Model(
         "transfer_classifier",
         _forward,
@@ -74,7 +83,8 @@ def build_transfer_classifier(
         attrs={
             "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
             "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
-            "prepare": prepare, "save_network": save_network, "load_network": load_network, "loss_gradient": loss_gradient,
+            "prepare": prepare, "save_network": save_network, "load_network": load_network,
+            "loss_gradient": loss_gradient,
             "exclusive": settings.loss.exclusive,
         },
     )  # fmt: skip

@@ -52,8 +52,8 @@ class PieceTokenizer:
 
 
 def _with_special_pieces_apart(text: str) -> str:
-    """Rename the special pieces of a Unigram model (XLM-R, T5, ALBERT, DeBERTa-v3): it would find "</s>" in a text as it
-    finds any other piece of its vocabulary, whatever `encode_special_tokens` says. Rows get theirs by id."""
+    """Rename the special pieces of a Unigram model (XLM-R, T5, ALBERT, DeBERTa-v3): it would find "</s>" in a text as
+    it finds any other piece of its vocabulary, whatever `encode_special_tokens` says. Rows get theirs by id."""
     if '"Unigram"' not in text:
         return text
     form = json.loads(text)

@@ -64,7 +64,7 @@ class Segments:
         size = n_rows * self.width * self.dtype.itemsize
         raw = self._maps[segment][offset : offset + size]
         if key not in self._checked:
-            if len(raw) != size or zlib.crc32(raw) != crc:
+            if len(raw) != size or zlib.crc32(raw.tobytes()) != crc:
                 self._drop(key)
                 return None
             self._checked.add(key)

@@ -87,7 +87,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
         if self._model is None:
             raise ValueError(T006.format(name="transfer_classifier"))
-        return cast(Network, self._model)
+        return self._model
 
     @property
     def reader(self) -> TextReader:
@@ -178,11 +178,15 @@ class NetworkShim(Shim):  # type: ignore[misc]
         network.eval()
         self.pathway.open()
         vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
+        wanted, mask = (torch.from_numpy(values[chosen]).to(network.device) for values in (targets, known))
         weight, bias = start.solve(
-            vectors, torch.from_numpy(targets[chosen]).to(network.device), torch.from_numpy(known[chosen]).to(network.device),
-            cast(Loss, self.loss), exclusive=self.settings.loss.exclusive,
+            vectors,
+            wanted,
+            mask,
+            cast(Loss, self.loss),
+            exclusive=self.settings.loss.exclusive,
             tuning_follows=network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every),
-        )  # fmt: skip
+        )
         with torch.no_grad():
             network.head.output.weight.copy_(weight)
             network.head.output.bias.copy_(bias)
@@ -269,8 +273,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
-        texts (Sequence[str]): The documents. targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the
-            annotation is missing.
+        texts (Sequence[str]): The documents.
+        targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
         RETURNS (float): Sum of the documents' losses.
         """
@@ -286,7 +290,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
             value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
             value.backward()
             total += value.detach()
-        self._n_docs += len(texts)
+        # Documents without any annotation have no loss; they do not count in the mean either.
+        self._n_docs += int((known > 0).any(axis=1).sum())
         return float(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:

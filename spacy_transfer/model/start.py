@@ -17,7 +17,7 @@ class StartBrick(Protocol):
     def solve(
         self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
     ) -> tuple[Tensor, Tensor]:
-        """vectors (n_docs, width), targets and known (n_docs, n_labels) -> weight (n_labels, width), bias (n_labels,)."""
+        """vectors (n_docs, width), targets, known (n_docs, n_labels) -> weight (n_labels, width), bias (n_labels,)."""
 
 
 @dataclass(frozen=True)

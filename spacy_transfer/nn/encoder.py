@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
             again = CpuKernels() if next(self.body.parameters()).device.type == "cpu" else nullcontext()
             return nullcontext(), again
 
-        self.body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+        cast(Any, self.body).gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def modules_up_to(self, depth: int) -> Iterator[nn.Module]:
         """The modules that lie wholly at depths 0..depth; at n_layers the whole encoder."""
@@ -215,11 +215,11 @@ def _stop(states: Tensor) -> Tensor:
     raise _Stop(states)
 
 
-def _width(body: nn.Module) -> int:
+def _width(body: Any) -> int:
     return int(body.config.hidden_size)
 
 
-def _n_layers(body: nn.Module, n_modules: int) -> int:
+def _n_layers(body: Any, n_modules: int) -> int:
     if body.config.model_type == "albert":
         return int(body.config.num_hidden_layers)
     return n_modules

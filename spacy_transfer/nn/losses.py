@@ -36,7 +36,7 @@ class _CrossEntropy(Loss):
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
         targets = targets * (1.0 - self.smoothing) + self.smoothing / targets.shape[1]
-        return -(targets * known * self.weights * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
+        return -(targets * known * self.get_buffer("weights") * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
 
 
 class _BinaryCrossEntropy(Loss):

@@ -39,8 +39,8 @@ class PretrainedEncoder:
     """A pretrained encoder of transformers: BERT, RoBERTa, XLM-R, DistilBERT, ALBERT, ELECTRA, MPNet, DeBERTa-v2,
     ModernBERT, the encoder half of T5 and BART, and what is built like them.
 
-    name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline that
-        holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
+    name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline
+        that holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
         `initialize`; a saved pipeline never looks at it again.
     revision (str | None): Branch, tag or commit of a hub name. Pin a commit to get the same weights for ever; None is
         the pinned commit of an encoder that this package knows, else "main".
@@ -82,7 +82,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Enco
 
     values = dict(record["config"])
     config = AutoConfig.for_model(values.pop("model_type"), **values)
-    with _quiet(), _NoDraws():
+    with _quiet(), _NoDraws():  # type: ignore[no-untyped-call]
         body = AutoModel.from_config(config, torch_dtype=torch.float32, **_attention(attention))
     return Encoder(_encoder_half(body), record["config"])
 
@@ -141,7 +141,7 @@ def _read_config(found: EncoderFolder) -> dict[str, Any]:
     return values
 
 
-def _encoder_half(body: nn.Module) -> nn.Module:
+def _encoder_half(body: Any) -> nn.Module:
     """The encoder of an encoder-decoder; without a pooler, which would never get a gradient from us."""
     if body.config.is_encoder_decoder:
         body = body.get_encoder()

@@ -19,18 +19,21 @@ class Gold:
 
     targets (Floats): (n_docs, n_labels) in 0..1. known (Floats): 1 where there is an annotation, 0 where it is missing.
     unknown (set[str]): Labels in the data that are not among the labels.
+    missed (set[str]): Those of them that are the one label of a document which also says no to labels of ours.
     """
 
     targets: Floats
     known: Floats
     unknown: Set[str]
+    missed: Set[str]
 
 
 def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, name: str) -> Gold:
     """Read and check the annotations.
 
     docs (Sequence[Doc]): Documents with gold `cats`. labels (Sequence[str]): In the order of the columns.
-    exclusive (bool): Exactly one label a document: one 1 and no other, or soft labels that sum to 1.
+    exclusive (bool): Exactly one label a document: one 1 and no other, or soft labels that sum to 1. A document whose
+        label is not among the labels is left out.
     name (str): Of the component, for errors.
     RAISES (ValueError): T032 for several labels or none where one is wanted, T033 for a score that is no number from 0
         to 1, T036 for a label that is no str.
@@ -39,6 +42,7 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
     targets = np.zeros((len(docs), len(labels)), dtype=np.float32)
     known = np.zeros_like(targets)
     unknown: set[str] = set()
+    missed: set[str] = set()
     for i, doc in enumerate(docs):
         for label, value in doc.cats.items():
             if not isinstance(label, str):
@@ -51,10 +55,16 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
                 raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))
             targets[i, j] = value
             known[i, j] = 1.0
-        if exclusive:
+        if not exclusive:
+            continue
+        others = {label for label, value in doc.cats.items() if value and label not in column}
+        if others and not targets[i].any():
+            missed |= others if known[i].any() else set()
+            known[i] = 0.0
+        else:
             _check_one(doc, targets[i], name)
             known[i] = 1.0
-    return Gold(targets, known, unknown)
+    return Gold(targets, known, unknown, missed)
 
 
 def _check_one(doc: Doc, row: Floats, name: str) -> None:

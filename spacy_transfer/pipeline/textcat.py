@@ -238,6 +238,8 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         self._check_score_weights(nlp)
         gold = read_gold(docs, self.labels, exclusive=self.exclusive, name=self.name)
         self._left_out = set(gold.unknown)
+        if gold.missed:
+            warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
         self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
         self.model.attrs["prepare"](self.model, docs, gold.targets, gold.known)
@@ -286,6 +288,8 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             cfg = json.loads((folder / "cfg").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise OSError(T082.format(file=folder / "cfg", error=error)) from error
+        if not isinstance(cfg, dict):
+            raise OSError(T082.format(file=folder / "cfg", error="it holds no settings"))
         network = self._take_cfg(cfg, folder)
         if "vocab" not in exclude and (folder / "vocab").exists():
             self.vocab.from_disk(folder / "vocab", exclude=exclude)

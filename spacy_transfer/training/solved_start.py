@@ -39,12 +39,9 @@ class SolvedStart:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        strengths = _STRENGTHS if self.strengths is None else self.strengths
         checks = (
-            (
-                "strengths",
-                self.strengths is None or (self.strengths and min(self.strengths) > 0),
-                "one or more numbers above 0",
-            ),
+            ("strengths", bool(strengths) and min(strengths) > 0, "one or more numbers above 0"),
             ("folds", self.folds >= 2, "folds >= 2"),
             ("keep_loss", self.keep_loss == "auto" or 0.0 <= float(self.keep_loss) < 1.0, "0 <= keep_loss < 1"),
             ("most_texts", self.most_texts >= 1, "most_texts >= 1"),
@@ -99,8 +96,8 @@ class SolvedStart:
                 found[strength][0] += float(right)
                 found[strength][1] -= float(loss(logits, targets[held], known[held]).sum())
         best = max(strengths, key=lambda strength: tuple(found[strength]))
-        right, negative = found[best]
-        share = f"{right / n_docs:.1%} right, " if exclusive else ""
+        n_right, negative = found[best]
+        share = f"{n_right / n_docs:.1%} right, " if exclusive else ""
         logger.info("Head solved on %d texts: C = %g, held out %sloss %.3f", n_docs, best, share, -negative / n_docs)
         return best
 
@@ -126,7 +123,7 @@ def _fit(
         return value
 
     with torch.enable_grad():
-        solver.step(closure)  # type: ignore[arg-type]
+        solver.step(closure)
     return weight.detach(), bias.detach()
 
 
