@@ -383,7 +383,7 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, hidden: A
     # Not bit for bit: a product with one more row rounds otherwise.
     torch.testing.assert_close(after[:, :-1], before, atol=1e-6, rtol=1e-6)
     # It knows nothing of the texts yet.
-    assert after[:, -1].std() == 0
+    assert after[:, -1].std() < 1e-6
     assert list(nlp("card").cats)[-1] == "new"
 
 
