@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import T005, T034, T035
 
-ClassWeights = Literal["none", "balanced"] | list[tuple[str, float]]
+# A pair arrives from the config as a list, which the config system does not take for a tuple.
+ClassWeights = Literal["none", "balanced"] | list[list[str | float]] | list[tuple[str, float]]
 
 
 class Loss(nn.Module):
@@ -134,7 +135,7 @@ def label_weights(
         return [1.0] * len(labels)
     if brick.class_weights == "balanced":
         return brick.balanced(positives, n_known)
-    given = dict(brick.class_weights)
+    given = {str(label): float(weight) for label, weight in brick.class_weights}
     if unknown := sorted(set(given) - set(labels)):
         raise ValueError(T034.format(unknown=unknown, labels=list(labels)))
     return [given.get(label, 1.0) for label in labels]
@@ -147,8 +148,9 @@ def _check(brick: LossBrick) -> None:
         raise ValueError(T005.format(block="loss", field="label_smoothing", value=smoothing, want=want))
     object.__setattr__(brick, "label_smoothing", smoothing)
     if not isinstance(brick.class_weights, str):
-        pairs = [(pair[0], float(pair[1])) for pair in brick.class_weights]
-        for label, weight in pairs:
-            if not 0.0 < weight < float("inf"):
-                raise ValueError(T035.format(label=label, weight=weight))
-        object.__setattr__(brick, "class_weights", pairs)
+        for pair in brick.class_weights:
+            if len(pair) != 2 or not isinstance(pair[0], str) or isinstance(pair[1], str):
+                want = 'pairs of label and weight, [["spam", 2.0]]'
+                raise ValueError(T005.format(block="loss", field="class_weights", value=pair, want=want))
+            if not 0.0 < pair[1] < float("inf"):
+                raise ValueError(T035.format(label=pair[0], weight=pair[1]))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
             if j is None:
                 unknown.add(label)
                 continue
-            if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
+            if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:  # NaN fails the comparison too
                 raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))
             targets[i, j] = value
             known[i, j] = 1.0

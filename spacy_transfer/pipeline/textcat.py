@@ -221,10 +221,13 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             that is none, T039 without data, T004 for a score prefix that no score weight knows, and what the encoder
             block finds wrong.
         """
-        validate_get_examples(get_examples, "TransferTextCategorizer.initialize")
-        docs = [eg.reference for eg in get_examples()]
-        if not docs:
+        if not callable(get_examples):
+            validate_get_examples(get_examples, "TransferTextCategorizer.initialize")
+        examples = list(get_examples())
+        if not examples:
             raise ValueError(T039.format(name=self.name))
+        validate_examples(examples, "TransferTextCategorizer.initialize")
+        docs = [eg.reference for eg in examples]
         for label in _labels_in(docs) if labels is None else labels:
             self.add_label(label)
         least = 2 if self.exclusive else 1
