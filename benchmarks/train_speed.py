@@ -4,14 +4,14 @@
         [--accuracy] [--json FILE]
 
 FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a
-process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a turn, and
-median and spread are over turns. Time runs from the first to the last step, filling of the feature cache included;
+process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a
+turn, and median and spread are over turns. Time runs from the first to the last step, filling of the feature cache included;
 loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and multiplied; with
 --accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
 
 What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with
-this encoder; it computes in fp32, in the order of the data. HF Trainer has bf16 and `group_by_length` on, AdamW, and dynamic
-padding. Ours batches by length too. All use the encoder's own dropout of 0.1.
+this encoder; it computes in fp32, in the order of the data. HF Trainer has bf16 and `group_by_length` on, AdamW and
+dynamic padding. Ours batches by length too. All use the encoder's own dropout of 0.1.
 
 Needs: pip install 'spacy-transfer[bench,demo]'
 """
@@ -287,8 +287,8 @@ def trainer(what: str, train: list[Row], dev: list[Row], labels: list[str], epoc
     with tempfile.TemporaryDirectory() as folder:
         settings = TrainingArguments(
             folder, num_train_epochs=epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=64,
-            bf16=True, use_cpu=True, group_by_length=True, learning_rate=1e-4, warmup_ratio=0.1, save_strategy="no", report_to=[],
-            logging_steps=10_000, disable_tqdm=True, seed=args.seed, dataloader_pin_memory=False,
+            bf16=True, use_cpu=True, group_by_length=True, learning_rate=1e-4, warmup_ratio=0.1,
+            save_strategy="no", report_to=[], logging_steps=10_000, disable_tqdm=True, seed=args.seed, dataloader_pin_memory=False,
         )  # fmt: skip
         engine = Trainer(model, settings, train_dataset=Texts(train), data_collator=DataCollatorWithPadding(tokenizer),
                          callbacks=[Clock])  # fmt: skip
