@@ -49,7 +49,7 @@ def score_cats(
         positive_label=positive_label,
     )  # fmt: skip
     right = [
-        _decide(eg.predicted.cats, gold[id(eg.reference)], exclusive, threshold)
+        _decide(eg.predicted.cats, gold[id(eg.reference)], wanted, exclusive, threshold)
         == {label for label, value in gold[id(eg.reference)].items() if value}
         for eg in examples
     ]
@@ -62,12 +62,14 @@ def _rounded(doc: Doc, labels: list[str], exclusive: bool) -> dict[str, float]:
     if not exclusive:
         return {label: float(value >= 0.5) for label, value in known.items()}
     best = max(known, key=lambda label: known[label])
-    return {label: float(label == best) for label in labels}
+    # None of ours is right: whatever is predicted is wrong.
+    return {label: float(label == best) for label in labels} if known[best] > 0 else {}
 
 
-def _decide(predicted: dict[str, float], gold: dict[str, float], exclusive: bool, threshold: float) -> set[str]:
+def _decide(
+    predicted: dict[str, float], gold: dict[str, float], labels: list[str], exclusive: bool, threshold: float
+) -> set[str]:
     """The labels a document is given; where labels are independent, among those that have a gold annotation."""
-    here = {label: predicted.get(label, 0.0) for label in gold}
     if exclusive:
-        return {max(here, key=lambda label: here[label])}
-    return {label for label, value in here.items() if value >= threshold}
+        return {max(labels, key=lambda label: predicted.get(label, 0.0))}
+    return {label for label in gold if predicted.get(label, 0.0) >= threshold}
