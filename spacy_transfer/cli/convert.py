@@ -38,6 +38,9 @@ def convert_cli(
     lang: Annotated[
         str, Option("--lang", "-l", help="Language whose tokenizer splits the texts: en, de, xx ...")
     ] = "en",
+    dev_share: Annotated[
+        float, Option("--dev-share", min=0.0, max=0.99, help="Share of the first file that becomes dev.spacy instead")
+    ] = 0.0,
     skip_bad: Annotated[bool, Option("--skip-bad", help="Leave bad lines out instead of refusing everything")] = False,
     force: Annotated[bool, Option("--force", "-F", help="Write over files that are there")] = False,
 ) -> None:
@@ -60,6 +63,7 @@ def convert_cli(
             cats_field=cats_field,
             separator=separator,
             lang=lang,
+            dev_share=dev_share,
             skip_bad=skip_bad,
             force=force,
         )
@@ -70,4 +74,6 @@ def convert_cli(
         msg.warn(f"{n_bad} bad line(s) left out, {len(converted.bad_lines)} shown")
     for source, path in converted.files.items():
         msg.good(f"{source} -> {path}: {converted.n_texts[source]} texts")
+    if converted.dev_file is not None:
+        msg.good(f"{dev_share:.0%} of the first went to {converted.dev_file}")
     msg.good(f"{len(converted.labels)} labels: {converted.labels_file}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import errors
+from .dev_part import NAME, DevPart
 from .labels import read_labels, write_labels
 from .records import BadLine, Record, read_records
 from .rows import Fields
@@ -23,6 +24,7 @@ class Converted:
     """What became of the sources.
 
     files (dict[Path, Path]): Each source and the .spacy file it became.
+    dev_file (Path | None): The dev part of the first source, if one was asked for.
     n_texts (dict[Path, int]): Texts in each source, bad lines left out.
     labels (list[str]): The label set that all of them share, sorted.
     labels_file (Path): Where it stands as a JSON list.
@@ -31,6 +33,7 @@ class Converted:
     """
 
     files: dict[Path, Path]
+    dev_file: Path | None
     n_texts: dict[Path, int]
     labels: list[str]
     labels_file: Path
@@ -76,6 +79,7 @@ def convert(
     cats_field: str | None = None,
     separator: str = "|",
     lang: str = "en",
+    dev_share: float = 0.0,
     skip_bad: bool = False,
     force: bool = False,
 ) -> Converted:
@@ -92,22 +96,26 @@ def convert(
         Once one of the three is named, only the named ones count.
     separator (str): Between the labels in a cell of a CSV or TSV file.
     lang (str): Language whose tokenizer makes the Docs.
+    dev_share (float): Share of the first source, of each label evenly, that becomes dev.spacy instead; below 1.
     skip_bad (bool): Leave bad lines out instead of refusing everything.
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
     RAISES (FileExistsError): T045 for an output.
-    RAISES (ValueError): T043 for bad lines, T041, T044, T046, T047, T048 for what is wrong with a whole source, T049
+    RAISES (ValueError): T005 for a share out of range, T043 for bad lines, T041, T044, T046, T047, T048 for what is wrong with a whole source, T049
         for the language.
     RAISES (UnicodeError): T042 for a file that is not UTF-8.
     RAISES (ImportError): T081 for Parquet without pyarrow.
     """
     fields = _name_fields(text_field, label_field, labels_field, cats_field, separator)
+    if not 0.0 <= dev_share < 1.0:
+        raise ValueError(errors.T005.format(block="convert", field="dev_share", value=dev_share, want="0 to below 1"))
     files = _name_targets(sources, target)
+    dev_file = _name_dev(files, target) if dev_share else None
     labels_file = target / "labels.json"
     label_files = _label_files(labels_file, labels)
     if not force:
-        _refuse_existing([*files.values(), *label_files], labels_file)
+        _refuse_existing([*files.values(), *([dev_file] if dev_file else []), *label_files], labels_file)
     given = _LabelFile(
         labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
     )
@@ -123,10 +131,15 @@ def convert(
     nlp = _blank(lang)
     with all_or_none() as stage:
         for source, path in files.items():
-            _pack(_records(source, fields, given), label_set, nlp).to_disk(stage(path))
+            records = _records(source, fields, given)
+            if dev_file is not None and source == next(iter(files)):
+                kept, dev = _part(records, DevPart(dev_share))
+                _pack(iter(dev), label_set, nlp).to_disk(stage(dev_file))
+                records = iter(kept)
+            _pack(records, label_set, nlp).to_disk(stage(path))
         for path in label_files:
             write_labels(label_set, stage(path))
-    return Converted(files, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
+    return Converted(files, dev_file, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
 
 
 def _name_fields(text: str, label: str | None, labels: str | None, cats: str | None, separator: str) -> Fields:
@@ -144,6 +157,22 @@ def _name_targets(sources: Sequence[Path], target: Path) -> dict[Path, Path]:
             raise ValueError(errors.T048.format(first=named[source.stem], second=source, name=source.stem))
         named[source.stem] = source
     return {source: target / f"{name}.spacy" for name, source in named.items()}
+
+
+def _name_dev(files: dict[Path, Path], target: Path) -> Path:
+    path = target / f"{NAME}.spacy"
+    for source, other in files.items():
+        if other == path:
+            raise ValueError(errors.T048.format(first="the dev part (--dev-share)", second=source, name=NAME))
+    return path
+
+
+def _part(records: Iterator[Record], part: DevPart) -> tuple[list[Record], list[Record]]:
+    kept: list[Record] = []
+    dev: list[Record] = []
+    for record in records:
+        (dev if part.takes(record) else kept).append(record)
+    return kept, dev
 
 
 def _label_files(labels_file: Path, labels: Path | None) -> list[Path]:
