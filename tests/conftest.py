@@ -309,6 +309,7 @@ def weights_of(nlp: Language, name: str | None = None) -> dict[str, torch.Tensor
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     """Names of the weights that are not bit for bit the same."""
+    assert all(value.isfinite().all() for value in after.values())
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 

@@ -117,6 +117,20 @@ def test_scores_are_plain_numbers(bert: Path) -> None:
     assert list(doc.cats) == LABELS
 
 
+@pytest.mark.parametrize("unfrozen", [False, True])
+def test_the_encoder_never_gets_more_than_the_budget(bert: Path, unfrozen: bool) -> None:
+    """Not even where one vector a document is cached, and no longer fits."""
+    nlp = pipeline(bert, piece_budget=100, tuning={"frozen_depth": "all", "unfreeze_every": int(unfrozen)})
+    sizes: list[int] = []
+    body = network_of(nlp).encoder.body
+    body.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True)
+    for _ in range(3):
+        nlp.update(exclusive_examples(nlp), sgd=AdamW())
+        scores_of(nlp, [text + " please" for text in TEXTS])
+    assert max(sizes) <= 100
+    assert sum(sizes) > 200
+
+
 # ---- learning ----------------------------------------------------------------------------------------------------
 
 

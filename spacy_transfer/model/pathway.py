@@ -71,9 +71,15 @@ class Pathway:
 
     def groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one."""
-        if self._kind == "vectors" and self._features is not None:
+        if self._kind == "vectors" and self._serves_predictions:
             return [list(range(len(documents)))] if documents else []
         return micro_batches(documents, self._budget, self.network.device.type)
+
+    @property
+    def _serves_predictions(self) -> bool:
+        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
+        current = self._features is not None and self._boundary == self.network.boundary
+        return current and self._n_predicted <= _MOST_PREDICTED
 
     @property
     def _budget(self) -> int:
@@ -96,9 +102,7 @@ class Pathway:
     def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
         """Logits of documents that are only predicted; between training steps their features are cached too."""
         chosen = [documents[i] for i in group]
-        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
-        stale = self._boundary != self.network.boundary
-        if self._features is None or stale or self._n_predicted > _MOST_PREDICTED:
+        if not self._serves_predictions:
             return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
         if missing := [document for document in chosen if not self._has(document)]:
             self._n_predicted += len(missing)
@@ -160,14 +164,16 @@ class Pathway:
         in large batches, and never more than twice what training reads."""
         features = self._features
         assert features is not None
-        wanted = list(missing)
+        # By identity: the reader gives the same object for the same text.
+        wanted = {id(document): document for document in missing}
         if not features.is_full and self._n_filled < len(self._training_texts):
             size = min(max(_LEAST_FILL, self._n_filled), _MOST_FILL)
             texts = self._training_texts[self._n_filled : self._n_filled + size]
             self._n_filled += len(texts)
-            wanted += [document for document in reader.read(texts, remember=True) if not self._has(document)]
+            read = reader.read(texts, remember=True)
+            wanted.update((id(document), document) for document in read if not self._has(document))
         start = perf_counter()
-        self._compute(wanted)
+        self._compute(list(wanted.values()))
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
     def _compute(self, documents: Sequence[Document]) -> list[Tensor]:
