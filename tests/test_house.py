@@ -1,0 +1,244 @@
+"""The house: entry points, floors, light imports, messages."""
+
+import ast
+import importlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import spacy
+
+import spacy_transfer
+from spacy_transfer import errors
+
+ROOT = Path(spacy_transfer.__file__).parent
+FILES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text("utf-8")) for file in ROOT.rglob("*.py")}
+PROJECT = ROOT.parent / "pyproject.toml"
+FLOORS = [{"errors", "log"}, {"nn", "pipeline", "evaluation"}, {"model"}, {"training", "corpora", "serving"}, {"cli"}]
+
+
+def imports(file: str, tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Absolute names that a file imports, and whether at the top level, where it costs every import."""
+    package = ["spacy_transfer", *Path(file).parent.parts]
+    top = {id(node) for node in ast.iter_child_nodes(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            # `from . import x` imports the module x.
+            names = [stem] if node.module else [f"{stem}.{alias.name}" for alias in node.names]
+            yield from ((name, id(node) in top) for name in names)
+
+
+def room(name: str) -> str:
+    """errors, nn, model, ... of a file or of a module's name."""
+    parts = name.removeprefix("spacy_transfer").strip(".").replace("/", ".").removesuffix(".py").split(".")
+    return parts[0]
+
+
+# ---- entry points ------------------------------------------------------------------------------------------------
+
+
+def entry_points() -> list[tuple[str, str, str]]:
+    """Group, name and target of every entry point, as pyproject.toml states them."""
+    if not PROJECT.is_file():
+        found = importlib.metadata.distribution("spacy-transfer").entry_points
+        return [(point.group, point.name, point.value) for point in found]
+    table = tomllib.loads(PROJECT.read_text("utf-8"))["project"]["entry-points"]
+    return [(group, name, value) for group, points in table.items() for name, value in points.items()]
+
+
+POINTS = entry_points()
+
+
+@pytest.mark.parametrize(("group", "name", "value"), POINTS, ids=[name for _, name, _ in POINTS])
+def test_entry_points_load_and_are_registered(group: str, name: str, value: str) -> None:
+    module, _, attribute = value.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if group == "spacy_factories":
+        assert spacy.blank("en").has_factory(name)
+        return
+    kind = group.removeprefix("spacy_").removeprefix("thinc_")
+    assert spacy.registry.has(kind, name)
+    assert getattr(spacy.registry, kind).get(name) is target
+    if kind != "cli":
+        assert re.fullmatch(r"spacy-transfer\.\w+\.v\d+", name)
+
+
+def test_the_installed_entry_points_are_those_of_the_project() -> None:
+    installed = importlib.metadata.distribution("spacy-transfer").entry_points
+    assert {(point.group, point.name, point.value) for point in installed} == set(POINTS)
+
+
+# ---- imports -----------------------------------------------------------------------------------------------------
+
+
+def test_imports_run_down() -> None:
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names}
+    wrong = []
+    for file, tree in FILES.items():
+        for name, _ in imports(file, tree):
+            if name.startswith("spacy_transfer.") and room(file) in floor and floor[room(name)] > floor[room(file)]:
+                wrong.append(f"{file} -> {name}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("who", "what"),
+    [
+        ("nn", {"spacy", "thinc"}), ("pipeline", {"torch", "transformers", "tokenizers", "safetensors"}),
+        ("errors.py", {"spacy", "thinc", "torch", "transformers", "numpy"}), ("evaluation", {"torch", "transformers"}),
+        ("model", {"transformers"}), ("training", {"transformers"}), ("corpora", {"torch", "transformers"}),
+    ],
+)  # fmt: skip
+def test_who_does_not_know_whom(who: str, what: set[str]) -> None:
+    found = [
+        f"{file} -> {name}"
+        for file, tree in FILES.items() if file == who or file.startswith(f"{who}/")
+        for name, _ in imports(file, tree) if name.partition(".")[0] in what
+    ]  # fmt: skip
+    assert not found
+
+
+def test_components_know_no_models() -> None:
+    found = [
+        f"{file} -> {name}"
+        for file, tree in FILES.items() if file.startswith("pipeline/")
+        for name, _ in imports(file, tree) if room(name) in {"nn", "model"} and name.startswith("spacy_transfer.")
+    ]  # fmt: skip
+    assert not found
+
+
+def test_one_door_to_transformers() -> None:
+    doors = {file for file, tree in FILES.items() for name, _ in imports(file, tree) if name.startswith("transformers")}
+    assert doors == {"nn/pretrained.py"}
+
+
+def test_heavy_packages_wait_where_every_command_passes() -> None:
+    """`spacy --help` imports the command group, `spacy.blank` the factories: nothing they reach at the top level may
+    import more than spaCy itself does."""
+    heavy = {"torch", "transformers", "tokenizers", "safetensors", "sklearn", "pyarrow", "huggingface_hub", "pandas"}
+    waiting, seen, found = ["cli/__init__.py", "pipeline/factories.py"], set[str](), []
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for name, at_top in imports(file, FILES[file]):
+            if at_top and name.partition(".")[0] in heavy:
+                found.append(f"{file} -> {name}")
+            if at_top and name.startswith("spacy_transfer."):
+                path = name.removeprefix("spacy_transfer.").replace(".", "/")
+                waiting += [one for one in (f"{path}.py", f"{path}/__init__.py") if one in FILES]
+    assert "pipeline/textcat.py" in seen
+    assert not found
+
+
+def test_importing_the_factories_loads_no_encoder_library() -> None:
+    """spacy-transformers, where it is installed, would load transformers itself."""
+    code = """
+import sys
+sys.modules["spacy_transformers"] = None
+import spacy_transfer.pipeline.factories
+print("transformers" in sys.modules, "tokenizers" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_no_circles() -> None:
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
+    edges = {
+        file: {modules.get(name.removeprefix("spacy_transfer.")) for name, _ in imports(file, tree)} - {None}
+        for file, tree in FILES.items()
+    }
+    done: set[str] = set()
+
+    def visit(file: str, path: tuple[str, ...]) -> None:
+        assert file not in path, f"circle: {' -> '.join([*path, file])}"
+        if file not in done:
+            for target in edges[file]:
+                if not target.endswith("__init__.py"):
+                    visit(target, (*path, file))
+            done.add(file)
+
+    for file in edges:
+        visit(file, ())
+
+
+# ---- messages ----------------------------------------------------------------------------------------------------
+
+MESSAGES = {name: value for name, value in vars(errors).items() if re.fullmatch(r"T\d{3}(_\w+)?", name)}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages_carry_their_code_and_are_used(name: str) -> None:
+    """T043_TEXT and its like stand inside T043."""
+    if "_" not in name:
+        assert MESSAGES[name].startswith(f"[{name}] ")
+    used = re.compile(rf"\b{name}\b")
+    users = [file for file in FILES if file != "errors.py" and used.search((ROOT / file).read_text("utf-8"))]
+    inside = used.search((ROOT / "errors.py").read_text("utf-8").replace(f"{name} = ", "", 1))
+    assert users or inside
+
+
+def test_no_two_messages_are_alike() -> None:
+    assert len(set(MESSAGES.values())) == len(MESSAGES)
+
+
+def test_messages_stand_in_one_file() -> None:
+    for file, tree in FILES.items():
+        for node in ast.walk(tree):
+            if file != "errors.py" and isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.match(r"\[T\d{3}\]", node.value), f"{file}: {node.value[:60]}"
+
+
+def test_every_error_has_a_code() -> None:
+    """`raise ValueError("...")` without a message of the catalogue; NotImplementedError is for whom derives a class."""
+    for file, tree in FILES.items():
+        lines = (ROOT / file).read_text("utf-8").splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                args = node.exc.args
+                bare = any(isinstance(arg, ast.JoinedStr) or isinstance(getattr(arg, "value", 0), str) for arg in args)
+                assert not bare or "pragma: no cover" in lines[node.end_lineno - 1], f"{file}:{node.lineno}"
+
+
+def test_an_optional_package_says_what_to_install() -> None:
+    with pytest.raises(ImportError, match=r"T081.*'no_such_package'.*spacy-transfer\[parquet\]"):
+        errors.require("no_such_package", "parquet")
+    assert errors.require("json", "parquet") is importlib.import_module("json")
+
+
+# ---- names and texts ---------------------------------------------------------------------------------------------
+
+
+def test_functions_are_annotated() -> None:
+    for file, tree in FILES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                args = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                bare = [arg.arg for arg in args if arg.annotation is None and arg.arg not in ("self", "cls")]
+                assert node.returns is not None, f"{file}:{node.lineno} {node.name}"
+                assert not bare, f"{file}:{node.lineno} {node.name}"
+
+
+def test_what_is_public_is_documented() -> None:
+    for file, tree in FILES.items():
+        assert ast.get_docstring(tree), file
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+        for node in [*tree.body, *(part for one in classes for part in one.body)]:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{file}:{node.lineno} {node.name}"
+
+
+def test_rooms_have_names_of_their_own() -> None:
+    vague = {"utils", "util", "helpers", "helper", "base", "common", "misc", "manager"}
+    assert not [file for file in FILES if Path(file).stem in vague]
