@@ -160,6 +160,8 @@ T077 = (
     "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
     "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
 )
+T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: this step is run again with {half}. Lower piece_budget."
+T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."

@@ -54,7 +54,7 @@ def test_missing_labels_do_not_count() -> None:
     assert not torch.allclose(one[0], start.solve(vectors, targets, torch.ones_like(known), loss, **options)[0])
 
 
-@pytest.mark.parametrize("keep", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("keep", [0.5, 0.7, 0.9])
 def test_softening_keeps_the_share_of_the_loss_that_was_asked_for(keep: float) -> None:
     vectors, targets = _data()
     loss, known = CrossEntropy().build([1.0] * 3), torch.ones(200, 3)

@@ -69,11 +69,14 @@ class Pathway:
         """Forget all features: the weights are others now."""
         self._boundary, self._features = -1, None
 
-    def groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
-        """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one."""
+    def groups(self, documents: Sequence[Document], budget: int | None = None) -> Iterable[list[int]]:
+        """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one.
+
+        budget (int | None): Most pieces in one, in place of the setting.
+        """
         if self._kind == "vectors" and self._serves_predictions:
             return [list(range(len(documents)))] if documents else []
-        return micro_batches(documents, self._budget, self.network.device.type)
+        return micro_batches(documents, budget or self.budget, self.network.device.type)
 
     @property
     def _serves_predictions(self) -> bool:
@@ -82,7 +85,8 @@ class Pathway:
         return current and self._n_predicted <= _MOST_PREDICTED
 
     @property
-    def _budget(self) -> int:
+    def budget(self) -> int:
+        """Most pieces in a micro-batch."""
         if self.piece_budget != "auto":
             return self.piece_budget
         return _BUDGETS.get(self.network.device.type, 8192)
@@ -182,7 +186,7 @@ class Pathway:
         assert features is not None
         vectors: dict[int, Tensor] = {}
         with torch.no_grad():
-            for group in micro_batches(documents, self._budget, network.device.type):
+            for group in micro_batches(documents, self.budget, network.device.type):
                 chosen = [documents[i] for i in group]
                 batch = collate(chosen, network.encoder.pad_id, network.device)
                 states = network.prefix(batch)

@@ -21,6 +21,7 @@ from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
+from .gradients import Gradients
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import TextReader
@@ -68,7 +69,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.label_weights: list[float] = []
         self.n_steps = 0
         self.epoch: int | None = None
-        self._n_docs = 0
+        self.gradients = Gradients(half=False)
         self._pathway: Pathway | None = None
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
@@ -139,7 +140,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
         self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
         self._set_label_weights(weights)
-        self._n_docs = 0
+        self.gradients = Gradients(half=precision == torch.float16)
         self._freeze()
 
     def _set_label_weights(self, weights: Sequence[float]) -> None:
@@ -158,6 +159,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
             device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
             self.network.to(device)
             self.network.precision = resolve_precision(self.settings.precision, device)
+            self.gradients = Gradients(half=self.network.precision == torch.float16)
             self.network.forget_copies()
             self.pathway.close()
             self._set_label_weights(self.label_weights)
@@ -247,7 +249,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
             out[torch.tensor(group, device=network.device)] = logits.detach()
 
         def backprop(d_logits: Any) -> list[Any]:
-            gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32)
+            gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[torch.tensor(group, device=network.device)])
             return []
@@ -276,23 +278,30 @@ class NetworkShim(Shim):  # type: ignore[misc]
         texts (Sequence[str]): The documents.
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
-        RETURNS (float): Sum of the documents' losses.
+        RETURNS (float): Sum of the documents' losses; on a GPU as a tensor without dimensions.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
         documents = self.reader.read(texts, remember=True)
         device = network.device
-        wanted, mask = torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)
-        total = torch.zeros((), device=device)
-        for group in self.pathway.groups(documents):
-            chosen = torch.tensor(group, device=device)
-            value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
-            value.backward()
-            total += value.detach()
+        wanted, mask = _to_device(targets, device), _to_device(known, device)
+
+        def run(budget: int) -> Tensor:
+            total = torch.zeros((), device=device)
+            for group in self.pathway.groups(documents, budget):
+                chosen = _to_device(np.asarray(group), device)
+                value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
+                self.gradients.backward(value)
+                total += value.detach()
+            return total
+
+        least = self.settings.windows.length
+        total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
         # Documents without any annotation have no loss; they do not count in the mean either.
-        self._n_docs += int((known > 0).any(axis=1).sum())
-        return float(total)
+        self.gradients.n_docs += int((known > 0).any(axis=1).sum())
+        # On a GPU the number stays there: fetching it would make every step wait for the device.
+        return cast(float, total) if device.type == "cuda" else float(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
         """The loss on logits that the caller has, for loops that go through `begin_update`.
@@ -318,15 +327,16 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if not weights:
             return
         rates = {name: self._rates[name] for name in weights}
-        # Gradients that came through `backprop` are the caller's own sums; they are not divided.
-        scale = 1.0 / self._n_docs if self._n_docs else 1.0
-        if hasattr(optimizer, "step_network"):
+        scale = self.gradients.factor()
+        if not self.gradients.accept(weights):
+            pass
+        elif hasattr(optimizer, "step_network"):
             cast(NetworkOptimizer, optimizer).step_network(self.id, network, weights, rates, scale)
         else:
             self._step_by_weight(optimizer, weights, rates, scale)
         for weight in weights.values():
             weight.grad = None
-        self._n_docs = 0
+        self.gradients.finish()
         self.n_steps += 1
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
@@ -444,6 +454,11 @@ def _forget_other_shapes(optimizer: Any, key: tuple[int, str], weight: Tensor) -
         if key in moments and moments[key].size != weight.numel():
             del moments[key]
             optimizer.nr_update.pop(key, None)
+
+
+def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    host = torch.from_numpy(array)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
 
 
 def _to_xp(tensor: Tensor) -> Any:

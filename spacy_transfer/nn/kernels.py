@@ -77,7 +77,7 @@ def attention(
     logits = torch.matmul(query * (scale or 1.0 / math.sqrt(query.shape[-1])), key.transpose(-1, -2))
     if mask is not None:
         if mask.dtype == torch.bool:
-            # Not minus infinity: padding may see nothing at all (ModernBERT's local attention), and its NaN would spread.
+            # Not minus infinity: padding may see nothing at all (ModernBERT's local attention); its NaN would spread.
             logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
         else:
             # Under autocast the mask is fp32: adding it as it is would make everything that follows fp32 too.
