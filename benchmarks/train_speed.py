@@ -5,9 +5,9 @@
 
 FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a
 process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a
-turn, and median and spread are over turns. Time runs from the first to the last step, filling of the feature cache included;
-loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and multiplied; with
---accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
+turn, and median and spread are over turns. Time runs from the first to the last step, filling of the feature cache
+included; loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and
+multiplied; with --accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
 
 What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with
 this encoder; it computes in fp32, in the order of the data. HF Trainer has bf16 and `group_by_length` on, AdamW and
@@ -51,8 +51,9 @@ def main() -> None:
     turns = []
     contestants = ["ours-full", "ours-double", "ours-half", "ours-frozen", "spacy-full", "spacy-frozen", "hf-full"]
     for run in range(args.runs):
-        turns.append({name: start(name, args, run) for name in contestants})
-        for name, found in turns[-1].items():
+        turns.append({})
+        for name in contestants:
+            found = turns[-1][name] = start(name, args, run)
             print(f"turn {run + 1}  {name:14} {describe(found)}", flush=True)
     accuracies = {}
     if args.accuracy:
@@ -221,7 +222,7 @@ def stock_spacy(
     nlp = load_model_from_config(config, auto_fill=True)
     examples = as_examples(nlp, train, labels)
     nlp.initialize(lambda: examples)
-    optimizer = registry.resolve(nlp.config["training"].interpolate())["optimizer"]
+    optimizer = registry.resolve(nlp.config.interpolate()["training"])["optimizer"]
 
     def batcher(items: list[Any]) -> Iterator[list[Any]]:
         yield from (items[i : i + BATCH] for i in range(0, len(items), BATCH))
@@ -288,7 +289,8 @@ def trainer(what: str, train: list[Row], dev: list[Row], labels: list[str], epoc
         settings = TrainingArguments(
             folder, num_train_epochs=epochs, per_device_train_batch_size=BATCH, per_device_eval_batch_size=64,
             bf16=True, use_cpu=True, group_by_length=True, learning_rate=1e-4, warmup_ratio=0.1,
-            save_strategy="no", report_to=[], logging_steps=10_000, disable_tqdm=True, seed=args.seed, dataloader_pin_memory=False,
+            save_strategy="no", report_to=[], logging_steps=10_000, disable_tqdm=True, seed=args.seed,
+            dataloader_pin_memory=False,
         )  # fmt: skip
         engine = Trainer(model, settings, train_dataset=Texts(train), data_collator=DataCollatorWithPadding(tokenizer),
                          callbacks=[Clock])  # fmt: skip
