@@ -313,7 +313,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         loss, device = cast(Loss, self.loss), leaf.device
         value = loss(leaf, torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)).mean()
         (gradient,) = torch.autograd.grad(value, leaf)
-        return float(value), gradient.cpu().numpy()
+        return float(value.detach()), gradient.cpu().numpy()
 
     def finish_update(self, optimizer: Any) -> None:
         """Divide the summed gradients by the number of documents, then let the optimizer move what is not frozen.
