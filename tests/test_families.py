@@ -229,10 +229,16 @@ def test_resume_leaves_training_modes_alone(family: str, encoder_folder: Folders
 def test_a_step_moves_what_is_above_the_frozen_depth(family: str, depth: int, encoder_folder: Folders) -> None:
     nlp = pipeline(encoder_folder(family), tuning={"frozen_depth": depth}, head={"hidden": [8]})
     network = network_of(nlp)
-    touched: list[str] = []
-    layers = [(i, m) for i, m in enumerate(network.encoder._layers) if len(network.encoder._layers) == network.n_layers]
-    for i, layer in layers:
-        layer.register_full_backward_hook(lambda module, grad_in, grad_out, i=i: touched.append(i + 1))
+    touched: list[int] = []
+
+    def watch(layer: int, output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        if states.requires_grad:
+            states.register_hook(lambda gradient: touched.append(layer))
+
+    layers = network.encoder._layers if len(network.encoder._layers) == network.n_layers else []
+    for i, layer in enumerate(layers):
+        layer.register_forward_hook(lambda module, args, output, i=i: watch(i + 1, output))
     before = weights_of(nlp)
     nlp.update(exclusive_examples(nlp, 6), sgd=AdamW(learn_rate=1e-2, weight_decay=0.1))
     changed = {network.depth_of(name) for name in moved(before, weights_of(nlp))}

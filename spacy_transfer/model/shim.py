@@ -128,11 +128,11 @@ class NetworkShim(Shim):  # type: ignore[misc]
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         width = loaded.encoder.width
         network = Network(loaded.encoder, s.pooling.build(width), s.head.build(width, n_labels), precision)
-        self._model = network.to(device)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
+        self._model = network.to(device)
         self.tokenizer = tokenizer
         self.record = loaded.record
         self._reader = TextReader(tokenizer, s.windows)
