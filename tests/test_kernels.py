@@ -1,10 +1,16 @@
 """The faster arithmetic on a CPU gives what torch's own gives."""
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import KNOWN_FAMILIES
 
 from spacy_transfer.nn.kernels import CpuKernels, attention, dropout
+from spacy_transfer.nn.pretrained import PretrainedEncoder
 
 
 def _inputs(dtype: torch.dtype, n_rows: int = 3, n_pieces: int = 7) -> list[torch.Tensor]:
@@ -79,3 +85,55 @@ def test_evaluation_drops_nothing() -> None:
     with CpuKernels():
         assert torch.equal(F.dropout(states, 0.3, training=False), states)
         assert torch.equal(torch.nn.Dropout(0.3).eval()(states), states)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.9])
+def test_dropped_neighbours_are_independent(rate: float) -> None:
+    """Across the eight bytes of one draw too; and the expectation is that of the share really drawn."""
+    torch.manual_seed(0)
+    found = dropout(torch.ones(1_000_003), rate)
+    kept = (found != 0).float()
+    share = float(kept.mean())
+    assert float(found.max()) == pytest.approx(1 / share, rel=0.01)
+    for distance in (1, 2, 7, 8, 9):
+        assert float((kept[:-distance] * kept[distance:]).mean()) == pytest.approx(share**2, abs=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backward", [True, False])
+def test_pieces_that_see_nothing_stay_finite(dtype: torch.dtype, backward: bool) -> None:
+    """Padding, whose window of local attention holds nothing but padding: as NaN it would spread."""
+    near = torch.ones((7, 7)).triu(-1).tril(1).bool()
+    mask = near & (torch.arange(7) < torch.tensor([7, 2, 4])[:, None])[:, None, None, :]
+    seeing = mask.any(dim=-1).expand(3, 2, 7)
+    assert not seeing.all()
+    inputs = [tensor.requires_grad_(backward) for tensor in _inputs(dtype)]
+    with CpuKernels():
+        found = F.scaled_dot_product_attention(*inputs, attn_mask=mask)
+    expected = F.scaled_dot_product_attention(*_inputs(torch.float32), attn_mask=mask)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[seeing].float(), expected[seeing], atol=2e-2, rtol=2e-2)
+    if backward:
+        found[seeing].float().sum().backward()
+        assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in inputs)
+
+
+@pytest.mark.parametrize("family", KNOWN_FAMILIES)
+def test_every_family_computes_the_same(family: str, encoder_folder: Callable[[str], Path]) -> None:
+    """States and gradients, with rows that are mostly padding."""
+    plain = PretrainedEncoder(str(encoder_folder(family))).load().encoder.eval()
+    ids = torch.randint(6, 60, (3, 24), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(24) < torch.tensor([[24], [7], [1]])).long()
+    ids = torch.where(mask == 1, ids, plain.pad_id)
+    faster = copy.deepcopy(plain)
+    wanted = plain(ids, mask)
+    with CpuKernels():
+        found = faster(ids, mask)
+    inside = mask.bool()
+    torch.testing.assert_close(found[inside], wanted[inside], atol=1e-5, rtol=1e-4)
+    wanted[inside].square().sum().backward()
+    found[inside].square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), faster.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None and other.grad is not None:
+            assert (other.grad - one.grad).norm() <= 1e-4 * one.grad.norm() + 1e-5, name
