@@ -133,7 +133,9 @@ def test_every_family_computes_the_same(family: str, encoder_folder: Callable[[s
     torch.testing.assert_close(found[inside], wanted[inside], atol=1e-5, rtol=1e-4)
     wanted[inside].square().sum().backward()
     found[inside].square().sum().backward()
+    # The gradient of a key's bias is zero but for rounding.
+    whole = max(float(weight.grad.norm()) for weight in plain.parameters() if weight.grad is not None)
     for (name, one), other in zip(plain.named_parameters(), faster.parameters(), strict=True):
         assert (one.grad is None) == (other.grad is None)
         if one.grad is not None and other.grad is not None:
-            assert (other.grad - one.grad).norm() <= 1e-4 * one.grad.norm() + 1e-5, name
+            assert (other.grad - one.grad).norm() <= 1e-4 * one.grad.norm() + 1e-6 * whole, name
