@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -514,3 +515,18 @@ def test_network_of_a_loaded_pipeline_is_in_evaluation_mode(saved: Path) -> None
     nlp = spacy.load(saved)
     nlp("text")
     assert not network_of(nlp).training
+
+
+@pytest.mark.parametrize("frozen", [-1, 1, "all"])
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_threads_do_not_disturb_each_other(bert: Path, frozen: Any, precision: str, tmp_path: Path) -> None:
+    """As in a web server."""
+    pipeline(bert, tuning={"frozen_depth": frozen}, precision=precision).to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    wanted = scores_of(nlp, TEXTS)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            found = list(pool.map(lambda text: list(nlp(text).cats.values()), TEXTS))
+            torch.testing.assert_close(
+                torch.tensor(found), wanted, atol=1e-5 if precision == "fp32" else 1e-2, rtol=0.0
+            )

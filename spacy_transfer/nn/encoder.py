@@ -1,5 +1,7 @@
 """A pretrained encoder that can stop at any depth and go on from there."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
@@ -9,6 +11,19 @@ from torch import Tensor, nn
 
 from .depths import depth_of, find_layers, is_after_first
 from .kernels import CpuKernels
+
+# To stop or to go on at a depth, layers are changed for the time of a run: one run at a time, whatever the threads.
+_one_run = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _one_run
+    _one_run = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has no thread that could give the lock back.
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Encoder(nn.Module):
@@ -97,14 +112,11 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return self(ids, mask)
-        hooks = self._before_layer(depth, _stop)
-        try:
-            self.body(input_ids=ids, attention_mask=mask)
-        except _Stop as stop:
-            return stop.states
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with _one_run, self._before_layer(depth, _stop):
+            try:
+                self.body(input_ids=ids, attention_mask=mask)
+            except _Stop as stop:
+                return stop.states
         raise RuntimeError(f"{self.family} never called its layer {depth + 1}")  # pragma: no cover
 
     def resume(self, ids: Tensor, mask: Tensor, states: Tensor, depth: int) -> Tensor:
@@ -117,34 +129,46 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return states
-        if depth == 0:
-            hooks = self._before_layer(0, lambda _: states)
-            try:
+        with _one_run:
+            if depth == 0:
+                with self._before_layer(0, lambda _: states):
+                    return self(ids, mask)
+            # Otherwise the last known layer hands the states on. Gradient checkpointing computes a layer again in the
+            # backward pass from what was handed to it, when what was changed is as it was.
+            with self._handed_through(states, depth, self._recorded_output()):
                 return self(ids, mask)
-            finally:
-                for hook in hooks:
-                    hook.remove()
-        # Not by a hook: gradient checkpointing calls the layers again in the backward pass, when hooks are gone, with
-        # what was handed to them.
-        with self._handed_through(states, depth, self._recorded_output()):
-            return self(ids, mask)
 
-    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> list[Any]:
-        """Let `change` replace what the layer with this index (from 0) receives."""
+    @contextmanager
+    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls - 1 != index:
-                return None
-            if args:
-                return (change(args[0]), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+        def changed(original: Callable[..., Any]) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls - 1 == index and args:
+                    args = (change(args[0]), *args[1:])
+                elif calls - 1 == index:
+                    kwargs = {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+                return original(*args, **kwargs)
 
-        # One hook a module: ALBERT calls the same one for several layers, so calls are counted, not modules.
-        modules = {id(m): m for m in self._layers}.values()
-        return [m.register_forward_pre_hook(before, with_kwargs=True) for m in modules]
+            return forward
+
+        # Not by hooks: T5 in transformers 4.45 calls `forward` itself under gradient checkpointing.
+        modules = self._own_layers
+        for module in modules:
+            module.forward = changed(module.forward)
+        try:
+            yield
+        finally:
+            for module in modules:
+                del module.forward
+
+    @property
+    def _own_layers(self) -> list[nn.Module]:
+        """Each layer once: ALBERT calls the same one several times, so calls are counted, not modules."""
+        return list({id(module): module for module in self._layers}.values())
 
     @contextmanager
     def _handed_through(self, states: Tensor, depth: int, form: Any) -> Iterator[None]:
@@ -169,9 +193,8 @@ class Encoder(nn.Module):
 
             return forward
 
-        modules = list({id(m): m for m in self._layers}.values())
-        changed = list(modules)
-        for index, module in enumerate(modules):
+        changed = self._own_layers
+        for index, module in enumerate(self._own_layers):
             module.forward = shortened(module.forward, index == 0)
         for name, module in self.body.named_modules():
             if is_after_first(name):
