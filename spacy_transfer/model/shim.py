@@ -26,15 +26,9 @@ from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import TextReader
 from .settings import Settings
-from .storage import (
-    check_file,
-    fill_weights,
-    read_weights,
-    weights_from_bytes,
-    weights_to_bytes,
-    write_file,
-    write_weights,
-)
+from .storage import fill_weights, weights_of
+from .stored import StoredNetwork
+from .thinc_optimizers import from_xp, step_by_weight
 
 Floats = NDArray[np.float32]
 
@@ -333,29 +327,13 @@ class NetworkShim(Shim):  # type: ignore[misc]
         elif hasattr(optimizer, "step_network"):
             cast(NetworkOptimizer, optimizer).step_network(self.id, network, weights, rates, scale)
         else:
-            self._step_by_weight(optimizer, weights, rates, scale)
+            step_by_weight(optimizer, self.id, weights, rates, scale)
         for weight in weights.values():
             weight.grad = None
         self.gradients.finish()
         self.n_steps += 1
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
-
-    def _step_by_weight(
-        self, optimizer: Any, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
-    ) -> None:
-        rate = optimizer.learn_rate
-        try:
-            for name, weight in weights.items():
-                gradient = cast(Tensor, weight.grad).mul_(scale)
-                # Not by `lr_scale`, which Thinc's RAdam ignores.
-                optimizer.learn_rate = rate * rates[name]
-                key = (self.id, name)
-                _forget_other_shapes(optimizer, key, weight)
-                values, _ = optimizer(key, _to_xp(weight.data), _to_xp(gradient))
-                weight.data.copy_(_from_xp(values, weight.device).view_as(weight))
-        finally:
-            optimizer.learn_rate = rate
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
@@ -365,7 +343,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         for name, weight in weights.items():
             if (value := params.get((self.id, name))) is not None and tuple(value.shape) == tuple(weight.shape):
                 kept[name] = weight.data
-                weight.data = _from_xp(value, weight.device).view_as(weight)
+                weight.data = from_xp(value, weight.device).view_as(weight)
         try:
             yield
         finally:
@@ -374,66 +352,42 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
-    def _state(self) -> dict[str, Any]:
-        return {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
+    def _stored(self) -> StoredNetwork:
+        state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
+        tokenizer = cast(PieceTokenizer, self.tokenizer)
+        return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's licence into a folder.
-
-        RETURNS (dict): What `load` needs beside them: state and checksums.
-        """
-        tokenizer = cast(PieceTokenizer, self.tokenizer)
-        checksums = {
-            "weights.safetensors": write_weights(self.network, folder / "weights.safetensors"),
-            "tokenizer.json": write_file(folder / "tokenizer.json", tokenizer.text),
-            "encoder.json": write_file(folder / "encoder.json", json.dumps(self.record, indent=2)),
-        }
-        if self.record.get("licence"):
-            write_file(folder / "LICENSE.encoder", self.record["licence"])
-        return {**self._state(), "sha256": checksums}
+        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
+        return self._stored().to_folder(folder)
 
     def load(self, folder: Path, state: Mapping[str, Any]) -> None:
         """Read what `save` wrote; needs neither the network nor the original encoder.
 
         RAISES (OSError): T082 for a file that is missing, cut short or altered.
         """
-        for name, checksum in state["sha256"].items():
-            check_file(folder / name, checksum)
-        tokenizer = (folder / "tokenizer.json").read_text("utf-8")
-        record = json.loads((folder / "encoder.json").read_text("utf-8"))
-        self._restore(record, tokenizer, read_weights(folder / "weights.safetensors"), state)
+        self._restore(StoredNetwork.from_folder(folder, state))
 
     def to_bytes(self) -> bytes:
         """All of it as one message; empty before `initialize`."""
-        if not self.is_built:
-            return cast(bytes, srsly.msgpack_dumps({}))
-        tokenizer = cast(PieceTokenizer, self.tokenizer)
-        message = {
-            "state": self._state(),
-            "encoder": json.dumps(self.record),
-            "tokenizer": tokenizer.text,
-            "weights": weights_to_bytes(self.network),
-        }
-        return cast(bytes, srsly.msgpack_dumps(message))
+        return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
 
     def from_bytes(self, data: bytes) -> "NetworkShim":
         """Read what `to_bytes` gave."""
-        message = srsly.msgpack_loads(data)
-        if message:
-            weights = weights_from_bytes(message["weights"])
-            self._restore(json.loads(message["encoder"]), message["tokenizer"], weights, message["state"])
+        if (stored := StoredNetwork.from_bytes(data)) is not None:
+            self._restore(stored)
         return self
 
-    def _restore(
-        self, record: dict[str, Any], tokenizer: str, weights: dict[str, Tensor], state: Mapping[str, Any]
-    ) -> None:
-        encoder = self.settings.encoder.rebuild(record)
+    def _restore(self, stored: StoredNetwork) -> None:
+        state = stored.state
+        encoder = self.settings.encoder.rebuild(stored.record)
         self.n_steps = int(state["n_steps"])
         self.epoch = None
         rng = torch.get_rng_state()
-        self._build(LoadedEncoder(encoder, tokenizer, record), int(state["n_labels"]), state["label_weights"])
+        loaded = LoadedEncoder(encoder, stored.tokenizer, stored.record)
+        self._build(loaded, int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
-        fill_weights(self.network, weights)
+        fill_weights(self.network, stored.weights)
         self.network.forget_copies()
         self.pathway.close()
 
@@ -448,32 +402,6 @@ class NetworkShim(Shim):  # type: ignore[misc]
             self.tell_epoch(state["epoch"])
 
 
-def _forget_other_shapes(optimizer: Any, key: tuple[int, str], weight: Tensor) -> None:
-    """New labels make the head grow; Thinc's moments of its old shape would not fit."""
-    for moments in (optimizer.mom1, optimizer.mom2, optimizer.averages or {}):
-        if key in moments and moments[key].size != weight.numel():
-            del moments[key]
-            optimizer.nr_update.pop(key, None)
-
-
 def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     host = torch.from_numpy(array)
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
-
-
-def _to_xp(tensor: Tensor) -> Any:
-    if tensor.device.type == "cuda":
-        from thinc.util import torch2xp
-
-        return torch2xp(tensor)
-    return tensor.detach().cpu().numpy()
-
-
-def _from_xp(array: Any, device: torch.device) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.to(device)
-    if isinstance(array, np.ndarray):
-        return torch.from_numpy(array).to(device)
-    from thinc.util import xp2torch
-
-    return cast(Tensor, xp2torch(array, device=device))

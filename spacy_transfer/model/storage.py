@@ -1,6 +1,7 @@
 """Weights as safetensors, files written beside and renamed."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -22,22 +23,22 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def write_weights(network: nn.Module, path: Path) -> str:
-    """Write all weights; the file is complete or not there.
+def write_weights(weights: Mapping[str, Tensor], path: Path) -> str:
+    """Write weights; the file is complete or not there.
 
     RETURNS (str): SHA-256 of the file.
     """
     beside = path.with_name(path.name + ".part")
-    safetensors.torch.save_file({name: value.cpu() for name, value in weights_of(network).items()}, beside)
+    safetensors.torch.save_file({name: value.cpu() for name, value in weights.items()}, beside)
     with beside.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     beside.replace(path)
     return checksum
 
 
-def weights_to_bytes(network: nn.Module) -> bytes:
-    """All weights as the bytes of a safetensors file."""
-    return safetensors.torch.save({name: value.cpu() for name, value in weights_of(network).items()})
+def weights_to_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """Weights as the bytes of a safetensors file."""
+    return safetensors.torch.save({name: value.cpu() for name, value in weights.items()})
 
 
 def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
@@ -56,7 +57,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise OSError(T082.format(file=path, error=error)) from error
 
 
-def fill_weights(network: nn.Module, weights: dict[str, Tensor]) -> None:
+def fill_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy stored weights into every weight of a network.
 
     RAISES (OSError): T082 for weights of another network.
