@@ -186,6 +186,7 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     from thinc.api import fix_random_seed
 
     from spacy_transfer.corpora.batcher import make_batch_by_pieces
+    from spacy_transfer.corpora.piece_length import make_piece_length
     from spacy_transfer.training.adamw import AdamW
 
     fix_random_seed(args.seed)
@@ -200,7 +201,8 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     nlp.add_pipe("transfer_textcat", config={"model": model})
     examples = as_examples(nlp, train, labels)
     nlp.initialize(lambda: examples)
-    batcher = make_batch_by_pieces(pieces=1_000_000, docs=BATCH)
+    length = make_piece_length(str(args.encoder))
+    batcher = make_batch_by_pieces(pieces=1_000_000, docs=BATCH, get_length=length)
     optimizer = AdamW(learn_rate=warmup(rate, epochs * len(train) // BATCH))
     return spacy_loop(nlp, optimizer, examples, batcher, epochs, dev, labels)
 

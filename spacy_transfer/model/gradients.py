@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..errors import T078, T079
 from ..log import logger
@@ -27,6 +28,9 @@ class Gradients:
         self.loss_scale = _FIRST_SCALE if half else 1.0
         self.n_docs = 0
         self._n_good = 0
+        # Zeros between steps: memory of an embedding's size that is fresh at each step costs more than the arithmetic.
+        self._dense: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._touched: list[tuple[Tensor, Tensor]] = []
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch. loss (Tensor): Sum over its documents."""
@@ -67,6 +71,20 @@ class Gradients:
                 weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
         return total
 
+    def make_dense(self, weights: Iterable[nn.Parameter]) -> None:
+        """Turn the sparse gradients of large embeddings into dense ones, as optimizers want them."""
+        for weight in weights:
+            gradient = weight.grad
+            if gradient is None or not gradient.is_sparse:
+                continue
+            dense = self._dense.get(weight)
+            if dense is None or dense.shape != weight.shape or dense.device != weight.device:
+                dense = self._dense[weight] = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+            rows = gradient._indices()[0]
+            dense.index_add_(0, rows, gradient._values())
+            self._touched.append((dense, rows))
+            weight.grad = dense
+
     def factor(self) -> float:
         """Factor that makes of the sums the mean over documents. Gradients that came through `backprop` are the
         caller's own sums; they are not divided."""
@@ -90,5 +108,8 @@ class Gradients:
     def finish(self) -> None:
         """The step is done: nothing is summed any more, and after many good steps the scale grows."""
         self.n_docs = 0
+        for dense, rows in self._touched:
+            dense.index_fill_(0, rows, 0.0)
+        self._touched.clear()
         if self.half and self._n_good >= _PATIENCE:
             self.loss_scale, self._n_good = self.loss_scale * 2, 0

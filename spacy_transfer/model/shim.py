@@ -320,6 +320,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
         if not weights:
             return
+        self.gradients.make_dense(weights.values())
         rates = {name: self._rates[name] for name in weights}
         scale = self.gradients.factor()
         if not self.gradients.accept(weights):

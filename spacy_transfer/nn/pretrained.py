@@ -72,6 +72,15 @@ def transformers_version() -> str:
     return str(transformers.__version__)
 
 
+def tokenizer_of(name: str, revision: str | None = None) -> str:
+    """The fast tokenizer of an encoder alone, as JSON.
+
+    name, revision: As in `PretrainedEncoder`.
+    RAISES (OSError): T050 to T052 if it is nowhere.
+    """
+    return _fast_tokenizer(find_encoder(name, revision).folder)
+
+
 def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
