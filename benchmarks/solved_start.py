@@ -1,6 +1,7 @@
 """Few texts: a head solved on the pretrained features and then tuned, against one tuned from random weights.
 
-    python benchmarks/solved_start.py --train TRAIN.jsonl --test TEST.jsonl [--per-label 16] [--seeds 5] [--json FILE]
+    python benchmarks/solved_start.py --train TRAIN.jsonl --test TEST.jsonl [--per-label 16] [--seeds 5]
+        [--keep-loss 0.5 0.85] [--json FILE]
 
 Files hold {"text", "label"} lines. Every seed draws its own texts; both starts see the same ones, in the same order and
 with the same schedule (15 epochs, batch 16, rate 1e-4, a tenth warm-up, linear decay), so the difference is paired.
@@ -34,22 +35,31 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--per-label", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--keep-loss", nargs="+", default=["auto"], help="settings of the solved start to compare")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     rows = read(args.train)
-    found: dict[str, list[float]] = {"random": [], "solved": []}
+    starts: dict[str, dict[str, Any]] = {"random": {"@misc": "spacy-transfer.RandomStart.v1"}}
+    for keep in args.keep_loss:
+        value = keep if keep == "auto" else float(keep)
+        starts[f"solved {keep}"] = {"@misc": "spacy-transfer.SolvedStart.v1", "keep_loss": value}
+    found: dict[str, list[float]] = {name: [] for name in starts}
     for seed in range(args.seeds):
         few, rest = draw(rows, args.per_label, seed)
         measured = read(args.test) if args.test else rest
-        for start, name in (("random", "RandomStart"), ("solved", "SolvedStart")):
-            found[start].append(accuracy(few, measured, f"spacy-transfer.{name}.v1", seed))
-        print(f"seed {seed}  random {found['random'][-1]:.4f}  solved {found['solved'][-1]:.4f}", flush=True)
-    differences = [b - a for a, b in zip(found["random"], found["solved"], strict=True)]
-    for name, values in (*found.items(), ("solved - random", differences)):
-        print(f"{name:16} mean {statistics.mean(values):+.4f}  deviation {statistics.stdev(values):.4f}")
+        for name, start in starts.items():
+            found[name].append(accuracy(few, measured, start, seed))
+        print(f"seed {seed}", *(f" {name} {values[-1]:.4f}" for name, values in found.items()), flush=True)
+    differences = {
+        f"{name} - random": [b - a for a, b in zip(found["random"], values, strict=True)]
+        for name, values in found.items()
+        if name != "random"
+    }
+    for name, values in (found | differences).items():
+        print(f"{name:24} mean {statistics.mean(values):+.4f}  deviation {statistics.stdev(values):.4f}")
     if args.json:
-        args.json.write_text(json.dumps({**found, "difference": differences}, indent=2) + "\n", "utf-8")
+        args.json.write_text(json.dumps(found | differences, indent=2) + "\n", "utf-8")
 
 
 def read(path: Path) -> list[Row]:
@@ -69,11 +79,11 @@ def draw(rows: list[Row], per_label: int, seed: int) -> tuple[list[Row], list[Ro
     return few, rest
 
 
-def accuracy(few: list[Row], measured: list[Row], start: str, seed: int) -> float:
+def accuracy(few: list[Row], measured: list[Row], start: dict[str, Any], seed: int) -> float:
     """Train and measure."""
     fix_random_seed(seed)
     nlp = spacy.blank("en")
-    nlp.add_pipe("transfer_textcat", config={"model": {"start": {"@misc": start}}})
+    nlp.add_pipe("transfer_textcat", config={"model": {"start": start}})
     labels = sorted({row["label"] for row in few})
     train, dev = list(examples(nlp, few, labels)), list(examples(nlp, measured, labels))
     nlp.initialize(lambda: train)

@@ -22,7 +22,10 @@ from conftest import (
     weights_of,
     write_encoder,
 )  # fmt: skip
+from spacy.training import Example
 
+from spacy_transfer.corpora.batcher import make_batch_by_pieces
+from spacy_transfer.corpora.piece_length import make_piece_length
 from spacy_transfer.model.batches import collate, micro_batches
 from spacy_transfer.model.windows import Row
 from spacy_transfer.nn.precision import resolve_precision
@@ -284,3 +287,29 @@ def test_averages_and_cache_agree(quiet_bert: Path) -> None:
         with nlp.use_params(sgd.averages):
             found.append(scores_of(nlp, TEXTS))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0.0)
+
+
+# ---- exact lengths -----------------------------------------------------------------------------------------------
+
+
+def test_piece_length_is_the_length_of_the_row(bert: Path) -> None:
+    nlp = pipeline(bert)
+    length = make_piece_length(str(bert))
+    for text in [*TEXTS, "", " ", "[SEP] card", "日本語のテキスト"]:
+        (rows,) = shim_of(nlp).reader.read([text], remember=False)
+        doc = nlp.make_doc(text)
+        assert length(doc) == len(rows[0].ids)
+        assert length(Example.from_dict(doc, {"cats": {}})) == len(rows[0].ids)
+
+
+def test_batches_by_exact_lengths_are_sorted(bert: Path) -> None:
+    length = make_piece_length(str(bert))
+    docs = [spacy.blank("en").make_doc("card " * n) for n in (9, 2, 7, 1, 8, 3)]
+    batches = list(make_batch_by_pieces(docs=2, get_length=length)(docs))
+    assert sorted(sorted(length(doc) for doc in batch) for batch in batches) == [[3, 4], [5, 9], [10, 11]]
+
+
+def test_piece_length_of_an_encoder_that_is_nowhere() -> None:
+    length = make_piece_length("nowhere/at-all")
+    with pytest.raises(OSError, match="T05"):
+        length(spacy.blank("en").make_doc("card"))

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import KNOWN_FAMILIES
+from conftest import KNOWN_FAMILIES, exclusive_examples, network_of, pipeline, weights_of
+from thinc.api import Adam
 
 from spacy_transfer.nn.kernels import CpuKernels, attention, dropout
 from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.training.adamw import AdamW
 
 
 def _inputs(dtype: torch.dtype, n_rows: int = 3, n_pieces: int = 7) -> list[torch.Tensor]:
@@ -139,3 +141,45 @@ def test_every_family_computes_the_same(family: str, encoder_folder: Callable[[s
         assert (one.grad is None) == (other.grad is None)
         if one.grad is not None and other.grad is not None:
             assert (other.grad - one.grad).norm() <= 1e-4 * one.grad.norm() + 1e-6 * whole, name
+
+
+# ---- gradients of large embeddings -------------------------------------------------------------------------------
+
+
+def test_large_embeddings_get_sparse_gradients_with_the_same_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spacy_transfer.nn import kernels
+
+    monkeypatch.setattr(kernels, "_LARGE", 10)
+    ids = torch.tensor([[1, 2, 2, 0], [3, 1, 0, 0]])
+    ours = torch.nn.Embedding(5, 4, padding_idx=0)
+    theirs = copy.deepcopy(ours)
+    factors = torch.randn(2, 4, 4)
+    with CpuKernels():
+        (ours(ids) * factors).sum().backward()
+    (theirs(ids) * factors).sum().backward()
+    assert ours.weight.grad is not None
+    assert ours.weight.grad.is_sparse
+    torch.testing.assert_close(ours.weight.grad.to_dense(), theirs.weight.grad)
+
+
+@pytest.mark.parametrize("optimizer", ["ours", "thinc"])
+def test_sparse_gradients_train_as_dense_ones(
+    quiet_bert: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spacy_transfer.nn import kernels
+
+    found = []
+    for large in (10, 10**9):
+        monkeypatch.setattr(kernels, "_LARGE", large)
+        nlp = pipeline(quiet_bert, piece_budget=64, windows={"length": 16, "stride": 12})
+        examples = exclusive_examples(nlp)
+        # A large eps: the gradient of a key bias is nothing but rounding.
+        sgd = AdamW(learn_rate=1e-2, eps=1e-3) if optimizer == "ours" else Adam(1e-2, eps=1e-3)
+        for step in range(3):
+            # Two sub-batches a step; each step sees other pieces, so rows touched before must be zero again.
+            nlp.update(examples[6 * step : 6 * step + 4], sgd=False)
+            assert network_of(nlp).encoder.body.embeddings.word_embeddings.weight.grad.is_sparse == (large == 10)
+            nlp.update(examples[6 * step + 4 : 6 * step + 6], sgd=sgd)
+        found.append(weights_of(nlp))
+    for name, weight in found[0].items():
+        torch.testing.assert_close(weight, found[1][name], atol=1e-5, rtol=1e-4, msg=name)
