@@ -75,6 +75,7 @@ T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
 T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
+T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a list of str or nothing is expected"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
 T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
 T045 = (
@@ -167,6 +168,28 @@ T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
+
+T110 = (
+    "[T110] text.sources names '{source}', but no extension attribute '{name}' is registered and this document stores "
+    "none: call {kind}.set_extension('{name}', default=None) before the pipeline runs, or correct the name."
+)
+T111 = (
+    "[T111] text.sources: '{source}' holds a {type}, which has no text. Wanted is a str, Doc, Span, Token, span group, or "
+    "a list of those."
+)
+T112 = (
+    "[T112] text.sources: '{source}' is missing or empty. Set it before the component runs, or choose text.missing = "
+    '"skip" or "text". To train on or evaluate .spacy files that hold it: @readers = "spacy-transfer.Corpus.v1" in '
+    "[corpora.train] and [corpora.dev], and 'spacy transfer evaluate'. Text: {text!r}"
+)
+T113 = (
+    "[T113] '{name}' reads {sources}, which the annotated documents have and the predicted ones lack: it is left out in "
+    'training. Read the data with @readers = "spacy-transfer.Corpus.v1" (told once).'
+)
+T114 = (
+    "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
+    "a Python name, and no field of the text or the labels."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -35,6 +35,10 @@ def convert_cli(
         Option("--cats-field", help="Field of labels with values from 0 to 1; others are missing. Default: cats"),
     ] = None,
     separator: Annotated[str, Option("--separator", help="Between the labels in one cell of a CSV or TSV file")] = "|",
+    attribute_fields: Annotated[
+        list[str] | None,
+        Option("--attribute-field", help="Further field of text that is kept, title as doc._.title; may be repeated"),
+    ] = None,
     lang: Annotated[
         str, Option("--lang", "-l", help="Language whose tokenizer splits the texts: en, de, xx ...")
     ] = "en",
@@ -62,6 +66,7 @@ def convert_cli(
             labels_field=labels_field,
             cats_field=cats_field,
             separator=separator,
+            attribute_fields=attribute_fields or [],
             lang=lang,
             dev_share=dev_share,
             skip_bad=skip_bad,

@@ -1,7 +1,7 @@
 """Records of all kinds become `.spacy` files, what `spacy train` reads; see `spacy transfer convert --help`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,7 @@ def convert(
     labels_field: str | None = None,
     cats_field: str | None = None,
     separator: str = "|",
+    attribute_fields: Sequence[str] = (),
     lang: str = "en",
     dev_share: float = 0.0,
     skip_bad: bool = False,
@@ -95,6 +96,8 @@ def convert(
     cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats".
         Once one of the three is named, only the named ones count.
     separator (str): Between the labels in a cell of a CSV or TSV file.
+    attribute_fields (Sequence[str]): Further fields with a str or a list of str, a title for instance, that become the
+        extension attribute of their name, `doc._.title`; None where a record has none.
     lang (str): Language whose tokenizer makes the Docs.
     dev_share (float): Share of the first source, of each label evenly, that becomes dev.spacy instead; below 1.
     skip_bad (bool): Leave bad lines out instead of refusing everything.
@@ -102,12 +105,13 @@ def convert(
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
     RAISES (FileExistsError): T045 for an output.
-    RAISES (ValueError): T005 for a share out of range, T043 for bad lines, T041, T044, T046, T047, T048 for what is
-        wrong with a whole source, T049 for the language.
+    RAISES (ValueError): T005 for a share out of range, T114 for a field that cannot be an attribute, T043 for bad lines,
+        T041, T044, T046, T047, T048 for what is wrong with a whole source, T049 for the language.
     RAISES (UnicodeError): T042 for a file that is not UTF-8.
     RAISES (ImportError): T081 for Parquet without pyarrow.
     """
     fields = _name_fields(text_field, label_field, labels_field, cats_field, separator)
+    fields = replace(fields, attributes=_name_attributes(attribute_fields, fields))
     if not 0.0 <= dev_share < 1.0:
         raise ValueError(errors.T005.format(block="convert", field="dev_share", value=dev_share, want="0 to below 1"))
     files = _name_targets(sources, target)
@@ -129,14 +133,15 @@ def convert(
             raise ValueError(errors.T044.format(path=source, n_bad=survey.n_bad[source]))
     label_set = sorted(given.labels or survey.labels)
     nlp = _blank(lang)
+    stores = bool(fields.attributes)
     with all_or_none() as stage:
         for source, path in files.items():
             records = _records(source, fields, given)
             if dev_file is not None and source == next(iter(files)):
                 kept, dev = _part(records, DevPart(dev_share))
-                _pack(iter(dev), label_set, nlp).to_disk(stage(dev_file))
+                _pack(iter(dev), label_set, nlp, with_attributes=stores).to_disk(stage(dev_file))
                 records = iter(kept)
-            _pack(records, label_set, nlp).to_disk(stage(path))
+            _pack(records, label_set, nlp, with_attributes=stores).to_disk(stage(path))
         for path in label_files:
             write_labels(label_set, stage(path))
     return Converted(files, dev_file, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
@@ -146,6 +151,13 @@ def _name_fields(text: str, label: str | None, labels: str | None, cats: str | N
     if label is None and labels is None and cats is None:
         return Fields(text=text, separator=separator)
     return Fields(text=text, label=label, labels=labels, cats=cats, separator=separator)
+
+
+def _name_attributes(names: Sequence[str], fields: Fields) -> tuple[str, ...]:
+    for name in names:
+        if not name.isidentifier() or name in (fields.text, *fields.forms):
+            raise ValueError(errors.T114.format(name=name))
+    return tuple(dict.fromkeys(names))
 
 
 def _name_targets(sources: Sequence[Path], target: Path) -> dict[Path, Path]:
@@ -223,13 +235,17 @@ def _blank(lang: str) -> "Language":
         raise ValueError(errors.T049.format(lang=lang, reason=error)) from error
 
 
-def _pack(records: Iterator[Record], labels: list[str], nlp: "Language") -> "DocBin":
+def _pack(records: Iterator[Record], labels: list[str], nlp: "Language", *, with_attributes: bool) -> "DocBin":
     from spacy.tokens import DocBin
 
+    from ..pipeline.sources import store_attribute
+
     # ORTH alone: tags, heads and entities of these Docs are empty, and half of the file otherwise.
-    docs = DocBin(attrs=["ORTH"])
+    docs = DocBin(attrs=["ORTH"], store_user_data=with_attributes)
     for record in records:
         doc = nlp.make_doc(record.text)
         doc.cats = record.cats(labels)
+        for name, value in record.attributes.items():
+            store_attribute(doc, name, value)
         docs.add(doc)
     return docs

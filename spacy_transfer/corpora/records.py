@@ -1,12 +1,14 @@
 """From the row of a file to a text with its labels, or to the reason why not."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import errors
 from .excerpt import excerpt
 from .rows import BadRow, Fields, read_rows
+
+Attribute = str | list[str] | None
 
 LONGEST_TEXT = 1_000_000  # characters; spaCy refuses longer ones (E088)
 
@@ -19,12 +21,14 @@ class Record:
     text (str): As it stood there.
     values (dict[str, float]): Labels and their values, 0 to 1.
     fills (bool): Whether the labels of the set that are not in values are 0; else they are missing.
+    attributes (dict[str, str | list[str] | None]): Further texts by name; None where the record has none.
     """
 
     line: int
     text: str
     values: dict[str, float]
     fills: bool
+    attributes: dict[str, Attribute] = field(default_factory=dict)
 
     def cats(self, labels: list[str]) -> dict[str, float]:
         """The values as spaCy wants them, given the label set."""
@@ -56,7 +60,9 @@ def read_records(path: Path, fields: Fields) -> Iterator[Record | BadLine]:
             yield BadLine(path, line, row)
             continue
         try:
-            yield parse_record(line, row, fields)
+            record = parse_record(line, row, fields)
+            attributes = {name: _attribute(row.get(name), name) for name in fields.attributes}
+            yield replace(record, attributes=attributes) if attributes else record
         except BadRow as error:
             yield BadLine(path, line, str(error))
 
@@ -99,6 +105,15 @@ def _text(value: object, fields: Fields) -> str:
         raise BadRow(errors.T043_TEXT_LENGTH.format(n_characters=len(value), longest=LONGEST_TEXT))
     _check_surrogates(value)
     return value
+
+
+def _attribute(value: object, name: str) -> Attribute:
+    texts = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    for text in texts:
+        if not isinstance(text, str):
+            raise BadRow(errors.T043_ATTRIBUTE.format(field=name, value=excerpt(value)))
+        _check_surrogates(text)
+    return None if value is None else value if isinstance(value, str) else [str(text) for text in texts]
 
 
 def _check_surrogates(text: str) -> None:

@@ -26,6 +26,7 @@ class Fields:
     labels (str | None): A list of the labels that hold.
     cats (str | None): Labels with a value from 0 to 1.
     separator (str): Between the labels in one cell of a CSV or TSV file.
+    attributes (tuple[str, ...]): Further texts, kept as extension attributes.
     """
 
     text: str = "text"
@@ -33,6 +34,7 @@ class Fields:
     labels: str | None = "labels"
     cats: str | None = "cats"
     separator: str = "|"
+    attributes: tuple[str, ...] = ()
 
     @property
     def forms(self) -> list[str]:
@@ -112,22 +114,25 @@ def _read_jsonl(path: Path, fields: Fields) -> Iterator[Row]:
 
 
 def _columns(path: Path, header: Sequence[str], fields: Fields) -> list[str]:
-    """The two columns that count, the text's and the labels'; T046 unless they are clear."""
+    """The columns that count, the text's, the labels' and those of attributes; T046 unless they are clear."""
     problem = None
     forms = [name for name in fields.forms if name in header]
-    twice = [name for name in (fields.text, *fields.forms) if header.count(name) > 1]
+    twice = [name for name in (fields.text, *fields.forms, *fields.attributes) if header.count(name) > 1]
+    absent = [name for name in fields.attributes if name not in header]
     if fields.text not in header:
         problem = errors.T046_MISSING.format(fields=f"'{fields.text}'")
     elif not forms:
         problem = errors.T046_MISSING.format(fields=" or ".join(f"'{name}'" for name in fields.forms))
     elif len(forms) > 1:
         problem = errors.T046_SEVERAL.format(fields=" and ".join(f"'{name}'" for name in forms))
+    elif absent:
+        problem = errors.T046_MISSING.format(fields=f"'{absent[0]}'")
     elif twice:
         problem = errors.T046_TWICE.format(field=twice[0])
     if problem:
         columns = ", ".join(excerpt(name) for name in header)
         raise ValueError(errors.T046.format(path=path, columns=columns, problem=problem))
-    return [fields.text, forms[0]]
+    return [fields.text, forms[0], *fields.attributes]
 
 
 def _cell(name: str, text: str, fields: Fields) -> object:

@@ -10,6 +10,7 @@ from spacy.language import Language
 from spacy.training import Corpus, Example
 
 from ..errors import T084
+from ..pipeline.sources import carry_over, sources_read_by
 
 
 def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
@@ -43,4 +44,8 @@ def write_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
-    yield from Corpus(data)(pipeline)
+    sources = sources_read_by(pipeline)
+    for example in Corpus(data)(pipeline):
+        # What our components read beside the text is input, not annotation: the predicted documents need it too.
+        carry_over(sources, example.reference, example.predicted)
+        yield example

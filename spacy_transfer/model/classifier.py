@@ -17,6 +17,7 @@ from .features import FeatureCache
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
 from .start import StartBrick
+from .text import Text
 from .windows import Windows
 
 Floats = NDArray[np.float32]
@@ -34,6 +35,7 @@ def build_transfer_classifier(
     start: Any,
     windows: Any,
     cache: Any,
+    text: Any = None,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
@@ -51,6 +53,7 @@ def build_transfer_classifier(
     start: what the head starts from: `spacy-transfer.RandomStart.v1` or `SolvedStart`.
     windows: `spacy-transfer.Windows.v1`: how long documents are read.
     cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
+    text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
@@ -69,6 +72,7 @@ def build_transfer_classifier(
         start=cast(StartBrick, start),
         windows=cast(Windows, windows),
         cache=cast(FeatureCache, cache),
+        text=Text() if text is None else cast(Text, text),
         piece_budget=piece_budget,
         precision=precision,
         device=device,
@@ -85,7 +89,7 @@ def build_transfer_classifier(
             "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
             "prepare": prepare, "save_network": save_network, "load_network": load_network,
             "loss_gradient": loss_gradient,
-            "exclusive": settings.loss.exclusive,
+            "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         },
     )  # fmt: skip
 
@@ -96,23 +100,23 @@ def shim_of(model: Classifier) -> NetworkShim:
 
 
 def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    logits, backprop = shim_of(model)(texts_of(docs), is_train)
+    logits, backprop = shim_of(model)(texts_of(model, docs), is_train)
     return model.ops.asarray2f(logits), backprop
 
 
-def texts_of(docs: Sequence[Doc]) -> list[str]:
-    """The text of each document."""
-    return [doc.text for doc in docs]
+def texts_of(model: Classifier, docs: Sequence[Doc]) -> list[str]:
+    """The text of each document, as the `text` block reads it."""
+    return shim_of(model).settings.text.read(docs)
 
 
 def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
     """Forward, loss and backward; see `NetworkShim.step`."""
-    return shim_of(model).step(texts_of(docs), targets, known, dropout=dropout)
+    return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout)
 
 
 def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host."""
-    return shim_of(model).scores(texts_of(docs))
+    return shim_of(model).scores(texts_of(model, docs))
 
 
 def initialize_network(
@@ -148,7 +152,7 @@ def tell_epoch(model: Classifier, epoch: int) -> None:
 
 def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
-    shim_of(model).prepare(texts_of(docs), targets, known)
+    shim_of(model).prepare(texts_of(model, docs), targets, known)
 
 
 def save_network(model: Classifier, folder: Path) -> dict[str, Any]:

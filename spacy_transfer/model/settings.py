@@ -13,6 +13,7 @@ from ..nn.pretrained import LoadedEncoder
 from ..nn.tuning import Tuning
 from .features import FeatureCache
 from .start import StartBrick
+from .text import Text
 from .windows import Windows
 
 
@@ -45,6 +46,7 @@ class Settings:
     start: StartBrick
     windows: Windows
     cache: FeatureCache
+    text: Text
     piece_budget: int | Literal["auto"]
     precision: Precision
     device: str
@@ -70,6 +72,7 @@ class Settings:
             ("tuning", Tuning, "tuning"),
             ("windows", Windows, "windows"),
             ("cache", FeatureCache, "a cache"),
+            ("text", Text, "what is read of a document"),
         )
         for field, kind, want in kinds:
             if not isinstance(getattr(self, field), cast(type, kind)):

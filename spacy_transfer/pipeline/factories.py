@@ -50,6 +50,22 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "cache_dir": None,
                 "disk_precision": "same",
             },
+            "text": {
+                "@misc": "spacy-transfer.Text.v1",
+                "sources": ["text"],
+                "separator": " ",
+                "missing": "error",
+                "normalization": {
+                    "@misc": "spacy-transfer.Normalization.v1",
+                    "html": False,
+                    "unicode": "none",
+                    "lower": False,
+                    "urls": None,
+                    "emails": None,
+                    "users": None,
+                    "whitespace": False,
+                },
+            },
         },
     }
 

@@ -17,10 +17,12 @@ from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
-from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083
+from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083, T113
 from ..log import logger
 from .gold import Gold, read_gold
+from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .table import depth_table
+from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
 Scorer = Callable[..., dict[str, Any]]
@@ -75,6 +77,7 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         # Labels that `initialize` saw in the data and was told to leave to others.
         self._left_out: set[str] = set()
         self._table_shown = False
+        self._inputs_checked = False
 
     # ---- labels --------------------------------------------------------------------------------------------------
 
@@ -161,6 +164,7 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         self._show_table()
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
+        self._check_inputs(examples, docs)
         losses[self.name] += self.model.attrs["step"](self.model, docs, gold.targets, gold.known, dropout=drop)
         if sgd not in (None, False):
             self.finish_update(sgd)
@@ -245,7 +249,10 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
         self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
-        self.model.attrs["prepare"](self.model, docs, gold.targets, gold.known)
+        inputs = training_docs(examples, self._sources, nlp, self.name)
+        self._inputs_checked = False
+        self._check_inputs(examples, inputs)
+        self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()
 
@@ -255,6 +262,22 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         weights = (nlp.config.get("training", {}).get("score_weights") or {}) if nlp is not None else {}
         if prefix and weights and not any(key.startswith(f"{prefix}cats_") for key in weights):
             raise ValueError(T004.format(prefix=prefix, name=self.name))
+
+    @property
+    def _sources(self) -> list[str]:
+        return list(self.model.attrs.get("sources", [WHOLE_TEXT]))
+
+    def _check_inputs(self, examples: Sequence[Example], docs: Sequence[Doc]) -> None:
+        """Once: a reader that leaves behind what the component reads would train it on something else."""
+        if self._inputs_checked:
+            return
+        self._inputs_checked = True
+        sources = parse_sources(self._sources)
+        lost = {
+            name for eg, doc in zip(examples, docs, strict=True) for name in left_behind(sources, eg.reference, doc)
+        }
+        if lost:
+            warnings.warn(T113.format(name=self.name, sources=", ".join(sorted(lost))), stacklevel=3)
 
     def _show_table(self) -> None:
         """Once before the first step: what moves, how fast."""

@@ -1,0 +1,154 @@
+"""What a classifier may read of a Doc: its text, extension attributes, span groups."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup, Token
+
+from ..errors import T005, T110, T111
+
+WHOLE_TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the things that are read.
+
+    name (str): As the config says it: "text", "_.title" (`doc._.title`), "spans:sentences" (`doc.spans["sentences"]`,
+        in the order of the text, the same range once) or "spans:sentences._.summary" (`span._.summary` of each).
+    group (str | None): The key of a span group. attribute (str | None): The name of an extension attribute.
+    """
+
+    name: str
+    group: str | None = None
+    attribute: str | None = None
+
+    def read(self, doc: Doc) -> list[str]:
+        """The texts found, in order; empty if there is nothing.
+
+        RAISES (ValueError): T110 for an attribute that is neither registered nor stored with the document, T111 for a
+            value that has no text.
+        """
+        if self.group is None:
+            return [doc.text] if self.attribute is None else self._texts(_value(doc, self.attribute, self.name))
+        spans = _in_order(doc.spans[self.group]) if self.group in doc.spans else []
+        if self.attribute is None:
+            return [span.text for span in spans]
+        return [text for span in spans for text in self._texts(_value(span, self.attribute, self.name))]
+
+    def _texts(self, value: object) -> list[str]:
+        if value is None:
+            return []
+        if isinstance(value, str):
+            return [value]
+        if isinstance(value, Doc | Span | Token):
+            return [value.text]
+        if isinstance(value, SpanGroup):
+            return [span.text for span in _in_order(value)]
+        if isinstance(value, list | tuple):
+            return [text for one in value for text in self._texts(one)]
+        raise ValueError(T111.format(source=self.name, type=type(value).__name__))
+
+    def keys(self, doc: Doc) -> list[Any]:
+        """The keys in `doc.user_data` under which the document stores what is read here."""
+        if self.attribute is None:
+            return []
+        if self.group is None:
+            found = [_key(doc, self.attribute)]
+        else:
+            found = [_key(span, self.attribute) for span in doc.spans.get(self.group, [])]
+        return [key for key in found if key in doc.user_data]
+
+    def is_carried_by(self, doc: Doc) -> bool:
+        """Whether the document itself holds it, be it empty."""
+        if self.group is not None and self.group not in doc.spans:
+            return False
+        return self.attribute is None or bool(self.keys(doc))
+
+
+def parse_sources(names: Sequence[str]) -> list[Source]:
+    """Sources by name. RAISES (ValueError): T005 if there is none, one is no source, or one stands there twice."""
+    want = 'a list of different ones of "text", "_.NAME", "spans:KEY", "spans:KEY._.NAME"'
+    sources = []
+    for name in names:
+        group, attribute = None, None
+        rest = name if isinstance(name, str) else ""
+        if rest.startswith("spans:"):
+            group, *more = rest.removeprefix("spans:").rsplit("._.", 1)
+            attribute = more[0] if more else None
+        elif rest.startswith("_."):
+            attribute = rest.removeprefix("_.")
+        if (rest != WHOLE_TEXT and group is None and attribute is None) or "" in (group, attribute):
+            raise ValueError(T005.format(block="text", field="sources", value=name, want=want))
+        sources.append(Source(name, group, attribute))
+    if not sources or len(set(sources)) < len(sources):
+        raise ValueError(T005.format(block="text", field="sources", value=list(names), want=want))
+    return sources
+
+
+def store_attribute(doc: Doc, name: str, value: object) -> None:
+    """Set `doc._.name` without registering it: files are written without knowing who will read them."""
+    doc.user_data[_key(doc, name)] = value
+
+
+def sources_read_by(nlp: Language) -> list[Source]:
+    """What the classifiers of a pipeline read."""
+    found: dict[str, None] = {}
+    for name in nlp.component_names:
+        attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
+        found.update(dict.fromkeys(attrs.get("sources", [])))
+    return parse_sources(list(found)) if found else []
+
+
+def carry_over(sources: Iterable[Source], reference: Doc, predicted: Doc) -> None:
+    """Give a predicted document what the reference holds of the sources; nothing else of the annotation goes over.
+
+    Span groups go over only where both have the same text. What the predicted document has already, it keeps.
+    """
+    same_text = reference.text == predicted.text
+    for source in sources:
+        if source.group is not None:
+            if not same_text or source.group not in reference.spans:
+                continue
+            if source.group not in predicted.spans:
+                spans = [_moved(span, predicted) for span in reference.spans[source.group]]
+                predicted.spans[source.group] = spans
+        for key in source.keys(reference):
+            predicted.user_data.setdefault(key, reference.user_data[key])
+
+
+def left_behind(sources: Iterable[Source], reference: Doc, predicted: Doc) -> list[str]:
+    """Names of the sources that the reference holds and the predicted document lacks."""
+    return [s.name for s in sources if s.is_carried_by(reference) and not s.is_carried_by(predicted)]
+
+
+def _moved(span: Span, doc: Doc) -> Span:
+    """The span in another document of the same text, whatever its tokens."""
+    return doc.char_span(
+        span.start_char, span.end_char, label=span.label, kb_id=span.kb_id, span_id=span.id, alignment_mode="expand"
+    )
+
+
+def _in_order(spans: Iterable[Span]) -> list[Span]:
+    ranges = {(span.start_char, span.end_char): span for span in spans}
+    return [ranges[place] for place in sorted(ranges)]
+
+
+def _value(holder: Doc | Span, name: str, source: str) -> object:
+    if holder.has_extension(name):
+        return getattr(holder._, name)
+    key = _key(holder, name)
+    # A file brings its values along; who only trains on it need not register them.
+    if key not in holder.doc.user_data:
+        kind = type(holder).__name__
+        raise ValueError(T110.format(source=source, kind=kind, name=name))
+    return holder.doc.user_data[key]
+
+
+def _key(holder: Doc | Span, name: str) -> tuple[str, str, int | None, int | None]:
+    """Where spaCy keeps an extension attribute in `doc.user_data`."""
+    if isinstance(holder, Doc):
+        return ("._.", name, None, None)
+    return ("._.", name, holder.start_char, holder.end_char)
