@@ -105,7 +105,7 @@ def convert(
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
     RAISES (FileExistsError): T045 for an output.
-    RAISES (ValueError): T005 for a share out of range, T114 for a field that cannot be an attribute, T043 for bad lines,
+    RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
         T041, T044, T046, T047, T048 for what is wrong with a whole source, T049 for the language.
     RAISES (UnicodeError): T042 for a file that is not UTF-8.
     RAISES (ImportError): T081 for Parquet without pyarrow.

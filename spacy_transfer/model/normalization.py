@@ -28,8 +28,8 @@ _BLOCK = (
     "tfoot th thead title tr track ul video"
 )
 _INLINE = (
-    "a abbr acronym b bdi bdo big blink cite code data datalist del dfn em font i ins kbd label mark marquee meter nobr "
-    "output progress q rp rt ruby s samp slot small span strike strong sub sup time tt u var wbr"
+    "a abbr acronym b bdi bdo big blink cite code data datalist del dfn em font i ins kbd label mark marquee meter "
+    "nobr output progress q rp rt ruby s samp slot small span strike strong sub sup time tt u var wbr"
 )
 _BLOCK_TAGS, _INLINE_TAGS = frozenset(_BLOCK.split()), frozenset(_INLINE.split())
 # All quantifiers are possessive or end at a character they cannot pass: no text takes more than linear time.
