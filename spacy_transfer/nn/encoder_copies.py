@@ -1,5 +1,6 @@
 """Where an encoder can be had: a folder, an installed package, the Hugging Face cache, the hub, in this order."""
 
+import importlib
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -139,12 +140,13 @@ def _downloaded(name: str, revision: str | None, tried: list[str]) -> Copy:
 
 
 def _httpx_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub 1.x lets through when the network fails; those of 0.x are OSErrors."""
-    try:
-        from httpx import HTTPError
-    except ImportError:
-        return ()
-    return (HTTPError,)
+    """What huggingface_hub lets through when the network fails: of httpx in 1.x, of httpx2 in 2.x; those of 0.x are
+    OSErrors."""
+    found = []
+    for name in ("httpx", "httpx2"):
+        if importlib.util.find_spec(name) is not None:
+            found.append(importlib.import_module(name).HTTPError)
+    return tuple(found)
 
 
 def _first_line(error: BaseException) -> str:
