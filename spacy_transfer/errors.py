@@ -167,6 +167,7 @@ T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
+T099 = "[T099] Cannot draw {path}: {error}. Give a config file, or the folder of a trained pipeline."
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
 
 T110 = (

@@ -1,0 +1,31 @@
+"""`spacy transfer show`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Context
+
+from .group import plain_errors, transfer_cli
+
+
+@transfer_cli.command(
+    "show",
+    no_args_is_help=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def show_cli(
+    ctx: Context,
+    path: Annotated[Path, Argument(help="A config file, or the folder of a trained pipeline")],
+) -> None:
+    """Draw the network that a config builds: pieces, depth by depth, frozen or moving, pooling, head, loss.
+
+    A config is initialised as for training; its values can be changed as with `spacy train`:
+    --paths.train corpus/train.spacy
+    """
+    from spacy.cli._util import parse_config_overrides
+
+    from ..model.show import show
+
+    with plain_errors():
+        typer.echo(show(path, parse_config_overrides(ctx.args)))

@@ -1,0 +1,144 @@
+"""A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from spacy.language import Language
+from spacy.training.initialize import init_nlp
+from spacy.util import load_config, load_model
+
+from ..errors import T099
+from ..log import logger
+from ..nn.tuning import DepthRow
+from .shim import NetworkShim
+
+# Blocks before and after the network's own parts, as they follow each other.
+_BEFORE = ("text", "augmentation", "windows")
+_AFTER = ("loss", "start", "cache")
+
+
+def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
+    """Draw every classifier of ours in a config or a trained pipeline.
+
+    path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
+    overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
+    RETURNS (str): Lines of text.
+    RAISES (FileNotFoundError): T099 if there is no such path. RAISES (ValueError): T099 if nothing in it is ours.
+    """
+    if not path.exists():
+        raise FileNotFoundError(T099.format(path=path, error="it does not exist"))
+    # The table of what moves would say the same.
+    with _silent():
+        nlp = load_model(path) if path.is_dir() else init_nlp(load_config(path, overrides or {}))
+    pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
+    if not pictures:
+        raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
+    return "\n\n".join(pictures)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    level = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def draw(name: str, nlp: Language) -> str:
+    """Draw one classifier that has weights.
+
+    name (str): Of the component. nlp (Language): Its pipeline.
+    RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
+    """
+    shim = cast(NetworkShim, _shim(nlp, name))
+    labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
+    total, moving = sum(row.n_weights for row in rows), sum(row.n_moving for row in rows)
+    number = "exactly one" if settings.loss.exclusive else "any number"
+    tokenizer = shim.tokenizer
+    pieces = f"{tokenizer.n_pieces:,} different ones" if tokenizer is not None else "of the shared encoder"
+    lines = [
+        f"{name}: {len(labels)} labels, {number} a text",
+        f"{total:,} weights, {moving:,} of them move ({moving / max(total, 1):.0%})",
+        "",
+        *(_line(field, _brick(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
+        _line("pieces", f"{pieces}, windows of {settings.windows.length}"),
+        *_encoder(shim, rows[1:]),
+        *_top(shim, rows[0]),
+        *(
+            _line(field, _brick(getattr(settings, field)))
+            for field in _AFTER
+            if field == "loss" or _differs(settings, field)
+        ),
+        _line("scores", _shown(labels)),
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
+    network = shim.network
+    source = str(shim.record.get("source", ""))
+    yield _line(
+        "encoder", f"{network.encoder.family}, width {network.encoder.width} {source and f'({source})'}".strip()
+    )
+    boundary = network.boundary
+    for row in reversed(rows):
+        yield _line(f"  {row.name}", f"{row.n_weights:>12,}   {_state(row)}")
+        if row.depth == boundary and row.depth < network.n_layers:
+            cached = ", its states are cached" if boundary >= 1 and not shim.settings.cache.is_off else ""
+            yield _line("", f"    - - - nothing above is computed backward{cached} - - -")
+
+
+def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
+    settings, network = shim.settings, shim.network
+    reads_states = getattr(network.head, "reads", "vectors") == "states"
+    if not reads_states:
+        yield _line("pooling", f"{_brick(settings.pooling)}, one vector of {network.encoder.width} a text")
+    yield _line("head", f"{_brick(settings.head)}, {network.head.n_labels} logits")
+    yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
+
+
+def _state(row: DepthRow) -> str:
+    if not row.n_moving:
+        return "frozen" if row.n_weights else "no weights of its own"
+    rate = "" if row.rate == 1.0 else f" at {row.rate:.3g} of the rate"
+    return ("moving" if row.n_moving == row.n_weights else f"{row.n_moving:,} of them move") + rate
+
+
+def _line(what: str, text: str) -> str:
+    return f"  {what:<14} {text}"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    most = 8
+    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
+
+
+def _differs(settings: Any, field: str) -> bool:
+    """Whether a block is there and changes anything; a neutral brick is nothing to draw."""
+    brick = getattr(settings, field, None)
+    if brick is None or type(brick).__name__.startswith(("No", "Random")):
+        return False
+    return field not in ("text", "windows", "cache") or bool(brick != type(brick)())
+
+
+def _brick(brick: Any) -> str:
+    """Name of a block, and what it sets apart from its defaults."""
+    if not dataclasses.is_dataclass(brick):
+        return type(brick).__name__
+    found = []
+    for field in dataclasses.fields(brick):
+        value = getattr(brick, field.name)
+        if field.default is dataclasses.MISSING or value != field.default:
+            inner = _brick(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
+            found.append(inner)
+    return type(brick).__name__ + (f" ({', '.join(found)})" if found else "")
+
+
+def _shim(nlp: Language, name: str) -> NetworkShim | None:
+    shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", None) or [None]
+    return shims[0] if isinstance(shims[0], NetworkShim) else None
