@@ -170,8 +170,8 @@ T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: p
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
 
 T100 = (
-    "[T100] {loss} compares or mixes the vectors of documents, but {head} reads their states: choose another head, or "
-    "another loss."
+    "[T100] loss: {loss}, or a loss inside it, compares or mixes the vectors of documents, but {head} reads their "
+    "states: choose another head, or another loss."
 )
 T101 = "[T101] loss: {name} stands inside another {name}, where it would count twice. Leave one of them out."
 

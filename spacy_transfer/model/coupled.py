@@ -1,15 +1,17 @@
 """Steps of losses that look at a whole batch, or at several passes of a document, in the memory of a micro-batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import T100
 from ..nn.losses import Loss
+from ..nn.network import Network
 from .gradients import Gradients
-from .pathway import Pathway
-from .reading import Document, TextReader
+
+# Indices of documents, each as often as it passes -> (n, n_labels).
+Learn = Callable[[Sequence[int]], Tensor]
 
 
 def is_plain(loss: Loss) -> bool:
@@ -28,31 +30,31 @@ def check_reads(loss: Loss, block: object, head: nn.Module) -> None:
 
 
 def learn_whole(
-    pathway: Pathway, gradients: Gradients, loss: Loss, documents: Sequence[Document], reader: TextReader,
-    targets: Tensor, known: Tensor, budget: int,
+    network: Network, loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor,
+    gradients: Gradients,
 ) -> Tensor:  # fmt: skip
     """Forward, loss and backward of a batch; see `NetworkShim.step`.
 
-    targets, known (Tensor): (n_docs, n_labels). budget (int): Most pieces in a micro-batch.
+    groups (Iterable[list[int]]): Micro-batches, as indices of documents; each must have room for all passes of its own.
+    learn (Callable): Takes documents, gives their logits with the graph of what moves.
+    targets, known (Tensor): (n_docs, n_labels).
     RETURNS (Tensor): Sum of the documents' losses, without dimensions.
     """
-    if not documents:
+    if not len(targets):
         return torch.zeros((), device=targets.device)
-    # All passes of a document stand in one micro-batch, so it takes fewer documents.
-    groups = list(pathway.groups(documents, max(1, budget // loss.n_passes)))
-    learn = _coupled if loss.couples else _additive
-    return learn(pathway, gradients, loss, documents, reader, targets, known, groups)
+    if loss.couples:
+        return _coupled(network, loss, list(groups), learn, targets, known, gradients)
+    return _additive(loss, groups, learn, targets, known, gradients)
 
 
 def _additive(
-    pathway: Pathway, gradients: Gradients, loss: Loss, documents: Sequence[Document], reader: TextReader,
-    targets: Tensor, known: Tensor, groups: Sequence[list[int]],
-) -> Tensor:  # fmt: skip
+    loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor, gradients: Gradients
+) -> Tensor:
     """One micro-batch after the other. The logits take the place of the vectors, so the head may read what it likes."""
     total = torch.zeros((), device=targets.device)
     for group in groups:
         chosen = torch.tensor(group, device=targets.device)
-        logits = _passes(pathway.learn(documents, group * loss.n_passes, reader), loss)
+        logits = _passes(learn(group * loss.n_passes), loss)
         values, _ = loss.of_batch(logits, lambda given: given, targets[chosen], known[chosen])
         value = values.sum()
         gradients.backward(value)
@@ -61,8 +63,8 @@ def _additive(
 
 
 def _coupled(
-    pathway: Pathway, gradients: Gradients, loss: Loss, documents: Sequence[Document], reader: TextReader,
-    targets: Tensor, known: Tensor, groups: Sequence[list[int]],
+    network: Network, loss: Loss, groups: Sequence[list[int]], learn: Learn, targets: Tensor, known: Tensor,
+    gradients: Gradients,
 ) -> Tensor:  # fmt: skip
     """The vectors of all micro-batches, then head and loss on the whole batch, then each micro-batch once more, from
     the random numbers it had, to take the gradient of its vectors down. The last one is still there: one alone runs
@@ -70,6 +72,11 @@ def _coupled(
 
     SOURCE: Gao et al. 2021, arXiv:2101.06983 (GradCache).
     """
+
+    def vectors_of(group: list[int]) -> Tensor:
+        with network.headless():
+            return _passes(learn(group * loss.n_passes), loss)
+
     device = targets.device
     draws: list[_Draws] = []
     found: list[Tensor] = []
@@ -79,11 +86,11 @@ def _coupled(
         draws.append(_Draws(device))
         # With a graph, though all but the last are thrown away: without one, torch takes other attention kernels, and
         # those draw another dropout.
-        last = _passes(pathway.learn_vectors(documents, group * loss.n_passes, reader), loss)
+        last = vectors_of(group)
         found.append(last.detach())
     places = [torch.tensor(group, device=device) for group in groups]
     vectors = torch.cat(found, dim=1)[:, torch.argsort(torch.cat(places))].requires_grad_()
-    values, _ = loss.of_batch(vectors, pathway.network.classify, targets, known)
+    values, _ = loss.of_batch(vectors, network.classify, targets, known)
     value = values.sum()
     gradients.backward(value)
     wanted = vectors.grad
@@ -93,8 +100,7 @@ def _coupled(
         after = _Draws(device)
         for group, place, draw in zip(groups[:-1], places[:-1], draws[:-1], strict=True):
             draw.restore()
-            again = _passes(pathway.learn_vectors(documents, group * loss.n_passes, reader), loss)
-            again.backward(wanted[:, place])
+            vectors_of(group).backward(wanted[:, place])
         after.restore()
     return value.detach()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..log import logger
-from ..nn.network import Network, RowBatch
+from ..nn.network import Network
 from .batches import collate, micro_batches
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .reading import Document, TextReader
@@ -103,19 +103,6 @@ class Pathway:
             self._fill(missing, reader)
         return self._from_features(chosen)
 
-    def learn_vectors(self, documents: Sequence[Document], group: Sequence[int], reader: TextReader) -> Tensor:
-        """`learn`, stopped before the head. RETURNS (Tensor): Vectors, (len(group), width)."""
-        chosen, network = [documents[i] for i in group], self.network
-        if self._features is not None:
-            if missing := [document for document in chosen if not self._has(document)]:
-                self._fill(missing, reader)
-            if self._kind == "vectors":
-                return self._cached_vectors(chosen).to(network.device)
-        batch = collate(chosen, network.encoder.pad_id, network.device)
-        if self._features is None:
-            return network.pool(network.encode(batch), batch)
-        return network.pool(network.resume(self._cached_states(chosen, batch), batch), batch)
-
     def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
         """Logits of documents that are only predicted; between training steps their features are cached too."""
         chosen = [documents[i] for i in group]
@@ -155,22 +142,19 @@ class Pathway:
         return all(row_key(row) in features for row in document)
 
     def _from_features(self, documents: Sequence[Document]) -> Tensor:
-        network = self.network
-        if self._kind == "vectors":
-            return network.classify(self._cached_vectors(documents).to(network.device))
-        batch = collate(documents, network.encoder.pad_id, network.device)
-        return network.from_states(self._cached_states(documents, batch), batch)
-
-    def _cached_states(self, documents: Sequence[Document], batch: RowBatch) -> Tensor:
-        """States at the boundary, (n_rows, n_pieces, width), on the device; without a graph."""
         features, network = self._features, self.network
         assert features is not None
-        states = [features.get(row_key(row)) for document in documents for row in document]
+        if self._kind == "vectors":
+            return network.classify(self._cached_vectors(documents).to(network.device))
+        rows = [row for document in documents for row in document]
+        states = [features.get(row_key(row)) for row in rows]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
-            return network.prefix(batch)
+            batch = collate(documents, network.encoder.pad_id, network.device)
+            return network.from_states(network.prefix(batch), batch)
+        batch = collate(documents, network.encoder.pad_id, network.device)
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
-        return padded.to(network.device, non_blocking=True)
+        return network.from_states(padded.to(network.device, non_blocking=True), batch)
 
     def _cached_vectors(self, documents: Sequence[Document]) -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""

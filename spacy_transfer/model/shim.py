@@ -284,13 +284,17 @@ class NetworkShim(Shim):  # type: ignore[misc]
         device = network.device
         wanted, mask = _to_device(targets, device), _to_device(known, device)
 
+        def learn(group: Sequence[int]) -> Tensor:
+            return self.pathway.learn(documents, group, self.reader)
+
         def run(budget: int) -> Tensor:
             if not is_plain(loss):
-                return learn_whole(self.pathway, self.gradients, loss, documents, self.reader, wanted, mask, budget)
+                groups = self.pathway.groups(documents, max(1, budget // loss.n_passes))
+                return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
             total = torch.zeros((), device=device)
             for group in self.pathway.groups(documents, budget):
                 chosen = _to_device(np.asarray(group), device)
-                value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
+                value = loss(learn(group), wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
                 total += value.detach()
             return total

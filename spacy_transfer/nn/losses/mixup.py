@@ -27,14 +27,24 @@ class _Mixup(WrappedLoss):
     def _draw(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """Share of each document's own and its partner, from torch's generator of the CPU: the same on any device."""
         n_docs = len(known)
-        alpha = torch.tensor(self.alpha, dtype=torch.float64)
-        share = torch.distributions.Beta(alpha, alpha).sample((n_docs,)).float().to(known.device)
+        share = beta(self.alpha, n_docs).float().to(known.device)
         order = torch.rand(n_docs).to(known.device)
         # Documents without annotation mix among themselves. By sorting, which needs no look at the device's numbers.
         blank = (known == 0).all(dim=1).to(order.dtype)
         partner = torch.empty(n_docs, dtype=torch.int64, device=known.device)
         partner[torch.argsort(blank, stable=True)] = torch.argsort(order + 2.0 * blank)
         return share, partner
+
+
+def beta(alpha: float, n: int) -> Tensor:
+    """Numbers from Beta(alpha, alpha), (n,), in float64.
+
+    By logarithms of gamma numbers: torch's own Beta gives 1/2 for a small alpha, where both of them are 0. A gamma
+    number of alpha is one of alpha + 1 times u ** (1 / alpha).
+    """
+    gamma = torch.distributions.Gamma(torch.tensor(alpha + 1.0, dtype=torch.float64), 1.0)
+    logs = gamma.sample((2, n)).log() + (1.0 - torch.rand(2, n, dtype=torch.float64)).log() / alpha
+    return torch.sigmoid(logs[0] - logs[1])
 
 
 def mix_targets(targets: Tensor, known: Tensor, share: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
