@@ -24,6 +24,7 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from spacy.schemas import ConfigSchemaTraining
 
 from spacy_transfer.training.adamw import AdamW
 
@@ -198,3 +199,26 @@ def test_labels_of_no_use_to_the_classifier_are_left_out(quiet_bert: Path) -> No
 def test_an_unknown_setting_is_refused(bert: Path) -> None:
     with pytest.raises(Exception, match="temprature"):
         spacy.registry.resolve({"model": {**model_config(bert), "loss": {**CONTRAST, "temprature": 1.0}}})
+
+
+# ---- the project's configs ---------------------------------------------------------------------------------------
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.mark.skipif(not CONFIGS.is_dir(), reason="the project's configs are not part of the package")
+@pytest.mark.parametrize(("file", "multilabel"), [("imbalanced", True), ("contrastive", False)])
+def test_the_configs_fill_and_train_a_step(file: str, multilabel: bool, bert: Path) -> None:
+    name = "transfer_textcat_multilabel" if multilabel else "transfer_textcat"
+    config = spacy.util.load_config(CONFIGS / f"{file}.cfg", overrides={"paths.encoder": str(bert)}, interpolate=True)
+    config["components"][name]["model"]["windows"] = {"length": 32, "stride": 20}
+    config["initialize"]["components"] = {}
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    training = spacy.registry.resolve(nlp.config["training"], schema=ConfigSchemaTraining)
+    examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
+    nlp.initialize(lambda: examples)
+    before = weights_of(nlp)
+    # The rate is 0 at step 0.
+    training["optimizer"].step_schedules()
+    nlp.update(examples, sgd=training["optimizer"], drop=training["dropout"])
+    assert "encoder.body.encoder.layer.0.output.dense.weight" in moved(before, weights_of(nlp))
