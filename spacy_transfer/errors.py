@@ -1,7 +1,7 @@
 """Every message of the package, once, with a code; and the one way to ask for an optional package.
 
 00x config   01x encoders   02x pieces and windows   03x labels   04x data   05x fetching   06x training
-07x devices, precision, cache   08x storage and optional packages
+07x devices, precision, cache   08x storage and optional packages   10x losses
 """
 
 import importlib
@@ -169,6 +169,12 @@ T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the p
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
 T099 = "[T099] Cannot draw {path}: {error}. Give a config file, or the folder of a trained pipeline."
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
+
+T100 = (
+    "[T100] loss: {loss}, or a loss inside it, compares or mixes the vectors of documents, but {head} reads their "
+    "states: choose another head, or another loss."
+)
+T101 = "[T101] loss: {name} stands inside another {name}, where it would count twice. Leave one of them out."
 
 T110 = (
     "[T110] text.sources names '{source}', but no extension attribute '{name}' is registered and this document stores "

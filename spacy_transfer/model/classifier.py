@@ -48,7 +48,8 @@ def build_transfer_classifier(
     encoder: `spacy-transfer.PretrainedEncoder.v1`.
     pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
     head: `spacy-transfer.Head.v1`.
-    loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels).
+    loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
+        of `nn.losses`; several can be put around each other.
     tuning: `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
     start: what the head starts from: `spacy-transfer.RandomStart.v1` or `SolvedStart`.
     windows: `spacy-transfer.Windows.v1`: how long documents are read.

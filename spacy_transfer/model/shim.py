@@ -21,6 +21,7 @@ from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
+from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
 from .pathway import Pathway
 from .pieces import PieceTokenizer
@@ -139,7 +140,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     def _set_label_weights(self, weights: Sequence[float]) -> None:
         self.label_weights = [float(w) for w in weights]
-        self.loss = self.settings.loss.build(self.label_weights).to(self.network.device)
+        loss = self.settings.loss.build(self.label_weights).to(self.network.device)
+        check_reads(loss, self.settings.loss, self.network.head)
+        self.loss = loss
 
     def resize(self, n_labels: int) -> None:
         """Make room for new labels; the logits of the old ones stay as they are."""
@@ -281,11 +284,17 @@ class NetworkShim(Shim):  # type: ignore[misc]
         device = network.device
         wanted, mask = _to_device(targets, device), _to_device(known, device)
 
+        def learn(group: Sequence[int]) -> Tensor:
+            return self.pathway.learn(documents, group, self.reader)
+
         def run(budget: int) -> Tensor:
+            if not is_plain(loss):
+                groups = self.pathway.groups(documents, max(1, budget // loss.n_passes))
+                return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
             total = torch.zeros((), device=device)
             for group in self.pathway.groups(documents, budget):
                 chosen = _to_device(np.asarray(group), device)
-                value = loss(self.pathway.learn(documents, group, self.reader), wanted[chosen], mask[chosen]).sum()
+                value = loss(learn(group), wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
                 total += value.detach()
             return total

@@ -15,7 +15,10 @@ class LabelHead(nn.Module):
     """Hidden layers, then one row of weights per label.
 
     forward: vectors (n_docs, width) -> logits (n_docs, n_labels), in fp32.
+    reads: what the head reads of a document, its vector.
     """
+
+    reads = "vectors"
 
     def __init__(self, hidden: nn.Sequential, output: nn.Linear) -> None:
         super().__init__()

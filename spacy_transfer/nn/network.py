@@ -1,7 +1,8 @@
 """One torch network from piece ids to logits, in three stages: encode, pool, classify."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ class Network(nn.Module):
         self.head = head
         self.precision = precision
         self.boundary = -1
+        self._is_headless = False
         self._frozen: tuple[int, list[nn.Module]] | None = None
         # In a tuple, so that torch does not take it for a part of the network.
         self._low: tuple[int, Encoder] | None = None
@@ -132,8 +134,17 @@ class Network(nn.Module):
 
     def classify(self, vectors: Tensor) -> Tensor:
         """RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
-        logits: Tensor = self.head(vectors)
+        logits: Tensor = vectors if self._is_headless else self.head(vectors)
         return logits
+
+    @contextmanager
+    def headless(self) -> Iterator[None]:
+        """Within: vectors come where logits would, by whatever way; for losses that look at all vectors of a batch."""
+        self._is_headless = True
+        try:
+            yield
+        finally:
+            self._is_headless = False
 
     def forward(self, batch: RowBatch) -> Tensor:
         """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""

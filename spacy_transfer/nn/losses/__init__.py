@@ -1,0 +1,7 @@
+"""Losses on logits: one file each, one line each in the entry-point table. What they share is in `loss`."""
+
+from .binary_cross_entropy import BinaryCrossEntropy
+from .cross_entropy import CrossEntropy
+from .loss import Loss, LossBrick, label_weights
+
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Loss", "LossBrick", "label_weights"]

@@ -1,0 +1,77 @@
+"""Asymmetric loss: positives and negatives are focused on differently."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .loss import (
+    ClassWeights,
+    Loss,
+    WeightedLoss,
+    activated,
+    balanced_positives,
+    check_class_weights,
+    check_number,
+    widened,
+)
+
+# Scores below the clip are put here before they are raised to a power: at 0 its gradient is infinite for gamma < 1.
+_LEAST = 1e-12
+
+
+class _Asymmetric(WeightedLoss):
+    def __init__(self, weights: Sequence[float], gamma_negative: float, gamma_positive: float, clip: float) -> None:
+        super().__init__(weights, "sigmoid")
+        self.gamma_negative, self.gamma_positive, self.clip = gamma_negative, gamma_positive, clip
+
+    def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        logits = widened(logits)
+        log_no = F.logsigmoid(-logits)
+        yes = self.weights * targets * torch.exp(self.gamma_positive * log_no) * F.logsigmoid(logits)
+        if self.clip:
+            log_no = torch.log((torch.sigmoid(-logits) + self.clip).clamp(max=1.0))
+        left = (torch.sigmoid(logits) - self.clip).clamp(min=_LEAST)
+        no = (1.0 - targets) * left**self.gamma_negative * log_no
+        return -((yes + no) * known).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Asymmetric:
+    """For many labels of which few are right: easy negatives count less than easy positives, very easy ones nothing.
+
+    Averaged over the labels, where the paper sums. With 0, 0, 0 it is `BinaryCrossEntropy`.
+
+    gamma_negative (float): Focus on hard negatives, as `Focal`'s gamma. gamma_positive (float): On hard positives.
+    clip (float): Negatives with a score up to here have no loss, others as if their score were lower by it; sure but
+        wrong ones, often annotations that were forgotten, then pull less; 0 <= clip < 1.
+    class_weights: As in `BinaryCrossEntropy`: they multiply the loss of the label's positives.
+    RAISES (ValueError): T005, T035 for values out of range.
+    SOURCE: Ridnik et al. 2021, arXiv:2009.14119.
+    """
+
+    gamma_negative: float = 4.0
+    gamma_positive: float = 1.0
+    clip: float = 0.05
+    class_weights: ClassWeights = "none"
+    exclusive = False
+
+    def __post_init__(self) -> None:
+        for field in ("gamma_negative", "gamma_positive"):
+            check_number(self, field, f"0 <= {field}", lambda value: 0.0 <= value < float("inf"))
+        check_number(self, "clip", "0 <= clip < 1", lambda value: 0.0 <= value < 1.0)
+        check_class_weights(self.class_weights)
+
+    def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
+        """Weight of each label's positives from the training data; see `LossBrick`."""
+        return balanced_positives(positives, n_known)
+
+    def build(self, weights: Sequence[float]) -> Loss:
+        """weights (Sequence[float]): Weight of each label's positives, in label order."""
+        return _Asymmetric(weights, self.gamma_negative, self.gamma_positive, self.clip)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Logits (n_docs, n_labels) to independent scores in 0..1."""
+        return activated(logits, "sigmoid")

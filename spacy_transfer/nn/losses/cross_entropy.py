@@ -1,0 +1,60 @@
+"""Cross-entropy over a softmax."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .loss import (
+    ClassWeights,
+    Loss,
+    WeightedLoss,
+    activated,
+    balanced_documents,
+    check_class_weights,
+    check_number,
+    widened,
+)
+
+
+class _CrossEntropy(WeightedLoss):
+    def __init__(self, weights: Sequence[float], smoothing: float) -> None:
+        super().__init__(weights, "softmax")
+        self.smoothing = smoothing
+
+    def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        targets = targets * (1.0 - self.smoothing) + self.smoothing / targets.shape[1]
+        return -(targets * known * self.weights * F.log_softmax(widened(logits), dim=1)).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy over a softmax: exactly one label a document.
+
+    label_smoothing (float): Share of the target spread evenly over all labels; 0 <= label_smoothing < 1.
+    class_weights: "none", "balanced" (n_docs / (n_labels * documents of the label), so that the mean weight of a
+        training document is 1), or pairs of label and weight, [["spam", 2.0]]; labels left out weigh 1.
+    RAISES (ValueError): T005, T035 for values out of range.
+    SOURCE: label smoothing Szegedy et al. 2016, arXiv:1512.00567; balanced weights as in scikit-learn.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    exclusive = True
+
+    def __post_init__(self) -> None:
+        check_number(self, "label_smoothing", "0 <= label_smoothing < 1", lambda value: 0.0 <= value < 1.0)
+        check_class_weights(self.class_weights)
+
+    def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
+        """Weight of each label from the training data; see `LossBrick`."""
+        return balanced_documents(positives, n_known)
+
+    def build(self, weights: Sequence[float]) -> Loss:
+        """weights (Sequence[float]): Weight of each label, in label order."""
+        return _CrossEntropy(weights, self.label_smoothing)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Logits (n_docs, n_labels) to scores that sum to 1."""
+        return activated(logits, "softmax")

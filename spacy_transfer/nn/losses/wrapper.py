@@ -1,0 +1,71 @@
+"""What losses share that add to another loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor
+
+from ...errors import T001, T101
+from .loss import ClassWeights, Loss, LossBrick
+
+
+class WrappedLoss(Loss):
+    """A loss that adds to another one; on logits alone it is the other one.
+
+    inner (Loss): The other one.
+    """
+
+    def __init__(self, inner: Loss) -> None:
+        super().__init__()
+        self.inner = inner
+        self.couples, self.n_passes, self.activation = inner.couples, inner.n_passes, inner.activation
+
+    def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """See `Loss`."""
+        value: Tensor = self.inner(logits, targets, known)
+        return value
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A block around the block of another loss, from which it has kind, weights and activation.
+
+    loss: The other block, [components.NAME.model.loss.loss].
+    RAISES (ValueError): T001 if it is no loss, T101 if the same block stands inside already.
+    """
+
+    loss: Any
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not all(hasattr(self.loss, method) for method in ("balanced", "build", "activate")):
+            arch = f"spacy-transfer.{name}.v1"
+            raise ValueError(T001.format(field="loss", arch=arch, want="a loss", got=type(self.loss).__name__))
+        inside = self.loss
+        while isinstance(inside, Wrapper):
+            if type(inside) is type(self):
+                raise ValueError(T101.format(name=name))
+            inside = inside.loss
+
+    @property
+    def exclusive(self) -> bool:
+        """Exactly one label a document."""
+        return self._inner.exclusive
+
+    @property
+    def class_weights(self) -> ClassWeights:
+        """Those of the other block."""
+        return self._inner.class_weights
+
+    @property
+    def _inner(self) -> LossBrick:
+        return cast(LossBrick, self.loss)
+
+    def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
+        """As the other block has it."""
+        return self._inner.balanced(positives, n_known)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """As the other block has it."""
+        return self._inner.activate(logits)
