@@ -1,9 +1,10 @@
 """The door, `spacy transfer ...`: thin commands, each above a plain function of its name."""
 
+from .augment import augment_cli
 from .check import check_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 
-__all__ = ["check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "transfer_cli"]
+__all__ = ["augment_cli", "check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "transfer_cli"]
