@@ -2,10 +2,10 @@
 
     python benchmarks/augmentation.py --train TRAIN.jsonl [--test TEST.jsonl] [--per-label 16] [--seeds 3] [--json FILE]
 
-Files hold {"text", "label"} lines. As in `solved_start.py` every seed draws its own texts and both ways see the same ones
-in the same order and with the same schedule, so the difference is paired. Measured are the texts as they are, and with
-typing errors in a fifth of their words, drawn from another seed. Without --test the texts of train that were not drawn,
-at most 60 a label, serve as dev. Needs the extra `demo`.
+Files hold {"text", "label"} lines. As in `solved_start.py` every seed draws its own texts and both ways see the same
+ones in the same order and with the same schedule, so the difference is paired. Measured are the texts as they are, and
+with typing errors in a fifth of their words, drawn from another seed. Without --test the texts of train that were not
+drawn, at most 60 a label, serve as dev. Needs the extra `demo`.
 """
 
 import argparse

@@ -86,7 +86,7 @@ class Augmentation:
             if chance.random() < self.clean or not len(read[i]):
                 drawn.append(text)
                 continue
-            words = Words(text)
+            words = read[i].copy()
             others = [j for j in partners[i] if j != i and len(read[j])]
             if others and chance.random() < self.mixing:
                 self._mix(words, read[chance.choice(others)], chance)

@@ -1,5 +1,7 @@
 """A text as words and what stands between them; put together again it is the same text."""
 
+from copy import copy
+
 import regex
 
 # Scripts written without spaces: there each character, with its marks, counts as a word.
@@ -31,6 +33,12 @@ class Words:
     def text(self) -> str:
         """The text."""
         return self.lead + "".join(word + gap for word, gap in zip(self.words, self.gaps, strict=True))
+
+    def copy(self) -> "Words":
+        """To be changed, while others still read these."""
+        other = copy(self)
+        other.words, other.gaps = self.words.copy(), self.gaps.copy()
+        return other
 
     def keep(self, places: list[int]) -> None:
         """Leave out all other words. places (list[int]): In order, at least one."""

@@ -46,9 +46,7 @@ def draw_texts(
     drawn = brick.draw(texts, targets, n_draws)
     name = type(brick).__name__
     if isinstance(drawn, str) or not hasattr(drawn, "__len__") or len(drawn) != len(texts):
-        found = (
-            f"{len(drawn)} texts" if isinstance(drawn, Sequence) and not isinstance(drawn, str) else repr(drawn)[:80]
-        )
+        found = f"{len(drawn)} text(s)" if isinstance(drawn, list | tuple) else repr(drawn)[:80]
         raise ValueError(T120.format(name=name, found=found, n_texts=len(texts)))
     clean = []
     for new, old in zip(drawn, texts, strict=True):

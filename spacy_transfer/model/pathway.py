@@ -200,7 +200,10 @@ class Pathway:
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
     def _compute(self, documents: Sequence[Document], *, keep: bool = True) -> list[Tensor]:
-        """Compute features and put them into the cache, unless told otherwise. RETURNS (list[Tensor]): Vectors, one row each; or nothing."""
+        """Compute features and put them into the cache, unless told otherwise.
+
+        RETURNS (list[Tensor]): Vectors, one row each; or nothing.
+        """
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}

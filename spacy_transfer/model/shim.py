@@ -295,9 +295,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
             total = torch.zeros((), device=device)
             for group in self.pathway.groups(documents, budget):
                 chosen = _to_device(np.asarray(group), device)
-                value = loss(
-                    self.pathway.learn(documents, group, self.reader, clean), wanted[chosen], mask[chosen]
-                ).sum()
+                logits = self.pathway.learn(documents, group, self.reader, clean)
+                value = loss(logits, wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
                 total += value.detach()
             return total
