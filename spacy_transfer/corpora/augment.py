@@ -16,7 +16,7 @@ from spacy.util import load_config, load_model_from_config, registry, resolve_do
 
 from ..errors import T005, T125, T126, T127
 from ..model.augmentation import NoAugmentation, draw_texts
-from ..model.classifier import shim_of
+from ..model.classifier import shim_of, texts_of
 from ..pipeline.gold import read_gold
 
 # Of a corpus that may have no end.
@@ -25,7 +25,11 @@ _MOST_READ = 20_000
 
 @dataclass(frozen=True)
 class Sample:
-    """A text before and after. labels (list[str]): Those that it has. is_clean (bool): Whether it was left as it is."""
+    """One training text.
+
+    clean, augmented (str): As it is read of the document, before and after. labels (list[str]): Those that it has.
+    is_clean (bool): Whether it was left as it is.
+    """
 
     clean: str
     augmented: str
@@ -68,7 +72,7 @@ def augment(
     for number, batch in enumerate(_batches(examples, training)):
         docs = [eg.reference for eg in batch]
         gold = read_gold(docs, labels, exclusive=pipe.exclusive, name=name)
-        texts = [eg.predicted.text for eg in batch]
+        texts = texts_of(pipe.model, [eg.predicted for eg in batch])
         targets = np.where(gold.known > 0, gold.targets, np.float32("nan"))
         drawn, clean = draw_texts(brick, texts, targets, skip + number)
         for old, new, same, doc in zip(texts, drawn, clean, docs, strict=True):

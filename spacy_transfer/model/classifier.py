@@ -56,8 +56,7 @@ def build_transfer_classifier(
     windows: `spacy-transfer.Windows.v1`: how long documents are read.
     cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
     text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
-    augmentation: how training texts are changed: `spacy-transfer.NoAugmentation.v1` (None is
-        the same) or `Augmentation`.
+    augmentation: how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None is.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
