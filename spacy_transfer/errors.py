@@ -1,7 +1,9 @@
 """Every message of the package, once, with a code; and the one way to ask for an optional package.
 
 00x config   01x encoders   02x pieces and windows   03x labels   04x data   05x fetching   06x training
-07x devices, precision, cache   08x storage and optional packages   10x losses
+07x devices, precision, cache   08x storage and optional packages   09x pictures   10x losses   11x texts
+12x augmentation   13x and 14x from scratch, label queries   15x adapters   16x to 19x our own loop
+20x shared encoders   21x other features
 """
 
 import importlib
@@ -197,6 +199,25 @@ T114 = (
     "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
     "a Python name, and no field of the text or the labels."
 )
+
+T120 = (
+    "[T120] augmentation: {name}.draw gave {found} for {n_texts} text(s): it must return a list with one str for each, "
+    "in order."
+)
+T121 = "[T121] augmentation: {name}.draw gave {value!r} of type {type}, not a str, for the text {text!r}."
+T122 = (
+    "[T122] augmentation: {name}.draw gave an empty text for {text!r}: leave at least one word, or the text as it is."
+)
+T123 = "[T123] augmentation: {name}.draw gave half a surrogate pair, {value}, at character {position}, for {text!r}: cut no characters apart."
+T124 = (
+    '[T124] augmentation: mask_text = {value!r} holds no visible character: choose one, "_" for instance, or mask = 0.'
+)
+T125 = "[T125] No component '{name}' with an augmentation in {path}. Components of ours with one: {found}. Choose with --component."
+T126 = (
+    "[T126] '{name}' changes no texts: its block is {block}. Put into {path}:\n"
+    '[components.{name}.model.augmentation]\n@misc = "spacy-transfer.Augmentation.v1"'
+)
+T127 = "[T127] The training corpus '{corpus}' of {path} holds no texts that '{name}' can learn from."
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -1,5 +1,6 @@
 """The door, `spacy transfer ...`: thin commands, each above a plain function of its name."""
 
+from .augment import augment_cli
 from .check import check_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
@@ -7,4 +8,4 @@ from .fetch import fetch_cli
 from .group import transfer_cli
 from .show import show_cli
 
-__all__ = ["check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli"]
+__all__ = ["augment_cli", "check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli"]

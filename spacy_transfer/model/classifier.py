@@ -13,6 +13,7 @@ from ..nn.head import Head
 from ..nn.losses import LossBrick
 from ..nn.precision import Precision
 from ..nn.tuning import DepthRow, Tuning
+from .augmentation import AugmentationBrick, NoAugmentation
 from .features import FeatureCache
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
@@ -36,6 +37,7 @@ def build_transfer_classifier(
     windows: Any,
     cache: Any,
     text: Any = None,
+    augmentation: Any = None,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
@@ -55,6 +57,7 @@ def build_transfer_classifier(
     windows: `spacy-transfer.Windows.v1`: how long documents are read.
     cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
     text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
+    augmentation: how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None is.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
@@ -74,6 +77,7 @@ def build_transfer_classifier(
         windows=cast(Windows, windows),
         cache=cast(FeatureCache, cache),
         text=Text() if text is None else cast(Text, text),
+        augmentation=NoAugmentation() if augmentation is None else cast(AugmentationBrick, augmentation),
         piece_budget=piece_budget,
         precision=precision,
         device=device,

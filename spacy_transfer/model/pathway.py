@@ -91,17 +91,29 @@ class Pathway:
             return self.piece_budget
         return _BUDGETS.get(self.network.device.type, 8192)
 
-    def learn(self, documents: Sequence[Document], group: Sequence[int], reader: TextReader) -> Tensor:
+    def learn(
+        self, documents: Sequence[Document], group: Sequence[int], reader: TextReader, clean: Sequence[bool]
+    ) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
+        clean (Sequence[bool]): Of each document, whether its text will come again and its features are worth keeping.
         RETURNS (Tensor): (len(group), n_labels).
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
             return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
-        if missing := [document for document in chosen if not self._has(document)]:
+        lacking = [j for j, document in enumerate(chosen) if not self._has(document)]
+        if missing := [chosen[j] for j in lacking if clean[group[j]]]:
             self._fill(missing, reader)
-        return self._from_features(chosen)
+        passing = [j for j in lacking if not clean[group[j]]]
+        if not passing:
+            return self._from_features(chosen)
+        lasting = sorted(set(range(len(chosen))) - set(passing))
+        parts = [self._without_features([chosen[j] for j in passing])]
+        if lasting:
+            parts.append(self._from_features([chosen[j] for j in lasting]))
+        order = torch.tensor([*passing, *lasting], device=self.network.device).argsort()
+        return torch.cat(parts)[order]
 
     def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
         """Logits of documents that are only predicted; between training steps their features are cached too."""
@@ -156,6 +168,13 @@ class Pathway:
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
         return network.from_states(padded.to(network.device, non_blocking=True), batch)
 
+    def _without_features(self, documents: Sequence[Document]) -> Tensor:
+        """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
+        network = self.network
+        if self._kind == "vectors":
+            return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device))
+        return network(collate(documents, network.encoder.pad_id, network.device))
+
     def _cached_vectors(self, documents: Sequence[Document]) -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
         features = self._features
@@ -180,8 +199,11 @@ class Pathway:
         self._compute(list(wanted.values()))
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
-    def _compute(self, documents: Sequence[Document]) -> list[Tensor]:
-        """Compute features and put them into the cache. RETURNS (list[Tensor]): Vectors, one row each; or nothing."""
+    def _compute(self, documents: Sequence[Document], *, keep: bool = True) -> list[Tensor]:
+        """Compute features and put them into the cache, unless told otherwise.
+
+        RETURNS (list[Tensor]): Vectors, one row each; or nothing.
+        """
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
@@ -198,5 +220,6 @@ class Pathway:
                     rows = [row for document in chosen for row in document]
                     host = states.cpu()
                     entries = {row_key(row): host[j, : len(row.ids)] for j, row in enumerate(rows)}
-                features.put(entries)
+                if keep:
+                    features.put(entries)
         return [vectors[i] for i in sorted(vectors)]

@@ -26,15 +26,18 @@ class TextReader:
         self._n_remembered = 0
         self._told_cut = False
 
-    def read(self, texts: Sequence[str], *, remember: bool) -> list[Document]:
+    def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
 
-        remember (bool): Keep them for the next epoch; for training texts.
+        remember (bool | Sequence[bool]): Keep them for the next epoch, all or each; for clean training texts.
         """
         new = [text for text in texts if text not in self._known]
         fresh = dict(zip(new, self._cut(new), strict=True)) if new else {}
-        if remember:
+        if fresh and remember:
+            lasting = fresh.keys() if remember is True else {t for t, keep in zip(texts, remember, strict=True) if keep}
             for text, document in fresh.items():
+                if text not in lasting:
+                    continue
                 size = sum(len(row.ids) for row in document)
                 if self._n_remembered + size <= _MOST_REMEMBERED:
                     self._n_remembered += size

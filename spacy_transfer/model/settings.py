@@ -11,6 +11,7 @@ from ..nn.pooling import Pooling
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.tuning import Tuning
+from .augmentation import AugmentationBrick
 from .features import FeatureCache
 from .start import StartBrick
 from .text import Text
@@ -47,6 +48,7 @@ class Settings:
     windows: Windows
     cache: FeatureCache
     text: Text
+    augmentation: AugmentationBrick
     piece_budget: int | Literal["auto"]
     precision: Precision
     device: str
@@ -60,6 +62,7 @@ class Settings:
             ("pooling", "a pooling", ("build",)),
             ("loss", "a loss", ("build", "activate")),
             ("start", "a start of the head", ("choose", "solve")),
+            ("augmentation", "an augmentation", ("draw",)),
         )
         for field, want, methods in wanted:
             block = getattr(self, field)

@@ -21,11 +21,12 @@ from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
+from .augmentation import draw_texts
 from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
 from .pathway import Pathway
 from .pieces import PieceTokenizer
-from .reading import TextReader
+from .reading import Document, TextReader
 from .settings import Settings
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
@@ -63,6 +64,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
         self.label_weights: list[float] = []
         self.n_steps = 0
+        # Batches that augmentation has drawn: with its seed all that the next draw depends on.
+        self.n_draws = 0
         self.epoch: int | None = None
         self.gradients = Gradients(half=False)
         self._pathway: Pathway | None = None
@@ -110,6 +113,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         loaded = self.settings.encoder.load()
         self._build(loaded, len(labels), weights)
         self.n_steps = 0
+        self.n_draws = 0
         self.epoch = None
 
     def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
@@ -238,9 +242,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if not is_train:
             return self.logits(texts), lambda d_logits: []
         network = self._training()
-        documents = self.reader.read(texts, remember=True)
+        documents, clean = self._draw(texts, None)
         groups = self.pathway.groups(documents)
-        parts = [(group, self.pathway.learn(documents, group, self.reader)) for group in groups]
+        parts = [(group, self.pathway.learn(documents, group, self.reader, clean)) for group in groups]
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         for group, logits in parts:
             out[torch.tensor(group, device=network.device)] = logits.detach()
@@ -269,6 +273,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.pathway.open()
         return network
 
+    def _draw(self, texts: Sequence[str], targets: Floats | None) -> tuple[list[Document], list[bool]]:
+        """Documents to learn from, and for each whether it is the clean one: others are remembered nowhere."""
+        drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
+        self.n_draws += 1
+        return self.reader.read(drawn, remember=clean), clean
+
     def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
@@ -280,12 +290,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
-        documents = self.reader.read(texts, remember=True)
+        documents, clean = self._draw(texts, np.where(known > 0, targets, np.float32("nan")))
         device = network.device
         wanted, mask = _to_device(targets, device), _to_device(known, device)
 
         def learn(group: Sequence[int]) -> Tensor:
-            return self.pathway.learn(documents, group, self.reader)
+            return self.pathway.learn(documents, group, self.reader, clean)
 
         def run(budget: int) -> Tensor:
             if not is_plain(loss):
@@ -364,6 +374,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     def _stored(self) -> StoredNetwork:
         state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
+        state["n_draws"] = self.n_draws
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
 
@@ -392,6 +403,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         state = stored.state
         encoder = self.settings.encoder.rebuild(stored.record)
         self.n_steps = int(state["n_steps"])
+        self.n_draws = int(state.get("n_draws", 0))
         self.epoch = None
         rng = torch.get_rng_state()
         loaded = LoadedEncoder(encoder, stored.tokenizer, stored.record)

@@ -66,6 +66,7 @@ def _default_config(loss: str) -> dict[str, Any]:
                     "whitespace": False,
                 },
             },
+            "augmentation": {"@misc": "spacy-transfer.NoAugmentation.v1"},
         },
     }
 
