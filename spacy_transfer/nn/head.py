@@ -17,6 +17,9 @@ class LabelHead(nn.Module):
     forward: vectors (n_docs, width) -> logits (n_docs, n_labels), in fp32.
     """
 
+    # Or "states", as the label decoder does, which then needs no pooling.
+    reads: Literal["vectors"] = "vectors"
+
     def __init__(self, hidden: nn.Sequential, output: nn.Linear) -> None:
         super().__init__()
         self.hidden = hidden
@@ -66,6 +69,7 @@ class Head:
     hidden: list[int] | None = None
     activation: Literal["relu", "gelu", "tanh"] = "gelu"
     dropout: float | None = None
+    reads = "vectors"
 
     def __post_init__(self) -> None:
         if self.dropout is not None:
