@@ -1,6 +1,7 @@
 """A decoder with one query per label as head."""
 
 import copy
+import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,9 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from spacy.cli.train import train
 from spacy.language import Language
+from spacy.tokens import DocBin
 
 from spacy_transfer.model.label_names import name_vectors, words_of
 from spacy_transfer.nn.label_query import LabelQueryDecoder, LabelQueryHead, document_states
@@ -337,6 +340,28 @@ def test_stored_and_loaded(bert: Path, tmp_path: Path, way: str) -> None:
         torch.manual_seed(1)
         learn(one, exclusive_examples(one))
     assert not moved(weights_of(other), weights_of(nlp))
+
+
+def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
+    config = spacy.util.load_config(Path(__file__).parent.parent / "configs" / "label_query.cfg")
+    docs = [example.reference for example in multilabel_examples(spacy.blank("en"))]
+    DocBin(docs=docs).to_disk(tmp_path / "docs.spacy")
+    (tmp_path / "labels.json").write_text(json.dumps(sorted(docs[0].cats)))
+    config["paths"] = {name: str(tmp_path / "docs.spacy") for name in ("train", "dev")}
+    config["paths"] |= {"labels": str(tmp_path / "labels.json"), "encoder": str(quiet_bert)}
+    # The tiny encoder has 40 positions.
+    model = config["components"]["transfer_textcat_multilabel"]["model"]
+    model["windows"] = {"length": 32, "stride": 20}
+    config["training"] |= {"max_steps": 2, "eval_frequency": 1}
+    config.to_disk(tmp_path / "config.cfg")
+    train(tmp_path / "config.cfg", tmp_path / "out")
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert isinstance(network_of(nlp).head, LabelQueryDecoder)
+    assert set(nlp("card").cats) == {*LABELS, "late"}
+    # What fill-config writes out: every field of the block.
+    head = nlp.config["components"]["transfer_textcat_multilabel"]["model"]["head"]
+    fields = {"layers", "heads", "feed_forward", "activation", "dropout", "self_attention", "start"}
+    assert head.keys() == {"@layers", *fields}
 
 
 # ---- names -------------------------------------------------------------------------------------------------------
