@@ -199,6 +199,16 @@ T114 = (
     "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
     "a Python name, and no field of the text or the labels."
 )
+T145 = "[T145] head: heads = {heads} does not divide the encoder's width of {width}. Choose one of {fitting}."
+T146 = (
+    "[T146] head.start = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
+    'words, or set start = "random".'
+)
+T147 = "[T147] start: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomStart.v1."
+T148 = (
+    "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Leave "
+    "pooling at spacy-transfer.MeanPooling.v1."
+)
 
 T120 = (
     "[T120] augmentation: {name}.draw gave {found} for {n_texts} text(s): it must return a list with one str for each, "

@@ -10,6 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..nn.head import Head
+from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
 from ..nn.precision import Precision
 from ..nn.tuning import DepthRow, Tuning
@@ -49,7 +50,7 @@ def build_transfer_classifier(
 
     encoder: `spacy-transfer.PretrainedEncoder.v1`.
     pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
-    head: `spacy-transfer.Head.v1`.
+    head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
         of `nn.losses`; several can be put around each other.
     tuning: `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
@@ -70,7 +71,7 @@ def build_transfer_classifier(
     settings = Settings(
         encoder=cast(EncoderBrick, encoder),
         pooling=cast(PoolingBrick, pooling),
-        head=cast(Head, head),
+        head=cast(Head | LabelQueryHead, head),
         loss=cast(LossBrick, loss),
         tuning=cast(Tuning, tuning),
         start=cast(StartBrick, start),
@@ -137,10 +138,10 @@ def is_built(model: Classifier) -> bool:
     return shim_of(model).is_built
 
 
-def resize_output(model: Classifier, n_labels: int) -> Classifier:
-    """Make room for new labels; before `initialize` there is nothing to do."""
+def resize_output(model: Classifier, n_labels: int, labels: Sequence[str] = ()) -> Classifier:
+    """Make room for new labels; before `initialize` there is nothing to do. labels: All, for what starts from names."""
     if shim_of(model).is_built:
-        shim_of(model).resize(n_labels)
+        shim_of(model).resize(n_labels, labels)
         model.set_dim("nO", n_labels, force=True)
     return model
 

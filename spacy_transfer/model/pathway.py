@@ -59,6 +59,7 @@ class Pathway:
         if self._brick.is_off or network.boundary < 1:
             return
         whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
+        whole = whole and network.head.reads == "vectors"
         self._kind = "vectors" if whole else "states"
         pooling = [type(network.pooling).__name__] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, cast
 from ..errors import T001, T005
 from ..nn.encoder import Encoder
 from ..nn.head import Head
+from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
 from ..nn.pooling import Pooling
 from ..nn.precision import Precision
@@ -41,7 +42,7 @@ class Settings:
 
     encoder: EncoderBrick
     pooling: PoolingBrick
-    head: Head
+    head: Head | LabelQueryHead
     loss: LossBrick
     tuning: Tuning
     start: StartBrick
@@ -71,7 +72,7 @@ class Settings:
             ):
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(block)))
         kinds = (
-            ("head", Head, "a head"),
+            ("head", Head | LabelQueryHead, "a head"),
             ("tuning", Tuning, "tuning"),
             ("windows", Windows, "windows"),
             ("cache", FeatureCache, "a cache"),
@@ -80,7 +81,7 @@ class Settings:
         for field, kind, want in kinds:
             if not isinstance(getattr(self, field), cast(type, kind)):
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
-        if isinstance(self.pooling, Head) or hasattr(self.pooling, "activate"):
+        if isinstance(self.pooling, Head | LabelQueryHead) or hasattr(self.pooling, "activate"):
             raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"

@@ -14,7 +14,8 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024, T063, T064, T073
+from ..errors import T006, T024, T063, T064, T073, T147, T148
+from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device, resolve_precision
@@ -24,6 +25,7 @@ from . import forking  # noqa: F401  (registers the hooks)
 from .augmentation import draw_texts
 from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
+from .label_names import name_vectors
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import Document, TextReader
@@ -112,6 +114,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         loaded = self.settings.encoder.load()
         self._build(loaded, len(labels), weights)
+        head = self.network.head
+        if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
+            head.start_from(vectors)
         self.n_steps = 0
         self.n_draws = 0
         self.epoch = None
@@ -126,7 +131,10 @@ class NetworkShim(Shim):  # type: ignore[misc]
             raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         width = loaded.encoder.width
-        network = Network(loaded.encoder, s.pooling.build(width), s.head.build(width, n_labels), precision)
+        pooling, head = s.pooling.build(width), s.head.build(width, n_labels)
+        if head.reads == "states" and list(pooling.parameters()):
+            raise ValueError(T148.format(pooling=type(s.pooling).__name__))
+        network = Network(loaded.encoder, pooling, head, precision)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
@@ -148,9 +156,20 @@ class NetworkShim(Shim):  # type: ignore[misc]
         check_reads(loss, self.settings.loss, self.network.head)
         self.loss = loss
 
-    def resize(self, n_labels: int) -> None:
-        """Make room for new labels; the logits of the old ones stay as they are."""
-        self.network.head.resize(n_labels)
+    def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
+        """What the queries of labels start from, (n_labels, width), where that is their names."""
+        brick = self.settings.head
+        if not labels or not isinstance(brick, LabelQueryHead) or brick.start != "names":
+            return None
+        return name_vectors(labels, self.network, self.reader)
+
+    def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
+        """Make room for new labels; the logits of the old ones stay as they are. labels: All, if at hand."""
+        head = self.network.head
+        if isinstance(head, LabelQueryDecoder):
+            head.resize(n_labels, self._queries_for(labels[head.n_labels : n_labels]))
+        else:
+            head.resize(n_labels)
         self._set_label_weights([*self.label_weights, *[1.0] * (n_labels - len(self.label_weights))])
         self._freeze()
 
@@ -169,13 +188,15 @@ class NetworkShim(Shim):  # type: ignore[misc]
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
-        RAISES (ValueError): T064 if the head to be solved has hidden layers.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         self.pathway.expect(texts)
         start, network = self.settings.start, self.network
         chosen = start.choose(len(texts))
         if not chosen:
             return
+        if isinstance(self.settings.head, LabelQueryHead):
+            raise ValueError(T147)
         if self.settings.head.hidden:
             raise ValueError(T064.format(hidden=self.settings.head.hidden))
         network.eval()

@@ -18,7 +18,8 @@ class LabelHead(nn.Module):
     reads: what the head reads of a document, its vector.
     """
 
-    reads = "vectors"
+    # Or "states", as the label decoder does, which then needs no pooling.
+    reads: Literal["vectors"] = "vectors"
 
     def __init__(self, hidden: nn.Sequential, output: nn.Linear) -> None:
         super().__init__()
@@ -69,6 +70,7 @@ class Head:
     hidden: list[int] | None = None
     activation: Literal["relu", "gelu", "tanh"] = "gelu"
     dropout: float | None = None
+    reads = "vectors"
 
     def __post_init__(self) -> None:
         if self.dropout is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .encoder import Encoder
 from .head import LabelHead
 from .kernels import CpuKernels
+from .label_query import LabelQueryDecoder, document_states
 from .pooling import Pooling
 
 
@@ -36,11 +37,14 @@ class RowBatch:
 class Network(nn.Module):
     """Encoder, pooling and head.
 
+    head: reads vectors, or the states themselves; pooling is then not used.
     precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
 
-    def __init__(self, encoder: Encoder, pooling: Pooling, head: LabelHead, precision: torch.dtype) -> None:
+    def __init__(
+        self, encoder: Encoder, pooling: Pooling, head: LabelHead | LabelQueryDecoder, precision: torch.dtype
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
@@ -108,7 +112,7 @@ class Network(nn.Module):
 
     def from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
         """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.classify(self.pool(self.resume(states, batch), batch))
+        return self.head_from_states(self.resume(states, batch), batch)
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -146,9 +150,17 @@ class Network(nn.Module):
         finally:
             self._is_headless = False
 
+    def head_from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+        """What follows the last states, pooled or not. RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
+        if self.head.reads == "vectors":
+            return self.classify(self.pool(states, batch))
+        with self._kernels():
+            logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs))
+        return logits
+
     def forward(self, batch: RowBatch) -> Tensor:
         """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.classify(self.pool(self.encode(batch), batch))
+        return self.head_from_states(self.encode(batch), batch)
 
     def _kernels(self) -> AbstractContextManager[Any]:
         return CpuKernels() if self.device.type == "cpu" else nullcontext()

@@ -100,14 +100,16 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         """Add a label; old logits stay as they are, later training moves the new ones too.
 
         RETURNS (int): 1, or 0 if it is there already.
-        RAISES (ValueError): T036 for a label that is no str.
+        RAISES (ValueError): T036 for a label that is no str, T146 for one that has no name to start its query from.
         """
         if not isinstance(label, str):
             raise ValueError(T036.format(label=label, type=type(label).__name__))
         if label in self.cfg["labels"]:
             return 0
+        labels = [*self.labels, label]
+        # First of all, since it may refuse the label.
+        self.model.attrs["resize_output"](self.model, len(labels), labels)
         self.cfg["labels"].append(label)
-        self.model.attrs["resize_output"](self.model, len(self.labels))
         self.vocab.strings.add(label)
         return 1
 
