@@ -1,11 +1,13 @@
 """Adapters: what moves, that the rest does not, storage with and without the encoder, merging."""
 
 import copy
+import json
 import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import spacy
 import torch
 from conftest import (
     KNOWN_FAMILIES,
+    LABELS,
     TEXTS,
     add_classifier,
     exclusive_examples,
@@ -30,10 +33,11 @@ from conftest import (
     weights_of,
     write_encoder,
 )  # fmt: skip
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from spacy.language import Language
 from test_commands import run
 
+import spacy_transfer.cli
 from spacy_transfer.nn.adapters import IA3, LoRA, attach, fingerprint, is_adapter_weight, reattach
 from spacy_transfer.nn.adapters import merge as merge_encoder
 from spacy_transfer.nn.pretrained import PretrainedEncoder
@@ -42,6 +46,7 @@ from spacy_transfer.serving.merge import merge, merge_adapters
 from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"
+ROOT = Path(spacy_transfer.__file__).parent
 LORA = {"@misc": "spacy-transfer.LoRA.v1", "rank": 2, "alpha": 4.0}
 BLOCKS: dict[str, dict[str, Any]] = {
     "lora": LORA,
@@ -91,8 +96,9 @@ def lean(bert: Path, tmp_path: Path) -> tuple[Language, Path, Path]:
 # ---- what moves --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize(
+    ("block", "multilabel"), [*((block, False) for block in BLOCKS.values()), (LORA, True)], ids=[*BLOCKS, "multilabel"]
+)
 def test_adapter_and_head_move_and_nothing_else(bert: Path, block: dict[str, Any], multilabel: bool) -> None:
     nlp = adapted(bert, block, multilabel=multilabel)
     before = weights_of(nlp)
@@ -187,10 +193,11 @@ def test_goes_with(quiet_bert: Path, changes: dict[str, Any]) -> None:
     torch.testing.assert_close(scores_of(other, TEXTS), scores_of(plain, TEXTS), atol=tolerance, rtol=0)
 
 
-def test_training_learns(bert: Path) -> None:
-    nlp = adapted(bert, frozen_depth=-1)
+def test_training_learns(quiet_bert: Path) -> None:
+    """Better than a head alone."""
     losses = []
-    sgd = AdamW(learn_rate=3e-3)
+    nlp = adapted(quiet_bert, frozen_depth=-1)
+    sgd = AdamW(learn_rate=5e-3)
     for _ in range(25):
         losses.append(nlp.update(exclusive_examples(nlp), sgd=sgd)[NAME])
     assert losses[-1] < 0.5 * losses[0]
@@ -200,7 +207,7 @@ def test_a_new_label_leaves_the_adapter_alone(trained: Language) -> None:
     nlp = copy.deepcopy(trained)
     logits = shim_of(nlp).logits(TEXTS)
     nlp.get_pipe(NAME).add_label("other")
-    assert (shim_of(nlp).logits(TEXTS)[:, :3] == logits).all()
+    assert abs(shim_of(nlp).logits(TEXTS)[:, :3] - logits).max() < 1e-6
     before = weights_of(nlp)
     assert all(is_adapter_weight(n) or n.startswith("head.") for n in moved(before, weights_of(train(nlp))))
 
@@ -269,7 +276,7 @@ def test_resume_cache_and_merge_in_every_family(family: str, encoder_folder: Cal
         again.load_state_dict(encoder.state_dict())
         assert torch.equal(again.eval()(ids, mask), full)
         merge_encoder(encoder)
-        torch.testing.assert_close(encoder(ids, mask), full, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder(ids, mask), full, atol=5e-5, rtol=1e-4)
     assert {name: encoder.depth_of(name) for name, _ in encoder.named_parameters()} == depths
     assert fingerprint(encoder) != plain
 
@@ -321,7 +328,7 @@ def test_fields_that_shape_the_weights_must_agree(saved: Path) -> None:
         config = {"components": {NAME: {"model": {"tuning": {"adapter": fields}}}}}
         return spacy.load(saved, config=config)
 
-    with pytest.raises(ValueError, match="T160.*'rank': 2.*'rank': 4"):
+    with pytest.raises(ValueError, match=r"T160.*'rank': 2.*'rank': 4"):
         load(rank=4)
     nlp = load(rate=3.0, dropout=0.5)
     assert shim_of(nlp).settings.tuning.adapter.dropout == 0.5
@@ -331,7 +338,7 @@ def test_fields_that_shape_the_weights_must_agree(saved: Path) -> None:
 
 def test_an_adapter_for_a_pipeline_saved_without(bert: Path, tmp_path: Path) -> None:
     pipeline(bert).to_disk(tmp_path)
-    with pytest.raises(ValueError, match="T160.*none"):
+    with pytest.raises(ValueError, match=r"T160.*none"):
         spacy.load(tmp_path, config={"components": {NAME: {"model": {"tuning": {"adapter": LORA}}}}})
 
 
@@ -365,8 +372,6 @@ def test_another_encoder_is_refused(lean: tuple[Language, Path, Path]) -> None:
     network_of(spacy.load(folder))  # the same random weights
     weights = load_file(encoder / "model.safetensors")
     weights["encoder.layer.0.output.dense.bias"][0] += 1e-3
-    from safetensors.torch import save_file
-
     save_file(weights, encoder / "model.safetensors", {"format": "pt"})
     with pytest.raises(OSError, match="T158"):
         spacy.load(folder)
@@ -428,7 +433,8 @@ def test_merging_follows_the_cache_and_the_bf16_copy(bert: Path) -> None:
 
 def test_the_command(saved: Path, lean: tuple[Language, Path, Path], bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "merged"
-    assert "1,024" not in run("transfer", "merge", saved, out)
+    # Rank 2, width 16, four linear maps in attention, two layers.
+    assert f"{NAME}: {2 * 4 * 2 * 2 * 16} adapter weights merged" in run("transfer", "merge", saved, out)
     assert "T163" in run("transfer", "merge", saved, out, code=1)
     run("transfer", "merge", lean[1], out, "--force")
     shutil.rmtree(lean[2])
@@ -524,31 +530,22 @@ def test_albert_shares_one_adapter(encoder_folder: Callable[[str], Path]) -> Non
 
 
 def test_what_does_not_go_together(bert: Path) -> None:
-    with pytest.raises(ValueError, match="T159.*bias_and_norm"):
+    with pytest.raises(ValueError, match=r"T159.*bias_and_norm"):
         adapted(bert, moving="bias_and_norm")
-    with pytest.raises(ValueError, match="T001.*adapter"):
+    with pytest.raises(ValueError, match=r"T001.*adapter"):
         Tuning(adapter="lora")
-    with pytest.raises(ValueError, match="T001.*adapter"):
+    with pytest.raises(ValueError, match=r"T001.*adapter"):
         adapted(bert, {"@layers": "spacy-transfer.MeanPooling.v1"})
 
 
 def test_an_encoder_that_cannot_be_loaded_again(bert: Path) -> None:
-    nlp = spacy.blank("en")
-    settings = shim_of_empty(nlp, bert)
-
     class Own:
         load = rebuild = None
 
-    from dataclasses import replace
-
-    with pytest.raises(ValueError, match="T161.*Own"):
+    settings = add_classifier(spacy.blank("en"), bert).model.shims[0].settings
+    with pytest.raises(ValueError, match=r"T161.*Own"):
         replace(settings, encoder=Own(), tuning=Tuning(adapter=LoRA(save="adapter")))
     replace(settings, encoder=Own(), tuning=Tuning(adapter=LoRA()))
-
-
-def shim_of_empty(nlp: Language, folder: Path) -> Any:
-    """Settings of a component that was not initialised."""
-    return add_classifier(nlp, folder).model.shims[0].settings
 
 
 def test_fill_config_writes_the_block_out(bert: Path) -> None:
@@ -559,3 +556,20 @@ def test_fill_config_writes_the_block_out(bert: Path) -> None:
     assert block["targets"] == "auto"
     text = nlp.config.to_str()
     assert spacy.util.load_model_from_config(spacy.util.load_config_from_str(text)).config.to_str() == text
+
+
+def test_one_door_to_peft() -> None:
+    doors = [file.name for file in ROOT.rglob("*.py") if '"peft' in file.read_text("utf-8")]
+    assert doors == ["adapters.py"]
+
+
+def test_the_shipped_config_trains_a_step(bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(LABELS), "utf-8")
+    paths = {"paths.encoder": str(bert), "paths.labels": str(tmp_path / "labels.json")}
+    config = spacy.util.load_config(ROOT.parent / "configs" / "lora.cfg", overrides=paths)
+    windows = {"@misc": "spacy-transfer.Windows.v1", "length": 32, "stride": 20}
+    config = config.merge({"components": {NAME: {"model": {"windows": windows}}}})
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    nlp.initialize(lambda: exclusive_examples(nlp))
+    before = weights_of(nlp)
+    assert {network_of(nlp).depth_of(name) for name in moved(before, weights_of(train(nlp)))} == {1, 2, 3, 4}
