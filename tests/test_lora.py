@@ -559,14 +559,14 @@ def test_fill_config_writes_the_block_out(bert: Path) -> None:
 
 
 def test_one_door_to_peft() -> None:
-    doors = [file.name for file in ROOT.rglob("*.py") if '"peft' in file.read_text("utf-8")]
+    doors = [file.name for file in ROOT.rglob("*.py") if 'require("peft' in file.read_text("utf-8")]
     assert doors == ["adapters.py"]
 
 
 def test_the_shipped_config_trains_a_step(bert: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(LABELS), "utf-8")
     paths = {"paths.encoder": str(bert), "paths.labels": str(tmp_path / "labels.json")}
-    config = spacy.util.load_config(ROOT.parent / "configs" / "lora.cfg", overrides=paths)
+    config = spacy.util.load_config(ROOT.parent / "configs" / "lora.cfg", overrides=paths, interpolate=True)
     windows = {"@misc": "spacy-transfer.Windows.v1", "length": 32, "stride": 20}
     config = config.merge({"components": {NAME: {"model": {"windows": windows}}}})
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
