@@ -229,6 +229,37 @@ T126 = (
 )
 T127 = "[T127] The training corpus '{corpus}' of {path} holds no texts that '{name}' can learn from."
 
+T155 = (
+    "[T155] adapter: nothing matches the targets {targets} above the frozen depth. The linear maps there are: {there}."
+)
+T156 = (
+    "[T156] adapter: no layer of '{family}' lies above the frozen depth {depth}, so there is none for the adapter to sit "
+    "in. Choose a frozen_depth below {n_layers}, or tuning.adapter = null"
+)
+T157 = (
+    "[T157] Only the adapter and the head were saved here; the encoder they were trained on, '{name}', is not to be had "
+    "on this machine: {error}\nFetch it, then load with its folder as encoder.name: "
+    'spacy.load(..., config={{"components": {{NAME: {{"model": {{"encoder": {{"name": FOLDER, "revision": None}}}}}}}}}})'
+)
+T157_NOT_HERE = (
+    "'{name}' (revision {revision}) is not here, and the hub is not asked when a pipeline is loaded. Tried:\n{tried}"
+)
+T158 = (
+    "[T158] '{name}' is not the encoder that the adapter was trained on: the SHA-256 over its weights is {found}, not "
+    "{expected}. Give the original one, or its revision, as encoder.name"
+)
+T159 = (
+    "[T159] tuning: moving = '{moving}' does not go with an adapter, which keeps all of the encoder's own weights. "
+    "Set moving to 'all', or adapter to null."
+)
+T160 = (
+    "[T160] The pipeline was saved with the adapter {stored}, but the config says {config}. Load it with the first; to "
+    "have another, merge it and train on: python -m spacy transfer merge PIPELINE OUTPUT"
+)
+T161 = "[T161] adapter: save = 'adapter' needs an encoder that can be loaded again by its name, which {block} cannot. Choose 'all'."
+T162 = "[T162] {pipeline} has no adapter to merge: its components are {components}."
+T163 = "[T163] {path} exists. Choose another folder, or replace it with --force."
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

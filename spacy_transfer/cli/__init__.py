@@ -6,6 +6,16 @@ from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
+from .merge import merge_cli
 from .show import show_cli
 
-__all__ = ["augment_cli", "check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli"]
+__all__ = [
+    "augment_cli",
+    "check_cli",
+    "convert_cli",
+    "evaluate_cli",
+    "fetch_cli",
+    "merge_cli",
+    "show_cli",
+    "transfer_cli",
+]

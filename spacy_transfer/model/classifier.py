@@ -94,7 +94,7 @@ def build_transfer_classifier(
             "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
             "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
             "prepare": prepare, "save_network": save_network, "load_network": load_network,
-            "loss_gradient": loss_gradient,
+            "loss_gradient": loss_gradient, "merge_adapter": merge_adapter,
             "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         },
     )  # fmt: skip
@@ -175,3 +175,8 @@ def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None
 def loss_gradient(model: Classifier, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
     """Mean loss of documents and its gradient on their logits; see `NetworkShim.loss_gradient`."""
     return shim_of(model).loss_gradient(logits, targets, known)
+
+
+def merge_adapter(model: Classifier) -> int:
+    """Add the adapter to the encoder's weights; see `NetworkShim.merge_adapter`."""
+    return shim_of(model).merge_adapter()

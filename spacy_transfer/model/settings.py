@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
-from ..errors import T001, T005
+from ..errors import T001, T005, T161
 from ..nn.encoder import Encoder
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
@@ -83,6 +83,9 @@ class Settings:
                 raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
         if isinstance(self.pooling, Head | LabelQueryHead) or hasattr(self.pooling, "activate"):
             raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
+        adapter = self.tuning.adapter
+        if adapter is not None and adapter.save == "adapter" and not hasattr(self.encoder, "load_base"):
+            raise ValueError(T161.format(block=_named(self.encoder)))
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
             raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))

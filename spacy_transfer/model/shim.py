@@ -22,6 +22,7 @@ from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from . import forking  # noqa: F401  (registers the hooks)
+from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .augmentation import draw_texts
 from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
@@ -30,7 +31,7 @@ from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import Document, TextReader
 from .settings import Settings
-from .storage import fill_weights, weights_of
+from .storage import weights_of
 from .stored import StoredNetwork
 from .thinc_optimizers import from_xp, step_by_weight
 
@@ -112,7 +113,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
         weights = label_weights(self.settings.loss, labels, positives, n_known)
-        loaded = self.settings.encoder.load()
+        loaded = with_adapter(self.settings.encoder.load(), self.settings.tuning)
         self._build(loaded, len(labels), weights)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
@@ -401,7 +402,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
-        return self._stored().to_folder(folder)
+        return for_disk(self._stored(), self.network, self.settings).to_folder(folder)
 
     def load(self, folder: Path, state: Mapping[str, Any]) -> None:
         """Read what `save` wrote; needs neither the network nor the original encoder.
@@ -422,17 +423,26 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     def _restore(self, stored: StoredNetwork) -> None:
         state = stored.state
-        encoder = self.settings.encoder.rebuild(stored.record)
+        loaded = rebuild(stored, self.settings)
         self.n_steps = int(state["n_steps"])
         self.n_draws = int(state.get("n_draws", 0))
         self.epoch = None
         rng = torch.get_rng_state()
-        loaded = LoadedEncoder(encoder, stored.tokenizer, stored.record)
         self._build(loaded, int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
-        fill_weights(self.network, stored.weights)
-        self.network.forget_copies()
+        fill(self.network, stored)
         self.pathway.close()
+        if self.settings.tuning.adapter is None and "adapter" in self.record:
+            self.merge_adapter()
+
+    def merge_adapter(self) -> int:
+        """Add the adapter to the encoder's weights; then both are the encoder. RETURNS (int): Weights it had, or 0."""
+        if not self.is_built or "adapter" not in self.record:
+            return 0
+        self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
+        self.pathway.close()
+        self._freeze()
+        return n_weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self.settings, "bytes": self.to_bytes(), "epoch": self.epoch}

@@ -40,13 +40,14 @@ class Copy:
     authority: str
 
 
-def locate(source: str, revision: str | None) -> Copy:
+def locate(source: str, revision: str | None, *, download: bool = True) -> Copy:
     """Find a copy of an encoder, and download it if no copy is here.
 
     source (str): A folder, or a name on the hub.
     revision (str | None): Branch, tag or commit on the hub; None is the pinned one of a known encoder, else "main".
+    download (bool): Whether the hub may be asked.
     RETURNS (Source): The copy; the revision of a name on the hub is a commit.
-    RAISES (FileNotFoundError): T050, T052 if there is no such thing.
+    RAISES (FileNotFoundError): T050, T052 if there is no such thing; T157_NOT_HERE if it would have to be downloaded.
     RAISES (ConnectionError): T051 if it is not here and the hub cannot be reached.
     RAISES (ValueError): T053, T054 if it is not safe or not complete, T059 for a folder with a revision.
     """
@@ -66,6 +67,9 @@ def locate(source: str, revision: str | None) -> Copy:
             return carried
         tried.append(f"package {known.package}: not installed")
     cached = _cached(source, revision, tried)
+    if cached is None and not download:
+        lines = "\n".join(f"  {line}" for line in tried)
+        raise FileNotFoundError(errors.T157_NOT_HERE.format(name=source, revision=revision or "main", tried=lines))
     return cached or _downloaded(source, revision, tried)
 
 

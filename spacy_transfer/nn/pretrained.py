@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T012, T014, T015, T016, T017
+from ..errors import T012, T014, T015, T016, T017, T157, T158
+from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
 from .sources import EncoderFolder, find_encoder
 
@@ -59,6 +60,21 @@ class PretrainedEncoder:
         """
         found = find_encoder(self.name, self.revision)
         return _from_component(found, self.attention) if found.is_component else _from_folder(found, self.attention)
+
+    def load_base(self, sha256: str) -> Encoder:
+        """Read the encoder under a stored adapter; the network is never asked.
+
+        sha256 (str): Over its weights, as `fingerprint` gives it.
+        RAISES (OSError): T157 if it is not on this machine, T158 if its weights are others.
+        """
+        try:
+            found = find_encoder(self.name, self.revision, download=False)
+            loaded = (_from_component if found.is_component else _from_folder)(found, self.attention)
+        except (OSError, ValueError) as error:
+            raise OSError(T157.format(name=self.name, error=error)) from error
+        if (own := fingerprint(loaded.encoder)) != sha256:
+            raise OSError(T158.format(name=self.name, found=own, expected=sha256))
+        return loaded.encoder
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
         """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
@@ -120,15 +136,23 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
 
 
 def _from_component(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
-    """Take over the encoder that one of our components holds: a transfer from one task to the next."""
+    """Take over the encoder that one of our components holds, adapters merged: a transfer from one task to the next."""
     record = json.loads((found.folder / "encoder.json").read_text("utf-8"))
-    encoder = build_encoder(record, attention)
+    adapter, base = record.pop("adapter", None), record.pop("base", None)
+    if base is None:
+        encoder = build_encoder(record, attention)
+    else:
+        encoder = PretrainedEncoder(base["name"], base["revision"], attention).load_base(base["sha256"])
     try:
         weights = load_file(found.folder / "weights.safetensors")
     except (SafetensorError, OSError) as error:
         raise OSError(T015.format(file=found.folder / "weights.safetensors", error=error)) from error
     own = {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
-    encoder.load_state_dict(own)
+    if adapter is not None:
+        reattach(encoder, adapter)
+    encoder.load_state_dict(own, strict=base is None)
+    if adapter is not None:
+        merge(encoder)
     return LoadedEncoder(encoder, (found.folder / "tokenizer.json").read_text("utf-8"), record)
 
 

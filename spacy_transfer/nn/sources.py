@@ -27,11 +27,12 @@ class EncoderFolder:
     is_component: bool
 
 
-def find_encoder(name: str, revision: str | None) -> EncoderFolder:
+def find_encoder(name: str, revision: str | None, *, download: bool = True) -> EncoderFolder:
     """Find the files of an encoder; only a hub name that is nowhere on this machine needs the network.
 
     name (str): Folder, pipeline folder, installed pipeline package, or hub name.
     revision (str | None): Branch, tag or commit of a hub name; None is the pinned commit of a known encoder, else main.
+    download (bool): Whether the hub may be asked.
     RAISES (ValueError): T018 for a pipeline without one of our components, or with several; T053, T054, T057, T059 for
         a folder that is no complete, safe, unaltered encoder.
     RAISES (OSError): T050 to T052 if it is nowhere, with what was tried.
@@ -41,7 +42,7 @@ def find_encoder(name: str, revision: str | None) -> EncoderFolder:
         pipeline = _package_data(name) or pipeline
     if (component := _component(pipeline)) is not None:
         return EncoderFolder(component, name, None, None, True)
-    copy = locate(name, revision)
+    copy = locate(name, revision, download=download)
     source, commit = copy.name, copy.revision
     if (copy.folder / LOCK_FILE).is_file():
         lock = read_lock(copy.folder)

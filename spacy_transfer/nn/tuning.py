@@ -1,11 +1,12 @@
 """Which weights move, when, and how fast."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-from ..errors import T005, T061, T062
+from ..errors import T001, T005, T061, T062, T156, T159
+from .adapters import is_adapter_weight
 from .network import Network
 
 
@@ -24,6 +25,8 @@ class Tuning:
     unfreeze_unit (str): "steps" counts optimizer steps and is stored with the model. "epochs" needs to be told the
         epoch: [training.before_update] @callbacks = "spacy-transfer.tell_epoch.v1".
     unfreeze_down_to (int): Frozen depth at which unfreezing ends.
+    adapter (block | None): `spacy-transfer.LoRA.v1` or `IA3`: of the encoder only the adapter's weights move, those
+        above the frozen depth; they sit in all layers that unfreezing ever reaches. None tunes the encoder itself.
     SOURCE: gradual unfreezing and rates per layer: Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146; BitFit: Ben Zaken
         et al. 2022, arXiv:2106.10199.
     """
@@ -35,6 +38,8 @@ class Tuning:
     unfreeze_every: int = 0
     unfreeze_unit: Literal["steps", "epochs"] = "steps"
     unfreeze_down_to: int = -1
+    # An `Adapter`; the config system cannot check a protocol.
+    adapter: Any = None
 
     def __post_init__(self) -> None:
         for field, low, high, want in (
@@ -51,6 +56,11 @@ class Tuning:
         if self.frozen_depth != "all" and self.frozen_depth < -1:
             want = '-1, a depth, or "all"'
             raise ValueError(T005.format(block="tuning", field="frozen_depth", value=self.frozen_depth, want=want))
+        if self.adapter is not None and not hasattr(self.adapter, "peft_config"):
+            arch, got = "spacy-transfer.Tuning.v1", type(self.adapter).__name__
+            raise ValueError(T001.format(field="adapter", arch=arch, want="an adapter", got=got))
+        if self.adapter is not None and self.moving != "all":
+            raise ValueError(T159.format(moving=self.moving))
 
     def check(self, n_layers: int, name: str) -> None:
         """Compare with an encoder's depth. n_layers (int): Its layers. name (str): What to call it.
@@ -62,6 +72,13 @@ class Tuning:
         start = self.depth_at(0, n_layers)
         if self.unfreeze_every and self.unfreeze_down_to > start:
             raise ValueError(T062.format(end=self.unfreeze_down_to, start=start))
+        if self.adapter is not None and self.lowest_depth(n_layers) >= n_layers:
+            raise ValueError(T156.format(depth=self.lowest_depth(n_layers), family=name, n_layers=n_layers))
+
+    def lowest_depth(self, n_layers: int) -> int:
+        """The frozen depth when unfreezing has ended. RETURNS (int): -1 to n_layers."""
+        start = self.depth_at(0, n_layers)
+        return min(start, self.unfreeze_down_to) if self.unfreeze_every else start
 
     def depth_at(self, count: int, n_layers: int) -> int:
         """Frozen depth after `count` steps or epochs. RETURNS (int): -1 to n_layers."""
@@ -72,12 +89,17 @@ class Tuning:
 
     def rate(self, depth: int, n_layers: int) -> float:
         """Factor on the learning rate at a depth, 0 = embeddings to n_layers + 1 = pooling and head."""
-        return self.head_rate if depth > n_layers else self.lr_decay ** (n_layers - depth)
+        if depth > n_layers:
+            return self.head_rate
+        factor = 1.0 if self.adapter is None else float(self.adapter.rate)
+        return factor * self.lr_decay ** (n_layers - depth)
 
-    def moves(self, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:
+    def moves(self, name: str, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:
         """Whether a weight at this depth moves. Biases and norms are the weights with one dimension."""
         if depth <= frozen_depth:
             return False
+        if self.adapter is not None and depth <= n_layers:
+            return is_adapter_weight(name)
         return self.moving == "all" or depth > n_layers or weight.ndim <= 1
 
     def apply(self, network: Network, frozen_depth: int) -> int:
@@ -92,7 +114,7 @@ class Tuning:
         boundary = n_layers
         for name, weight in network.named_parameters():
             depth = network.depth_of(name)
-            moving = self.moves(weight, depth, frozen_depth, n_layers)
+            moving = self.moves(name, weight, depth, frozen_depth, n_layers)
             weight.requires_grad_(moving)
             if not moving:
                 weight.grad = None

@@ -41,6 +41,7 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "unfreeze_every": 0,
                 "unfreeze_unit": "steps",
                 "unfreeze_down_to": -1,
+                "adapter": None,
             },
             "start": {"@misc": "spacy-transfer.RandomStart.v1"},
             "windows": {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"},

@@ -199,6 +199,15 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         """Tell unfreezing which epoch it is. epoch (int): From 0."""
         self.model.attrs["tell_epoch"](self.model, epoch)
 
+    def merge_adapter(self) -> int:
+        """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.
+
+        RETURNS (int): Weights the adapter had; 0 if there is none.
+        """
+        self._table_shown = False
+        merge = self.model.attrs.get("merge_adapter")
+        return int(merge(self.model)) if merge else 0
+
     def _gold(self, examples: Sequence[Example]) -> Gold:
         gold = read_gold([eg.reference for eg in examples], self.labels, exclusive=self.exclusive, name=self.name)
         if unknown := gold.unknown - self._left_out:

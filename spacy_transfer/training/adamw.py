@@ -9,6 +9,7 @@ from thinc.api import Optimizer
 from torch import Tensor, nn
 
 from ..errors import T005
+from ..nn.adapters import is_factor
 
 # A weight's moving average starts as the weight and slows down to this decay, as in Thinc.
 _MAX_AVERAGE_DECAY = 0.9999
@@ -21,7 +22,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
     same settings, as by Thinc's own Adam.
 
     learn_rate (float | schedule): Any schedule of Thinc.
-    weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension).
+    weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension), nor to IA3's factors.
     beta1, beta2, eps (float): Of Adam.
     grad_clip (float): Largest global norm of all gradients of a network together; 0 does not clip. For other
         components Thinc clips each weight by itself.
@@ -113,7 +114,7 @@ def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates
     """Make the groups fit the moving weights: one per rate, with and without decay. Moments stay with their weight."""
     wanted: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, weight in weights.items():
-        wanted.setdefault((rates[name], weight.ndim > 1), []).append(weight)
+        wanted.setdefault((rates[name], weight.ndim > 1 and not is_factor(name)), []).append(weight)
     have = {(group["rate"], group["decays"]): group["params"] for group in adam.param_groups}
     if have.keys() == wanted.keys() and all(
         len(have[key]) == len(params) and all(a is b for a, b in zip(have[key], params, strict=True))

@@ -1,0 +1,25 @@
+"""`spacy transfer merge`"""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+from wasabi import msg
+
+from .group import plain_errors, transfer_cli
+
+
+@transfer_cli.command("merge", no_args_is_help=True)
+def merge_cli(
+    pipeline: Annotated[str, Argument(help="Folder or package of a pipeline that was trained with adapters")],
+    output: Annotated[Path, Argument(help="Folder to write the merged pipeline to")],
+    force: Annotated[bool, Option("--force", "-F", help="Replace the output folder")] = False,
+) -> None:
+    """Merge LoRA and other adapters into plain weights: same scores, no peft needed, as fast as without."""
+    from ..serving.merge import merge
+
+    with plain_errors():
+        done = merge(pipeline, output, force=force)
+    for name, n_weights in done.items():
+        msg.good(f"{name}: {n_weights:,} adapter weights merged")
+    msg.info(f"{output}: written")

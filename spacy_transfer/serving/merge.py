@@ -1,0 +1,49 @@
+"""Adapters become plain weights: the pipeline then needs no peft, and nothing beside itself."""
+
+import os
+import shutil
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.util import load_model
+
+from ..errors import T162, T163
+from ..nn.fetch import swap_in
+
+
+def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[str, int]:
+    """Load a pipeline, merge the adapters of all our components, write it to another folder.
+
+    pipeline (str | Path): Folder or package. One that was saved with `save = "adapter"` becomes whole again.
+    output (Path): Folder to write; complete or not there.
+    force (bool): Replace what is there.
+    RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
+    RAISES (ValueError): T162 if there is no adapter. RAISES (FileExistsError): T163 if output exists.
+    """
+    if output.exists() and not (force and output.is_dir()):
+        raise FileExistsError(T163.format(path=output))
+    nlp = load_model(pipeline)
+    if not (done := merge_adapters(nlp)):
+        raise ValueError(T162.format(pipeline=pipeline, components=", ".join(nlp.component_names) or "none"))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        nlp.to_disk(part)
+        swap_in(part, output)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return done
+
+
+def merge_adapters(nlp: Language) -> dict[str, int]:
+    """Merge the adapters of all our components, in place, and take them out of the pipeline's config.
+
+    RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
+    """
+    done: dict[str, int] = {}
+    for name, component in nlp.components:
+        n_weights = component.merge_adapter() if hasattr(component, "merge_adapter") else 0
+        if n_weights:
+            done[name] = n_weights
+            nlp.get_pipe_config(name)["model"]["tuning"]["adapter"] = None
+    return done
