@@ -5,6 +5,7 @@ from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
+from .pretrain import pretrain_cli
 from .show import show_cli
 
-__all__ = ["check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli"]
+__all__ = ["check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "pretrain_cli", "show_cli", "transfer_cli"]

@@ -20,6 +20,7 @@ from ..nn.network import Network
 from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
+from ..nn.vocabulary import Texts, no_texts
 from . import forking  # noqa: F401  (registers the hooks)
 from .gradients import Gradients
 from .pathway import Pathway
@@ -98,15 +99,18 @@ class NetworkShim(Shim):  # type: ignore[misc]
             raise ValueError(T006.format(name="transfer_classifier"))
         return self._pathway
 
-    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
-        """Load the pretrained encoder and make a new head.
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
+        """Load the encoder, or make it of the training texts, and make a new head.
 
         labels (Sequence[str]): All labels. positives, n_known (Sequence[float]): Sum of each label's targets and
             documents annotated for it, over the training data.
+        texts (Callable): Gives the training texts.
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
         weights = label_weights(self.settings.loss, labels, positives, n_known)
-        loaded = self.settings.encoder.load()
+        loaded = self.settings.encoder.load(texts)
         self._build(loaded, len(labels), weights)
         self.n_steps = 0
         self.epoch = None
