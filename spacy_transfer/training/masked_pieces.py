@@ -18,7 +18,7 @@ from ..model.gradients import Gradients
 from ..model.pieces import PieceTokenizer
 from ..model.reading import Document, TextReader
 from ..model.settings import Settings
-from ..model.storage import write_file, write_weights
+from ..model.storage import weights_of, write_file, write_weights
 from ..nn.encoder import Encoder
 from ..nn.fetch import put_folder
 from ..nn.masked_pieces import MaskedPieceNetwork, hide
@@ -245,7 +245,8 @@ def _write(loaded: LoadedEncoder, target: Path, told: dict[str, Any]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        write_weights(nn.ModuleDict({"encoder": loaded.encoder}), part / "weights.safetensors")
+        weights = {f"encoder.{name}": weight for name, weight in weights_of(loaded.encoder).items()}
+        write_weights(weights, part / "weights.safetensors")
         write_file(part / "tokenizer.json", loaded.tokenizer)
         write_file(part / "encoder.json", json.dumps({**loaded.record, "pretrained": told}, indent=2))
         if loaded.record.get("licence"):
