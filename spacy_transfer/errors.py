@@ -259,6 +259,21 @@ T160 = (
 T161 = "[T161] adapter: save = 'adapter' needs an encoder that can be loaded again by its name, which {block} cannot. Choose 'all'."
 T162 = "[T162] {pipeline} has no adapter to merge: its components are {components}."
 T163 = "[T163] {path} exists. Choose another folder, or replace it with --force."
+T130 = "[T130] encoder: width = {width} cannot be divided among heads = {heads}. Choose heads from {divisors}, or another width."
+T131 = "[T131] pieces: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower pieces.min_frequency."
+T132 = (
+    "[T132] pieces: size = {size} has no room for the {n_characters} characters of the texts beside the special "
+    "pieces: choose {least} or more, or spacy-transfer.BytePairs.v1."
+)
+T133 = (
+    '[T133] encoder.pieces must be a block that makes pieces of texts: @misc = "spacy-transfer.Words.v1", '
+    '"spacy-transfer.BytePairs.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
+)
+T134 = "[T134] pretrain: no text in the {n_texts} line(s) that were read. Name files that hold raw texts."
+T135 = "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be hidden from it. Take an encoder that was trained with masks."
+T136 = "[T136] {path}:{line}: {reason}. Correct the line, or name the field of the text with --text-field."
+T137 = "[T137] {path} is there already. Choose another folder, or replace it with --force."
+T138 = "[T138] {path}: one component of ours is needed, but there are: {found}. Choose one with --component."
 
 
 def require(package: str, extra: str) -> ModuleType:

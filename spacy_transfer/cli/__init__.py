@@ -7,6 +7,7 @@ from .evaluate import evaluate_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 from .merge import merge_cli
+from .pretrain import pretrain_cli
 from .show import show_cli
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "evaluate_cli",
     "fetch_cli",
     "merge_cli",
+    "pretrain_cli",
     "show_cli",
     "transfer_cli",
 ]

@@ -48,7 +48,7 @@ def build_transfer_classifier(
 
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1`.
+    encoder: `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`.
     pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
@@ -126,10 +126,11 @@ def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
 
 
 def initialize_network(
-    model: Classifier, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
-) -> None:
+    model: Classifier, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float],
+    docs: Sequence[Doc] = (),
+) -> None:  # fmt: skip
     """Load the encoder, make the head; see `NetworkShim.initialize`."""
-    shim_of(model).initialize(labels, positives, n_known)
+    shim_of(model).initialize(labels, positives, n_known, lambda: texts_of(model, docs))
     model.set_dim("nO", len(labels), force=True)
 
 

@@ -12,6 +12,7 @@ from ..nn.pooling import Pooling
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.tuning import Tuning
+from ..nn.vocabulary import Texts
 from .augmentation import AugmentationBrick
 from .features import FeatureCache
 from .start import StartBrick
@@ -22,8 +23,8 @@ from .windows import Windows
 class EncoderBrick(Protocol):
     """A block that brings an encoder, and rebuilds it offline from what was stored."""
 
-    def load(self) -> LoadedEncoder:
-        """For `initialize`."""
+    def load(self, texts: Texts) -> LoadedEncoder:
+        """For `initialize`. texts (Callable): Gives the training texts, for an encoder that is made of them."""
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
         """For a saved pipeline; the caller loads the weights."""

@@ -21,6 +21,7 @@ from ..nn.network import Network
 from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
+from ..nn.vocabulary import Texts, no_texts
 from . import forking  # noqa: F401  (registers the hooks)
 from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .augmentation import draw_texts
@@ -105,15 +106,18 @@ class NetworkShim(Shim):  # type: ignore[misc]
             raise ValueError(T006.format(name="transfer_classifier"))
         return self._pathway
 
-    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
-        """Load the pretrained encoder and make a new head.
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
+        """Load the encoder, or make it of the training texts, and make a new head.
 
         labels (Sequence[str]): All labels. positives, n_known (Sequence[float]): Sum of each label's targets and
             documents annotated for it, over the training data.
+        texts (Callable): Gives the training texts.
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
         weights = label_weights(self.settings.loss, labels, positives, n_known)
-        loaded = with_adapter(self.settings.encoder.load(), self.settings.tuning)
+        loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:

@@ -124,7 +124,7 @@ def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
         licence = named_licence(part) or (known.licence if known else None)
         lock = Lock(copy.name, copy.origin, requested, copy.revision, licence, files)
         write_lock(part, lock)
-        swap_in(part, place)
+        put_folder(part, place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return lock
@@ -155,7 +155,7 @@ def _recognise(files: dict[str, FileRecord]) -> KnownEncoder | None:
     return None
 
 
-def swap_in(part: Path, place: Path) -> None:
+def put_folder(part: Path, place: Path) -> None:
     """A folder cannot be renamed onto one that is not empty: the old one steps aside first, and back if that fails."""
     if not place.exists():
         part.rename(place)

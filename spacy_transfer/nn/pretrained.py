@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import T012, T014, T015, T016, T017, T157, T158
 from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
+from .scratch_body import SCRATCH, ScratchBody
 from .sources import EncoderFolder, find_encoder
+from .vocabulary import Texts, no_texts
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
@@ -52,8 +54,10 @@ class PretrainedEncoder:
     revision: str | None = None
     attention: Attention = "auto"
 
-    def load(self) -> LoadedEncoder:
+    def load(self, texts: Texts = no_texts) -> LoadedEncoder:
         """Read weights, configuration and tokenizer.
+
+        texts (Callable): The training texts, which are not looked at.
 
         RAISES (ValueError): T012 for a model that is no text encoder, T014 for weights that do not fit it.
         RAISES (OSError): T050 to T052 if it is nowhere, T015 if its weights are damaged.
@@ -103,6 +107,9 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Enco
     record (dict): As `LoadedEncoder.record`.
     RETURNS (Encoder): With weights of zero; the caller loads them all.
     """
+    if record["config"]["model_type"] == SCRATCH:
+        with _NoDraws():  # type: ignore[no-untyped-call]
+            return Encoder(ScratchBody(record["config"]), record["config"])
     from transformers import AutoConfig, AutoModel
 
     values = dict(record["config"])

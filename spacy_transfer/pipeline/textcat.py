@@ -259,8 +259,9 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         if gold.missed:
             warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
-        self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
         inputs = training_docs(examples, self._sources, nlp, self.name)
+        known = gold.known.sum(axis=0).tolist()
+        self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.util import load_model
 
 from ..errors import T162, T163
-from ..nn.fetch import swap_in
+from ..nn.fetch import put_folder
 
 
 def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[str, int]:
@@ -29,7 +29,7 @@ def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[st
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         nlp.to_disk(part)
-        swap_in(part, output)
+        put_folder(part, output)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return done

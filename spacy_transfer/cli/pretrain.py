@@ -1,0 +1,76 @@
+"""`spacy transfer pretrain`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option, echo
+from wasabi import msg
+
+from ..errors import T138
+from .group import plain_errors, transfer_cli
+
+if TYPE_CHECKING:
+    from ..model.settings import Settings
+
+
+@transfer_cli.command("pretrain", no_args_is_help=True)
+def pretrain_cli(
+    config: Annotated[Path, Argument(help="Config of a pipeline with one of our components; its encoder block counts")],
+    sources: Annotated[
+        list[Path], Argument(help="Raw texts: .txt (a text a line), .jsonl or .spacy; labels are not looked at")
+    ],
+    target: Annotated[Path, Argument(help="Folder for the encoder; a classifier starts with encoder.name = this")],
+    component: Annotated[
+        str | None, Option("--component", "-c", help="Which component, where the config has several of ours")
+    ] = None,
+    text_field: Annotated[str, Option("--text-field", help="Field of a .jsonl file that holds the text")] = "text",
+    steps: Annotated[int, Option("--steps", "-n", help="Steps of the optimizer")] = 2000,
+    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) in a step")] = 64,
+    rate: Annotated[
+        float, Option("--rate", help="Highest learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
+    ] = 1e-3,
+    share: Annotated[float, Option("--share", help="Share of the pieces that is hidden")] = 0.15,
+    seed: Annotated[int, Option("--seed", help="Of everything drawn")] = 0,
+    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    force: Annotated[bool, Option("--force", "-F", help="Replace what is in the folder")] = False,
+) -> None:
+    """Warm an encoder up on raw texts: it predicts pieces that are hidden from it.
+
+    An encoder from scratch gets its pieces from these texts; a pretrained one is adapted to them. Values of the config
+    may be overridden by the environment variable SPACY_CONFIG_OVERRIDES, as in `spacy train`.
+    """
+    from spacy.cli._util import setup_gpu
+    from thinc.util import get_torch_default_device
+
+    from ..corpora.raw_texts import read_raw_texts
+    from ..training.masked_pieces import Pretraining, pretrain
+
+    with plain_errors():
+        setup_gpu(gpu_id, silent=True)
+        plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed)
+        done = pretrain(
+            _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
+            device=get_torch_default_device(), force=force,
+            report=lambda step, loss: echo(f"step {step:,}/{steps:,}  loss of a hidden piece {loss:.3f}"),
+        )  # fmt: skip
+    read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
+    msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)
+
+
+def _settings(config: Path, component: str | None) -> "Settings":
+    """The blocks of one of our components; T138 unless it is clear which one."""
+    from spacy.cli._util import parse_config_overrides
+    from spacy.util import load_config, load_model_from_config
+
+    from ..model.shim import NetworkShim
+
+    if not config.is_file():
+        raise FileNotFoundError(T138.format(path=config, found="no such file"))
+    loaded = load_config(config, overrides=parse_config_overrides([]), interpolate=True)
+    nlp = load_model_from_config(loaded, auto_fill=True)
+    shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}
+    ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, NetworkShim)}
+    chosen = [name for name in ours if component in (None, name)]
+    if len(chosen) != 1:
+        raise ValueError(T138.format(path=config, found=", ".join(ours) or "none"))
+    return ours[chosen[0]]

@@ -1,0 +1,83 @@
+"""An encoder from scratch: its pieces and its weights come from the user's texts alone."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tokenizers import Tokenizer
+
+from ..errors import T005, T130, T133
+from .encoder import Encoder
+from .pretrained import LoadedEncoder, build_encoder
+from .scratch_body import SCRATCH, ScratchBody
+from .vocabulary import PAD, PiecesBrick, Texts, no_texts
+
+
+@dataclass(frozen=True)
+class ScratchEncoder:
+    """A Transformer encoder with random weights, and a tokenizer trained on the training texts.
+
+    pieces: What a text is cut into: `spacy-transfer.Words.v1`, `BytePairs` or `Unigram`.
+    width (int): Width of the states, a multiple of `heads`.
+    depth (int): Layers.
+    heads (int): Attention heads of a layer.
+    feed_forward (int): Width between the two linear layers of a layer.
+    activation (str): Between them.
+    dropout (float): In embeddings, attention and layers; 0 <= dropout < 1.
+    word_dropout (float): Share of pieces that are read as [UNK] in training, drawn anew each time: it keeps a small
+        model from leaning on single words, and teaches it what an unknown word is.
+    positions (str): "learned", or "sinusoidal", which have no weights and no longest row.
+    max_pieces (int): Longest row that learned positions can number, special pieces included; at least windows.length.
+    norm_first (bool): Norms before attention and feed-forward instead of after them.
+    SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; dropping words:
+        Iyyer et al. 2015 (deep averaging networks), Gal & Ghahramani 2016, arXiv:1512.05287.
+    """
+
+    pieces: PiecesBrick
+    width: int = 128
+    depth: int = 2
+    heads: int = 4
+    feed_forward: int = 256
+    activation: Literal["relu", "gelu"] = "gelu"
+    dropout: float = 0.2
+    word_dropout: float = 0.1
+    positions: Literal["learned", "sinusoidal"] = "learned"
+    max_pieces: int = 256
+    norm_first: bool = True
+
+    def __post_init__(self) -> None:
+        block = "ScratchEncoder"
+        if not hasattr(self.pieces, "train"):
+            raise ValueError(T133.format(got=type(self.pieces).__name__))
+        for field, least in (("width", 1), ("depth", 1), ("heads", 1), ("feed_forward", 1), ("max_pieces", 3)):
+            if (number := getattr(self, field)) < least:
+                raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))
+        for field in ("dropout", "word_dropout"):
+            # The config system hands a number in quotes on as a str.
+            rate = float(getattr(self, field))
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(T005.format(block=block, field=field, value=rate, want=f"0 <= {field} < 1"))
+            object.__setattr__(self, field, rate)
+        if self.width % self.heads:
+            divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
+            raise ValueError(T130.format(width=self.width, heads=self.heads, divisors=divisors))
+
+    def load(self, texts: Texts = no_texts) -> LoadedEncoder:
+        """Train the tokenizer and draw the weights.
+
+        texts (Callable): Gives the training texts.
+        RAISES (ValueError): T131 without a word in them, T132 for unigrams that leave no room for all characters.
+        """
+        tokenizer = self.pieces.train(texts())
+        config = {
+            "model_type": SCRATCH, "vocab_size": Tokenizer.from_str(tokenizer).get_vocab_size(), "pad_token_id": PAD,
+            "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
+            "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
+            "hidden_dropout_prob": self.dropout, "word_dropout": self.word_dropout, "norm_first": self.norm_first,
+            "max_position_embeddings": self.max_pieces if self.positions == "learned" else None,
+        }  # fmt: skip
+        record = {"config": config, "source": "scratch", "revision": None, "licence": None}
+        return LoadedEncoder(Encoder(ScratchBody(config), config), tokenizer, record)
+
+    def rebuild(self, record: dict[str, Any]) -> Encoder:
+        """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
+        return build_encoder(record)

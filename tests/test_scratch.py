@@ -1,0 +1,682 @@
+"""An encoder from scratch: its pieces, its layers, its life in a pipeline, its warm-up on raw texts."""
+
+import copy
+import itertools
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from conftest import (
+    LABELS,
+    TEXTS,
+    examples_of,
+    exclusive_examples,
+    moved,
+    multilabel_examples,
+    network_of,
+    one_hot,
+    pipeline,
+    scores_of,
+    shim_of,
+    weights_of,
+)  # fmt: skip
+from spacy.language import Language
+from spacy.tokens import DocBin
+from torch import nn
+from typer.testing import CliRunner
+
+from spacy_transfer.cli import transfer_cli
+from spacy_transfer.corpora.raw_texts import read_raw_texts
+from spacy_transfer.model.pieces import PieceTokenizer
+from spacy_transfer.model.windows import Row
+from spacy_transfer.nn.encoder import Encoder
+from spacy_transfer.nn.kernels import CpuKernels
+from spacy_transfer.nn.masked_pieces import hide
+from spacy_transfer.nn.pretrained import PretrainedEncoder, build_encoder
+from spacy_transfer.nn.scratch import ScratchEncoder
+from spacy_transfer.nn.scratch_body import waves
+from spacy_transfer.nn.vocabulary import CLS, SEP, SPECIAL, UNK, BytePairs, Unigram, Words
+from spacy_transfer.training.adamw import AdamW
+from spacy_transfer.training.masked_pieces import MaskedPieces, Pretraining, pretrain
+
+NAME = "transfer_textcat"
+LONG = " ".join(TEXTS[:6])
+WORDS = {"@misc": "spacy-transfer.Words.v1", "min_frequency": 1}
+TINY: dict[str, Any] = {
+    "@misc": "spacy-transfer.ScratchEncoder.v1", "width": 16, "depth": 3, "heads": 2, "feed_forward": 24,
+    "dropout": 0.0, "word_dropout": 0.0, "max_pieces": 32, "pieces": WORDS,
+}  # fmt: skip
+
+
+def classifier(
+    *, multilabel: bool = False, seed: int = 0, encoder: dict[str, Any] | None = None, initialize: bool = True,
+    **blocks: Any,
+) -> Language:  # fmt: skip
+    """A pipeline with a tiny encoder from scratch."""
+    factory = f"{NAME}_multilabel" if multilabel else NAME
+    model = {
+        "encoder": {**TINY, **(encoder or {})}, "windows": {"length": 32, "stride": 20}, "precision": "fp32", **blocks,
+    }  # fmt: skip
+    nlp = spacy.blank("en")
+    nlp.add_pipe(factory, config={"model": model})
+    if initialize:
+        torch.manual_seed(seed)
+        examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
+        nlp.initialize(lambda: examples)
+    return nlp
+
+
+def train(nlp: Language, n_steps: int, rate: float = 1e-2) -> list[float]:
+    """Losses of some steps."""
+    examples, sgd = exclusive_examples(nlp), AdamW(learn_rate=rate)
+    torch.manual_seed(1)
+    return [nlp.update(examples, sgd=sgd)[NAME] for _ in range(n_steps)]
+
+
+def lively(encoder: Encoder) -> Encoder:
+    """With weights that all show in the states."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            weight.add_(torch.randn_like(weight) * (0.3 if weight.ndim > 1 else 0.2))
+    return encoder.eval()
+
+
+def brick(**fields: Any) -> ScratchEncoder:
+    """The tiny encoder's block."""
+    values = {key: value for key, value in TINY.items() if key != "@misc"}
+    return ScratchEncoder(**{**values, "pieces": Words(min_frequency=1), **fields})
+
+
+def batch(encoder: Encoder, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random rows, padded on the right."""
+    torch.manual_seed(0)
+    ids = torch.randint(len(SPECIAL), encoder.body.config.vocab_size, (len(lengths), max(lengths)))
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return ids * mask, mask
+
+
+# ---- pieces ------------------------------------------------------------------------------------------------------
+
+PIECES = {
+    "words": Words(), "words-all": Words(min_frequency=1, lower_case=False), "digits": Words(same_digits=True),
+    "byte-pairs": BytePairs(size=300), "byte-pairs-case": BytePairs(size=400, lower_case=False),
+    "unigram": Unigram(size=90), "unigram-case": Unigram(lower_case=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_tokenizers_do_not_depend_on_the_order_of_the_texts(name: str) -> None:
+    shuffled = [*TEXTS, "Order 17, please!"]
+    trained = set()
+    for seed in range(4):
+        random.Random(seed).shuffle(shuffled)
+        trained.add(PIECES[name].train(iter(shuffled)))
+    assert len(trained) == 1
+
+
+def test_tokenizers_are_the_same_in_another_process() -> None:
+    """Hash tables are seeded anew in every process."""
+    code = """
+import hashlib, sys
+from spacy_transfer.nn.vocabulary import BytePairs, Unigram, Words
+texts = sys.argv[1:]
+made = [Words().train(texts), BytePairs(size=300).train(texts), Unigram(size=90).train(texts)]
+print([hashlib.sha256(one.encode()).hexdigest() for one in made])
+"""
+    runs = [
+        subprocess.run([sys.executable, "-c", code, *TEXTS], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] != ""
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_rows_of_every_kind_of_pieces(name: str) -> None:
+    tokenizer = PieceTokenizer(PIECES[name].train(TEXTS))
+    assert (tokenizer.prefix, tokenizer.suffix) == ([CLS], [SEP])
+    # A special piece written in a text is text.
+    for text in ("[SEP] my card [MASK]", "[PAD]", "[CLS]"):
+        (ids,) = tokenizer.encode([text])
+        assert ids
+        assert not {CLS, SEP, 0, 4} & set(ids)
+    assert tokenizer.encode(["", "  "]) in ([[], []], [[], tokenizer.encode(["  "])[0]])
+    assert max(itertools.chain(*tokenizer.encode(TEXTS))) < tokenizer.n_pieces
+    known = {piece for ids in tokenizer.encode(["my card is broken"]) for piece in ids}
+    assert UNK not in known
+
+
+def test_words() -> None:
+    texts = ["Pay, pay", "PAY the 12 bills", "the 34 bills"]
+
+    def read(text: str, **fields: Any) -> list[int]:
+        return PieceTokenizer(Words(**fields).train(texts)).encode([text])[0]
+
+    assert read("pay") == read("PAY") != [UNK]
+    assert read("pay", lower_case=False) == [UNK]
+    assert read("12") == [UNK]
+    assert read("12", min_frequency=1) not in ([UNK], read("34", min_frequency=1))
+    assert read("12", same_digits=True) == read("99", same_digits=True) != [UNK]
+    assert len(read("the,bills")) == 3
+    # The two most frequent words, and the special pieces.
+    tokenizer = PieceTokenizer(Words(size=7).train(texts))
+    assert tokenizer.n_pieces == 7
+    assert tokenizer.encode(["pay bills the twelve"])[0].count(UNK) == 2
+
+
+def test_chinese_characters_are_words() -> None:
+    assert len(PieceTokenizer(Words(min_frequency=1).train(["付款 失败"])).encode(["付款失败"])[0]) == 4
+
+
+def test_nothing_is_unknown_to_byte_pairs() -> None:
+    tokenizer = PieceTokenizer(BytePairs(size=300).train(["abc"]))
+    assert UNK not in tokenizer.encode(["Ångström 付款 \U0001f600"])[0]
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["  \n", "\t"]])
+@pytest.mark.parametrize("pieces", [Words(), BytePairs(), Unigram()])
+def test_no_words_no_pieces(pieces: Any, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"T131.*{len(texts)} text"):
+        pieces.train(texts)
+
+
+def test_words_that_are_all_rare() -> None:
+    with pytest.raises(ValueError, match=r"T131.*min_frequency = 5"):
+        Words(min_frequency=5).train(TEXTS[:2])
+
+
+def test_one_word_is_enough() -> None:
+    for pieces in (Words(min_frequency=1), BytePairs(), Unigram()):
+        assert PieceTokenizer(pieces.train(["a"])).encode(["a"])[0] != [UNK]
+
+
+def test_unigrams_need_room_for_all_characters() -> None:
+    with pytest.raises(ValueError, match=r"T132.*size = 10 .*27 characters.*33 or more"):
+        Unigram(size=10).train([*"abcdefghijklmnopqrstuvwxyz", "1"])
+    assert PieceTokenizer(Unigram(size=33).train([*"abcdefghijklmnopqrstuvwxyz", "1"])).n_pieces <= 33
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Words(size=5), lambda: Words(min_frequency=0), lambda: BytePairs(size=260), lambda: Unigram(size=5)],
+)
+def test_ranges_of_pieces(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="T005"):
+        make()
+
+
+# ---- the block ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"width": 0}, {"depth": 0}, {"heads": 0}, {"feed_forward": 0}, {"max_pieces": 2}, {"dropout": 1.0},
+        {"dropout": -0.1}, {"word_dropout": 1}, {"dropout": "1.5"}, {"dropout": float("nan")},
+    ],
+)  # fmt: skip
+def test_ranges_of_the_encoder(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"T005.*{next(iter(fields))}"):
+        brick(**fields)
+
+
+def test_heads_divide_the_width() -> None:
+    with pytest.raises(ValueError, match=r"T130.*width = 18.*heads = 4.*\[1, 2, 3, 6, 9, 18\]"):
+        brick(width=18, heads=4)
+
+
+def test_pieces_are_a_block_of_their_own() -> None:
+    with pytest.raises(ValueError, match=r"T133.*got Words\.v2|T133.*got str"):
+        brick(pieces="words")
+
+
+def test_numbers_in_quotes() -> None:
+    assert brick(dropout="0.25").dropout == 0.25
+
+
+def test_rows_longer_than_the_positions() -> None:
+    with pytest.raises(ValueError, match=r"T022.*33.*32"):
+        classifier(windows={"length": 33, "stride": 20})
+    assert classifier(encoder={"positions": "sinusoidal"}, windows={"length": 80, "stride": 60})("card").cats
+
+
+# ---- layers ------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "before": {}, "after": {"norm_first": False, "activation": "relu"}, "waves": {"positions": "sinusoidal"},
+    "one-head": {"heads": 1, "depth": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_are_those_of_torch(kind: str) -> None:
+    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    ids, mask = batch(encoder, [9, 4, 1])
+    states = encoder.body.embeddings(ids)
+    for layer in encoder.body.layers:
+        mine = layer(states, None, mask == 0)
+        theirs = nn.TransformerEncoderLayer(
+            16, layer.self_attn.num_heads, 24, activation=layer.activation, batch_first=True,
+            norm_first=layer.norm_first,
+        )  # fmt: skip
+        theirs.load_state_dict(layer.state_dict())
+        assert (mine - theirs.eval()(states, src_key_padding_mask=mask == 0))[mask.bool()].abs().max() < 1e-5
+        states = mine
+    assert torch.equal(encoder.body.final_norm(states), encoder(ids, mask))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("grad", [True, False])
+def test_padding_changes_nothing(kind: str, grad: bool) -> None:
+    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    ids, mask = batch(encoder, [12, 5, 1])
+    with torch.set_grad_enabled(grad):
+        together = encoder(ids, mask)
+        with CpuKernels():
+            kernels = encoder(ids, mask)
+        for row, length in enumerate([12, 5, 1]):
+            alone = encoder(ids[row : row + 1, :length], mask[row : row + 1, :length])
+            for states in (together, kernels):
+                assert (states[row, :length] - alone[0]).abs().max() < 1e-5
+
+
+def test_what_stands_in_the_padding_does_not_matter() -> None:
+    encoder = lively(brick().load(lambda: TEXTS).encoder)
+    ids, mask = batch(encoder, [12, 5])
+    other = torch.where(mask.bool(), ids, 7)
+    assert torch.equal(encoder(ids, mask)[mask.bool()], encoder(other, mask)[mask.bool()])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_and_go_on_at_every_depth(kind: str) -> None:
+    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    ids, mask = batch(encoder, [9, 4, 7])
+    whole = encoder(ids, mask)
+    whole.square().sum().backward()
+    wanted = {name: weight.grad.clone() for name, weight in encoder.named_parameters() if weight.grad is not None}
+    for depth in range(encoder.n_layers + 1):
+        encoder.zero_grad()
+        with torch.no_grad():
+            states = encoder.prefix(ids, mask, depth)
+        resumed = encoder.resume(ids, mask, states, depth)
+        assert torch.equal(resumed, whole)
+        if depth == encoder.n_layers:
+            continue
+        resumed.square().sum().backward()
+        for name, weight in encoder.named_parameters():
+            if encoder.depth_of(name) > depth:
+                assert torch.equal(weight.grad, wanted[name]), name
+            else:
+                assert weight.grad is None or not weight.grad.any() or encoder.depth_of(name) == 0
+
+
+def test_depths() -> None:
+    encoder = brick().load(lambda: TEXTS).encoder
+    assert encoder.n_layers == 3
+    depths = {name: encoder.depth_of(name) for name, _ in encoder.named_parameters()}
+    assert {depth for name, depth in depths.items() if "embeddings" in name} == {0}
+    assert {name.split(".")[2]: depth for name, depth in depths.items() if "layers" in name} == {"0": 1, "1": 2, "2": 3}
+    assert depths["body.final_norm.weight"] == 3
+
+
+def test_waves() -> None:
+    found = waves(3, 5, torch.device("cpu"))
+    assert found.shape == (3, 5)
+    step = 10_000 ** (-2 / 5)
+    assert found[0].tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]
+    assert found[2].numpy() == pytest.approx(
+        [np.sin(2), np.cos(2), np.sin(2 * step), np.cos(2 * step), np.sin(2 * step * step)], abs=1e-6
+    )
+
+
+def test_order_matters() -> None:
+    for positions in ("learned", "sinusoidal"):
+        encoder = lively(brick(positions=positions).load(lambda: TEXTS).encoder)
+        ids, mask = batch(encoder, [6])
+        turned = encoder(ids.flip(1), mask).flip(1)
+        assert (encoder(ids, mask) - turned).abs().max() > 1e-3
+
+
+def test_word_dropout_is_for_training_and_ordinary_pieces() -> None:
+    encoder = brick(word_dropout=0.5).load(lambda: TEXTS).encoder
+    table = encoder.body.embeddings
+    table.positions.weight.data.zero_()
+    ids = torch.cat([torch.arange(5), torch.full((2000,), 9)])[None, :]
+    ids = ids[:, :32].repeat(200, 1)
+    torch.manual_seed(0)
+    states = table.train()(ids)
+    unknown = table.norm(table.pieces.weight[UNK])
+    dropped = (states - unknown).abs().amax(dim=2) < 1e-6
+    assert dropped[:, 1].all()
+    assert not dropped[:, [0, 2, 3, 4]].any()
+    assert 0.45 < dropped[:, 5:].float().mean() < 0.55
+    assert not ((table.eval()(ids) - unknown).abs().amax(dim=2) < 1e-6)[:, 5:].any()
+
+
+def test_building_from_a_record_draws_nothing() -> None:
+    record = brick().load(lambda: TEXTS).record
+    before = torch.get_rng_state()
+    build_encoder(record)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# ---- in a pipeline -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_alone_and_beside_longer_texts(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if precision == "bf16":
+        monkeypatch.setattr("spacy_transfer.nn.precision._cpu_has_bf16", lambda: True)
+    nlp = classifier(precision=precision)
+    train(nlp, 3)
+    together = scores_of(nlp, [LONG, "card", "", "never heard words", *TEXTS])
+    alone = torch.cat([scores_of(nlp, [text]) for text in [LONG, "card", "", "never heard words", *TEXTS]])
+    assert (together - alone).abs().max() < (1e-5 if precision == "fp32" else 2e-2)
+    assert together.isfinite().all()
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("pieces", ["Words", "BytePairs", "Unigram"])
+def test_it_learns(pieces: str, multilabel: bool) -> None:
+    block = {"@misc": f"spacy-transfer.{pieces}.v1"}
+    nlp = classifier(multilabel=multilabel, encoder={"pieces": block, "dropout": 0.1, "word_dropout": 0.1, "depth": 2})
+    examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
+    sgd = AdamW(learn_rate=1e-2)
+    torch.manual_seed(0)
+    for _ in range(40):
+        nlp.update(examples, sgd=sgd)
+    scores = nlp.evaluate(examples)
+    assert scores["cats_acc" if not multilabel else "cats_micro_f"] > 0.95
+
+
+@pytest.mark.parametrize("frozen", [-1, 0, 1, 2, "all"])
+def test_frozen_layers_do_not_move(frozen: Any) -> None:
+    nlp = classifier(tuning={"frozen_depth": frozen}, encoder={"dropout": 0.1, "word_dropout": 0.2})
+    before = weights_of(nlp)
+    train(nlp, 2)
+    changed = moved(before, weights_of(nlp))
+    network = network_of(nlp)
+    depth = network.n_layers if frozen == "all" else frozen
+    assert changed == {name for name in before if network.depth_of(name) > depth}
+
+
+def test_unfreezing_from_the_top_down() -> None:
+    nlp = classifier(tuning={"frozen_depth": "all", "unfreeze_every": 1, "unfreeze_down_to": 1})
+    boundaries = []
+    for _ in range(4):
+        boundaries.append(network_of(nlp).boundary)
+        train(nlp, 1)
+    assert boundaries == [3, 2, 1, 1]
+
+
+@pytest.mark.parametrize("frozen", [1, 2, "all"])
+def test_cached_is_uncached(frozen: Any) -> None:
+    runs = []
+    for memory in (0, 10**9):
+        nlp = classifier(tuning={"frozen_depth": frozen}, cache={"memory": memory})
+        losses = train(nlp, 3, rate=1e-3)
+        runs.append((losses, weights_of(nlp), scores_of(nlp, TEXTS)))
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-5)
+    assert (runs[0][2] - runs[1][2]).abs().max() < 1e-5
+
+
+def test_checkpointing_changes_nothing() -> None:
+    for frozen in (-1, 1):
+        runs = []
+        for checkpointing in (False, True):
+            nlp = classifier(
+                gradient_checkpointing=checkpointing, tuning={"frozen_depth": frozen}, encoder={"dropout": 0.2}
+            )
+            train(nlp, 3)
+            runs.append(weights_of(nlp))
+        assert max(float((runs[0][name] - runs[1][name]).abs().max()) for name in runs[0]) < 1e-5
+
+
+def test_it_starts_as_the_seed_says() -> None:
+    one, two, other = classifier(seed=1), classifier(seed=1), classifier(seed=2)
+    assert not moved(weights_of(one), weights_of(two))
+    assert "encoder.body.layers.0.linear1.weight" in moved(weights_of(one), weights_of(other))
+
+
+@pytest.fixture(scope="module")
+def trained() -> Language:
+    """A pipeline after two steps; tests leave it as it is."""
+    nlp = classifier()
+    train(nlp, 2)
+    return nlp
+
+
+def test_saved_and_loaded(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path / "pipeline")
+    wanted = scores_of(trained, [*TEXTS, LONG, "unheard of"])
+    before = torch.get_rng_state()
+    loaded = spacy.load(tmp_path / "pipeline")
+    assert torch.equal(before, torch.get_rng_state())
+    again = spacy.util.load_model_from_config(trained.config, auto_fill=True).from_bytes(trained.to_bytes())
+    for nlp in (loaded, again, copy.deepcopy(trained)):
+        assert torch.equal(scores_of(nlp, [*TEXTS, LONG, "unheard of"]), wanted)
+        assert shim_of(nlp).tokenizer.text == shim_of(trained).tokenizer.text
+    # Training goes on as it would have.
+    assert train(copy.deepcopy(trained), 2) == train(loaded, 2)
+
+
+def test_its_config_is_filled_and_read_again(trained: Language) -> None:
+    encoder = trained.config["components"][NAME]["model"]["encoder"]
+    assert encoder["activation"] == "gelu"
+    assert encoder["pieces"]["size"] == 30_000
+    again = spacy.blank("en").from_config(spacy.util.load_config_from_str(trained.config.to_str()))
+    assert again.config["components"] == trained.config["components"]
+
+
+@pytest.mark.parametrize("wrong", [{"activation": "tanh"}, {"positions": "none"}, {"layers": 2}, {"width": "wide"}])
+def test_the_config_system_refuses(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=next(iter(wrong))):
+        classifier(encoder=wrong, initialize=False)
+
+
+def test_another_task_takes_its_encoder(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path / "pipeline")
+    for name in (tmp_path / "pipeline", tmp_path / "pipeline" / NAME):
+        nlp = pipeline(name, tuning={"frozen_depth": 1})
+        encoder = {key for key in weights_of(nlp) if key.startswith("encoder.")}
+        assert len(encoder) > 30
+        assert not moved(weights_of(trained), weights_of(nlp)) & encoder
+    nlp.to_disk(tmp_path / "second")
+    assert torch.equal(scores_of(spacy.load(tmp_path / "second"), TEXTS), scores_of(nlp, TEXTS))
+
+
+def test_a_new_label(trained: Language) -> None:
+    nlp = copy.deepcopy(trained)
+    nlp.get_pipe(NAME).add_label("thanks")
+    examples = examples_of(nlp, TEXTS[:3], [one_hot("thanks", [*LABELS, "thanks"])] * 3)
+    nlp.update(examples, sgd=AdamW(learn_rate=1e-3))
+    assert set(nlp("card").cats) == {*LABELS, "thanks"}
+
+
+def test_a_process_of_its_own(trained: Language) -> None:
+    assert torch.equal(scores_of(trained, TEXTS, n_process=2, batch_size=12), scores_of(trained, TEXTS))
+
+
+def test_initialising_without_words() -> None:
+    nlp = classifier(initialize=False)
+    examples = examples_of(nlp, [" ", "\n"], [one_hot("card"), one_hot("login")])
+    with pytest.raises(ValueError, match=r"T131.*2 text"):
+        nlp.initialize(lambda: examples)
+
+
+# ---- warm-up on raw texts ----------------------------------------------------------------------------------------
+
+RAW = [f"{a} {b}" for a, b in itertools.permutations(TEXTS, 2)][:300]
+
+
+def test_hiding() -> None:
+    ids = torch.randint(5, 50, (400, 50), generator=torch.Generator().manual_seed(1))
+    eligible = torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    ordinary = torch.arange(5, 50)
+    options: dict[str, Any] = {"mask_id": 4, "ordinary": ordinary, "share": 0.15}
+    read, chosen = hide(ids, eligible, **options, generator=torch.Generator().manual_seed(0))
+    assert not (chosen & ~eligible).any()
+    assert torch.equal(read[~chosen], ids[~chosen])
+    assert float(chosen.sum() / eligible.sum()) == pytest.approx(0.15, abs=0.015)
+    assert float((read[chosen] == 4).float().mean()) == pytest.approx(0.8, abs=0.03)
+    assert float((read[chosen] == ids[chosen]).float().mean()) == pytest.approx(0.1 + 0.1 / 45, abs=0.03)
+    again, _ = hide(ids, eligible, **options, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(read, again)
+
+
+def test_the_step_is_that_of_the_whole_batch() -> None:
+    """Micro-batches change neither loss nor gradients, and special pieces are never asked for."""
+    loaded = brick().load(lambda: TEXTS)
+    tokenizer = PieceTokenizer(loaded.tokenizer)
+    rows = [[Row(np.array([CLS, *ids, SEP], dtype=np.int32), (0, len(ids) + 2))] for ids in tokenizer.encode(TEXTS)]
+    task = MaskedPieces(loaded.encoder, tokenizer, device=torch.device("cpu"), precision=torch.float32, share=0.4)
+    loss = task.step(rows)
+    output = task.network.encoder.body.embeddings.pieces.weight
+    assert output.grad is not None
+    found = list(task._hidden(rows, torch.Generator().manual_seed(0)))
+    ids, read, mask, chosen = found[0]
+    assert len(found) == 1
+    assert (ids[chosen] >= len(SPECIAL)).all()
+    logits = task.network(read, mask, chosen)
+    # Output weights are the pieces' own vectors.
+    states = task.network.transform(task.network.encoder(read, mask)[chosen])
+    assert (logits - states @ output.T - task.network.bias).abs().max() < 1e-5
+    assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, ids[chosen]).detach()), rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an encoder that was warmed up, and the report of it."""
+    folder = tmp_path_factory.mktemp("warm") / "encoder"
+    settings = shim_of(classifier(initialize=False)).settings
+    told: list[tuple[int, float]] = []
+    done = pretrain(
+        settings, RAW, folder, plan=Pretraining(steps=60, rows=32, rate=1e-2, seed=1),
+        report=lambda step, loss: told.append((step, loss)),
+    )  # fmt: skip
+    assert done.loss_after < done.loss_before - 0.5
+    assert [step for step, _ in told] == list(range(3, 61, 3))
+    assert told[-1][1] < told[0][1] - 0.5
+    assert (done.n_texts, done.n_rows) == (300, 285)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["encoder"]
+    return folder
+
+
+def test_a_classifier_starts_from_it(warm: Path) -> None:
+    loaded = PretrainedEncoder(str(warm)).load()
+    nlp = pipeline(str(warm))
+    for name, weight in loaded.encoder.named_parameters():
+        assert torch.equal(weight, weights_of(nlp)[f"encoder.{name}"])
+    assert shim_of(nlp).record["pretrained"] == {"n_texts": 300, "steps": 60}
+    assert train(nlp, 10)[-1] < train(pipeline(str(warm)), 1)[0]
+
+
+def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
+    settings = shim_of(classifier(initialize=False, encoder={"dropout": 0.1})).settings
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        torch.rand(3)
+        pretrain(settings, RAW[:60], tmp_path / name, plan=Pretraining(steps=3, rows=8, seed=seed))
+    one, two, three = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "roberta"])
+def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    model = {"encoder": {"name": str(encoder_folder(family))}, "windows": {"length": 32, "stride": 20}}
+    nlp.add_pipe(NAME, config={"model": model})
+    plan = Pretraining(steps=25, rows=16, rate=1e-2)
+    done = pretrain(shim_of(nlp).settings, RAW[:100], tmp_path / "adapted", plan=plan)
+    assert done.loss_after < done.loss_before
+    before, after = PretrainedEncoder(str(encoder_folder(family))).load(), PretrainedEncoder(str(done.folder)).load()
+    changed = moved(dict(before.encoder.named_parameters()), dict(after.encoder.named_parameters()))
+    assert {after.encoder.depth_of(name) for name in changed} >= {0, 1}
+    assert after.tokenizer == before.tokenizer
+
+
+def test_an_encoder_without_mask_piece(encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    model = {"encoder": {"name": str(encoder_folder("t5"))}, "windows": {"length": 32, "stride": 20}}
+    nlp.add_pipe(NAME, config={"model": model})
+    with pytest.raises(ValueError, match=r"T135.*'t5'.*<mask>"):
+        pretrain(shim_of(nlp).settings, RAW, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_nothing_is_left_of_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, plan = shim_of(classifier(initialize=False)).settings, Pretraining(steps=1, rows=4)
+    with pytest.raises(ValueError, match="T134"):
+        pretrain(settings, ["", " "], tmp_path / "out", plan=plan)
+    pretrain(settings, RAW[:30], tmp_path / "out", plan=plan)
+    kept = (tmp_path / "out" / "weights.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="T137"):
+        pretrain(settings, RAW[:30], tmp_path / "out", plan=plan)
+
+    def full(*args: Any) -> str:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("spacy_transfer.training.masked_pieces.write_file", full)
+    with pytest.raises(OSError, match="No space"):
+        pretrain(settings, RAW[:30], tmp_path / "out", plan=Pretraining(steps=1, rows=4, seed=5), force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "weights.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize("fields", [{"steps": 0}, {"rows": 0}, {"rate": 0.0}, {"share": 1.0}, {"share": 0.0}])
+def test_ranges_of_pretraining(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"T005.*{next(iter(fields))}"):
+        Pretraining(**fields)
+
+
+def test_raw_texts(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    (tmp_path / "a.txt").write_text("one\n\n  two ü\r\n", "utf-8")
+    (tmp_path / "b.jsonl").write_text('{"text": "three", "label": 3}\n\n{"text": " "}\n', "utf-8")
+    DocBin(docs=[nlp.make_doc("four and five")]).to_disk(tmp_path / "c.spacy")
+    assert read_raw_texts([tmp_path / name for name in ("a.txt", "b.jsonl", "c.spacy")]) == [
+        "one", "two ü", "three", "four and five",
+    ]  # fmt: skip
+    for name, data, code in (
+        ("x.csv", b"a", "T041"), ("x.jsonl", b'{"body": "a"}', "T136.*x.jsonl:1.*'text'"), ("x.jsonl", b"[1]", "T136"),
+        ("x.jsonl", b'{"text": 3}', "T136.*not a str"), ("x.jsonl", b"{", "T136.*JSON"), ("x.txt", b"\xff", "T042"),
+        ("x.spacy", b"junk", "T047"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=code):
+            read_raw_texts([tmp_path / name])
+    with pytest.raises(FileNotFoundError, match="T040"):
+        read_raw_texts([tmp_path / "none.txt"])
+
+
+def run(*args: str | Path) -> Any:
+    """Run `spacy transfer ARGS` in this process."""
+    return CliRunner().invoke(transfer_cli, [*map(str, args)])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    classifier(initialize=False).config.to_disk(tmp_path / "config.cfg")
+    (tmp_path / "raw.txt").write_text("\n".join(RAW[:40]))
+    (tmp_path / "more.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in RAW[40:60]))
+    args = ["pretrain", tmp_path / "config.cfg", tmp_path / "raw.txt", tmp_path / "more.jsonl", tmp_path / "out"]
+    done = run(*args, "--steps", "4", "--rows", "8")
+    assert done.exit_code == 0, done.output
+    assert "step 4/4" in done.output
+    assert "60 texts" in done.output
+    assert PretrainedEncoder(str(tmp_path / "out")).load().encoder.family == "spacy-transfer-scratch"
+    again = run(*args)
+    assert again.exit_code == 1
+    assert "[T137]" in again.output
+    spacy.blank("en").config.to_disk(tmp_path / "none.cfg")
+    for config, message in ((tmp_path / "none.cfg", "none"), (tmp_path / "missing.cfg", "no such file")):
+        failed = run("pretrain", config, tmp_path / "raw.txt", tmp_path / "other")
+        assert failed.exit_code == 1
+        assert "[T138]" in failed.output.replace("\n", " ")
+        assert message in failed.output.replace("\n", " ")
