@@ -26,7 +26,7 @@ class SolvedStart:
     folds (int): Of the cross-validation; 2 or more.
     keep_loss (float | "auto"): Share of an ignorant head's training loss to keep, by scaling the solved weights down: a
         head that already separates the training texts would leave the encoder without a gradient. 0 keeps the weights
-        as solved. "auto": 0 where the whole encoder stays frozen, 0.5 where tuning follows.
+        as solved. "auto": 0 where the whole encoder stays frozen, 0.85 where tuning follows.
     most_texts (int): Training texts to solve on at most, spread evenly.
     seed (int): Of the folds.
     SOURCE: solving first, then fine-tuning: Kumar et al. 2022, arXiv:2202.10054.
@@ -69,7 +69,7 @@ class SolvedStart:
         x = (vectors - middle) / scale
         strength = self._cross_validate(x, targets, known, loss, exclusive)
         weight, bias = _fit(x, targets, known, loss, strength, None)
-        keep = (0.5 if tuning_follows else 0.0) if self.keep_loss == "auto" else float(self.keep_loss)
+        keep = (0.85 if tuning_follows else 0.0) if self.keep_loss == "auto" else float(self.keep_loss)
         if keep:
             shrink = _shrink(x, weight, bias, targets, known, loss, keep)
             weight, bias = weight * shrink, bias * shrink
