@@ -6,5 +6,8 @@ from .evaluate import evaluate_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 from .show import show_cli
+from .take_over import attach_cli, detach_cli
 
-__all__ = ["check_cli", "convert_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli"]
+__all__ = [
+    "attach_cli", "check_cli", "convert_cli", "detach_cli", "evaluate_cli", "fetch_cli", "show_cli", "transfer_cli",
+]  # fmt: skip
