@@ -259,6 +259,9 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         if gold.missed:
             warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
+        if (connect := self.model.attrs.get("connect")) is not None:
+            # The encoder is another component's.
+            connect(self.model, nlp, self.name)
         inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
