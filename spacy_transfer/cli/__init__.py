@@ -9,6 +9,7 @@ from .group import transfer_cli
 from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .show import show_cli
+from .train import train_cli
 
 __all__ = [
     "augment_cli",
@@ -19,5 +20,6 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "show_cli",
+    "train_cli",
     "transfer_cli",
 ]
