@@ -60,6 +60,13 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tuning": {"frozen_depth": 2, "unfreeze_every": 1, "unfreeze_unit": "epochs"}},
         {"before_update": {"@callbacks": "spacy-transfer.tell_epoch.v1"}, "max_epochs": 2, "max_steps": 0},
     ),
+    "augmented": (
+        {
+            "tuning": {"frozen_depth": "all"},
+            "augmentation": {"@misc": "spacy-transfer.Augmentation.v1", "drop": 0.2, "clean": 0.5},
+        },
+        {},
+    ),
     "half frozen, streamed": ({"tuning": {"frozen_depth": 1}}, {"max_epochs": -1}),
     "patience, RAdam": (
         {"tuning": {"frozen_depth": 1}},

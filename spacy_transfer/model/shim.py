@@ -401,9 +401,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         pathway, tensors = self.pathway.state(self.reader)
-        state = {"n_steps": self.n_steps, "n_draws": self.n_draws, "epoch": self.epoch}
-        state["label_weights"] = self.label_weights
-        return {**state, "gradients": self.gradients.state(), "pathway": pathway}, tensors
+        counts = {"n_steps": self.n_steps, "n_draws": self.n_draws, "epoch": self.epoch}
+        sums = {"label_weights": self.label_weights, "gradients": self.gradients.state()}
+        return {**counts, **sums, "pathway": pathway}, tensors
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
