@@ -315,6 +315,49 @@ T209 = "[T209] The pipeline has a component '{name}' already. Choose another nam
 T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
 T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
 
+T165 = "[T165] There is no checkpoint in {folder} to go on from. Leave --resume out to begin a run."
+T166 = (
+    "[T166] {folder} holds the checkpoints of a run. Go on with it by --resume, choose another --output, or throw it "
+    "away and begin anew with --force."
+)
+T167 = (
+    "[T167] The run in {folder} was made of something else:\n{differences}\n"
+    "Set it back, begin a new run in another folder, or insist with --force."
+)
+T168 = "[T168] The checkpoint {folder} cannot be read ({error}): going back to the one before, {other}."
+T169 = (
+    "[T169] No checkpoint could be written in {folder}: {error}. The last one stays, training goes on, and the next "
+    "checkpoint is tried when it is due (told once)."
+)
+T170 = (
+    "[T170] Step {step} (epoch {epoch}) gave a loss or gradient that is no finite number: {losses}, at the rate {rate:g}. "
+    "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
+    "--on-nan skip. The last checkpoint stays as it is."
+)
+T171 = "[T171] The training data are empty. Check [corpora.train] and the paths it names."
+T172 = "[T172] --checkpoint-every {value!r}: give a number of steps such as 100, or a time such as 30s, 5m or 1h."
+T173 = "[T173] Stopped after step {step}; everything is in {folder}. Go on with:\n{command}"
+T174 = "[T174] No checkpoint in {folder} can be read: {problems}. Begin anew with --force."
+T175 = (
+    "[T175] None of the scores that [training.score_weights] weighs was produced, only {scores}: every score counts as 0 "
+    "and the first evaluation stays the best (told once)."
+)
+T176 = (
+    "[T176] Step {step} (epoch {epoch}) left out: {losses} at the rate {rate:g} is no finite number. Texts {lines} of the "
+    "training data; {n_skipped} left out so far."
+)
+T177 = "[T177] The run began with other versions, so its figures may differ in the last digits: {differences}."
+T178 = "[T178] Rank {rank} has failed, so the job has ended: {reason}. Go on with --resume once it is mended."
+T179 = (
+    "[T179] Only components of spacy-transfer can train on several ranks, but {names} would learn too: put it into "
+    "[training] frozen_components, or train on one rank."
+)
+T180 = "[T180] {ranks} ranks need as many devices, but there are {devices}. Lower --ranks."
+T181 = "[T181] The ranks differ in {what}: {values}. All of them need the same config, data and versions."
+T185 = (
+    "[T185] The batcher gave no batch from a whole epoch of training data: are all texts longer than its size allows?"
+)
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

@@ -10,6 +10,7 @@ from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .show import show_cli
 from .take_over import attach_cli, detach_cli
+from .train import train_cli
 
 __all__ = [
     "attach_cli",
@@ -22,5 +23,6 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "show_cli",
+    "train_cli",
     "transfer_cli",
 ]

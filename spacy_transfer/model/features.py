@@ -1,10 +1,10 @@
 """The feature cache: what lies at or below the frozen boundary never changes, so it is computed once."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,9 +47,19 @@ class Features:
     brick (FeatureCache): The block of the config.
     width (int): Of a state. dtype (torch.dtype): Of what is computed.
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
+    seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
     """
 
-    def __init__(self, brick: FeatureCache, width: int, dtype: torch.dtype, namespace: str) -> None:
+    def __init__(
+        self,
+        brick: FeatureCache,
+        width: int,
+        dtype: torch.dtype,
+        namespace: str,
+        seen: Mapping[str, int] | None = None,
+    ) -> None:
+        # Keys whose room is taken already, though their features are still to be computed again.
+        self.reserved: set[bytes] = set()
         self.namespace = namespace
         self.dtype = dtype
         self._budget = brick.memory
@@ -62,7 +72,7 @@ class Features:
             folder = Path(brick.cache_dir) / f"{namespace}-{str(self._disk_dtype).removeprefix('torch.')}"
             # numpy has no bf16: its bits travel as integers.
             stored = np.dtype(np.int16) if self._disk_dtype.itemsize == 2 else np.dtype(np.int32)
-            self._disk = Segments(folder, width, stored)
+            self._disk = Segments(folder, width, stored, seen)
         self.hits = self.misses = 0
 
     def get(self, key: bytes) -> Tensor | None:
@@ -79,16 +89,34 @@ class Features:
     def __contains__(self, key: bytes) -> bool:
         return key in self._memory or (self._disk is not None and self._disk.get(key) is not None)
 
-    def put(self, entries: dict[bytes, Tensor]) -> None:
-        """Keep features, (n_pieces or 1, width) each; what does not fit is computed anew whenever it is needed."""
+    def put(self, entries: dict[bytes, Tensor]) -> list[bytes]:
+        """Keep features, (n_pieces or 1, width) each; what does not fit is computed anew whenever it is needed.
+
+        RETURNS (list[bytes]): Keys that memory holds from now on and did not before.
+        """
+        new = []
         for key, value in entries.items():
+            before = key in self._memory
             kept = self._keep(key, value)
+            if kept and not before:
+                new.append(key)
             if not kept and self._disk is None and not self._told_full:
                 self._told_full = True
                 logger.info(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
         if self._disk is not None:
             integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
             self._disk.put({k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in entries.items()})
+        return new
+
+    def state(self) -> tuple[dict[str, Any], list[bytes]]:
+        """What `restore` needs. RETURNS: JSON, and the keys of the features in memory."""
+        seen = None if self._disk is None else dict(self._disk.seen)
+        return {"used": self._used, "told_full": self._told_full, "seen": seen}, [*self._memory, *self.reserved]
+
+    def restore(self, data: Mapping[str, Any], keys: Iterable[bytes]) -> None:
+        """Take the room that an earlier run's features had; they come later."""
+        self._used, self._told_full = data["used"], data["told_full"]
+        self.reserved = set(keys)
 
     @property
     def is_full(self) -> bool:
@@ -99,6 +127,10 @@ class Features:
         size = value.numel() * value.element_size()
         if key in self._memory:
             return True
+        if key in self.reserved:
+            self.reserved.discard(key)
+            self._memory[key] = value.clone()
+            return True
         if self._used + size > self._budget:
             return False
         self._memory[key] = value.clone()
@@ -106,14 +138,17 @@ class Features:
         return True
 
 
-def row_key(row: Row) -> bytes:
-    """Key of the states of one row: its piece ids, special ones included."""
-    return hashlib.blake2b(row.ids.tobytes(), digest_size=KEY_BYTES).digest()
+def row_key(row: Row, purpose: bytes = b"") -> bytes:
+    """Key of the states of one row: its piece ids, special ones included. purpose (bytes): As below."""
+    return hashlib.blake2b(row.ids.tobytes(), digest_size=KEY_BYTES, person=purpose).digest()
 
 
-def document_key(rows: Sequence[Row]) -> bytes:
-    """Key of the vector of one document: the piece ids of its rows, and what pooling counts of each."""
-    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
+    """Key of the vector of one document: the piece ids of its rows, and what pooling counts of each.
+
+    purpose (bytes): Keeps apart what was computed for something else, 16 at most.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=purpose)
     for row in rows:
         digest.update(np.asarray([len(row.ids), *row.counted], dtype=np.int64).tobytes())
         digest.update(row.ids.tobytes())

@@ -105,6 +105,14 @@ class Gradients:
         self._n_good += 1
         return True
 
+    def state(self) -> dict[str, float]:
+        """Loss scale and the good steps since it changed, for `restore`."""
+        return {"loss_scale": self.loss_scale, "n_good": self._n_good}
+
+    def restore(self, data: Mapping[str, float]) -> None:
+        """Take what `state` gave."""
+        self.loss_scale, self._n_good = data["loss_scale"], int(data["n_good"])
+
     def finish(self) -> None:
         """The step is done: nothing is summed any more, and after many good steps the scale grows."""
         self.n_docs = 0

@@ -1,8 +1,8 @@
 """From documents to logits by the shortest way: cached up to the frozen boundary, computed above it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..log import logger
 from ..nn.network import Network
 from .batches import collate, micro_batches
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
+from .fills import Fills
 from .reading import Document, TextReader
 
 # Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
@@ -20,6 +21,7 @@ _BUDGETS = {"cpu": 4096, "cuda": 65_536}
 _LEAST_FILL, _MOST_FILL = 512, 4096
 # Texts that are only predicted, as in evaluations during training, are cached up to so many.
 _MOST_PREDICTED = 50_000
+_PREDICTED = b"predicted"
 
 
 class Pathway:
@@ -41,6 +43,9 @@ class Pathway:
         self._training_texts: list[str] = []
         self._n_filled = 0
         self._n_predicted = 0
+        self._fills = Fills()
+        # Set where a run is resumed: reads texts whose features are to be computed again.
+        self._reader: TextReader | None = None
 
     # ---- what the shim calls -------------------------------------------------------------------------------------
 
@@ -54,6 +59,10 @@ class Pathway:
         if self._boundary == self.network.boundary:
             return
         self._boundary, self._features, self._n_filled, self._n_predicted = self.network.boundary, None, 0, 0
+        self._fills = Fills()
+        self._make_features(None)
+
+    def _make_features(self, seen: Mapping[str, int] | None) -> None:
         network = self.network
         # Below depth 1 there is only the look-up of embeddings, which the cache would not save.
         if self._brick.is_off or network.boundary < 1:
@@ -64,7 +73,7 @@ class Pathway:
         pooling = [type(network.pooling).__name__] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace)
+        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen)
 
     def close(self) -> None:
         """Forget all features: the weights are others now."""
@@ -121,10 +130,13 @@ class Pathway:
         chosen = [documents[i] for i in group]
         if not self._serves_predictions:
             return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
-        if missing := [document for document in chosen if not self._has(document)]:
-            self._n_predicted += len(missing)
-            self._compute(missing)
-        return self._from_features(chosen)
+        missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
+        if missing:
+            # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
+            # stopped and resumed. For the same reason training does not take them.
+            self._n_predicted += sum(not self._is_reserved(document, _PREDICTED) for document in missing)
+            self._compute(chosen, _PREDICTED)
+        return self._from_features(chosen, _PREDICTED)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
@@ -147,20 +159,39 @@ class Pathway:
 
     # ---- features ------------------------------------------------------------------------------------------------
 
-    def _has(self, document: Document) -> bool:
+    def _keys(self, document: Document, purpose: bytes = b"") -> list[bytes]:
+        """Keys of the features of a document."""
+        if self._kind == "vectors":
+            return [document_key(document, purpose)]
+        return [row_key(row, purpose) for row in document]
+
+    def _has(self, document: Document, purpose: bytes = b"") -> bool:
         features = self._features
         assert features is not None
-        if self._kind == "vectors":
-            return document_key(document) in features
-        return all(row_key(row) in features for row in document)
+        return all(key in features or key in self._fills.recalled for key in self._keys(document, purpose))
 
-    def _from_features(self, documents: Sequence[Document]) -> Tensor:
-        features, network = self._features, self.network
+    def _is_reserved(self, document: Document, purpose: bytes) -> bool:
+        features = self._features
         assert features is not None
+        return all(key in features.reserved for key in self._keys(document, purpose))
+
+    def _get(self, document: Document, purpose: bytes) -> list[Tensor | None]:
+        """Features of a document, first those of training."""
+        features = self._features
+        assert features is not None
+        keys = self._keys(document)
+        if self._fills.recalled:
+            self._recall(keys)
+        if not purpose:
+            return [features.get(key) for key in keys]
+        pairs = zip(keys, self._keys(document, purpose), strict=True)
+        return [features.get(key) if key in features else features.get(other) for key, other in pairs]
+
+    def _from_features(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
+        network = self.network
         if self._kind == "vectors":
-            return network.classify(self._cached_vectors(documents).to(network.device))
-        rows = [row for document in documents for row in document]
-        states = [features.get(row_key(row)) for row in rows]
+            return network.classify(self._cached_vectors(documents, purpose).to(network.device))
+        states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
             batch = collate(documents, network.encoder.pad_id, network.device)
@@ -176,12 +207,11 @@ class Pathway:
             return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device))
         return network(collate(documents, network.encoder.pad_id, network.device))
 
-    def _cached_vectors(self, documents: Sequence[Document]) -> Tensor:
+    def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
-        features = self._features
-        assert features is not None
-        found = [features.get(document_key(document)) for document in documents]
-        return torch.cat([v if v is not None else self._compute([d])[0] for v, d in zip(found, documents, strict=True)])
+        found = [self._get(document, purpose)[0] for document in documents]
+        pairs = zip(found, documents, strict=True)
+        return torch.cat([v if v is not None else self._compute([d], purpose)[0] for v, d in pairs])
 
     def _fill(self, missing: Sequence[Document], reader: TextReader) -> None:
         """Compute what a step lacks, and as many of the expected texts as have been filled so far: the work is done
@@ -200,7 +230,7 @@ class Pathway:
         self._compute(list(wanted.values()))
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
-    def _compute(self, documents: Sequence[Document], *, keep: bool = True) -> list[Tensor]:
+    def _compute(self, documents: Sequence[Document], purpose: bytes = b"", *, keep: bool = True) -> list[Tensor]:
         """Compute features and put them into the cache, unless told otherwise.
 
         RETURNS (list[Tensor]): Vectors, one row each; or nothing.
@@ -208,19 +238,66 @@ class Pathway:
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
-        with torch.no_grad():
-            for group in micro_batches(documents, self.budget, network.device.type):
-                chosen = [documents[i] for i in group]
-                batch = collate(chosen, network.encoder.pad_id, network.device)
-                states = network.prefix(batch)
-                if self._kind == "vectors":
-                    pooled = network.pool(states, batch).cpu()
-                    entries = {document_key(d): pooled[j : j + 1] for j, d in enumerate(chosen)}
-                    vectors.update((i, pooled[j : j + 1]) for j, i in enumerate(group))
-                else:
-                    rows = [row for document in chosen for row in document]
-                    host = states.cpu()
-                    entries = {row_key(row): host[j, : len(row.ids)] for j, row in enumerate(rows)}
-                if keep:
-                    features.put(entries)
+        for group in micro_batches(documents, self.budget, network.device.type):
+            chosen = [documents[i] for i in group]
+            entries = self._compute_together(chosen, purpose)
+            kept = features.put(entries) if keep else []
+            if not purpose:
+                self._fills.add([document_key(document) for document in chosen], kept)
+            if self._kind == "vectors":
+                vectors.update((i, entries[document_key(documents[i], purpose)]) for i in group)
         return [vectors[i] for i in sorted(vectors)]
+
+    def _compute_together(self, documents: Sequence[Document], purpose: bytes) -> dict[bytes, Tensor]:
+        """Features of one micro-batch by key."""
+        network = self.network
+        with torch.no_grad():
+            batch = collate(documents, network.encoder.pad_id, network.device)
+            states = network.prefix(batch)
+            if self._kind == "vectors":
+                pooled = network.pool(states, batch).cpu()
+                return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
+            rows = [row for document in documents for row in document]
+            host = states.cpu()
+            return {row_key(row, purpose): host[j, : len(row.ids)] for j, row in enumerate(rows)}
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def _recall(self, keys: Sequence[bytes]) -> None:
+        """Compute features again in the micro-batches they came from before the run was stopped."""
+        features, reader = self._features, self._reader
+        assert features is not None
+        assert reader is not None
+        for number, texts in self._fills.wanted(keys).items():
+            entries = self._compute_together(reader.read(texts, remember=True), b"")
+            features.put({key: entries[key] for key in self._fills.came_from(number, list(entries))})
+
+    def state(self, reader: TextReader) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a resumed run needs to know of the cache: which features came from which micro-batch, not their values.
+
+        reader (TextReader): Knows the texts.
+        """
+        data: dict[str, Any] = {
+            "boundary": self._boundary,
+            "n_filled": self._n_filled,
+            "n_predicted": self._n_predicted,
+        }
+        if self._features is None:
+            return data, {}
+        features, keys = self._features.state()
+        numbers = {text: i for i, text in enumerate(self._training_texts)}
+        fills, tensors = self._fills.state(keys, reader.text_of, numbers)
+        return {**data, "features": features, "fills": fills}, tensors
+
+    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], reader: TextReader) -> None:
+        """Take what `state` gave, after the weights are restored."""
+        self.close()
+        self._reader = reader
+        if data["boundary"] != self.network.boundary:
+            # It was unfrozen after the last step: the next one begins a cache of its own.
+            return
+        self._boundary, self._fills = self.network.boundary, Fills()
+        self._n_filled, self._n_predicted = data["n_filled"], data["n_predicted"]
+        self._make_features((data.get("features") or {}).get("seen"))
+        if self._features is not None and "features" in data:
+            self._features.restore(data["features"], self._fills.restore(data["fills"], tensors, self._training_texts))

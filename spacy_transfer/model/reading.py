@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 
 from ..errors import T025
+from .features import document_key
 from .pieces import PieceTokenizer
 from .windows import Row, Windows
 
@@ -25,6 +26,8 @@ class TextReader:
         self._known: dict[str, Document] = {}
         self._n_remembered = 0
         self._told_cut = False
+        # Text of each training document by its key.
+        self.text_of: dict[bytes, str] = {}
 
     def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
@@ -38,6 +41,7 @@ class TextReader:
             for text, document in fresh.items():
                 if text not in lasting:
                     continue
+                self.text_of[document_key(document)] = text
                 size = sum(len(row.ids) for row in document)
                 if self._n_remembered + size <= _MOST_REMEMBERED:
                     self._n_remembered += size

@@ -9,6 +9,7 @@ in place, so readers need no lock.
 import os
 import uuid
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,11 @@ class Segments:
     """Arrays (n_rows, width) by key.
 
     folder (Path): Made if it is not there. One folder holds arrays of one width and dtype.
+    seen (Mapping[str, int] | None): Records of each index file that count, as `seen` told earlier; None for all.
     RAISES (OSError): T074 if the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path, width: int, dtype: np.dtype) -> None:
+    def __init__(self, folder: Path, width: int, dtype: np.dtype, seen: Mapping[str, int] | None = None) -> None:
         self.folder, self.width, self.dtype = folder, width, dtype
         self._places: dict[bytes, tuple[int, int, int, int]] = {}
         self._maps: list[NDArray[np.uint8]] = []
@@ -47,8 +49,10 @@ class Segments:
             raise OSError(T074.format(folder=folder, error=error.strerror or error)) from error
         self._data_size = 0
         self._unmapped: dict[bytes, tuple[int, int, int]] = {}
+        self.seen: dict[str, int] = {}
         for index in sorted(folder.glob("*.index")):
-            self._read_index(index)
+            if seen is None or index.name in seen:
+                self._read_index(index, None if seen is None else seen[index.name])
 
     def __len__(self) -> int:
         return len(self._places) + len(self._unmapped)
@@ -93,14 +97,16 @@ class Segments:
             logger.warning(T075.format(folder=self.folder, error=error.strerror or error))
             return
         self._data_size = offset
+        self.seen[f"{self._name}.index"] = self.seen.get(f"{self._name}.index", 0) + len(records)
         for record in records:
             key = record["key"].tobytes()
             self._unmapped[key] = (int(record["offset"]), int(record["n_rows"]), int(record["crc"]))
 
-    def _read_index(self, index: Path) -> None:
+    def _read_index(self, index: Path, most: int | None) -> None:
         data = index.with_suffix(".data")
         raw = index.read_bytes()
-        records = np.frombuffer(raw[: len(raw) // _RECORD.itemsize * _RECORD.itemsize], dtype=_RECORD)
+        records = np.frombuffer(raw[: len(raw) // _RECORD.itemsize * _RECORD.itemsize], dtype=_RECORD)[:most]
+        self.seen[index.name] = len(records)
         if not len(records) or not data.is_file() or not data.stat().st_size:
             return
         self._maps.append(np.memmap(data, dtype=np.uint8, mode="r"))

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -72,6 +72,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.n_draws = 0
         self.epoch: int | None = None
         self.gradients = Gradients(half=False)
+        # Set by a loop that trains on several ranks: sums gradients in place, and the number of documents.
+        self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         self._pathway: Pathway | None = None
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
@@ -369,6 +371,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         """
         if not self.is_built:
             return
+        if self.sum_over_ranks is not None:
+            self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
         network, tuning = self.network, self.settings.tuning
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
         if not weights:
@@ -388,6 +392,35 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.n_steps += 1
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step."""
+        for weight in self._moving.values():
+            weight.grad = None
+        self.gradients.n_docs = 0
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    @property
+    def moving(self) -> Set[str]:
+        """Names of the weights that move at present; those that never moved are not among them."""
+        return self._moving.keys()
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        pathway, tensors = self.pathway.state(self.reader)
+        counts = {"n_steps": self.n_steps, "n_draws": self.n_draws, "epoch": self.epoch}
+        sums = {"label_weights": self.label_weights, "gradients": self.gradients.state()}
+        return {**counts, **sums, "pathway": pathway}, tensors
+
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        self.n_steps, self.n_draws, self.epoch = state["n_steps"], state["n_draws"], state["epoch"]
+        self._set_label_weights(state["label_weights"])
+        self.gradients.restore(state["gradients"])
+        self._freeze()
+        self.network.forget_copies()
+        self.pathway.restore(state["pathway"], tensors, self.reader)
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:

@@ -7,6 +7,14 @@ import torch
 from ..errors import T071, T072
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+# What "auto" means for our networks where a loop of ours has been told a GPU and Thinc cannot use one without CuPy.
+_preferred: torch.device | None = None
+
+
+def prefer_device(device: torch.device | None) -> None:
+    """Set what "auto" means from now on. device (torch.device | None): None for the device of Thinc's ops."""
+    global _preferred
+    _preferred = device
 
 
 def resolve_device(device: str, default: torch.device) -> torch.device:
@@ -17,7 +25,7 @@ def resolve_device(device: str, default: torch.device) -> torch.device:
     RAISES (ValueError): T071 for a device that is not there.
     """
     if device == "auto":
-        return default
+        return _preferred or default
     have = ["cpu"]
     have += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     have += ["mps"] if torch.backends.mps.is_available() else []

@@ -58,7 +58,8 @@ class AdamW(Optimizer):  # type: ignore[misc]
             use_averages=use_averages, L2_is_weight_decay=True,
         )  # fmt: skip
         self._networks: WeakKeyDictionary[nn.Module, torch.optim.AdamW] = WeakKeyDictionary()
-        self.grad_norm: float | None = None
+        # Global norm before clipping at the last step, (); stays on its device, since fetching it would hold up a GPU.
+        self.grad_norm: Tensor | None = None
 
     def step_network(
         self,
@@ -76,8 +77,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
         """
         torch_adam = self._networks.get(network)
         if torch_adam is None:
-            torch_adam = self._networks[network] = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
-            torch_adam.param_groups.clear()
+            torch_adam = self._networks[network] = _new_adam()
         _regroup(torch_adam, weights, rates)
         norms = torch._foreach_norm([cast(Tensor, w.grad) for w in weights.values()])
         norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
@@ -91,9 +91,27 @@ class AdamW(Optimizer):  # type: ignore[misc]
             group["eps"] = float(self.eps)
             group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
         torch_adam.grad_scale = 1.0 / factor  # type: ignore[attr-defined]
-        torch_adam.found_inf = torch.zeros((), device=norm.device)  # type: ignore[attr-defined]
+        # A gradient that is no finite number would spoil every weight for good: the kernel leaves the step out.
+        torch_adam.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        self.grad_norm = norm
         torch_adam.step()
         self._average(owner, weights)
+
+    def network_moments(self, network: nn.Module) -> dict[str, dict[str, Tensor]]:
+        """What is remembered of each weight that has moved, by its name: step (), exp_avg, exp_avg_sq (its shape)."""
+        torch_adam = self._networks.get(network)
+        if torch_adam is None:
+            return {}
+        states = torch_adam.state
+        return {name: dict(states[weight]) for name, weight in network.named_parameters() if weight in states}
+
+    def take_network_moments(self, network: nn.Module, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take what `network_moments` gave, copied."""
+        torch_adam = self._networks[network] = _new_adam()
+        weights = dict(network.named_parameters())
+        for name, state in moments.items():
+            device = weights[name].device
+            torch_adam.state[weights[name]] = {key: value.to(device, copy=True) for key, value in state.items()}
 
     def _average(self, owner: int, weights: Mapping[str, nn.Parameter]) -> None:
         if self.averages is None:
@@ -108,6 +126,12 @@ class AdamW(Optimizer):  # type: ignore[misc]
                     continue
                 t = self.nr_update[key]
                 average.lerp_(weight, 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY))
+
+
+def _new_adam() -> torch.optim.AdamW:
+    adam = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
+    adam.param_groups.clear()
+    return adam
 
 
 def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> None:

@@ -1,0 +1,105 @@
+"""`spacy transfer train`"""
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+from wasabi import msg
+
+from .group import plain_errors, transfer_cli
+
+
+class _OnNan(StrEnum):
+    stop = "stop"
+    skip = "skip"
+
+
+class _Show(StrEnum):
+    auto = "auto"
+    bar = "bar"
+    lines = "lines"
+    none = "none"
+
+
+@transfer_cli.command(
+    "train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, no_args_is_help=True
+)
+def train_cli(
+    ctx: typer.Context,
+    config: Annotated[Path, Argument(help="Config file, as for spacy train", exists=True)],
+    output: Annotated[Path, Option("--output", "-o", help="Folder for pipelines, checkpoints and log.jsonl")],
+    code: Annotated[Path | None, Option("--code", "-c", help="Python file with registered functions")] = None,
+    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    resume: Annotated[bool, Option("--resume", "-R", help="Go on from the last checkpoint in --output")] = False,
+    force: Annotated[
+        bool,
+        Option(
+            "--force", "-F", help="With --resume: go on although the run is another. Without: throw checkpoints away"
+        ),
+    ] = False,
+    ranks: Annotated[
+        int, Option("--ranks", min=1, help="Processes that train as one, a GPU each, or a part of the CPU's cores")
+    ] = 1,
+    checkpoint_every: Annotated[
+        str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
+    ] = "auto",
+    on_nan: Annotated[
+        _OnNan, Option("--on-nan", help="A loss that is no finite number: stop, or skip the step")
+    ] = _OnNan.stop,
+    show: Annotated[_Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = _Show.auto,
+) -> None:
+    """Train as spacy train does, update for update, with checkpoints that a later call goes on from exactly.
+
+    Values of the config are replaced as in spacy train: --training.max_steps 500.
+    """
+    from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
+
+    from ..training.launch import launch, told_to_launcher
+    from ..training.train import train
+
+    with plain_errors():
+        overrides = parse_config_overrides(ctx.args)
+        if ranks > 1:
+            launch(ranks, ["-m", "spacy", *_without_ranks(sys.argv[1:])], gpu=gpu_id >= 0)
+            return
+        import_code(code)
+        with show_validation_error(config, hint_fill=False):
+            trained = told_to_launcher(
+                lambda: train(
+                    config,
+                    output,
+                    overrides=overrides,
+                    gpu_id=gpu_id,
+                    resume=resume,
+                    force=force,
+                    checkpoint_every=checkpoint_every,
+                    on_nan=on_nan.value,
+                    show=show.value,
+                    command=_to_go_on(),
+                )
+            )
+    if trained.status == "interrupted":
+        raise typer.Exit(128 + trained.signal)
+    msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
+
+
+def _to_go_on() -> str:
+    arguments = [one for one in sys.argv[1:] if one not in ("--resume", "-R", "--force", "-F")]
+    return f"{shlex.join(['python', '-m', 'spacy', *arguments])} --resume"
+
+
+def _without_ranks(arguments: list[str]) -> list[str]:
+    """The command line of one rank."""
+    found, skip = [], False
+    for one in arguments:
+        if skip or one.startswith("--ranks="):
+            skip = False
+        elif one == "--ranks":
+            skip = True
+        else:
+            found.append(one)
+    return found

@@ -1,0 +1,89 @@
+"""Which texts' features were computed together: what a resumed run needs to compute them again bit for bit.
+
+A row of a matrix product may differ in its last bits with the other rows of the batch. So the run takes down every
+micro-batch that features came from, and a resumed run, whose cache is empty, computes a missing feature in the very
+micro-batch it came from at first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .segments import KEY_BYTES
+
+
+class Fills:
+    """Micro-batches of one cache.
+
+    groups (list[list[bytes]]): Document keys of each micro-batch, in its order.
+    origin (dict[bytes, int]): Micro-batch that a kept feature came from.
+    recalled (dict[bytes, int]): Those of them that are not computed again yet.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[list[bytes]] = []
+        self.origin: dict[bytes, int] = {}
+        self.recalled: dict[bytes, int] = {}
+        self._texts: dict[int, list[str]] = {}
+
+    def add(self, documents: list[bytes], kept: Sequence[bytes]) -> None:
+        """A micro-batch was computed. kept (Sequence[bytes]): Keys of its features that the cache has taken."""
+        if kept:
+            self.origin.update(dict.fromkeys(kept, len(self.groups)))
+            self.groups.append(documents)
+
+    def state(
+        self, kept: Sequence[bytes], texts: Mapping[bytes, str], numbers: Mapping[str, int]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What `restore` needs.
+
+        kept (Sequence[bytes]): Keys of all features in memory. texts (Mapping): Text of each document key.
+        numbers (Mapping): Place of each training text; others are written out.
+        """
+        others: dict[str, int] = {}
+        flat: list[int] = []
+        sizes: list[int] = []
+        for i, group in enumerate(self.groups):
+            known = self._texts.get(i) or [texts[key] for key in group]
+            sizes.append(len(known))
+            for text in known:
+                number = numbers.get(text)
+                flat.append(-1 - others.setdefault(text, len(others)) if number is None else number)
+        tensors = {
+            "keys": torch.from_numpy(np.frombuffer(b"".join(kept), dtype=np.uint8).copy().reshape(-1, KEY_BYTES)),
+            "origin": torch.tensor([self.origin.get(key, -1) for key in kept], dtype=torch.int32),
+            "texts": torch.tensor(flat, dtype=torch.int32),
+            "sizes": torch.tensor(sizes, dtype=torch.int32),
+        }
+        return {"others": list(others)}, tensors
+
+    def restore(
+        self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], training_texts: Sequence[str]
+    ) -> list[bytes]:
+        """Take the state of an earlier run. RETURNS (list[bytes]): Keys of the features it had."""
+        raw = tensors["keys"].numpy().tobytes()
+        keys = [raw[i : i + KEY_BYTES] for i in range(0, len(raw), KEY_BYTES)]
+        others, flat, begin = data["others"], tensors["texts"].tolist(), 0
+        for i, size in enumerate(tensors["sizes"].tolist()):
+            chosen = flat[begin : begin + size]
+            self._texts[i] = [others[-1 - number] if number < 0 else training_texts[number] for number in chosen]
+            self.groups.append([])
+            begin += size
+        self.origin = {key: i for key, i in zip(keys, tensors["origin"].tolist(), strict=True) if i >= 0}
+        self.recalled = dict(self.origin)
+        return keys
+
+    def wanted(self, keys: Sequence[bytes]) -> dict[int, list[str]]:
+        """Micro-batches to compute again for some features: number and texts."""
+        numbers = dict.fromkeys(self.recalled[key] for key in keys if key in self.recalled)
+        return {number: self._texts[number] for number in numbers}
+
+    def came_from(self, number: int, keys: Sequence[bytes]) -> list[bytes]:
+        """Those of some keys that came from a micro-batch; they count as computed again from now on."""
+        found = [key for key in keys if self.recalled.get(key) == number]
+        for key in found:
+            del self.recalled[key]
+        return found

@@ -1,0 +1,27 @@
+"""Where a run computes."""
+
+import torch
+from thinc.api import require_gpu
+from thinc.util import has_cupy_gpu
+
+from ..errors import T071
+from ..nn.precision import prefer_device
+
+
+def use_device(gpu_id: int) -> None:
+    """Train on a GPU, or on the CPU.
+
+    gpu_id (int): -1 for the CPU. With CuPy all of the pipeline computes there; without it our networks do, which need
+        none, and other components stay on the CPU.
+    RAISES (ValueError): T071 for a GPU that is not there.
+    """
+    if gpu_id < 0:
+        prefer_device(None)
+        return
+    if gpu_id >= torch.cuda.device_count():
+        have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise ValueError(T071.format(device=f"cuda:{gpu_id}", have=have))
+    if has_cupy_gpu:
+        require_gpu(gpu_id)
+    else:
+        prefer_device(torch.device("cuda", gpu_id))

@@ -1,0 +1,58 @@
+"""Start several ranks on this machine, and name the one that fails."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from ..errors import T178, T180
+
+Result = TypeVar("Result")
+
+
+def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
+    """Run `python ARGUMENTS` in so many processes that know of each other, as `torchrun` does.
+
+    n_ranks (int): Processes. arguments (Sequence[str]): What follows `python`. gpu (bool): One GPU each.
+    RAISES (ValueError): T180 for more ranks than devices. RAISES (ChildProcessError): T178 if one of them fails.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    n_devices = torch.cuda.device_count() if gpu else os.cpu_count() or 1
+    if n_ranks > n_devices:
+        raise ValueError(T180.format(ranks=n_ranks, devices=f"{n_devices} {'GPU(s)' if gpu else 'CPU core(s)'}"))
+    if not gpu:
+        # Ranks with all the cores each would only get in each other's way.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_devices // n_ranks)))
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=n_ranks, run_id="spacy-transfer", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise ChildProcessError(T178.format(rank=rank, reason=_reason(failure))) from error
+
+
+def told_to_launcher(work: Callable[[], Result]) -> Result:
+    """Do something in a rank; what goes wrong in it reaches whoever has started it."""
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    result: Result | None = record(work)()
+    return result  # type: ignore[return-value]
+
+
+def _reason(failure: Any) -> str:
+    """Of a failed process: the error it has told, else how it ended."""
+    message = failure.message
+    if isinstance(message, str) and message.startswith("{"):
+        message = json.loads(message)
+    if isinstance(message, dict):
+        message = message.get("message", message)
+    lines = [line for line in str(message).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {failure.exitcode}"

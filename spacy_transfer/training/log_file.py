@@ -1,0 +1,75 @@
+"""Every figure of a run as JSON lines."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+# Kept together: on a GPU fetching a number makes everybody wait for the device.
+_MOST_WAITING = 50
+
+
+class LogFile:
+    """Appends lines to a file; on a GPU the numbers are fetched some steps later, many at once.
+
+    path (Path | None): The file; None writes nothing.
+    size (int): Bytes to keep of what is there: a resumed run goes on where its checkpoint was.
+    """
+
+    def __init__(self, path: Path | None, size: int = 0) -> None:
+        self.path = path
+        self._waiting: list[dict[str, Any]] = []
+        if path is not None:
+            path.touch()
+            with path.open("r+b") as file:
+                file.truncate(min(size, path.stat().st_size))
+
+    def add(self, line: dict[str, Any]) -> list[dict[str, Any]]:
+        """Add a line. RETURNS (list[dict]): Lines that were written now, numbers fetched."""
+        self._waiting.append(line)
+        return self.flush() if len(self._waiting) >= _MOST_WAITING else []
+
+    def flush(self) -> list[dict[str, Any]]:
+        """Write what waits. RETURNS (list[dict]): The lines written now."""
+        lines = [_plain(line) for line in self._waiting]
+        self._waiting.clear()
+        if self.path is not None and lines:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(_strict(line), ensure_ascii=False) + "\n" for line in lines)
+        return lines
+
+    @property
+    def size(self) -> int:
+        """Bytes written, with nothing waiting."""
+        self.flush()
+        return self.path.stat().st_size if self.path is not None else 0
+
+    def sync(self) -> None:
+        """Let the disk have it."""
+        if self.path is not None:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and numpy's numbers as numbers."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _strict(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: they are written as text."""
+    if isinstance(value, dict):
+        return {key: _strict(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_strict(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

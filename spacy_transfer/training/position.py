@@ -1,0 +1,35 @@
+"""Where a run is."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Position:
+    """Where a run is, as JSON.
+
+    n_done (int): Steps done. n_words (int): Words read. n_skipped (int): Steps left out for a loss that is no number.
+    losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
+    norms (dict): Gradient norms of the last step, by component.
+    results (list): Score and step of every evaluation. pending (bool): The last step's evaluation is still to be made.
+    epoch (int): Of the last step. seconds (float): Spent in training.
+    """
+
+    n_done: int = 0
+    n_words: int = 0
+    n_skipped: int = 0
+    n_docs: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
+    pending: bool = False
+    losses: dict[str, Any] = field(default_factory=dict)
+    norms: dict[str, Any] = field(default_factory=dict)
+    results: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def best(self) -> tuple[float, int]:
+        """Score and step of the best evaluation; of equal ones the earliest."""
+        finite = [one for one in self.results if not math.isnan(one[0])] or self.results
+        score, step = max((score, -step) for score, step in finite)
+        return score, -step

@@ -1,0 +1,33 @@
+"""SIGTERM and Ctrl-C end a run in good order."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+
+@contextmanager
+def ending_on_signals(end: Callable[[int], None]) -> Iterator[None]:
+    """Within: the first SIGTERM or Ctrl-C asks the run to end, the second Ctrl-C ends it at once.
+
+    end (Callable): Takes the number of the signal; called between two steps of the interpreter.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+        end(number)
+
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

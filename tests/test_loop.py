@@ -1,0 +1,286 @@
+"""Our own loop makes the updates of `spacy train`, and says what it does."""
+
+import io
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from conftest import moved, read_json, weights_of
+from runs import KINDS, MODEL, assert_same_run, config_of, files_of, log_of, run, write_corpus
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as spacy_train
+
+from spacy_transfer.training.cadence import Cadence
+from spacy_transfer.training.run import Run
+from spacy_transfer.training.train import train
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+# ---- as spacy train ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_those_of_spacy_train(bert: Path, corpus: Path, tmp_path: Path, kind: str) -> None:
+    """After every update, and what is saved."""
+    theirs: list[dict[str, torch.Tensor]] = []
+    ours: list[dict[str, torch.Tensor]] = []
+    seen = theirs
+
+    def look(nlp: Language, info: dict[str, Any]) -> None:
+        nlp.get_pipe(MODEL).tell_epoch(info["epoch"])
+        seen.append(weights_of(nlp))
+
+    spacy.registry.callbacks.register("look.v1", func=lambda: look)
+    config = config_of(bert, corpus, kind)
+    config["training"]["before_update"] = {"@callbacks": "look.v1"}
+    (tmp_path / "theirs").mkdir()
+    spacy_train(init_nlp(config), tmp_path / "theirs", stdout=io.StringIO(), stderr=io.StringIO())
+    seen = ours
+    trained = run(config, tmp_path / "ours", stdout=io.StringIO())
+    assert len(ours) == len(theirs) == trained.n_steps > 4
+    for one, other in zip(ours, theirs, strict=True):
+        assert not moved(one, other)
+    assert moved(ours[0], ours[-1])
+    assert files_of(tmp_path / "ours" / "model-last") == files_of(tmp_path / "theirs" / "model-last")
+    one, other = (read_json(tmp_path / who / "model-last" / "meta.json")["performance"] for who in ("ours", "theirs"))
+    # Sums of losses are added up in another order.
+    for name in [name for name in one if name.endswith("_loss")]:
+        assert one.pop(name) == pytest.approx(other.pop(name), rel=1e-6)
+    assert one == other
+
+
+def test_of_equal_scores_the_earlier_stays_best(bert: Path, corpus: Path, tmp_path: Path) -> None:
+    config = config_of(bert, corpus, training={"optimizer": {"learn_rate": 0.0}})
+    trained = run(config, tmp_path)
+    assert trained.best_step == 0
+    evaluations = [line for line in log_of(tmp_path) if line["kind"] == "evaluation"]
+    assert [line["best"] for line in evaluations] == [True, False, False]
+    assert len({line["score"] for line in evaluations}) == 1
+
+
+# ---- what it says ------------------------------------------------------------------------------------------------
+
+
+def test_log(bert: Path, corpus: Path, tmp_path: Path) -> None:
+    """A line a step, a line an evaluation, strictly JSON."""
+    config = config_of(bert, corpus, "half frozen, sizes and rates on schedules")
+    trained = run(config, tmp_path)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    lines = [json.loads(line, parse_constant=refuse) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    assert [line["step"] for line in steps] == list(range(trained.n_steps))
+    assert [line["step"] for line in evaluations] == [0, 4, 8]
+    assert [line["learn_rate"] for line in steps[:5]] == pytest.approx([0.0, 1.25e-3, 2.5e-3, 3.75e-3, 5e-3])
+    assert all(line["loss"][MODEL] > 0 and line["grad_norm"][MODEL] > 0 for line in steps)
+    window = [line for line in steps if 0 < line["step"] <= 4]
+    mean = sum(line["loss"][MODEL] * line["n_docs"] for line in window) / sum(line["n_docs"] for line in window)
+    assert evaluations[1]["loss"][MODEL] == pytest.approx(mean)
+    depths = evaluations[-1]["components"][MODEL]
+    assert depths["frozen_depth"] == 1
+    assert depths["rates"]["layer 2"] == pytest.approx(0.8 * depths["rates"]["layer 3"])
+    assert set(evaluations[-1]["scores"]) > {"cats_score", "cats_acc", "speed"}
+
+
+@pytest.mark.parametrize("show", ["auto", "lines", "bar", "none"])
+def test_progress(bert: Path, corpus: Path, tmp_path: Path, show: str) -> None:
+    out = io.StringIO()
+    run(config_of(bert, corpus, steps=5), tmp_path, show=show, stdout=io.StringIO(), stderr=out)
+    text = out.getvalue()
+    if show == "none":
+        assert not text
+        return
+    assert ("%|" in text) == (show == "bar")
+    lines = [line for line in text.replace("\r", "\n").splitlines() if line.startswith("step")]
+    assert len(lines) == 2
+    for part in (
+        "epoch 0",
+        "loss",
+        "score",
+        "(best)",
+        "gradient norm",
+        "frozen depth 1",
+        "rates pooling, head 0.003",
+        "docs/s",
+    ):
+        assert part in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "seconds"), [("100", 100, 0), ("30s", 0, 30), ("5m", 0, 300), ("2h", 0, 7200), ("auto", 100, 30)]
+)
+def test_cadence(text: str, steps: int, seconds: int) -> None:
+    cadence = Cadence.parse(text)
+    assert (cadence.steps, cadence.seconds) == (steps, seconds)
+    assert not cadence.is_due(100) or not seconds
+    cadence._time -= seconds
+    assert cadence.is_due(100)
+    assert not cadence.is_due(99) or not steps
+    cadence.done(100)
+    assert not cadence.is_due(150)
+
+
+@pytest.mark.parametrize("text", ["", "0", "soon", "1.5m", "-3"])
+def test_no_cadence(text: str) -> None:
+    with pytest.raises(ValueError, match="T172"):
+        Cadence.parse(text)
+
+
+# ---- bad input ---------------------------------------------------------------------------------------------------
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """Some steps' losses are no number, and neither are their gradients."""
+    original = Run._update_pipeline
+
+    def update(self: Run, batch: Any, *, drop: float, losses: Any) -> None:
+        original(self, batch, drop=drop, losses=losses)
+        if self.at.n_done in steps:
+            losses[MODEL] = math.nan
+            for weight in self.nlp.get_pipe(MODEL).model.shims[0].network.parameters():
+                if weight.grad is not None:
+                    weight.grad.fill_(math.nan)
+
+    monkeypatch.setattr(Run, "_update_pipeline", update)
+
+
+def test_a_loss_that_is_no_number_stops(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step, texts and rate are named, and the checkpoint before it goes on once the reason is gone."""
+    config = config_of(bert, corpus, "patience, RAdam")
+    with monkeypatch.context() as patch:
+        spoil(patch, 3)
+        with pytest.raises(
+            ValueError, match=r"T170.*Step 3 \(epoch 0\).*nan.*rate 1e-09.*number \d+, \d+.*--on-nan skip"
+        ):
+            run(config, tmp_path / "one", checkpoint_every="2")
+    run(config, tmp_path / "one", resume=True)
+    run(config, tmp_path / "other")
+    assert_same_run(tmp_path / "one", tmp_path / "other")
+
+
+def test_or_is_skipped_and_counted(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(monkeypatch, 3, 6)
+    trained = run(config_of(bert, corpus), tmp_path, on_nan="skip")
+    assert (trained.n_skipped, trained.n_steps) == (2, 12)
+    assert "T176" in caplog.text
+    assert [line["step"] for line in log_of(tmp_path) if line.get("skipped")] == [3, 6]
+    assert all(value.isfinite().all() for value in weights_of(trained.nlp).values())
+
+
+def test_a_gradient_that_is_no_number_leaves_the_weights(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Run._finish_update
+
+    def finish(self: Run) -> Any:
+        if self.at.n_done == 2:
+            next(iter(self.nlp.get_pipe(MODEL).model.shims[0]._moving.values())).grad.view(-1)[0] = math.inf
+        return original(self)
+
+    monkeypatch.setattr(Run, "_finish_update", finish)
+    trained = run(config_of(bert, corpus, steps=4), tmp_path / "skip", on_nan="skip")
+    assert trained.n_skipped == 1
+    assert all(value.isfinite().all() for value in weights_of(trained.nlp).values())
+    with pytest.raises(ValueError, match="T170"):
+        run(config_of(bert, corpus, steps=4), tmp_path / "stop")
+
+
+@pytest.mark.parametrize("max_epochs", [0, -1])
+def test_empty_corpus(
+    bert: Path, corpus: Path, tmp_path: Path, max_epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With labels given, a pipeline is initialised on nothing only if all components allow it: ours do not."""
+    DocBin().to_disk(tmp_path / "train.spacy")
+    config = config_of(bert, corpus, training={"max_epochs": max_epochs})
+    config["corpora"]["train"]["path"] = str(tmp_path / "train.spacy")
+    with pytest.raises(ValueError, match=r"T039|T171|T185"):
+        run(config, tmp_path / "out")
+
+
+def test_batches_that_discard_everything(bert: Path, corpus: Path, tmp_path: Path) -> None:
+    """spaCy would go round for ever."""
+    batcher = {
+        "@batchers": "spacy.batch_by_words.v1",
+        "size": 1,
+        "tolerance": 0.0,
+        "discard_oversize": True,
+        "get_length": None,
+    }
+    with pytest.raises(ValueError, match="T185"):
+        run(config_of(bert, corpus, training={"batcher": batcher}), tmp_path)
+
+
+def test_no_weighted_score(bert: Path, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = config_of(bert, corpus, steps=5, training={"score_weights": {"other_score": 1.0, "cats_score": None}})
+    assert run(config, tmp_path).best_step == 0
+    assert caplog.text.count("T175") == 1
+
+
+# ---- signals -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(
+    bert: Path, corpus: Path, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, before = Run._finish_update, signal.getsignal(number)
+
+    def finish(self: Run) -> Any:
+        if self.at.n_done == 5:
+            os.kill(os.getpid(), number)
+        return original(self)
+
+    config, out = config_of(bert, corpus), io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_finish_update", finish)
+        trained = train(config, tmp_path / "one", stderr=out, stdout=io.StringIO(), command="the command --resume")
+    assert (trained.status, trained.signal, trained.n_steps) == ("interrupted", number, 6)
+    assert "T173" in out.getvalue()
+    assert "the command --resume" in out.getvalue()
+    assert signal.getsignal(number) is before
+    assert run(config, tmp_path / "one", resume=True).status == "finished"
+    run(config, tmp_path / "other")
+    assert_same_run(tmp_path / "one", tmp_path / "other")
+
+
+@pytest.mark.parametrize("kind", ["full, averages, accumulated", "frozen, by pieces"])
+def test_within_an_evaluation_too(
+    bert: Path, corpus: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evaluation is made again; the averages that it ran with do not become the weights."""
+    config = config_of(bert, corpus, kind, nlp={"batch_size": 2})
+    original = Language.pipe
+
+    def pipe(self: Language, *args: Any, **options: Any) -> Any:
+        for i, doc in enumerate(original(self, *args, **options)):
+            if i == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield doc
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Language, "pipe", pipe)
+        for resume in (False, True):
+            trained = run(config, tmp_path / "one", resume=resume)
+            assert (trained.status, trained.n_steps) == ("interrupted", 1)
+    run(config, tmp_path / "one", resume=True)
+    run(config, tmp_path / "other")
+    assert_same_run(tmp_path / "one", tmp_path / "other")
