@@ -327,6 +327,37 @@ def test_another_case_of_an_uncased_encoder_comes_from_the_cache(quiet_bert: Pat
     assert not seen
 
 
+def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
+    """As losses need that couple documents: in between, the cache may learn the clean form of a changed text."""
+    spacy.registry.misc("test.loud.v1", func=lambda: Own(lambda texts: [texts[0].upper(), *texts[1:3], "late thanks"]))
+    nlp = pipeline(bert, tuning={"frozen_depth": 1}, augmentation={"@misc": "test.loud.v1"})
+    shim, texts = shim_of(nlp), [TEXTS[0], TEXTS[0], TEXTS[3], TEXTS[6]]
+    shim._training()
+    documents, kept = shim._draw(texts, None)
+    assert kept == [False, True, True, False]
+
+    def learn(group: list[int]) -> torch.Tensor:
+        torch.manual_seed(0)
+        return shim.pathway.learn(documents, group, shim.reader, kept)
+
+    first = learn([0, 3, 2])
+    learn([1])
+    assert torch.equal(learn([0, 3, 2]), first)
+    # At the next step it is known.
+    assert shim._draw(texts, None)[1] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("frozen", [1, "all"])
+def test_losses_that_couple_documents(quiet_bert: Path, frozen: Any) -> None:
+    base = {"@losses": "spacy-transfer.CrossEntropy.v1", "label_smoothing": 0.0, "class_weights": "none"}
+    blocks: dict[str, Any] = {
+        "loss": {"@losses": "spacy-transfer.SupervisedContrastive.v1", "loss": base, "weight": 0.5},
+        "tuning": {"frozen_depth": frozen}, "augmentation": block(**{**MUCH, "clean": 0.4}),
+    }  # fmt: skip
+    small, whole = pipeline(quiet_bert, **blocks, piece_budget=32), pipeline(quiet_bert, **blocks, cache={"memory": 0})
+    torch.testing.assert_close(train(small), train(whole), atol=1e-4, rtol=1e-4)
+
+
 def test_a_batch_larger_than_a_micro_batch_is_drawn_once(quiet_bert: Path) -> None:
     blocks: dict[str, Any] = {"augmentation": block(**MUCH), "windows": {"length": 8, "stride": 4}}
     small = pipeline(quiet_bert, **blocks, piece_budget=8)

@@ -101,24 +101,33 @@ class Pathway:
             return self.piece_budget
         return _BUDGETS.get(self.network.device.type, 8192)
 
+    def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
+        """Which documents of a step come from the cache: the clean ones, and those it holds already (in another case,
+        where the encoder knows none). Asked once a step, so that a second pass over it takes the same ways.
+
+        clean (Sequence[bool]): Of each document, whether its text will come again.
+        """
+        if self._features is None:
+            return list(clean)
+        return [same or self._has(document) for same, document in zip(clean, documents, strict=True)]
+
     def learn(
         self, documents: Sequence[Document], group: Sequence[int], reader: TextReader, clean: Sequence[bool]
     ) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
-        clean (Sequence[bool]): Of each document, whether its text will come again and its features are worth keeping.
+        clean (Sequence[bool]): Of each document, as `keeps` says.
         RETURNS (Tensor): (len(group), n_labels).
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
             return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
-        lacking = [j for j, document in enumerate(chosen) if not self._has(document)]
-        if missing := [chosen[j] for j in lacking if clean[group[j]]]:
+        lasting = [j for j, i in enumerate(group) if clean[i]]
+        passing = [j for j, i in enumerate(group) if not clean[i]]
+        if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
             self._fill(missing, reader)
-        passing = [j for j in lacking if not clean[group[j]]]
         if not passing:
             return self._from_features(chosen)
-        lasting = sorted(set(range(len(chosen))) - set(passing))
         parts = [self._without_features([chosen[j] for j in passing])]
         if lasting:
             parts.append(self._from_features([chosen[j] for j in lasting]))

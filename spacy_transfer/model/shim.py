@@ -310,10 +310,11 @@ class NetworkShim(Shim):  # type: ignore[misc]
         return network
 
     def _draw(self, texts: Sequence[str], targets: Floats | None) -> tuple[list[Document], list[bool]]:
-        """Documents to learn from, and for each whether it is the clean one: others are remembered nowhere."""
+        """Documents to learn from, and for each whether the cache may have it: changed ones are remembered nowhere."""
         drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
         self.n_draws += 1
-        return self.reader.read(drawn, remember=clean), clean
+        documents = self.reader.read(drawn, remember=clean)
+        return documents, self.pathway.keeps(documents, clean)
 
     def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
