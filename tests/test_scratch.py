@@ -28,6 +28,7 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
 from torch import nn
@@ -36,6 +37,7 @@ from typer.testing import CliRunner
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.raw_texts import read_raw_texts
 from spacy_transfer.model.pieces import PieceTokenizer
+from spacy_transfer.model.show import draw
 from spacy_transfer.model.windows import Row
 from spacy_transfer.nn.encoder import Encoder
 from spacy_transfer.nn.kernels import CpuKernels
@@ -510,6 +512,46 @@ def test_initialising_without_words() -> None:
     examples = examples_of(nlp, [" ", "\n"], [one_hot("card"), one_hot("login")])
     with pytest.raises(ValueError, match=r"T131.*2 text"):
         nlp.initialize(lambda: examples)
+
+
+def test_the_shipped_config_trains(tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    docs = [example.reference for example in exclusive_examples(nlp)]
+    for split in ("train", "dev"):
+        DocBin(docs=docs).to_disk(tmp_path / f"{split}.spacy")
+    (tmp_path / "labels.json").write_text(json.dumps(LABELS))
+    files = {"train": "train.spacy", "dev": "dev.spacy", "labels": "labels.json"}
+    options = [f"--paths.{key}={tmp_path / file}" for key, file in files.items()]
+    options += ["--training.max_steps=2", "--training.eval_frequency=1"]
+    config = Path(__file__).parent.parent / "configs" / "scratch.cfg"
+    done = CliRunner().invoke(app, ["train", str(config), "--output", str(tmp_path / "out"), *options])
+    assert done.exit_code == 0, done.output
+    assert set(spacy.load(tmp_path / "out" / "model-last")("card").cats) == set(LABELS)
+
+
+def test_it_is_packaged(trained: Language, tmp_path: Path) -> None:
+    trained.to_disk(tmp_path / "pipeline")
+    (tmp_path / "packages").mkdir()
+    args = ["--name", "tiny", "--version", "1.0.0", "--build", "none"]
+    done = CliRunner().invoke(app, ["package", str(tmp_path / "pipeline"), str(tmp_path / "packages"), *args])
+    assert done.exit_code == 0, done.output
+    nlp = spacy.load(tmp_path / "packages" / "en_tiny-1.0.0" / "en_tiny" / "en_tiny-1.0.0")
+    assert torch.equal(scores_of(nlp, TEXTS), scores_of(trained, TEXTS))
+
+
+def test_it_is_drawn(trained: Language) -> None:
+    picture = draw(NAME, trained)
+    assert "spacy-transfer-scratch, width 16 (scratch)" in picture
+    assert f"{shim_of(trained).tokenizer.n_pieces} different ones" in picture
+
+
+def test_raw_texts_are_cleaned_as_the_classifier_cleans_them(tmp_path: Path) -> None:
+    upper = {"encoder": {"pieces": {**WORDS, "lower_case": False}}, "initialize": False}
+    settings = shim_of(classifier(**upper, text={"normalization": {"lower": True}})).settings
+    pretrain(settings, [text.upper() for text in TEXTS], tmp_path / "out", plan=Pretraining(steps=1, rows=4))
+    tokenizer = PieceTokenizer.from_folder(tmp_path / "out")
+    assert UNK not in tokenizer.encode(["my card"])[0]
+    assert tokenizer.encode(["MY CARD"])[0] == [UNK, UNK]
 
 
 # ---- warm-up on raw texts ----------------------------------------------------------------------------------------
