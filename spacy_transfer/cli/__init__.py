@@ -9,11 +9,14 @@ from .group import transfer_cli
 from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .show import show_cli
+from .take_over import attach_cli, detach_cli
 
 __all__ = [
+    "attach_cli",
     "augment_cli",
     "check_cli",
     "convert_cli",
+    "detach_cli",
     "evaluate_cli",
     "fetch_cli",
     "merge_cli",

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from ..errors import T206
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
 from ..nn.precision import Precision
+from ..nn.shared_encoder import SharedEncoder
 from ..nn.tuning import DepthRow, Tuning
 from .augmentation import AugmentationBrick, NoAugmentation
 from .features import FeatureCache
@@ -48,7 +50,7 @@ def build_transfer_classifier(
 
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`.
+    encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` for a `transformer` component's.
     pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
@@ -84,20 +86,26 @@ def build_transfer_classifier(
         device=device,
         gradient_checkpointing=gradient_checkpointing,
     )
-    return Model(
-        "transfer_classifier",
-        _forward,
-        dims={"nO": None},
-        shims=[NetworkShim(settings)],
-        # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
-        attrs={
-            "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
-            "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
-            "prepare": prepare, "save_network": save_network, "load_network": load_network,
-            "loss_gradient": loss_gradient, "merge_adapter": merge_adapter,
-            "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
-        },
-    )  # fmt: skip
+    # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
+    attrs = {
+        "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
+        "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
+        "prepare": prepare, "save_network": save_network, "load_network": load_network,
+        "loss_gradient": loss_gradient, "merge_adapter": merge_adapter,
+        "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
+    }  # fmt: skip
+    if isinstance(encoder, SharedEncoder):
+        return _shared(settings, attrs)
+    return Model("transfer_classifier", _forward, dims={"nO": None}, shims=[NetworkShim(settings)], attrs=attrs)
+
+
+def _shared(settings: Settings, attrs: dict[str, Any]) -> Classifier:
+    try:
+        # Here, since everything else also works without spacy-transformers.
+        from .shared import build_shared
+    except ImportError as error:
+        raise ImportError(T206) from error
+    return build_shared(settings, attrs)
 
 
 def shim_of(model: Classifier) -> NetworkShim:

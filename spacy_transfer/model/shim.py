@@ -34,7 +34,7 @@ from .reading import Document, TextReader
 from .settings import Settings
 from .storage import weights_of
 from .stored import StoredNetwork
-from .thinc_optimizers import from_xp, step_by_weight
+from .thinc_optimizers import averaged, step_by_weight
 
 Floats = NDArray[np.float32]
 
@@ -207,14 +207,19 @@ class NetworkShim(Shim):  # type: ignore[misc]
         network.eval()
         self.pathway.open()
         vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
-        wanted, mask = (torch.from_numpy(values[chosen]).to(network.device) for values in (targets, known))
-        weight, bias = start.solve(
+        follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
+        self._solve(vectors, targets[chosen], known[chosen], tuning_follows=follows)
+
+    def _solve(self, vectors: Tensor, targets: Floats, known: Floats, *, tuning_follows: bool) -> None:
+        network = self.network
+        wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
+        weight, bias = self.settings.start.solve(
             vectors,
             wanted,
             mask,
             cast(Loss, self.loss),
             exclusive=self.settings.loss.exclusive,
-            tuning_follows=network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every),
+            tuning_follows=tuning_follows,
         )
         with torch.no_grad():
             network.head.output.weight.copy_(weight)
@@ -285,13 +290,16 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
-    def _training(self) -> Network:
+    def _require_epoch(self) -> None:
         if (
             self.settings.tuning.unfreeze_every
             and self.settings.tuning.unfreeze_unit == "epochs"
             and self.epoch is None
         ):
             raise ValueError(T063)
+
+    def _training(self) -> Network:
+        self._require_epoch()
         network = self.network
         # Setting the mode walks all modules, a millisecond: only after an evaluation.
         if not network.training:
@@ -384,17 +392,9 @@ class NetworkShim(Shim):  # type: ignore[misc]
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
         """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
-        kept: dict[str, Tensor] = {}
         weights = dict(self.network.named_parameters()) if self.is_built else {}
-        for name, weight in weights.items():
-            if (value := params.get((self.id, name))) is not None and tuple(value.shape) == tuple(weight.shape):
-                kept[name] = weight.data
-                weight.data = from_xp(value, weight.device).view_as(weight)
-        try:
+        with averaged(weights, params, self.id):
             yield
-        finally:
-            for name, data in kept.items():
-                weights[name].data = data
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

@@ -56,17 +56,24 @@ def draw(name: str, nlp: Language) -> str:
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
     shim = cast(NetworkShim, _shim(nlp, name))
+    model = nlp.get_pipe(name).model
+    if (connect := model.attrs.get("connect")) is not None:
+        # A shared encoder is met by its first states otherwise.
+        connect(model, nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
     total, moving = sum(row.n_weights for row in rows), sum(row.n_moving for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
     tokenizer = shim.tokenizer
-    pieces = f"{tokenizer.n_pieces:,} different ones" if tokenizer is not None else "of the shared encoder"
+    windows = f"windows of {settings.windows.length}"
+    pieces = "as the transformer component cuts them"
+    if tokenizer is not None:
+        pieces = f"{tokenizer.n_pieces:,} different ones, {windows}"
     lines = [
         f"{name}: {len(labels)} labels, {number} a text",
         f"{total:,} weights, {moving:,} of them move ({moving / max(total, 1):.0%})",
         "",
         *(_line(field, _brick(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
-        _line("pieces", f"{pieces}, windows of {settings.windows.length}"),
+        _line("pieces", pieces),
         *_encoder(shim, rows[1:]),
         *_top(shim, rows[0]),
         *(

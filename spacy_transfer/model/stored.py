@@ -16,7 +16,8 @@ from .storage import check_file, read_weights, weights_from_bytes, weights_to_by
 class StoredNetwork:
     """What is kept of a network.
 
-    record (dict): What rebuilds the encoder offline, as `LoadedEncoder.record`; JSON-able.
+    record (dict): What rebuilds the encoder offline, as `LoadedEncoder.record`; JSON-able. Empty, and the tokenizer
+        with it, where the encoder is another component's.
     tokenizer (str): The tokenizer as JSON.
     weights (dict[str, Tensor]): By name, fp32.
     state (dict): Whatever else the shim needs; JSON-able.
@@ -32,11 +33,10 @@ class StoredNetwork:
 
         RETURNS (dict): What `from_folder` needs beside them: state and checksums.
         """
-        checksums = {
-            "weights.safetensors": write_weights(self.weights, folder / "weights.safetensors"),
-            "tokenizer.json": write_file(folder / "tokenizer.json", self.tokenizer),
-            "encoder.json": write_file(folder / "encoder.json", json.dumps(self.record, indent=2)),
-        }
+        checksums = {"weights.safetensors": write_weights(self.weights, folder / "weights.safetensors")}
+        if self.record:
+            checksums["tokenizer.json"] = write_file(folder / "tokenizer.json", self.tokenizer)
+            checksums["encoder.json"] = write_file(folder / "encoder.json", json.dumps(self.record, indent=2))
         if self.record.get("licence"):
             write_file(folder / "LICENSE.encoder", self.record["licence"])
         return {**self.state, "sha256": checksums}
@@ -49,8 +49,9 @@ class StoredNetwork:
         """
         for name, checksum in state["sha256"].items():
             check_file(folder / name, checksum)
-        tokenizer = (folder / "tokenizer.json").read_text("utf-8")
-        record = json.loads((folder / "encoder.json").read_text("utf-8"))
+        whole = "encoder.json" in state["sha256"]
+        tokenizer = (folder / "tokenizer.json").read_text("utf-8") if whole else ""
+        record = json.loads((folder / "encoder.json").read_text("utf-8")) if whole else {}
         plain = {key: value for key, value in state.items() if key != "sha256"}
         return cls(record, tokenizer, read_weights(folder / "weights.safetensors"), plain)
 

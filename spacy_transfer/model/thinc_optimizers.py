@@ -1,6 +1,7 @@
 """Optimizers of Thinc on torch weights: one weight after the other, through arrays."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +30,24 @@ def step_by_weight(
             weight.data.copy_(from_xp(values, weight.device).view_as(weight))
     finally:
         optimizer.learn_rate = rate
+
+
+@contextlib.contextmanager
+def averaged(weights: Mapping[str, nn.Parameter], params: Mapping[Any, Any], owner: int) -> Iterator[None]:
+    """Within: weights are the averages that an optimizer kept of them.
+
+    weights (Mapping): By name. params (Mapping): Averages under (owner, name). owner (int): Id of the shim.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if (value := params.get((owner, name))) is not None and tuple(value.shape) == tuple(weight.shape):
+            kept[name] = weight.data
+            weight.data = from_xp(value, weight.device).view_as(weight)
+    try:
+        yield
+    finally:
+        for name, data in kept.items():
+            weights[name].data = data
 
 
 def from_xp(array: Any, device: torch.device) -> Tensor:

@@ -114,7 +114,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Enco
 
     values = dict(record["config"])
     config = AutoConfig.for_model(values.pop("model_type"), **values)
-    with _quiet(), _NoDraws():  # type: ignore[no-untyped-call]
+    with quiet(), _NoDraws():  # type: ignore[no-untyped-call]
         body = AutoModel.from_config(config, torch_dtype=torch.float32, **_attention(attention))
     return Encoder(_encoder_half(body), record["config"])
 
@@ -123,7 +123,7 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
     from transformers import AutoModel
 
     config = _read_config(found)
-    with _quiet():
+    with quiet():
         try:
             body, report = AutoModel.from_pretrained(
                 str(found.folder), output_loading_info=True, use_safetensors=True, trust_remote_code=False,
@@ -139,7 +139,7 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
         raise ValueError(T014.format(name=found.name, error=f"no weights for {', '.join(missing[:5])}"))
     encoder = Encoder(body, config)
     record = {"config": config, "source": found.name, "revision": found.revision, "licence": found.licence}
-    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), _portable(record))
+    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record))
 
 
 def _from_component(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
@@ -224,7 +224,7 @@ def _fast_tokenizer(folder: Path) -> str:
     return text
 
 
-def _portable(record: dict[str, Any]) -> dict[str, Any]:
+def portable(record: dict[str, Any]) -> dict[str, Any]:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
@@ -232,7 +232,7 @@ def _portable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Within: transformers neither warns about the pooler we drop nor draws bars."""
     from transformers.utils import logging
 

@@ -1,0 +1,65 @@
+"""`spacy transfer detach` and `spacy transfer attach`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+from wasabi import msg
+
+from ..errors import T211
+from .group import plain_errors, transfer_cli
+
+_Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
+_Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
+_Component = Annotated[
+    str | None, Option("--component", "-c", help="Name of the classifier. Default: the only one that fits")
+]
+_Force = Annotated[bool, Option("--force", "-F", help="Write over the folder")]
+
+
+@transfer_cli.command("detach", no_args_is_help=True)
+def detach_cli(pipeline: _Pipeline, output: _Output, component: _Component = None, force: _Force = False) -> None:
+    """Give a classifier that shares the encoder of a transformer component an encoder of its own, a copy of that one.
+
+    The transformer leaves the pipeline where nothing else listens to it. Scores stay.
+    """
+    from spacy.util import load_model
+
+    with plain_errors():
+        _require_free(output, force)
+        from ..model.take_over import detach
+
+        _write(detach(load_model(pipeline), component), output)
+
+
+@transfer_cli.command("attach", no_args_is_help=True)
+def attach_cli(
+    pipeline: _Pipeline,
+    output: _Output,
+    component: _Component = None,
+    transformer: Annotated[
+        str, Option("--transformer", "-t", help="Name of the new transformer component")
+    ] = "transformer",
+    force: _Force = False,
+) -> None:
+    """Put the encoder of a classifier into a transformer component before it, for other components to share.
+
+    The classifier listens to it from then on. Scores stay.
+    """
+    from spacy.util import load_model
+
+    with plain_errors():
+        _require_free(output, force)
+        from ..model.take_over import attach
+
+        _write(attach(load_model(pipeline), component, transformer=transformer), output)
+
+
+def _require_free(output: Path, force: bool) -> None:
+    if output.exists() and not force:
+        raise ValueError(T211.format(folder=output))
+
+
+def _write(nlp: Any, output: Path) -> None:
+    nlp.to_disk(output)
+    msg.good(f"{output}: {', '.join(nlp.pipe_names)}")

@@ -1,0 +1,295 @@
+"""Pooling and head on the states of somebody else's encoder."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+from weakref import ref
+
+import torch
+from thinc.util import get_torch_default_device
+from torch import Tensor, nn
+
+from ..errors import T064, T147, T148, T204, T205
+from ..nn.label_query import LabelQueryHead
+from ..nn.losses import Loss, label_weights
+from ..nn.network import Network, RowBatch
+from ..nn.precision import resolve_device
+from ..nn.shared_body import SharedBody
+from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
+from ..nn.tuning import DepthRow
+from ..nn.vocabulary import Texts, no_texts
+from .augmentation import NoAugmentation
+from .coupled import is_plain, learn_whole
+from .gradients import Gradients
+from .settings import Settings
+from .shim import Floats, NetworkShim
+from .states import States, gather, groups, scatter, width_of
+from .storage import fill_weights, weights_of
+from .stored import StoredNetwork
+from .text import Text
+from .thinc_optimizers import averaged
+
+# Most pieces pooled at a time when documents are only predicted, padding included.
+_BUDGET = 65_536
+
+GiveBack = Callable[[list[Any]], Any]
+
+
+def _nobody(gradients: list[Any]) -> None:
+    """Takes the gradients of states that nothing is behind."""
+
+
+class SharedShim(NetworkShim):
+    """The shim of a classifier whose encoder another component runs. Where the other one takes texts, this takes the
+    states of documents, as spacy-transformers gives them.
+
+    settings (Settings): The blocks of the config.
+    RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        _check(settings)
+        self.width: int | None = None
+        self._body: ref[nn.Module] | None = None
+        self._owner = 0
+        # The transformer component, from `connect` to `prepare`.
+        self.upstream: Any = None
+
+    @property
+    def brick(self) -> SharedEncoder:
+        """The encoder block."""
+        return cast(SharedEncoder, self.settings.encoder)
+
+    @property
+    def body(self) -> SharedBody | None:
+        """The encoder, where it has been met: at `initialize`, or by its first states after loading."""
+        body = self._body() if self._body is not None else None
+        return SharedBody(body) if body is not None else None
+
+    def meet(self, body: nn.Module | None, owner: int) -> None:
+        """Get to know the encoder, and freeze in it what tuning says.
+
+        body (nn.Module | None): Of transformers. owner (int): Id under which an optimizer keeps its moments.
+        RAISES (ValueError): T061 for more frozen layers than it has, T208 for an encoder-decoder.
+        """
+        if body is None or (self._body is not None and self._body() is body):
+            return
+        self._body, self._owner = ref(body), owner
+        tuning = self.settings.tuning
+        tuning.check(SharedBody(body).n_layers, "the transformer")
+        if self.is_built:
+            self._freeze()
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
+        """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
+        weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.n_steps = 0
+        self.epoch = None
+        self._build_on(cast(int, self.width), len(labels), weights)
+
+    def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
+        s = self.settings
+        self.width = width
+        pooling, head = s.pooling.build(width), s.head.build(width, n_labels)
+        if head.reads == "states" and list(pooling.parameters()):
+            raise ValueError(T148.format(pooling=type(s.pooling).__name__))
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
+        self._model = network.to(resolve_device(s.device, get_torch_default_device()))
+        self._set_label_weights(weights)
+        self.gradients = Gradients(half=False)
+        self._freeze()
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            self.network.to(torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id))
+            self._set_label_weights(self.label_weights)
+
+    # ---- freezing ------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> None:
+        tuning, network = self.settings.tuning, self.network
+        self._moving = dict(network.named_parameters())
+        self._rates = dict.fromkeys(self._moving, tuning.rate(1, 0))
+        if (body := self.body) is not None:
+            count = self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0)
+            body.freeze(network, tuning, tuning.depth_at(count, body.n_layers))
+        network.eval()
+
+    def describe(self) -> list[DepthRow]:
+        """Per depth: weights, moving weights, rate factor; top first. The encoder's where it is known."""
+        n_weights = sum(weight.numel() for weight in self._moving.values())
+        body = self.body
+        rows = [] if body is None else body.describe(self.settings.tuning)
+        return [DepthRow(len(rows), "pooling, head", n_weights, n_weights, self.settings.tuning.head_rate), *rows]
+
+    # ---- forward -------------------------------------------------------------------------------------------------
+
+    def _gather(self, data: Sequence[Any]) -> States:
+        found, width = width_of(data), cast(int, self.width)
+        if found is not None and found != width:
+            raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
+        return gather(data, width, self.network.device)
+
+    def _predict(self, data: Sequence[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
+        """What a stage of the network makes of the states of documents, in their order."""
+        if self.network.training:
+            self.network.eval()
+        parts: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for group in groups(data, _BUDGET):
+                states = self._gather([data[i] for i in group])
+                parts.update(zip(group, stage(states.states, states.batch), strict=True))
+        return torch.stack([parts[i] for i in range(len(data))])
+
+    def vectors(self, data: Sequence[Any]) -> Tensor:
+        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        return self._predict(data, self.network.pool)
+
+    def logits(self, texts: Sequence[Any]) -> Floats:
+        """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
+
+        RAISES (ValueError): T204 for states of another width.
+        """
+        return cast(Floats, self._predict(texts, self.network.head_from_states).cpu().numpy())
+
+    def __call__(self, texts: Sequence[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
+        """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
+        if not is_train:
+            return self.logits(texts), lambda d_logits: []
+        states = self._leaf(texts)
+        logits = self.network.head_from_states(states.states, states.batch)
+
+        def backprop(d_logits: Any) -> list[Any]:
+            logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
+            self._return(states, texts, give_back, self.brick.grad_factor)
+            return []
+
+        return cast(Floats, logits.detach().cpu().numpy()), backprop
+
+    def _leaf(self, data: Sequence[Any]) -> States:
+        """The states, to which gradients come."""
+        if not self.network.training:
+            self.network.train()
+        states = self._gather(data)
+        states.states.requires_grad_()
+        return states
+
+    def _return(self, states: States, data: Sequence[Any], give_back: GiveBack, factor: float) -> None:
+        gradient = states.states.grad
+        # Even a gradient of zero: the last listener's call is what lets the others' gradients through.
+        gradient = torch.zeros_like(states.states) if gradient is None else gradient.mul_(factor)
+        give_back(scatter(gradient, states, data))
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    def step(
+        self, texts: Sequence[Any], targets: Floats, known: Floats, *, dropout: float, give_back: GiveBack = _nobody
+    ) -> float:
+        """Forward, loss and backward of a batch; there are no micro-batches.
+
+        The sums for pooling and head wait for `finish_update`, as always. What goes back to the encoder, which its own
+        component steps, is the mean over the documents of this batch; with `accumulate_gradient`, of which we are not
+        told, the encoder gets the sum of the means.
+
+        texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
+        dropout (float): For the head. give_back (Callable): Takes the gradients.
+        RETURNS (float): Sum of the documents' losses.
+        RAISES (ValueError): T063, T204.
+        """
+        self._require_epoch()
+        loss = cast(Loss, self.loss)
+        if self.settings.head.dropout is None:
+            self.network.head.set_dropout(dropout)
+        states = self._leaf(texts)
+        wanted, mask = (torch.from_numpy(values).to(states.states.device) for values in (targets, known))
+
+        def learn(group: Sequence[int]) -> Tensor:
+            return self.network.head_from_states(*states.of(group))
+
+        everything = list(range(len(texts)))
+        if is_plain(loss):
+            value = loss(learn(everything), wanted, mask).sum()
+            self.gradients.backward(value)
+        else:
+            value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
+        n_docs = int((known > 0).any(axis=1).sum())
+        self.gradients.n_docs += n_docs
+        self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
+        return float(value.detach())
+
+    def prepare_head(self, read: Callable[[list[int]], Sequence[Any]], targets: Floats, known: Floats) -> None:
+        """Solve the head where its block says so.
+
+        read (Callable): Indices of training documents to their TransformerData.
+        targets, known (n_docs, n_labels): Of all training documents.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
+        """
+        chosen = self.settings.start.choose(len(targets))
+        if not chosen:
+            return
+        if isinstance(self.settings.head, LabelQueryHead):
+            raise ValueError(T147)
+        if self.settings.head.hidden:
+            raise ValueError(T064.format(hidden=self.settings.head.hidden))
+        self.network.eval()
+        parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
+        tuning = self.settings.tuning
+        stays = self.brick.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
+        self._solve(torch.cat(parts), targets[chosen], known[chosen], tuning_follows=not stays)
+
+    @contextlib.contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Within: pooling and head have their averaged weights, and the encoder has its own, which nobody else would
+        give it: a head belongs to the encoder it was averaged with."""
+        body = self._body() if self._body is not None else None
+        weights = {} if body is None else dict(body.named_parameters())
+        with super().use_params(params), averaged(weights, params, self._owner):
+            yield
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> StoredNetwork:
+        state = {
+            "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
+            "width": self.width,
+        }  # fmt: skip
+        return StoredNetwork({}, "", weights_of(self.network), state)
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        state = stored.state
+        self.n_steps, self.epoch = int(state["n_steps"]), None
+        rng = torch.get_rng_state()
+        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
+        torch.set_rng_state(rng)
+        fill_weights(self.network, stored.weights)
+
+
+def _check(settings: Settings) -> None:
+    own = "the transformer component runs the encoder"
+    checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
+        (
+            "tuning.lr_decay",
+            settings.tuning.lr_decay,
+            (1.0,),
+            "its weights are stepped by its own component, at one rate",
+        ),
+        ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
+        ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
+        ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
+        ("head.start", getattr(settings.head, "start", "random"), ("random",), "its own component reads the names"),
+        ("text", settings.text, (Text(),), "its own component reads the documents"),
+        ("precision", settings.precision, ("auto", "fp32"), f"{own} (see its mixed_precision)"),
+    )
+    for field, value, neutral, reason in checks:
+        if value not in neutral:
+            raise ValueError(T205.format(field=field, value=value, reason=reason, neutral=_shown(neutral[0])))
+
+
+def _shown(value: Any) -> str:
+    return "its default" if isinstance(value, Text | NoAugmentation) else "null" if value is None else str(value)
