@@ -358,6 +358,48 @@ T185 = (
     "[T185] The batcher gave no batch from a whole epoch of training data: are all texts longer than its size allows?"
 )
 
+T200 = (
+    "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
+    "'spacy transfer detach' makes an encoder of our own of them."
+)
+T201 = (
+    "[T201] '{name}' shares the encoder of a transformer component, but {problem}. The pipeline is {pipeline}: put the "
+    "factory 'transformer' of spacy-transformers before '{name}', and its name (or \"*\") into encoder.upstream."
+)
+T201_NONE = "no transformer component named '{upstream}' stands before it"
+T201_SEVERAL = 'encoder.upstream = "*" leaves open which of {found} it is'
+T201_NO_NLP = "initialize was called without the pipeline: call nlp.initialize()"
+T201_EMPTY = "'{upstream}' has no weights yet"
+T202 = (
+    "[T202] '{name}' gets no states for {what}: the transformer component did not run on it. In training, a transformer "
+    "in [training.frozen_components] has to be in [training.annotating_components] too; elsewhere, call nlp(...) or "
+    "nlp.pipe(...) with the transformer enabled."
+)
+T203 = (
+    "[T203] The transformer saw other documents than '{name}' was given ({reason}): both need the same batch in the "
+    "same order, so leave sorting and splitting to [training.batcher]."
+)
+T204 = (
+    "[T204] The transformer gives states of width {found}, but '{name}' was trained on width {width}: put back the "
+    "transformer it was trained with, or initialize it again."
+)
+T205 = (
+    "[T205] {field} = {value!r} does not go with a shared encoder: {reason}. Set it to {neutral}, or give the component "
+    "an encoder of its own (spacy-transfer.PretrainedEncoder.v1)."
+)
+T206 = (
+    "[T206] A shared encoder needs spacy-transformers, which is not installed: pip install 'spacy-transformers>=1.3.8'"
+)
+T207 = "[T207] '{name}' is no transfer_textcat with {want}. Those of this pipeline: {found}."
+T208 = (
+    "[T208] '{family}' is an encoder-decoder, of which the transformer component gives the decoder's states: it cannot "
+    "be shared. Take an encoder (BERT, RoBERTa, ...)."
+)
+T209 = "[T209] The pipeline has a component '{name}' already. Choose another name for the transformer."
+T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
+T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
+T212 = "[T212] '{name}' has {what}, which a transformer component cannot hold: {way_out}."
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

@@ -381,6 +381,9 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
         {"gradient_checkpointing": True},
         {"precision": "bf16"},
         {"text": {"sources": ["_.title"]}},
+        {"augmentation": {"@misc": "spacy-transfer.Augmentation.v1"}},
+        {"tuning": {"adapter": {"@misc": "spacy-transfer.LoRA.v1"}}},
+        {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "start": "names", "heads": 2}},
     ],
 )
 def test_what_a_shared_encoder_cannot_follow(blocks: Any) -> None:
@@ -548,6 +551,26 @@ def test_a_loop_of_ones_own_goes_through_begin_update(quiet_bert: Path) -> None:
     backprop(pipe.get_loss(examples, logits)[1])
     found = body_gradients(nlp)
     assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+
+
+def test_a_head_that_reads_states(quiet_bert: Path) -> None:
+    head = {"@layers": "spacy-transfer.LabelQueryHead.v1", "start": "random", "heads": 2}
+    own, shared = (make(quiet_bert, head=head) for make in (pipeline, shared_pipeline))
+    network_of(shared).head.load_state_dict(network_of(own).head.state_dict())
+    assert torch.allclose(scores_of(shared, [*TEXTS, "lost"]), scores_of(own, [*TEXTS, "lost"]), atol=1e-5)
+    before = body_weights(shared)
+    train(shared)
+    assert {depth_of(shared, name) for name in moved(before, body_weights(shared))} == {0, 1, 2, 3}
+    scores_of(shared, [LONG, ""])
+
+
+@pytest.mark.parametrize("name", ["SupervisedContrastive", "RDrop", "Mixup"])
+def test_losses_that_look_at_the_whole_batch(name: str, quiet_bert: Path) -> None:
+    loss = {"@losses": f"spacy-transfer.{name}.v1"}
+    nlp = shared_pipeline(quiet_bert, loss=loss, head={"dropout": 0.1})
+    before = body_weights(nlp)
+    train(nlp)
+    assert {depth_of(nlp, n) for n in moved(before, body_weights(nlp))} == {0, 1, 2, 3}
 
 
 # ---- storage -----------------------------------------------------------------------------------------------------

@@ -9,13 +9,17 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T064, T204, T205
+from ..errors import T064, T147, T148, T204, T205
+from ..nn.label_query import LabelQueryHead
 from ..nn.losses import Loss, label_weights
-from ..nn.network import Network
+from ..nn.network import Network, RowBatch
 from ..nn.precision import resolve_device
 from ..nn.shared_body import SharedBody
 from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
 from ..nn.tuning import DepthRow
+from ..nn.vocabulary import Texts, no_texts
+from .augmentation import NoAugmentation
+from .coupled import is_plain, learn_whole
 from .gradients import Gradients
 from .settings import Settings
 from .shim import Floats, NetworkShim
@@ -79,7 +83,9 @@ class SharedShim(NetworkShim):
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
         """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         self.n_steps = 0
@@ -89,8 +95,10 @@ class SharedShim(NetworkShim):
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         self.width = width
-        nobody = cast(Any, EncoderElsewhere(width))
-        network = Network(nobody, s.pooling.build(width), s.head.build(width, n_labels), torch.float32)
+        pooling, head = s.pooling.build(width), s.head.build(width, n_labels)
+        if head.reads == "states" and list(pooling.parameters()):
+            raise ValueError(T148.format(pooling=type(s.pooling).__name__))
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
         self._model = network.to(resolve_device(s.device, get_torch_default_device()))
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
@@ -128,30 +136,34 @@ class SharedShim(NetworkShim):
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(data, width, self.network.device)
 
-    def vectors(self, data: Sequence[Any]) -> Tensor:
-        """Pooled states without a graph. RETURNS (Tensor): (n_docs, width)."""
-        network, out = self.network, torch.zeros((len(data), cast(int, self.width)), device=self.network.device)
+    def _predict(self, data: Sequence[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
+        """What a stage of the network makes of the states of documents, in their order."""
+        if self.network.training:
+            self.network.eval()
+        parts: dict[int, Tensor] = {}
         with torch.no_grad():
             for group in groups(data, _BUDGET):
                 states = self._gather([data[i] for i in group])
-                out[torch.tensor(group, device=out.device)] = network.pool(states.states, states.batch)
-        return out
+                parts.update(zip(group, stage(states.states, states.batch), strict=True))
+        return torch.stack([parts[i] for i in range(len(data))])
+
+    def vectors(self, data: Sequence[Any]) -> Tensor:
+        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        return self._predict(data, self.network.pool)
 
     def logits(self, texts: Sequence[Any]) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
 
         RAISES (ValueError): T204 for states of another width.
         """
-        if self.network.training:
-            self.network.eval()
-        with torch.no_grad():
-            return cast(Floats, self.network.classify(self.vectors(texts)).cpu().numpy())
+        return cast(Floats, self._predict(texts, self.network.head_from_states).cpu().numpy())
 
     def __call__(self, texts: Sequence[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
             return self.logits(texts), lambda d_logits: []
-        states, logits = self._learn(texts)
+        states = self._leaf(texts)
+        logits = self.network.head_from_states(states.states, states.batch)
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
@@ -160,13 +172,13 @@ class SharedShim(NetworkShim):
 
         return cast(Floats, logits.detach().cpu().numpy()), backprop
 
-    def _learn(self, data: Sequence[Any]) -> tuple[States, Tensor]:
-        """The states as a leaf, and the logits over them."""
+    def _leaf(self, data: Sequence[Any]) -> States:
+        """The states, to which gradients come."""
         if not self.network.training:
             self.network.train()
         states = self._gather(data)
         states.states.requires_grad_()
-        return states, self.network.classify(self.network.pool(states.states, states.batch))
+        return states
 
     def _return(self, states: States, data: Sequence[Any], give_back: GiveBack, factor: float) -> None:
         gradient = states.states.grad
@@ -194,10 +206,18 @@ class SharedShim(NetworkShim):
         loss = cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
-        states, logits = self._learn(texts)
-        wanted, mask = (torch.from_numpy(values).to(logits.device) for values in (targets, known))
-        value = loss(logits, wanted, mask).sum()
-        value.backward()
+        states = self._leaf(texts)
+        wanted, mask = (torch.from_numpy(values).to(states.states.device) for values in (targets, known))
+
+        def learn(group: Sequence[int]) -> Tensor:
+            return self.network.head_from_states(*states.of(group))
+
+        everything = list(range(len(texts)))
+        if is_plain(loss):
+            value = loss(learn(everything), wanted, mask).sum()
+            self.gradients.backward(value)
+        else:
+            value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
@@ -208,11 +228,13 @@ class SharedShim(NetworkShim):
 
         read (Callable): Indices of training documents to their TransformerData.
         targets, known (n_docs, n_labels): Of all training documents.
-        RAISES (ValueError): T064 if the head to be solved has hidden layers.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.start.choose(len(targets))
         if not chosen:
             return
+        if isinstance(self.settings.head, LabelQueryHead):
+            raise ValueError(T147)
         if self.settings.head.hidden:
             raise ValueError(T064.format(hidden=self.settings.head.hidden))
         self.network.eval()
@@ -258,6 +280,9 @@ def _check(settings: Settings) -> None:
             "its weights are stepped by its own component, at one rate",
         ),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
+        ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
+        ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
+        ("head.start", getattr(settings.head, "start", "random"), ("random",), "its own component reads the names"),
         ("text", settings.text, (Text(),), "its own component reads the documents"),
         ("precision", settings.precision, ("auto", "fp32"), f"{own} (see its mixed_precision)"),
     )
@@ -267,4 +292,4 @@ def _check(settings: Settings) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "its default" if isinstance(value, Text) else str(value)
+    return "its default" if isinstance(value, Text | NoAugmentation) else "null" if value is None else str(value)

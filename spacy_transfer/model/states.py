@@ -29,6 +29,19 @@ class States:
     batch: RowBatch
     places: list[tuple[int, int, int, int]]
 
+    def of(self, group: Sequence[int]) -> tuple[Tensor, RowBatch]:
+        """States and rows of some of the documents, in this order; a document may come twice."""
+        if list(group) == list(range(self.batch.n_docs)):
+            return self.states, self.batch
+        rows_of: dict[int, list[int]] = {}
+        for row, (i, *_) in enumerate(self.places):
+            rows_of.setdefault(i, []).append(row)
+        device, batch = self.states.device, self.batch
+        rows = torch.tensor([row for i in group for row in rows_of[i]], device=device)
+        owner = torch.tensor([j for j, i in enumerate(group) for _ in rows_of[i]], device=device)
+        chosen = RowBatch(batch.ids[rows], batch.mask[rows], batch.counted[rows], owner, len(group))
+        return self.states[rows], chosen
+
 
 def width_of(data: Sequence[TransformerData]) -> int | None:
     """Width of the states; None if no document has any."""

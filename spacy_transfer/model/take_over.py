@@ -7,8 +7,9 @@ from typing import Any, cast
 from spacy.language import Language
 from spacy.util import load_model_from_config
 
-from ..errors import T206, T207, T209
+from ..errors import T206, T207, T209, T212
 from ..nn.handing_over import from_body, load_folder, write_folder
+from ..nn.scratch_body import SCRATCH
 from .pieces import PieceTokenizer
 from .shared_shim import SharedShim
 from .shim import NetworkShim
@@ -72,6 +73,16 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     except ImportError as error:
         raise ImportError(T206) from error
     name, shim = _find(nlp, component, shared=False)
+    for what, found, way_out in (
+        ("an adapter", "adapter" in shim.record, "merge it first, 'spacy transfer merge PIPELINE OUTPUT'"),
+        (
+            "an encoder made from scratch",
+            shim.record["config"]["model_type"] == SCRATCH,
+            "only pretrained ones can be shared",
+        ),
+    ):
+        if found:
+            raise ValueError(T212.format(name=name, what=what, way_out=way_out))
     if transformer in nlp.component_names:
         raise ValueError(T209.format(name=transformer))
     config = nlp.config.copy()
@@ -96,6 +107,9 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
     model.update(precision="auto", gradient_checkpointing=False)
     model["tuning"]["lr_decay"] = 1.0
+    if model["head"].get("start") == "names":
+        # They have started long ago.
+        model["head"]["start"] = "random"
     own = {key: value for key, value in weights_of(shim.network).items() if not key.startswith("encoder.")}
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,

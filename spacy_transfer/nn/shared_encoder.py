@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..errors import T005, T200
 from .encoder import Encoder
 from .pretrained import LoadedEncoder
+from .vocabulary import Texts, no_texts
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class SharedEncoder:
             want = "grad_factor >= 0"
             raise ValueError(T005.format(block="encoder", field="grad_factor", value=self.grad_factor, want=want))
 
-    def load(self) -> LoadedEncoder:
+    def load(self, texts: Texts = no_texts) -> LoadedEncoder:
         """There is nothing to load. RAISES (ValueError): T200."""
         raise ValueError(T200)
 

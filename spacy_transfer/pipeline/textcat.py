@@ -264,6 +264,9 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             connect(self.model, nlp, self.name)
         inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
+        if (connect := self.model.attrs.get("connect")) is not None:
+            # The encoder is another component's.
+            connect(self.model, nlp, self.name)
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
