@@ -9,7 +9,7 @@ import spacy
 import torch
 from conftest import TEXTS, exclusive_examples, moved, network_of, pipeline, shim_of, weights_of
 from test_gradients import Exhausted, gradients_of
-from test_losses_in_pipelines import CE, CONTRAST, COUPLED, FEW, LOSSES, WHOLE, assert_alike, block, make, train
+from test_losses_in_pipelines import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, block, make, train
 
 from spacy_transfer.model.coupled import is_plain
 from spacy_transfer.training.adamw import AdamW
@@ -65,10 +65,10 @@ def test_the_second_run_draws_what_the_first_drew(name: str, bert: Path, checkpo
     network_of(nlp).zero_grad()
     gold = pipe._gold(examples)
     documents = shim.reader.read(TEXTS, remember=True)
-    groups = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes))
+    groups, clean = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes)), [True] * len(TEXTS)
     torch.manual_seed(5)
     with shim.network.headless():
-        parts = [shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader) for group in groups]
+        parts = [shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader, clean) for group in groups]
     parts = [part.unflatten(0, (shim.loss.n_passes, -1)) for part in parts]
     vectors = torch.cat(parts, dim=1)[:, np.argsort(np.concatenate(groups))]
     targets, known = torch.from_numpy(gold.targets), torch.from_numpy(gold.known)
@@ -142,7 +142,7 @@ def test_r_drop_makes_passes_agree(bert: Path) -> None:
         documents = shim.reader.read(TEXTS, remember=True)
         torch.manual_seed(0)
         with torch.no_grad():
-            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader)
+            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader, [True] * len(TEXTS))
         found.append(float(logits.softmax(dim=1).view(20, len(TEXTS), 3).std(dim=0).mean()))
     assert found[1] < 0.7 * found[0]
 
@@ -208,15 +208,37 @@ def test_neutral_wrappers_change_no_bit_of_a_step(quiet_bert: Path) -> None:
 # ---- heads -------------------------------------------------------------------------------------------------------
 
 
-def test_a_head_that_reads_states_goes_with_no_coupled_loss(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacy_transfer.nn.head import LabelHead
+QUERY = {"@layers": "spacy-transfer.LabelQueryHead.v1", "heads": 2}
 
-    monkeypatch.setattr(LabelHead, "reads", "states")
-    for name in COUPLED:
-        with pytest.raises(ValueError, match=r"T100.*LabelHead"):
-            make(bert, name)
-    for name in set(LOSSES) - set(COUPLED):
-        make(bert, name)
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_a_head_that_reads_states_goes_with_no_coupled_loss(name: str, bert: Path) -> None:
+    with pytest.raises(ValueError, match=r"T100.*LabelQueryDecoder"):
+        make(bert, name, head=QUERY)
+
+
+@pytest.mark.parametrize("name", ["R-Drop", "R-Drop of several labels"])
+def test_r_drop_with_a_head_that_reads_states(name: str, quiet_bert: Path) -> None:
+    found = []
+    for budget in (64, 100_000):
+        nlp, examples = make(quiet_bert, name, piece_budget=budget, head=QUERY)
+        found.append((train(nlp, examples), weights_of(nlp)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert_alike(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("frozen", [-1, 1, "all"])
+@pytest.mark.parametrize("name", FEW)
+def test_with_augmented_texts(name: str, frozen: Any, quiet_bert: Path) -> None:
+    """Both runs of a micro-batch read the texts that were drawn once; what is drawn for one step is not cached."""
+    found = []
+    for budget in (64, 100_000):
+        drawn = {"@misc": "spacy-transfer.Augmentation.v1", "drop": 0.3, "clean": 0.5}
+        tuning = {"frozen_depth": frozen}
+        nlp, examples = make(quiet_bert, name, piece_budget=budget, augmentation=drawn, tuning=tuning)
+        found.append((train(nlp, examples), weights_of(nlp)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert_alike(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("name", ["contrastive", "nested"])
