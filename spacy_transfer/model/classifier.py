@@ -50,8 +50,7 @@ def build_transfer_classifier(
 
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` for that of a `transformer`
-        component.
+    encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer` component's).
     pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
