@@ -1,8 +1,8 @@
 """Features joined to the document vector: static vectors, a tok2vec, attributes."""
 
 import copy
+import json
 import math
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from conftest import (
     network_of,
     one_hot,
     pipeline,
+    read_json,
     scores_of,
     shim_of,
     weights_of,
 )  # fmt: skip
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
-from spacy.training import Example
+from spacy.training import Corpus, Example
 from thinc.api import Adam, Model
 
 from spacy_transfer.model.attribute_features import make_attribute_features
@@ -72,11 +73,14 @@ def starred(nlp: Language, n: int = len(TEXTS)) -> list[Example]:
     return examples
 
 
-def with_features(folder: Path, features: Any, make: Any = exclusive_examples, seed: int = 0, **blocks: Any) -> Any:
-    nlp = spacy.blank("en")
-    add_classifier(nlp, folder, features=features, **blocks)
+def with_features(
+    folder: Path, features: Any, make: Any = exclusive_examples, seed: int = 0, **blocks: Any
+) -> Language:
+    # Before the blocks are built: torch's own layers draw their weights there.
     torch.manual_seed(seed)
     np.random.seed(seed)
+    nlp = spacy.blank("en")
+    add_classifier(nlp, folder, features=features, **blocks)
     nlp.initialize(lambda: make(nlp))
     return nlp
 
@@ -139,41 +143,32 @@ def test_a_pipeline_saved_before_there_were_features_loads(bert: Path, tmp_path:
     del config["components"]["transfer_textcat"]["model"]["features"]
     config.to_disk(tmp_path / "config.cfg")
     cfg = tmp_path / "transfer_textcat" / "cfg"
-    state = (
-        spacy.util.srsly.read_json(cfg) if hasattr(spacy.util, "srsly") else __import__("json").loads(cfg.read_text())
-    )
+    state = read_json(cfg)
     del state["network"]["n_features"]
-    cfg.write_text(__import__("json").dumps(state))
+    cfg.write_text(json.dumps(state))
     assert torch.equal(scores_of(spacy.load(tmp_path), TEXTS), scores_of(nlp, TEXTS))
 
 
 # ---- gradients ---------------------------------------------------------------------------------------------------
 
 
-class Learned:
-    """A layer whose features are its one weight, whatever the documents: its gradient is that of the features."""
+def _learned(model: Model, docs: list[Doc], is_train: bool) -> Any:
+    at = [int(doc.user_data.get("place", 0)) for doc in docs]
 
-    @staticmethod
-    def make(n_docs: int, width: int) -> Model:
-        values = np.random.default_rng(0).normal(size=(n_docs, width)).astype("f")
+    def backprop(d_out: Any) -> list[Any]:
+        gradient = np.zeros_like(model.get_param("E"))
+        np.add.at(gradient, at, d_out)
+        model.inc_grad("E", gradient)
+        return []
 
-        def forward(model: Model, docs: list[Doc], is_train: bool) -> Any:
-            at = [int(doc.user_data.get("place", 0)) for doc in docs]
-
-            def backprop(d_out: Any) -> list[Any]:
-                gradient = np.zeros_like(values)
-                np.add.at(gradient, at, d_out)
-                model.inc_grad("E", gradient)
-                return []
-
-            return model.get_param("E")[at], backprop
-
-        return Model("learned", forward, params={"E": values}, dims={"nO": width})
+    return model.get_param("E")[at], backprop
 
 
 @spacy.registry.layers("test.Learned.v1")
 def make_learned(n_docs: int, width: int) -> Model:
-    return Learned.make(n_docs, width)
+    """A layer whose features are its one weight, by the place of the document: its gradient is that of the features."""
+    values = np.random.default_rng(0).normal(size=(n_docs, width)).astype("f")
+    return Model("learned", _learned, params={"E": values}, dims={"nO": width})
 
 
 LEARNED = {"@layers": "test.Learned.v1", "n_docs": len(TEXTS), "width": 3}
@@ -199,7 +194,7 @@ def test_the_gradient_of_features_is_that_of_finite_differences(
     examples, node = placed(nlp), layer_of(nlp).layers[0]
     with torch.no_grad():
         for weight in network_of(nlp).head.parameters():
-            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
     nlp.update(examples, sgd=False)
     gradient = node.get_grad("E").copy()
     base = node.get_param("E").copy()
@@ -229,10 +224,6 @@ def test_a_loop_of_ones_own_gets_the_same_gradient(quiet_bert: Path) -> None:
     logits, backprop = pipe.model.begin_update([example.predicted for example in examples])
     backprop(pipe.get_loss(examples, logits)[1])
     np.testing.assert_allclose(node.get_grad("E") * len(examples), summed, atol=1e-5)
-
-
-class Recorder(Adam):  # type: ignore[misc,valid-type]
-    pass
 
 
 def recorded(nlp: Language, batches: list[list[Example]]) -> dict[str, np.ndarray]:
@@ -363,8 +354,7 @@ def test_averages_hold_for_features(quiet_bert: Path) -> None:
 
 def test_the_head_is_solved_on_features_too(quiet_bert: Path) -> None:
     nlp = with_features(quiet_bert, STARS, starred, start=SOLVED, **ALL)
-    scores = nlp.evaluate(starred(nlp))
-    assert scores["cats_acc"] if "cats_acc" in scores else scores["cats_macro_f"] > 0.9
+    assert nlp.evaluate(starred(nlp))["cats_macro_f"] > 0.9
     assert network_of(nlp).head.output.weight.shape == (3, 17)
     plain = with_features(quiet_bert, None, starred, start=SOLVED, **ALL)
     assert plain.evaluate(starred(plain))["cats_macro_f"] < 0.5
@@ -383,6 +373,13 @@ def test_balanced_features_have_the_scale_of_vectors(scale: float) -> None:
     constant, factors = balance(vectors, torch.ones(50, 2))
     assert torch.isfinite(constant).all()
     assert torch.equal(factors, torch.ones(8))
+
+
+LOSSES = {
+    "contrast": {"@losses": "spacy-transfer.SupervisedContrastive.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
+    "mixup": {"@losses": "spacy-transfer.Mixup.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
+    "r_drop": {"@losses": "spacy-transfer.RDrop.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
+}
 
 
 # ---- attributes --------------------------------------------------------------------------------------------------
@@ -501,18 +498,16 @@ def test_attributes_come_from_files(quiet_bert: Path, tmp_path: Path) -> None:
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "train.spacy")
     Doc.remove_extension("n_stars")
     try:
-        for reader in ("spacy-transfer.Corpus.v1", "spacy.Corpus.v1"):
-            nlp = spacy.blank("en")
-            add_classifier(nlp, quiet_bert, features=STARS, start=SOLVED, **ALL)
-            read = spacy.registry.readers.get(reader)(path=tmp_path / "train.spacy")
-            if reader == "spacy.Corpus.v1":
-                with pytest.warns(UserWarning, match=r"T113.*_\.n_stars"), pytest.raises(ValueError, match="T215"):
-                    nlp.initialize(lambda: read(nlp))
-                continue
-            nlp.initialize(lambda: read(nlp))
-            examples = list(read(nlp))
-            nlp.update(examples, sgd=AdamW(learn_rate=1e-3))
-            assert nlp.evaluate(examples)["cats_macro_f"] > 0.9
+        nlp = spacy.blank("en")
+        add_classifier(nlp, quiet_bert, features=STARS, start=SOLVED, **ALL)
+        read = spacy.registry.readers.get("spacy-transfer.Corpus.v1")(path=tmp_path / "train.spacy")
+        nlp.initialize(lambda: read(nlp))
+        examples = list(read(nlp))
+        nlp.update(examples, sgd=AdamW(learn_rate=1e-3))
+        assert nlp.evaluate(examples)["cats_macro_f"] > 0.9
+        bare = Corpus(tmp_path / "train.spacy")
+        with pytest.warns(UserWarning, match=r"T113.*_\.n_stars"), pytest.raises(ValueError, match="T215"):
+            nlp.initialize(lambda: bare(nlp))
     finally:
         Doc.set_extension("n_stars", default=None)
 
@@ -613,7 +608,6 @@ def test_a_pipeline_with_static_vectors(quiet_bert: Path, tmp_path: Path) -> Non
     torch.testing.assert_close(scores_of(spacy.load(tmp_path), TEXTS), scores_of(nlp, TEXTS), atol=1e-6, rtol=0)
     # Without the table, or with another one.
     bare = spacy.load(tmp_path)
-    bare.vocab.reset_cache() if hasattr(bare.vocab, "reset_cache") else None
     bare.vocab.vectors = spacy.vectors.Vectors(strings=bare.vocab.strings, shape=(3, 7))
     with pytest.raises(ValueError, match=r"T220.*width 4.*has 7"):
         bare("card")
@@ -764,7 +758,7 @@ def test_layers_of_others_will_do(quiet_bert: Path) -> None:
 def test_layers_that_are_none(quiet_bert: Path) -> None:
     with pytest.raises(ValueError, match=r"T001.*'features'.*layer of Thinc"):
         with_features(quiet_bert, {"@layers": "spacy-transfer.Head.v1"})
-    with pytest.raises(ValueError, match=r"T221.*hash-embed|T221"):
+    with pytest.raises(ValueError, match="T221"):
         with_features(quiet_bert, CNN)
     with pytest.raises(ValueError, match="T221"):
         with_features(quiet_bert, {**TOK2VEC, "tok2vec": LEARNED})
@@ -852,7 +846,7 @@ def test_new_labels_leave_old_logits_alone(trained: Language) -> None:
     docs = [example.predicted for example in starred(trained, 6)]
     before = pipe.model.predict(docs)
     pipe.add_label("new")
-    np.testing.assert_array_equal(pipe.model.predict(docs)[:, :3], before)
+    np.testing.assert_allclose(pipe.model.predict(docs)[:, :3], before, atol=1e-6)
     trained.update(starred(trained), sgd=AdamW(learn_rate=1e-2))
 
 

@@ -112,7 +112,9 @@ def balance(vectors: Tensor, joined: Tensor | None) -> tuple[Tensor, Tensor]:
     if joined is None:
         return vectors, vectors.new_ones(vectors.shape[1])
     wanted, found = _spread(vectors), _spread(joined)
-    factor = wanted / found if wanted > 0 and found > 0 else torch.ones_like(found)
+    # Where one of them is the same for all documents up to rounding, there is no scale to follow.
+    varies = wanted > 1e-5 * vectors.square().mean().sqrt() and found > 0
+    factor = wanted / found if varies else torch.ones_like(found)
     factors = torch.cat([vectors.new_ones(vectors.shape[1]), factor.expand(joined.shape[1])])
     return torch.cat([vectors, joined * factor], dim=1), factors
 
