@@ -375,11 +375,53 @@ def test_balanced_features_have_the_scale_of_vectors(scale: float) -> None:
     assert torch.equal(factors, torch.ones(8))
 
 
-LOSSES = {
-    "contrast": {"@losses": "spacy-transfer.SupervisedContrastive.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
-    "mixup": {"@losses": "spacy-transfer.Mixup.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
-    "r_drop": {"@losses": "spacy-transfer.RDrop.v1", "base": {"@losses": "spacy-transfer.CrossEntropy.v1"}},
-}
+CE = {"@losses": "spacy-transfer.CrossEntropy.v1", "label_smoothing": 0.0, "class_weights": "none"}
+
+
+def learned_gradient(folder: Path, **blocks: Any) -> np.ndarray:
+    nlp = with_features(folder, LEARNED, placed, **blocks)
+    with torch.no_grad():
+        network_of(nlp).head.output.weight.mul_(10)
+    nlp.update(placed(nlp), sgd=False)
+    found: np.ndarray = layer_of(nlp).layers[0].get_grad("E")
+    assert np.abs(found).max() > 1e-3
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "neutral"), [("SupervisedContrastive", "weight"), ("Mixup", "alpha"), ("RDrop", "alpha")]
+)
+@pytest.mark.parametrize("frozen", [-1, "all"])
+def test_losses_of_a_whole_batch_join_features(quiet_bert: Path, name: str, neutral: str, frozen: Any) -> None:
+    tuning = {"frozen_depth": frozen}
+    loss = {"@losses": f"spacy-transfer.{name}.v1", "loss": CE}
+    plain = learned_gradient(quiet_bert, tuning=tuning)
+    np.testing.assert_allclose(
+        learned_gradient(quiet_bert, tuning=tuning, loss={**loss, neutral: 0.0}), plain, atol=1e-5
+    )
+    whole, parts = (learned_gradient(quiet_bert, tuning=tuning, loss=loss, piece_budget=n) for n in (2048, 64))
+    np.testing.assert_allclose(whole, parts, atol=1e-5)
+    # Without dropout two passes of a document are the same, and R-Drop is silent.
+    assert np.allclose(whole, plain, atol=1e-4) == (name == "RDrop")
+
+
+@pytest.mark.parametrize("frozen", [1, "all"])
+def test_changed_texts_keep_their_features(quiet_bert: Path, frozen: Any) -> None:
+    """Half of a batch comes from the cache and half is drawn anew: each document still has its own features."""
+    changed = {"@misc": "spacy-transfer.Augmentation.v1", "clean": 0.5, "drop": 0.5}
+    found = [
+        learned_gradient(
+            quiet_bert, tuning={"frozen_depth": frozen}, augmentation=changed, cache={"memory": memory},
+        )
+        for memory in (0, 2_000_000_000)
+    ]  # fmt: skip
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    assert not np.allclose(found[0], learned_gradient(quiet_bert, tuning={"frozen_depth": frozen}), atol=1e-5)
+
+
+def test_a_head_that_reads_states_takes_no_features(quiet_bert: Path) -> None:
+    with pytest.raises(ValueError, match=r"T222.*LabelQueryHead"):
+        with_features(quiet_bert, TOK2VEC, head={"@layers": "spacy-transfer.LabelQueryHead.v1"})
 
 
 # ---- attributes --------------------------------------------------------------------------------------------------
