@@ -25,14 +25,18 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from spacy.cli.init_config import fill_config
+from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
 from thinc.api import Adam, Model
 
+from spacy_transfer.corpora.convert import convert
 from spacy_transfer.model.attribute_features import make_attribute_features
 from spacy_transfer.model.doc_features import features_of, join_features, make_no_features
 from spacy_transfer.model.joining import balance
+from spacy_transfer.model.show import draw
 from spacy_transfer.model.static_vectors import make_static_vectors
 from spacy_transfer.model.tok2vec_features import make_tok2vec_features
 from spacy_transfer.training.adamw import AdamW
@@ -469,7 +473,7 @@ def test_lists_and_arrays_of_numbers() -> None:
     np.testing.assert_allclose(model.predict(docs), (values - values.mean(0)) / values.std(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [None, math.nan, [], [None]])
+@pytest.mark.parametrize("value", [None, math.nan, [], [None], "", " ", "nan"])
 def test_missing_values(value: Any) -> None:
     train = docs_with([1, 2, value, 3])
     mean = make_attribute_features(["n_stars"], missing="mean")
@@ -497,7 +501,7 @@ def test_an_attribute_that_does_not_exist_or_is_empty(missing: Any) -> None:
         make_attribute_features(["n_stars"], missing=missing).initialize(X=docs_with([None, None]))
 
 
-@pytest.mark.parametrize("value", ["five", {"a": 1}, math.inf, [1, "x"], [[1]], 1j])
+@pytest.mark.parametrize("value", ["five", {"a": 1}, math.inf, [1, "x"], [[1]], 1j, "inf", 10**400])
 def test_an_attribute_that_is_no_number(value: Any) -> None:
     for missing in ("error", "mean"):
         model = make_attribute_features(["n_stars"], missing=missing)
@@ -552,6 +556,23 @@ def test_attributes_come_from_files(quiet_bert: Path, tmp_path: Path) -> None:
             nlp.initialize(lambda: bare(nlp))
     finally:
         Doc.set_extension("n_stars", default=None)
+
+
+def test_numbers_come_through_convert(tmp_path: Path) -> None:
+    rows = [{"text": f"t{i}", "label": "xy"[i % 2], "n_stars": v} for i, v in enumerate([1, 2.5, True, None, [3]])]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.csv").write_text("text,label,n_stars\na,x,1\nb,y,2.5\nc,y,\n")
+    convert([tmp_path / "a.jsonl", tmp_path / "b.csv"], tmp_path / "out", attribute_fields=["n_stars"])
+    read = {}
+    for name in "ab":
+        docs = list(DocBin().from_disk(tmp_path / "out" / f"{name}.spacy").get_docs(spacy.blank("en").vocab))
+        read[name] = [doc._.n_stars for doc in docs]
+        model = make_attribute_features(["n_stars"], missing="mean")
+        model.initialize(X=docs)
+        known = [i for i, value in enumerate(read[name]) if value not in (None, "")]
+        np.testing.assert_allclose(model.predict(docs)[known, 0].mean(), 0, atol=1e-6)
+    assert read["a"] == [1, 2.5, True, None, (3,)]
+    assert read["b"] == ["1", "2.5", ""]
 
 
 def test_the_text_block_and_features_may_read_the_same_attributes(quiet_bert: Path) -> None:
@@ -904,3 +925,32 @@ def test_threads_and_batches_do_not_matter(trained: Language) -> None:
     pipe = trained.get_pipe("transfer_textcat")
     whole = pipe.predict(docs)
     np.testing.assert_allclose([pipe.predict([doc])[0] for doc in docs], whole, atol=1e-6)
+
+
+# ---- the shipped config ------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_config_trains_a_step(quiet_bert: Path, tmp_path: Path) -> None:
+    DocBin(docs=[example.reference for example in exclusive_examples(spacy.blank("en"))]).to_disk(tmp_path / "a.spacy")
+    (tmp_path / "labels.json").write_text(json.dumps(LABELS))
+    config = spacy.util.load_config(
+        Path(__file__).parent.parent / "configs" / "features.cfg",
+        overrides={
+            "paths.train": str(tmp_path / "a.spacy"), "paths.dev": str(tmp_path / "a.spacy"),
+            "paths.labels": str(tmp_path / "labels.json"), "paths.encoder": str(quiet_bert),
+            "training.max_steps": 2, "training.eval_frequency": 1,
+        },
+        interpolate=False,
+    )  # fmt: skip
+    config["components"]["transfer_textcat"]["model"]["windows"] = {
+        "@misc": "spacy-transfer.Windows.v1", "length": 32, "stride": 20,
+    }  # fmt: skip
+    config.to_disk(tmp_path / "config.cfg")
+    fill_config(tmp_path / "filled.cfg", tmp_path / "config.cfg")
+    train(tmp_path / "filled.cfg", tmp_path / "out")
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    layer = layer_of(nlp)
+    assert layer.get_dim("nO") == 96
+    assert network_of(nlp).head.output.in_features == 16 + 96
+    assert scores_of(nlp, TEXTS).isfinite().all()
+    assert "features       96 numbers" in draw("transfer_textcat", nlp)

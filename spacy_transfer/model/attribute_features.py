@@ -20,12 +20,12 @@ _SHOWN = 80  # characters of a text in a message
 def make_attribute_features(names: list[str], *, missing: float | Literal["error", "mean"] = "error") -> Model:
     """`spacy-transfer.AttributeFeatures.v1`: `doc._.n_stars` and its like, each column with mean 0 and deviation 1.
 
-    An attribute holds a bool, a number, or a list or array of as many of them in every document. Mean and deviation are
-    those of the training documents and stored with the model. `spacy-transfer.Corpus.v1` brings the attributes of a
-    .spacy file to training.
+    An attribute holds a bool, a number (as text too, "3.5", as CSV files have it), or a list or array of as many of
+    them in every document. Mean and deviation are those of the training documents and stored with the model.
+    `spacy-transfer.Corpus.v1` brings the attributes of a .spacy file to training.
 
     names (list[str]): As "_.n_stars" or "n_stars".
-    missing (str | float): Where an attribute is None, NaN, an empty list, or not there: "error" stops, "mean" puts the
+    missing (str | float): Where an attribute is None, NaN, empty, or not there: "error" stops, "mean" puts the
         mean of the training documents, a number that number; either adds a column for each attribute that says so.
     RETURNS (Model[list[Doc], Floats2d]): As wide as all values, and as many columns more as `missing` adds.
     RAISES (ValueError): T005 for no names, one twice, or a `missing` that is none. At initialisation and later T215 for
@@ -106,9 +106,8 @@ def _read(doc: Doc, name: str, missing: float | str) -> NDArray[np.float64] | No
     if isinstance(value, np.ndarray):
         value = value.tolist()
     given = list(value) if isinstance(value, list | tuple) else [value] if value is not None else []
-    if not all(one is None or isinstance(one, numbers.Real | np.bool_) for one in given):
-        raise ValueError(T217.format(name=name, value=value, text=doc.text[:_SHOWN]))
-    found = np.asarray([math.nan if one is None else float(one) for one in given], dtype=np.float64)
+    found = np.asarray([_number(one) for one in given], dtype=np.float64)
+    # No number at all is infinite here.
     if np.isinf(found).any():
         raise ValueError(T217.format(name=name, value=value, text=doc.text[:_SHOWN]))
     if not len(found) or np.isnan(found).any():
@@ -116,6 +115,17 @@ def _read(doc: Doc, name: str, missing: float | str) -> NDArray[np.float64] | No
             raise ValueError(T216.format(name=name, where=f"this document: {doc.text[:_SHOWN]!r}"))
         return None
     return found
+
+
+def _number(value: object) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    if not isinstance(value, numbers.Real | np.bool_ | str):
+        return math.inf
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def _stack(
