@@ -927,6 +927,47 @@ def test_threads_and_batches_do_not_matter(trained: Language) -> None:
     np.testing.assert_allclose([pipe.predict([doc])[0] for doc in docs], whole, atol=1e-6)
 
 
+# ---- on a shared encoder ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [None, SOLVED])
+def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, start: Any) -> None:
+    pytest.importorskip("spacy_transformers")
+    from test_shared import add_shared, add_transformer
+
+    from spacy_transfer.model.take_over import attach, detach
+
+    torch.manual_seed(0)
+    nlp = spacy.blank("en")
+    add_transformer(nlp, quiet_bert)
+    block = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"learned": LEARNED, "cnn": TOK2VEC}}
+    add_shared(nlp, features=block, **({"start": start} if start else {}))
+    nlp.initialize(lambda: placed(nlp))
+    own = detach(nlp)
+    examples, others = placed(nlp), placed(own)
+    losses = [one.update(two, sgd=False)["transfer_textcat"] for one, two in ((nlp, examples), (own, others))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    mine, theirs = (list(layer_of(one).walk()) for one in (nlp, own))
+    compared = 0
+    for one, two in zip(mine, theirs, strict=True):
+        for name in one.param_names:
+            if one.has_grad(name):
+                np.testing.assert_allclose(one.get_grad(name), two.get_grad(name), atol=1e-5)
+                compared += 1
+    assert compared > 3
+    pipe = nlp.get_pipe("transfer_textcat")
+    before = params(layer_of(nlp))
+    pipe.finish_update(AdamW(learn_rate=1e-2))
+    assert any(not np.array_equal(before[name], value) for name, value in params(layer_of(nlp)).items())
+    nlp.to_disk(tmp_path)
+    wanted = scores_of(nlp, TEXTS)
+    for other in (spacy.load(tmp_path), detach(nlp), attach(detach(nlp))):
+        torch.testing.assert_close(scores_of(other, TEXTS), wanted, atol=1e-5, rtol=0)
+    docs = [nlp.get_pipe("transformer")(example.predicted) for example in examples]
+    logits, _ = pipe.model.begin_update(docs)
+    np.testing.assert_allclose(logits, pipe.model.predict(docs), atol=1e-5)
+
+
 # ---- the shipped config ------------------------------------------------------------------------------------------
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
-from torch import Tensor
 
 from ..errors import T001, T206, T223
 from ..nn.head import Head
@@ -133,7 +133,7 @@ def shim_of(model: Classifier) -> NetworkShim:
 
 
 def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    joined = _begin(model, docs, n_docs=1) if is_train else _read(model, docs)
+    joined = begin(model, docs, _device(model)) if is_train else read(model, docs, _device(model))
     logits, backprop = shim_of(model)(texts_of(model, docs), is_train, joined)
     return model.ops.asarray2f(logits), backprop
 
@@ -143,26 +143,19 @@ def texts_of(model: Classifier, docs: Sequence[Doc]) -> list[str]:
     return shim_of(model).settings.text.read(docs)
 
 
-def _read(model: Classifier, docs: Sequence[Doc]) -> Joined | None:
-    features = features_of(model)
-    return None if features is None else read(features, docs, shim_of(model).network.device)
-
-
-def _begin(model: Classifier, docs: Sequence[Doc], *, n_docs: int, dropout: float = 0.0) -> Joined | None:
-    if (features := features_of(model)) is None:
-        return None
-    return begin(features, docs, shim_of(model).network.device, dropout=dropout, n_docs=n_docs)
+def _device(model: Classifier) -> torch.device:
+    return shim_of(model).network.device
 
 
 def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
     """Forward, loss and backward; see `NetworkShim.step`."""
-    joined = _begin(model, docs, n_docs=int((known > 0).any(axis=1).sum()), dropout=dropout)
+    joined = begin(model, docs, _device(model), n_docs=int((known > 0).any(axis=1).sum()), dropout=dropout)
     return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout, joined=joined)
 
 
 def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host."""
-    return shim_of(model).scores(texts_of(model, docs), _read(model, docs))
+    return shim_of(model).scores(texts_of(model, docs), read(model, docs, _device(model)))
 
 
 def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:
@@ -210,19 +203,17 @@ def tell_epoch(model: Classifier, epoch: int) -> None:
 def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
 
-    def join(chosen: Sequence[int]) -> Tensor:
-        return cast(Joined, _read(model, [docs[i] for i in chosen])).values
+    def join(chosen: Sequence[int]) -> Joined | None:
+        return read(model, [docs[i] for i in chosen], _device(model))
 
-    has_features = features_of(model) is not None
-    shim_of(model).prepare(texts_of(model, docs), targets, known, join if has_features else None)
+    shim_of(model).prepare(texts_of(model, docs), targets, known, join)
 
 
 def finish_update(model: Classifier, optimizer: Any) -> None:
     """Step network and features, both with the mean gradient over all documents since the last step."""
     n_docs = shim_of(model).gradients.n_docs
     shim_of(model).finish_update(optimizer)
-    if (features := features_of(model)) is not None:
-        finish(features, optimizer, 1.0 / (n_docs or 1))
+    finish(model, optimizer, 1.0 / (n_docs or 1))
 
 
 def save_network(model: Classifier, folder: Path) -> dict[str, Any]:

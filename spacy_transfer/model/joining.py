@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, set_dropout_rate
 from torch import Tensor
 
+from .doc_features import features_of
 from .thinc_optimizers import from_xp, to_xp
 
 _TOGETHER = 256  # documents that are only predicted, at a time
@@ -47,31 +48,40 @@ def rows(joined: Joined | None, group: Sequence[int]) -> Tensor | None:
     return None if joined is None else joined.of(group)
 
 
-def read(features: Model, docs: Sequence[Doc], device: torch.device) -> Joined:
-    """Features of documents that are only predicted."""
+def read(model: Model, docs: Sequence[Doc], device: torch.device) -> Joined | None:
+    """Features of documents that are only predicted, where a classifier has features."""
+    if (features := features_of(model)) is None:
+        return None
     parts = [from_xp(features.predict(list(docs[i : i + _TOGETHER])), device) for i in range(0, len(docs), _TOGETHER)]
     return Joined(torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device))
 
 
-def begin(features: Model, docs: Sequence[Doc], device: torch.device, *, dropout: float, n_docs: int) -> Joined:
-    """Features of documents that are learned from.
+def begin(
+    model: Model, docs: Sequence[Doc], device: torch.device, *, dropout: float = 0.0, n_docs: int = 1
+) -> Joined | None:
+    """Features of documents that are learned from, where a classifier has features.
 
     dropout (float): Of layers that have one, as in spaCy's own components.
     n_docs (int): Documents over which another component's weights get the mean gradient; 1 for the sum.
     """
+    if (features := features_of(model)) is None:
+        return None
     set_dropout_rate(features, dropout)
     for node in features.walk():
         if "divisor" in node.attrs:
             node.attrs["divisor"] = max(n_docs, 1)
     values, backprop = features.begin_update(list(docs))
-    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(features.ops.asarray2f(gradient)))
+    ops = features.ops
+    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)))
 
 
-def finish(features: Model, optimizer: Any, scale: float) -> None:
-    """Let the optimizer move the weights of the features.
+def finish(model: Model, optimizer: Any, scale: float) -> None:
+    """Let the optimizer move the weights of a classifier's features.
 
     scale (float): Factor on the summed gradients. The rate of a layer (attrs "rate") holds for all below it.
     """
+    if (features := features_of(model)) is None:
+        return
     rates: dict[int, float] = {}
     for top in features.walk():
         for node in top.walk() if "rate" in top.attrs else ():

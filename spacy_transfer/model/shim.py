@@ -201,12 +201,12 @@ class NetworkShim(Shim):  # type: ignore[misc]
         texts: Sequence[str],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Tensor] | None = None,
+        join: Callable[[Sequence[int]], Joined | None],
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
-        join (Callable | None): Indices of texts to their features, (n, n_features).
+        join (Callable): Indices of texts to their features, if there are any.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         self.pathway.expect(texts)
@@ -222,14 +222,13 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.pathway.open()
         vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
-        joined = None if join is None else join(chosen)
-        self._solve(vectors, targets[chosen], known[chosen], joined, tuning_follows=follows)
+        self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
     def _solve(
-        self, vectors: Tensor, targets: Floats, known: Floats, joined: Tensor | None, *, tuning_follows: bool
+        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
     ) -> None:
         network = self.network
-        vectors, factors = balance(vectors, joined)
+        vectors, factors = balance(vectors, None if joined is None else joined.values)
         wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
         weight, bias = self.settings.start.solve(
             vectors,

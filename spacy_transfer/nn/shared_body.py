@@ -67,7 +67,7 @@ class SharedBody:
         wanted = list(claims.by_owner.values())
         for name, weight in self.body.named_parameters():
             depth = view.depth_of(name)
-            moves = all(one.moves(weight, depth, frozen, view.n_layers, name) for one, frozen in wanted)
+            moves = all(one.moves(name, weight, depth, frozen, view.n_layers) for one, frozen in wanted)
             weight.requires_grad_(moves)
             if not moves:
                 # Thinc fills gradients with zeros after a step; with a zero gradient moments and decay still move.
