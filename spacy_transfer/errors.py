@@ -77,7 +77,7 @@ T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
 T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
-T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a list of str or nothing is expected"
+T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a number, a list of those or nothing is expected"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
 T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
 T045 = (
@@ -399,6 +399,41 @@ T209 = "[T209] The pipeline has a component '{name}' already. Choose another nam
 T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
 T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
 T212 = "[T212] '{name}' has {what}, which a transformer component cannot hold: {way_out}."
+
+T215 = (
+    "[T215] features: no extension attribute '{name}' is registered and this document stores none: call "
+    "Doc.set_extension('{name}', default=None) before the pipeline runs, or correct features.names. To train on .spacy "
+    'files that hold it: @readers = "spacy-transfer.Corpus.v1". Text: {text!r}'
+)
+T216 = (
+    "[T216] features: '_.{name}' is missing or empty in {where}. Set it, or leave it out of features.names; where only some "
+    'documents lack it: features.missing = "mean" or a number. To train on .spacy files that hold it: @readers = '
+    '"spacy-transfer.Corpus.v1"'
+)
+T217 = (
+    "[T217] features: '_.{name}' holds {value!r}; wanted is a finite number, a bool, or a list of those. Text: {text!r}"
+)
+T218 = (
+    "[T218] features: '_.{name}' holds {found} numbers, but {want} in the first training document that has it: as many "
+    "are needed in each. Text: {text!r}"
+)
+T219 = (
+    "[T219] features: the pipeline has no static vectors (their width is 0). Load some, [initialize] vectors = "
+    '"en_core_web_md" or a folder, or leave spacy-transfer.StaticVectors.v1 out.'
+)
+T220 = (
+    "[T220] features: the classifier was trained with static vectors of width {want}, the pipeline has {found}: load it "
+    "with its own vocab."
+)
+T221 = (
+    "[T221] features: '{name}' gives {got} for {n_docs} documents. Wanted is a layer of Thinc that gives one row of finite "
+    "numbers for each (Model[list[Doc], Floats2d]); within spacy-transfer.Tok2VecFeatures.v1 one row for each token."
+)
+T222 = "[T222] features are joined to the document's vector, but the head {head} reads no vector: leave features or head out."
+T223 = (
+    "[T223] The pipeline was saved with features of width {stored}, and they do not fit ({reason}): leave the block "
+    "features in its config as it was saved."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

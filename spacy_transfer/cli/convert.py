@@ -37,7 +37,10 @@ def convert_cli(
     separator: Annotated[str, Option("--separator", help="Between the labels in one cell of a CSV or TSV file")] = "|",
     attribute_fields: Annotated[
         list[str] | None,
-        Option("--attribute-field", help="Further field of text that is kept, title as doc._.title; may be repeated"),
+        Option(
+            "--attribute-field",
+            help="Further field of text or numbers that is kept, title as doc._.title; may be repeated",
+        ),
     ] = None,
     lang: Annotated[
         str, Option("--lang", "-l", help="Language whose tokenizer splits the texts: en, de, xx ...")

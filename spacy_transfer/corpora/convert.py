@@ -96,8 +96,8 @@ def convert(
     cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats".
         Once one of the three is named, only the named ones count.
     separator (str): Between the labels in a cell of a CSV or TSV file.
-    attribute_fields (Sequence[str]): Further fields with a str or a list of str, a title for instance, that become the
-        extension attribute of their name, `doc._.title`; None where a record has none.
+    attribute_fields (Sequence[str]): Further fields with a str, a number or a list of those, a title for instance,
+        that become the extension attribute of their name, `doc._.title`; None where a record has none.
     lang (str): Language whose tokenizer makes the Docs.
     dev_share (float): Share of the first source, of each label evenly, that becomes dev.spacy instead; below 1.
     skip_bad (bool): Leave bad lines out instead of refusing everything.

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from .. import errors
 from .excerpt import excerpt
 from .rows import BadRow, Fields, read_rows
 
-Attribute = str | list[str] | None
+Attribute = str | float | list[str | float] | None
+# .spacy files hold 64 bits.
+_TOO_LARGE = 2**63
 
 LONGEST_TEXT = 1_000_000  # characters; spaCy refuses longer ones (E088)
 
@@ -21,7 +24,7 @@ class Record:
     text (str): As it stood there.
     values (dict[str, float]): Labels and their values, 0 to 1.
     fills (bool): Whether the labels of the set that are not in values are 0; else they are missing.
-    attributes (dict[str, str | list[str] | None]): Further texts by name; None where the record has none.
+    attributes (dict[str, Attribute]): Further texts and numbers by name; None where the record has none.
     """
 
     line: int
@@ -108,12 +111,14 @@ def _text(value: object, fields: Fields) -> str:
 
 
 def _attribute(value: object, name: str) -> Attribute:
-    texts = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    for text in texts:
-        if not isinstance(text, str):
+    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    for part in parts:
+        # A bool is an int.
+        if not isinstance(part, str | int | float) or (isinstance(part, int) and abs(part) >= _TOO_LARGE):
             raise BadRow(errors.T043_ATTRIBUTE.format(field=name, value=excerpt(value)))
-        _check_surrogates(text)
-    return None if value is None else value if isinstance(value, str) else [str(text) for text in texts]
+        if isinstance(part, str):
+            _check_surrogates(part)
+    return value if value is None or isinstance(value, str | int | float) else parts
 
 
 def _check_surrogates(text: str) -> None:

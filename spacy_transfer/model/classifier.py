@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from ..errors import T206
+from ..errors import T001, T206, T223
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
@@ -17,16 +18,21 @@ from ..nn.precision import Precision
 from ..nn.shared_encoder import SharedEncoder
 from ..nn.tuning import DepthRow, Tuning
 from .augmentation import AugmentationBrick, NoAugmentation
+from .doc_features import as_layer, features_of, make_no_features
 from .features import FeatureCache
+from .joining import Joined, begin, finish, read
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
 from .start import StartBrick
+from .storage import check_file, write_data
 from .text import Text
 from .windows import Windows
 
 Floats = NDArray[np.float32]
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
 Classifier: TypeAlias = Model
+
+_FEATURES = "features.msgpack"
 
 
 def build_transfer_classifier(
@@ -41,6 +47,7 @@ def build_transfer_classifier(
     cache: Any,
     text: Any = None,
     augmentation: Any = None,
+    features: Any = None,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
@@ -61,6 +68,8 @@ def build_transfer_classifier(
     cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
     text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
     augmentation: how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None is.
+    features: what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
+        `StaticVectors`, `Tok2VecFeatures`, `AttributeFeatures`, `JoinedFeatures`; None is none.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
@@ -86,26 +95,35 @@ def build_transfer_classifier(
         device=device,
         gradient_checkpointing=gradient_checkpointing,
     )
+    features = make_no_features() if features is None else features
+    if not isinstance(features, Model):
+        arch, want = "spacy-transfer.TransferClassifier.v1", "features, a layer of Thinc"
+        raise ValueError(T001.format(field="features", arch=arch, want=want, got=type(features).__name__))
+    layer = as_layer(features)
+    layers = [] if layer is None else [layer]
     # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
     attrs = {
         "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
-        "loss_gradient": loss_gradient, "merge_adapter": merge_adapter,
+        "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
+        "finish_update": finish_update,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
+        "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
     if isinstance(encoder, SharedEncoder):
-        return _shared(settings, attrs)
-    return Model("transfer_classifier", _forward, dims={"nO": None}, shims=[NetworkShim(settings)], attrs=attrs)
+        return _shared(settings, attrs, layers)
+    shims = [NetworkShim(settings)]
+    return Model("transfer_classifier", _forward, dims={"nO": None}, layers=layers, shims=shims, attrs=attrs)
 
 
-def _shared(settings: Settings, attrs: dict[str, Any]) -> Classifier:
+def _shared(settings: Settings, attrs: dict[str, Any], layers: list[Model]) -> Classifier:
     try:
         # Here, since everything else also works without spacy-transformers.
         from .shared import build_shared
     except ImportError as error:
         raise ImportError(T206) from error
-    return build_shared(settings, attrs)
+    return build_shared(settings, attrs, layers)
 
 
 def shim_of(model: Classifier) -> NetworkShim:
@@ -114,7 +132,8 @@ def shim_of(model: Classifier) -> NetworkShim:
 
 
 def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    logits, backprop = shim_of(model)(texts_of(model, docs), is_train)
+    joined = begin(model, docs, _device(model)) if is_train else read(model, docs, _device(model))
+    logits, backprop = shim_of(model)(texts_of(model, docs), is_train, joined)
     return model.ops.asarray2f(logits), backprop
 
 
@@ -123,14 +142,29 @@ def texts_of(model: Classifier, docs: Sequence[Doc]) -> list[str]:
     return shim_of(model).settings.text.read(docs)
 
 
+def _device(model: Classifier) -> torch.device:
+    return shim_of(model).network.device
+
+
 def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
     """Forward, loss and backward; see `NetworkShim.step`."""
-    return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout)
+    joined = begin(model, docs, _device(model), n_docs=int((known > 0).any(axis=1).sum()), dropout=dropout)
+    return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout, joined=joined)
 
 
 def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host."""
-    return shim_of(model).scores(texts_of(model, docs))
+    return shim_of(model).scores(texts_of(model, docs), read(model, docs, _device(model)))
+
+
+def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:
+    """Before `initialize_network`: initialise the features on the training documents; the head gets their width.
+
+    RAISES (ValueError): T215 to T221 for documents that lack what the features are made of.
+    """
+    if (features := features_of(model)) is not None:
+        features.initialize(X=list(docs))
+        shim_of(model).n_features = int(features.get_dim("nO"))
 
 
 def initialize_network(
@@ -167,17 +201,43 @@ def tell_epoch(model: Classifier, epoch: int) -> None:
 
 def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
-    shim_of(model).prepare(texts_of(model, docs), targets, known)
+
+    def join(chosen: Sequence[int]) -> Joined | None:
+        return read(model, [docs[i] for i in chosen], _device(model))
+
+    shim_of(model).prepare(texts_of(model, docs), targets, known, join)
+
+
+def finish_update(model: Classifier, optimizer: Any) -> None:
+    """Step network and features, both with the mean gradient over all documents since the last step."""
+    n_docs = shim_of(model).gradients.n_docs
+    shim_of(model).finish_update(optimizer)
+    finish(model, optimizer, 1.0 / (n_docs or 1))
 
 
 def save_network(model: Classifier, folder: Path) -> dict[str, Any]:
-    """Write the network's files; see `NetworkShim.save`."""
-    return shim_of(model).save(folder)
+    """Write the network's files; see `NetworkShim.save`. Features go into a file of their own, Thinc's msgpack."""
+    state = shim_of(model).save(folder)
+    if (features := features_of(model)) is not None:
+        state["features"] = write_data(folder / _FEATURES, features.to_bytes())
+    return state
 
 
 def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None:
-    """Read the network's files; see `NetworkShim.load`."""
-    shim_of(model).load(folder, state)
+    """Read the network's files; see `NetworkShim.load`.
+
+    RAISES (OSError): T082 for a damaged file. RAISES (ValueError): T223 for other features than were saved.
+    """
+    features, checksum = features_of(model), state.get("features")
+    if (features is None) != (checksum is None):
+        raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has other ones"))
+    shim_of(model).load(folder, {key: value for key, value in state.items() if key != "features"})
+    if features is not None and checksum is not None:
+        check_file(folder / _FEATURES, checksum)
+        try:
+            features.from_bytes((folder / _FEATURES).read_bytes())
+        except (ValueError, KeyError, IndexError) as error:
+            raise ValueError(T223.format(stored=int(state["n_features"]), reason=error)) from error
     model.set_dim("nO", int(state["n_labels"]), force=True)
 
 

@@ -36,6 +36,7 @@ def learn_whole(
     """Forward, loss and backward of a batch; see `NetworkShim.step`.
 
     groups (Iterable[list[int]]): Micro-batches, as indices of documents; each must have room for all passes of its own.
+        Features that are joined to the vectors are part of them here: they are compared and mixed with the rest.
     learn (Callable): Takes documents, gives their logits with the graph of what moves.
     targets, known (Tensor): (n_docs, n_labels).
     RETURNS (Tensor): Sum of the documents' losses, without dimensions.

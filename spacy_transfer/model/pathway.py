@@ -112,40 +112,50 @@ class Pathway:
         return [same or self._has(document) for same, document in zip(clean, documents, strict=True)]
 
     def learn(
-        self, documents: Sequence[Document], group: Sequence[int], reader: TextReader, clean: Sequence[bool]
+        self,
+        documents: Sequence[Document],
+        group: Sequence[int],
+        reader: TextReader,
+        clean: Sequence[bool],
+        joined: Tensor | None = None,
     ) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
         clean (Sequence[bool]): Of each document, as `keeps` says.
+        joined (Tensor | None): Features beside their vectors, (len(group), n_features).
         RETURNS (Tensor): (len(group), n_labels).
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
+            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
         lasting = [j for j, i in enumerate(group) if clean[i]]
         passing = [j for j, i in enumerate(group) if not clean[i]]
         if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
             self._fill(missing, reader)
         if not passing:
-            return self._from_features(chosen)
-        parts = [self._without_features([chosen[j] for j in passing])]
+            return self._from_features(chosen, joined=joined)
+        beside = [None if joined is None else joined[places] for places in (passing, lasting)]
+        parts = [self._without_features([chosen[j] for j in passing], beside[0])]
         if lasting:
-            parts.append(self._from_features([chosen[j] for j in lasting]))
+            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1]))
         order = torch.tensor([*passing, *lasting], device=self.network.device).argsort()
         return torch.cat(parts)[order]
 
-    def predict(self, documents: Sequence[Document], group: Sequence[int]) -> Tensor:
-        """Logits of documents that are only predicted; between training steps their features are cached too."""
+    def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
+        """Logits of documents that are only predicted; between training steps what is frozen is cached too.
+
+        joined (Tensor | None): Features beside their vectors, (len(group), n_features).
+        """
         chosen = [documents[i] for i in group]
         if not self._serves_predictions:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device))
+            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
         missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
         if missing:
             # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
             # stopped and resumed. For the same reason training does not take them.
             self._n_predicted += sum(not self._is_reserved(document, _PREDICTED) for document in missing)
             self._compute(chosen, _PREDICTED)
-        return self._from_features(chosen, _PREDICTED)
+        return self._from_features(chosen, _PREDICTED, joined)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
@@ -196,25 +206,27 @@ class Pathway:
         pairs = zip(keys, self._keys(document, purpose), strict=True)
         return [features.get(key) if key in features else features.get(other) for key, other in pairs]
 
-    def _from_features(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
+    def _from_features(
+        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None
+    ) -> Tensor:
         network = self.network
         if self._kind == "vectors":
-            return network.classify(self._cached_vectors(documents, purpose).to(network.device))
+            return network.classify(self._cached_vectors(documents, purpose).to(network.device), joined)
         states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
             batch = collate(documents, network.encoder.pad_id, network.device)
-            return network.from_states(network.prefix(batch), batch)
+            return network.from_states(network.prefix(batch), batch, joined)
         batch = collate(documents, network.encoder.pad_id, network.device)
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
-        return network.from_states(padded.to(network.device, non_blocking=True), batch)
+        return network.from_states(padded.to(network.device, non_blocking=True), batch, joined)
 
-    def _without_features(self, documents: Sequence[Document]) -> Tensor:
+    def _without_features(self, documents: Sequence[Document], joined: Tensor | None) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
         network = self.network
         if self._kind == "vectors":
-            return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device))
-        return network(collate(documents, network.encoder.pad_id, network.device))
+            return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device), joined)
+        return network(collate(documents, network.encoder.pad_id, network.device), joined)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""

@@ -7,16 +7,18 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from .joining import begin, read
 from .listener import StatesListener, body_of, find_upstream, states_on
 from .settings import Settings
 from .shared_shim import SharedShim
 from .shim import Floats
 
 
-def build_shared(settings: Settings, attrs: dict[str, Any]) -> Model:
+def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Model] = ()) -> Model:
     """The model of `spacy-transfer.TransferClassifier.v1` with a `spacy-transfer.SharedEncoder.v1`.
 
     settings (Settings): The blocks. attrs (dict): What the component calls, where nothing differs.
+    layers (Sequence[Model]): The layer of the features, if there are any.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
     shim = SharedShim(settings)
@@ -24,7 +26,7 @@ def build_shared(settings: Settings, attrs: dict[str, Any]) -> Model:
         "transfer_classifier",
         _forward,
         dims={"nO": None},
-        layers=[StatesListener(shim.brick.upstream)],
+        layers=[StatesListener(shim.brick.upstream), *layers],
         shims=[shim],
         attrs={**attrs, "step": step, "scores": scores, "prepare": prepare, "connect": connect},
     )
@@ -47,23 +49,27 @@ def _received(model: Model, docs: Sequence[Doc]) -> tuple[list[Any], Callable[[l
 
 
 def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+    device = shim_of(model).network.device
     if is_train:
         data, give_back = _received(model, docs)
-        logits, backprop = shim_of(model)(data, True, give_back)
+        logits, backprop = shim_of(model)(data, True, begin(model, docs, device), give_back)
     else:
-        logits, backprop = shim_of(model)(states_on(docs, "transfer_textcat"), False)
+        logits, backprop = shim_of(model)(states_on(docs, "transfer_textcat"), False, read(model, docs, device))
     return model.ops.asarray2f(logits), backprop
 
 
 def step(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
     """Forward, loss and backward, down to the transformer; see `SharedShim.step`."""
     data, give_back = _received(model, docs)
-    return shim_of(model).step(data, targets, known, dropout=dropout, give_back=give_back)
+    n_docs = int((known > 0).any(axis=1).sum())
+    joined = begin(model, docs, shim_of(model).network.device, n_docs=n_docs, dropout=dropout)
+    return shim_of(model).step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
 
 
 def scores(model: Model, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host, of documents that the transformer has seen."""
-    return shim_of(model).scores(states_on(docs, "transfer_textcat"))
+    joined = read(model, docs, shim_of(model).network.device)
+    return shim_of(model).scores(states_on(docs, "transfer_textcat"), joined)
 
 
 def connect(model: Model, nlp: Language | None, name: str) -> None:
@@ -82,4 +88,9 @@ def prepare(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats) -
     """Solve the head on what the transformer gives for the training texts; see `SharedShim.prepare_head`."""
     shim = shim_of(model)
     transformer, shim.upstream = shim.upstream, None
-    shim.prepare_head(lambda chosen: transformer.predict([docs[i] for i in chosen]).doc_data, targets, known)
+    shim.prepare_head(
+        lambda chosen: transformer.predict([docs[i] for i in chosen]).doc_data,
+        targets,
+        known,
+        lambda chosen: read(model, [docs[i] for i in chosen], shim.network.device),
+    )

@@ -9,10 +9,10 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T064, T147, T148, T204, T205
+from ..errors import T064, T147, T148, T204, T205, T222
 from ..nn.label_query import LabelQueryHead
 from ..nn.losses import Loss, label_weights
-from ..nn.network import Network, RowBatch
+from ..nn.network import Network
 from ..nn.precision import resolve_device
 from ..nn.shared_body import SharedBody
 from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
@@ -21,6 +21,7 @@ from ..nn.vocabulary import Texts, no_texts
 from .augmentation import NoAugmentation
 from .coupled import is_plain, learn_whole
 from .gradients import Gradients
+from .joining import Joined, rows
 from .settings import Settings
 from .shim import Floats, NetworkShim
 from .states import States, gather, groups, scatter, width_of
@@ -95,9 +96,11 @@ class SharedShim(NetworkShim):
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         self.width = width
-        pooling, head = s.pooling.build(width), s.head.build(width, n_labels)
+        pooling, head = s.pooling.build(width), s.head.build(width + self.n_features, n_labels)
         if head.reads == "states" and list(pooling.parameters()):
             raise ValueError(T148.format(pooling=type(s.pooling).__name__))
+        if head.reads == "states" and self.n_features:
+            raise ValueError(T222.format(head=type(s.head).__name__))
         network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
         self._model = network.to(resolve_device(s.device, get_torch_default_device()))
         self._set_label_weights(weights)
@@ -136,38 +139,43 @@ class SharedShim(NetworkShim):
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(data, width, self.network.device)
 
-    def _predict(self, data: Sequence[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
-        """What a stage of the network makes of the states of documents, in their order."""
+    def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
+        """What a stage of the network makes of the states of documents, and of features, in their order."""
         if self.network.training:
             self.network.eval()
         parts: dict[int, Tensor] = {}
         with torch.no_grad():
             for group in groups(data, _BUDGET):
                 states = self._gather([data[i] for i in group])
-                parts.update(zip(group, stage(states.states, states.batch), strict=True))
+                beside = () if joined is None else (joined.of(group),)
+                parts.update(zip(group, stage(states.states, states.batch, *beside), strict=True))
         return torch.stack([parts[i] for i in range(len(data))])
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
         """Pooled states. RETURNS (Tensor): (n_docs, width)."""
         return self._predict(data, self.network.pool)
 
-    def logits(self, texts: Sequence[Any]) -> Floats:
+    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
 
         RAISES (ValueError): T204 for states of another width.
         """
-        return cast(Floats, self._predict(texts, self.network.head_from_states).cpu().numpy())
+        return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
 
-    def __call__(self, texts: Sequence[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
+    def __call__(
+        self, texts: Sequence[Any], is_train: bool, joined: Joined | None = None, give_back: GiveBack = _nobody
+    ) -> tuple[Floats, Any]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
-            return self.logits(texts), lambda d_logits: []
+            return self.logits(texts, joined), lambda d_logits: []
         states = self._leaf(texts)
-        logits = self.network.head_from_states(states.states, states.batch)
+        logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._return(states, texts, give_back, self.brick.grad_factor)
+            if joined is not None:
+                joined.give_back()
             return []
 
         return cast(Floats, logits.detach().cpu().numpy()), backprop
@@ -189,7 +197,14 @@ class SharedShim(NetworkShim):
     # ---- learning ------------------------------------------------------------------------------------------------
 
     def step(
-        self, texts: Sequence[Any], targets: Floats, known: Floats, *, dropout: float, give_back: GiveBack = _nobody
+        self,
+        texts: Sequence[Any],
+        targets: Floats,
+        known: Floats,
+        *,
+        dropout: float,
+        joined: Joined | None = None,
+        give_back: GiveBack = _nobody,
     ) -> float:
         """Forward, loss and backward of a batch; there are no micro-batches.
 
@@ -198,7 +213,7 @@ class SharedShim(NetworkShim):
         told, the encoder gets the sum of the means.
 
         texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
-        dropout (float): For the head. give_back (Callable): Takes the gradients.
+        dropout (float): For the head. joined (Joined | None): Features. give_back (Callable): Takes the gradients.
         RETURNS (float): Sum of the documents' losses.
         RAISES (ValueError): T063, T204.
         """
@@ -210,7 +225,7 @@ class SharedShim(NetworkShim):
         wanted, mask = (torch.from_numpy(values).to(states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
-            return self.network.head_from_states(*states.of(group))
+            return self.network.head_from_states(*states.of(group), rows(joined, group))
 
         everything = list(range(len(texts)))
         if is_plain(loss):
@@ -221,13 +236,22 @@ class SharedShim(NetworkShim):
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
+        if joined is not None:
+            joined.give_back()
         return float(value.detach())
 
-    def prepare_head(self, read: Callable[[list[int]], Sequence[Any]], targets: Floats, known: Floats) -> None:
+    def prepare_head(
+        self,
+        read: Callable[[list[int]], Sequence[Any]],
+        targets: Floats,
+        known: Floats,
+        join: Callable[[Sequence[int]], Joined | None],
+    ) -> None:
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
         targets, known (n_docs, n_labels): Of all training documents.
+        join (Callable): Indices of documents to their features, if there are any.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.start.choose(len(targets))
@@ -241,7 +265,7 @@ class SharedShim(NetworkShim):
         parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
         tuning = self.settings.tuning
         stays = self.brick.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
-        self._solve(torch.cat(parts), targets[chosen], known[chosen], tuning_follows=not stays)
+        self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
@@ -257,13 +281,14 @@ class SharedShim(NetworkShim):
     def _stored(self) -> StoredNetwork:
         state = {
             "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width,
+            "width": self.width, "n_features": self.n_features,
         }  # fmt: skip
         return StoredNetwork({}, "", weights_of(self.network), state)
 
     def _restore(self, stored: StoredNetwork) -> None:
         state = stored.state
         self.n_steps, self.epoch = int(state["n_steps"]), None
+        self.n_features = int(state.get("n_features", 0))
         rng = torch.get_rng_state()
         self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)

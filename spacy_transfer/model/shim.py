@@ -14,7 +14,7 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024, T063, T064, T073, T147, T148
+from ..errors import T006, T024, T063, T064, T073, T147, T148, T222
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
@@ -27,6 +27,7 @@ from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .augmentation import draw_texts
 from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
+from .joining import Joined, balance, rows
 from .label_names import name_vectors
 from .pathway import Pathway
 from .pieces import PieceTokenizer
@@ -70,6 +71,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.n_steps = 0
         # Batches that augmentation has drawn: with its seed all that the next draw depends on.
         self.n_draws = 0
+        # Width of what is joined to the vectors.
+        self.n_features = 0
         self.epoch: int | None = None
         self.gradients = Gradients(half=False)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of documents.
@@ -138,9 +141,11 @@ class NetworkShim(Shim):  # type: ignore[misc]
             raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         width = loaded.encoder.width
-        pooling, head = s.pooling.build(width), s.head.build(width, n_labels)
+        pooling, head = s.pooling.build(width), s.head.build(width + self.n_features, n_labels)
         if head.reads == "states" and list(pooling.parameters()):
             raise ValueError(T148.format(pooling=type(s.pooling).__name__))
+        if head.reads == "states" and self.n_features:
+            raise ValueError(T222.format(head=type(s.head).__name__))
         network = Network(loaded.encoder, pooling, head, precision)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
@@ -191,10 +196,17 @@ class NetworkShim(Shim):  # type: ignore[misc]
             self.pathway.close()
             self._set_label_weights(self.label_weights)
 
-    def prepare(self, texts: Sequence[str], targets: Floats, known: Floats) -> None:
+    def prepare(
+        self,
+        texts: Sequence[str],
+        targets: Floats,
+        known: Floats,
+        join: Callable[[Sequence[int]], Joined | None],
+    ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
+        join (Callable): Indices of texts to their features, if there are any.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         self.pathway.expect(texts)
@@ -210,10 +222,13 @@ class NetworkShim(Shim):  # type: ignore[misc]
         self.pathway.open()
         vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
-        self._solve(vectors, targets[chosen], known[chosen], tuning_follows=follows)
+        self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
-    def _solve(self, vectors: Tensor, targets: Floats, known: Floats, *, tuning_follows: bool) -> None:
+    def _solve(
+        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
+    ) -> None:
         network = self.network
+        vectors, factors = balance(vectors, None if joined is None else joined.values)
         wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
         weight, bias = self.settings.start.solve(
             vectors,
@@ -224,7 +239,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
             tuning_follows=tuning_follows,
         )
         with torch.no_grad():
-            network.head.output.weight.copy_(weight)
+            network.head.output.weight.copy_(weight * factors)
             network.head.output.bias.copy_(bias)
 
     # ---- freezing ------------------------------------------------------------------------------------------------
@@ -253,7 +268,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def logits(self, texts: Sequence[str]) -> Floats:
+    def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
         network = self.network
         if network.training:
@@ -262,22 +277,26 @@ class NetworkShim(Shim):  # type: ignore[misc]
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         with torch.no_grad():
             for group in self.pathway.groups(documents):
-                out[torch.tensor(group, device=network.device)] = self.pathway.predict(documents, group)
+                out[torch.tensor(group, device=network.device)] = self.pathway.predict(
+                    documents, group, rows(joined, group)
+                )
         return cast(Floats, out.cpu().numpy())
 
-    def scores(self, texts: Sequence[str]) -> Floats:
+    def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Scores of texts, (n_texts, n_labels)."""
-        logits = torch.from_numpy(self.logits(texts))
+        logits = torch.from_numpy(self.logits(texts, joined))
         return cast(Floats, self.settings.loss.activate(logits).numpy())
 
-    def __call__(self, texts: Sequence[str], is_train: bool) -> tuple[Floats, Any]:
+    def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
-            return self.logits(texts), lambda d_logits: []
+            return self.logits(texts, joined), lambda d_logits: []
         network = self._training()
         documents, clean = self._draw(texts, None)
         groups = self.pathway.groups(documents)
-        parts = [(group, self.pathway.learn(documents, group, self.reader, clean)) for group in groups]
+        parts = [
+            (group, self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))) for group in groups
+        ]
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         for group, logits in parts:
             out[torch.tensor(group, device=network.device)] = logits.detach()
@@ -286,6 +305,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[torch.tensor(group, device=network.device)])
+            if joined is not None:
+                joined.give_back(self.gradients.loss_scale)
             return []
 
         return out.cpu().numpy(), backprop
@@ -316,12 +337,15 @@ class NetworkShim(Shim):  # type: ignore[misc]
         documents = self.reader.read(drawn, remember=clean)
         return documents, self.pathway.keeps(documents, clean)
 
-    def step(self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float) -> float:
+    def step(
+        self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float, joined: Joined | None = None
+    ) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
         texts (Sequence[str]): The documents.
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
+        joined (Joined | None): Features beside the vectors; their summed gradient is given back.
         RETURNS (float): Sum of the documents' losses; on a GPU as a tensor without dimensions.
         """
         network, loss = self._training(), cast(Loss, self.loss)
@@ -332,9 +356,11 @@ class NetworkShim(Shim):  # type: ignore[misc]
         wanted, mask = _to_device(targets, device), _to_device(known, device)
 
         def learn(group: Sequence[int]) -> Tensor:
-            return self.pathway.learn(documents, group, self.reader, clean)
+            return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))
 
         def run(budget: int) -> Tensor:
+            if joined is not None:
+                joined.forget_gradient()
             if not is_plain(loss):
                 groups = self.pathway.groups(documents, max(1, budget // loss.n_passes))
                 return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
@@ -350,6 +376,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
+        if joined is not None:
+            joined.give_back(self.gradients.loss_scale)
         # On a GPU the number stays there: fetching it would make every step wait for the device.
         return cast(float, total) if device.type == "cuda" else float(total)
 
@@ -435,6 +463,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def _stored(self) -> StoredNetwork:
         state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
         state["n_draws"] = self.n_draws
+        state["n_features"] = self.n_features
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
 
@@ -464,6 +493,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         loaded = rebuild(stored, self.settings)
         self.n_steps = int(state["n_steps"])
         self.n_draws = int(state.get("n_draws", 0))
+        self.n_features = int(state.get("n_features", 0))
         self.epoch = None
         rng = torch.get_rng_state()
         self._build(loaded, int(state["n_labels"]), state["label_weights"])

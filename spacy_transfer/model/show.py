@@ -105,6 +105,8 @@ def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
         yield _line("pooling", f"{_brick(settings.pooling)}, one vector of {network.encoder.width} a text")
+    if shim.n_features:
+        yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
     yield _line("head", f"{_brick(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 

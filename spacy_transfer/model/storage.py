@@ -89,7 +89,14 @@ def write_file(path: Path, text: str) -> str:
 
     RETURNS (str): SHA-256 of the file.
     """
-    data = text.encode("utf-8")
+    return write_data(path, text.encode("utf-8"))
+
+
+def write_data(path: Path, data: bytes) -> str:
+    """Write a file; complete or not there.
+
+    RETURNS (str): SHA-256 of the file.
+    """
     beside = path.with_name(path.name + ".part")
     beside.write_bytes(data)
     beside.replace(path)

@@ -6,10 +6,12 @@ from typing import Any, cast
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
+from thinc.api import Model
 
 from ..errors import T206, T207, T209, T212
 from ..nn.handing_over import from_body, load_folder, write_folder
 from ..nn.scratch_body import SCRATCH
+from .doc_features import features_of
 from .pieces import PieceTokenizer
 from .shared_shim import SharedShim
 from .shim import NetworkShim
@@ -52,7 +54,10 @@ def detach(nlp: Language, component: str | None = None) -> Language:
         _remove(config, one)
     weights = {f"encoder.{key}": value for key, value in weights_of(loaded.encoder).items()}
     weights.update(weights_of(shim.network))
-    state = {"n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels}
+    state = {
+        "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
+        "n_features": shim.n_features,
+    }  # fmt: skip
     return _rebuilt(nlp, config, name, gone, StoredNetwork(loaded.record, loaded.tokenizer, weights, state))
 
 
@@ -113,7 +118,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     own = {key: value for key, value in weights_of(shim.network).items() if not key.startswith("encoder.")}
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
-        "width": shim.network.encoder.width,
+        "n_features": shim.n_features, "width": shim.network.encoder.width,
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:
@@ -159,4 +164,6 @@ def _rebuilt(nlp: Language, config: Any, name: str, gone: list[str], stored: Sto
     pipe.cfg.update(old.cfg)
     pipe.model.shims[0].from_bytes(stored.to_bytes())
     pipe.model.set_dim("nO", len(old.labels), force=True)
+    if (features := features_of(old.model)) is not None:
+        cast(Model, features_of(pipe.model)).from_bytes(features.to_bytes())
     return out

@@ -26,7 +26,7 @@ def step_by_weight(
             optimizer.learn_rate = rate * rates[name]
             key = (owner, name)
             _forget_other_shapes(optimizer, key, weight)
-            values, _ = optimizer(key, _to_xp(weight.data), _to_xp(gradient))
+            values, _ = optimizer(key, to_xp(weight.data), to_xp(gradient))
             weight.data.copy_(from_xp(values, weight.device).view_as(weight))
     finally:
         optimizer.learn_rate = rate
@@ -69,7 +69,8 @@ def _forget_other_shapes(optimizer: Any, key: tuple[int, str], weight: Tensor) -
             optimizer.nr_update.pop(key, None)
 
 
-def _to_xp(tensor: Tensor) -> Any:
+def to_xp(tensor: Tensor) -> Any:
+    """A tensor as an array of CuPy on CUDA, else of numpy."""
     if tensor.device.type == "cuda":
         from thinc.util import torch2xp
 

@@ -110,9 +110,9 @@ class Network(nn.Module):
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
             return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary)
 
-    def from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+    def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.head_from_states(self.resume(states, batch), batch)
+        return self.head_from_states(self.resume(states, batch), batch, joined)
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -136,8 +136,13 @@ class Network(nn.Module):
         vectors: Tensor = self.pooling(states, batch.counted, batch.owner, batch.n_docs)
         return vectors
 
-    def classify(self, vectors: Tensor) -> Tensor:
-        """RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
+    def classify(self, vectors: Tensor, joined: Tensor | None = None) -> Tensor:
+        """joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
+        """
+        if joined is not None:
+            vectors = torch.cat([vectors, joined], dim=1)
         logits: Tensor = vectors if self._is_headless else self.head(vectors)
         return logits
 
@@ -150,17 +155,17 @@ class Network(nn.Module):
         finally:
             self._is_headless = False
 
-    def head_from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+    def head_from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """What follows the last states, pooled or not. RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
         if self.head.reads == "vectors":
-            return self.classify(self.pool(states, batch))
+            return self.classify(self.pool(states, batch), joined)
         with self._kernels():
             logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs))
         return logits
 
-    def forward(self, batch: RowBatch) -> Tensor:
+    def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.head_from_states(self.encode(batch), batch)
+        return self.head_from_states(self.encode(batch), batch, joined)
 
     def _kernels(self) -> AbstractContextManager[Any]:
         return CpuKernels() if self.device.type == "cpu" else nullcontext()

@@ -44,6 +44,7 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "adapter": None,
             },
             "start": {"@misc": "spacy-transfer.RandomStart.v1"},
+            "features": {"@layers": "spacy-transfer.NoFeatures.v1"},
             "windows": {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"},
             "cache": {
                 "@misc": "spacy-transfer.FeatureCache.v1",

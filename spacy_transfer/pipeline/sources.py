@@ -1,6 +1,6 @@
 """What a classifier may read of a Doc: its text, extension attributes, span groups."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,12 +93,30 @@ def store_attribute(doc: Doc, name: str, value: object) -> None:
     doc.user_data[_key(doc, name)] = value
 
 
+def has_attribute(holder: Doc | Span, name: str) -> bool:
+    """Whether an extension attribute is registered, or the document stores a value of it."""
+    return bool(holder.has_extension(name)) or _key(holder, name) in holder.doc.user_data
+
+
+def attribute_of(holder: Doc | Span, name: str) -> object:
+    """The value of an extension attribute that there is, see `has_attribute`."""
+    if holder.has_extension(name):
+        return getattr(holder._, name)
+    # A file brings its values along; who only trains on it need not register them.
+    return holder.doc.user_data[_key(holder, name)]
+
+
+def sources_of(attrs: Mapping[str, Any]) -> list[str]:
+    """Names of what a model reads, by its attrs: texts, and attributes that are features."""
+    return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
+
+
 def sources_read_by(nlp: Language) -> list[Source]:
     """What the classifiers of a pipeline read."""
     found: dict[str, None] = {}
     for name in nlp.component_names:
         attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
-        found.update(dict.fromkeys(attrs.get("sources", [])))
+        found.update(dict.fromkeys(sources_of(attrs)))
     return parse_sources(list(found)) if found else []
 
 
@@ -137,14 +155,10 @@ def _in_order(spans: Iterable[Span]) -> list[Span]:
 
 
 def _value(holder: Doc | Span, name: str, source: str) -> object:
-    if holder.has_extension(name):
-        return getattr(holder._, name)
-    key = _key(holder, name)
-    # A file brings its values along; who only trains on it need not register them.
-    if key not in holder.doc.user_data:
+    if not has_attribute(holder, name):
         kind = type(holder).__name__
         raise ValueError(T110.format(source=source, kind=kind, name=name))
-    return holder.doc.user_data[key]
+    return attribute_of(holder, name)
 
 
 def _key(holder: Doc | Span, name: str) -> tuple[str, str, int | None, int | None]:

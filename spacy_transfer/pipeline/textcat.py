@@ -20,7 +20,7 @@ from thinc.api import Model, Optimizer
 from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083, T113
 from ..log import logger
 from .gold import Gold, read_gold
-from .sources import WHOLE_TEXT, left_behind, parse_sources
+from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
 from .table import depth_table
 from .training_docs import training_docs
 
@@ -172,6 +172,14 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             self.finish_update(sgd)
         return losses
 
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step with the gradients of all batches since the last step."""
+        finish = self.model.attrs.get("finish_update")
+        if finish is None:
+            super().finish_update(sgd)
+        else:
+            finish(self.model, sgd)
+
     def get_loss(self, examples: Iterable[Example], scores: Floats) -> tuple[float, Floats]:
         """Loss of logits that `model.begin_update` gave, for loops of one's own.
 
@@ -270,6 +278,10 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
+        if (fit_features := self.model.attrs.get("fit_features")) is not None:
+            # Before the head, whose width they add to.
+            fit_features(self.model, inputs)
+        self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()
@@ -283,7 +295,7 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
 
     @property
     def _sources(self) -> list[str]:
-        return list(self.model.attrs.get("sources", [WHOLE_TEXT]))
+        return sources_of(self.model.attrs) or [WHOLE_TEXT]
 
     def _check_inputs(self, examples: Sequence[Example], docs: Sequence[Doc]) -> None:
         """Once: a reader that leaves behind what the component reads would train it on something else."""
