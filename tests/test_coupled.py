@@ -68,7 +68,10 @@ def test_the_second_run_draws_what_the_first_drew(name: str, bert: Path, checkpo
     groups = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes))
     torch.manual_seed(5)
     with shim.network.headless():
-        parts = [shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader) for group in groups]
+        parts = [
+            shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader, [True] * len(documents))
+            for group in groups
+        ]
     parts = [part.unflatten(0, (shim.loss.n_passes, -1)) for part in parts]
     vectors = torch.cat(parts, dim=1)[:, np.argsort(np.concatenate(groups))]
     targets, known = torch.from_numpy(gold.targets), torch.from_numpy(gold.known)
@@ -142,7 +145,7 @@ def test_r_drop_makes_passes_agree(bert: Path) -> None:
         documents = shim.reader.read(TEXTS, remember=True)
         torch.manual_seed(0)
         with torch.no_grad():
-            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader)
+            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader, [True] * len(documents))
         found.append(float(logits.softmax(dim=1).view(20, len(TEXTS), 3).std(dim=0).mean()))
     assert found[1] < 0.7 * found[0]
 
