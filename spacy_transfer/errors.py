@@ -150,7 +150,6 @@ T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidde
 
 T071 = "[T071] device = '{device}' is not there: {have}."
 T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
-
 T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
 T074 = (
     "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
@@ -169,8 +168,9 @@ T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
-T099 = "[T099] Cannot draw {path}: {error}. Give a config file, or the folder of a trained pipeline."
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
+
+T099 = "[T099] Cannot draw {path}: {error}. Give a config file, or the folder of a trained pipeline."
 
 T100 = (
     "[T100] loss: {loss}, or a loss inside it, compares or mixes the vectors of documents, but {head} reads their "
@@ -199,16 +199,6 @@ T114 = (
     "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
     "a Python name, and no field of the text or the labels."
 )
-T145 = "[T145] head: heads = {heads} does not divide the encoder's width of {width}. Choose one of {fitting}."
-T146 = (
-    "[T146] head.start = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
-    'words, or set start = "random".'
-)
-T147 = "[T147] start: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomStart.v1."
-T148 = (
-    "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Leave "
-    "pooling at spacy-transfer.MeanPooling.v1."
-)
 
 T120 = (
     "[T120] augmentation: {name}.draw gave {found} for {n_texts} text(s): it must return a list with one str for each, "
@@ -228,6 +218,33 @@ T126 = (
     '[components.{name}.model.augmentation]\n@misc = "spacy-transfer.Augmentation.v1"'
 )
 T127 = "[T127] The training corpus '{corpus}' of {path} holds no texts that '{name}' can learn from."
+
+T130 = "[T130] encoder: width = {width} cannot be divided among heads = {heads}. Choose heads from {divisors}, or another width."
+T131 = "[T131] pieces: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower pieces.min_frequency."
+T132 = (
+    "[T132] pieces: size = {size} has no room for the {n_characters} characters of the texts beside the special "
+    "pieces: choose {least} or more, or spacy-transfer.BytePairs.v1."
+)
+T133 = (
+    '[T133] encoder.pieces must be a block that makes pieces of texts: @misc = "spacy-transfer.Words.v1", '
+    '"spacy-transfer.BytePairs.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
+)
+T134 = "[T134] pretrain: no text in the {n_texts} line(s) that were read. Name files that hold raw texts."
+T135 = "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be hidden from it. Take an encoder that was trained with masks."
+T136 = "[T136] {path}:{line}: {reason}. Correct the line, or name the field of the text with --text-field."
+T137 = "[T137] {path} is there already. Choose another folder, or replace it with --force."
+T138 = "[T138] {path}: one component of ours is needed, but there are: {found}. Choose one with --component."
+
+T145 = "[T145] head: heads = {heads} does not divide the encoder's width of {width}. Choose one of {fitting}."
+T146 = (
+    "[T146] head.start = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
+    'words, or set start = "random".'
+)
+T147 = "[T147] start: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomStart.v1."
+T148 = (
+    "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Leave "
+    "pooling at spacy-transfer.MeanPooling.v1."
+)
 
 T155 = (
     "[T155] adapter: nothing matches the targets {targets} above the frozen depth. The linear maps there are: {there}."
@@ -252,6 +269,7 @@ T159 = (
     "[T159] tuning: moving = '{moving}' does not go with an adapter, which keeps all of the encoder's own weights. "
     "Set moving to 'all', or adapter to null."
 )
+
 T160 = (
     "[T160] The pipeline was saved with the adapter {stored}, but the config says {config}. Load it with the first; to "
     "have another, merge it and train on: python -m spacy transfer merge PIPELINE OUTPUT"
@@ -259,62 +277,6 @@ T160 = (
 T161 = "[T161] adapter: save = 'adapter' needs an encoder that can be loaded again by its name, which {block} cannot. Choose 'all'."
 T162 = "[T162] {pipeline} has no adapter to merge: its components are {components}."
 T163 = "[T163] {path} exists. Choose another folder, or replace it with --force."
-T130 = "[T130] encoder: width = {width} cannot be divided among heads = {heads}. Choose heads from {divisors}, or another width."
-T131 = "[T131] pieces: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower pieces.min_frequency."
-T132 = (
-    "[T132] pieces: size = {size} has no room for the {n_characters} characters of the texts beside the special "
-    "pieces: choose {least} or more, or spacy-transfer.BytePairs.v1."
-)
-T133 = (
-    '[T133] encoder.pieces must be a block that makes pieces of texts: @misc = "spacy-transfer.Words.v1", '
-    '"spacy-transfer.BytePairs.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
-)
-T134 = "[T134] pretrain: no text in the {n_texts} line(s) that were read. Name files that hold raw texts."
-T135 = "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be hidden from it. Take an encoder that was trained with masks."
-T136 = "[T136] {path}:{line}: {reason}. Correct the line, or name the field of the text with --text-field."
-T137 = "[T137] {path} is there already. Choose another folder, or replace it with --force."
-T138 = "[T138] {path}: one component of ours is needed, but there are: {found}. Choose one with --component."
-T200 = (
-    "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
-    "'spacy transfer detach' makes an encoder of our own of them."
-)
-T201 = (
-    "[T201] '{name}' shares the encoder of a transformer component, but {problem}. The pipeline is {pipeline}: put the "
-    "factory 'transformer' of spacy-transformers before '{name}', and its name (or \"*\") into encoder.upstream."
-)
-T201_NONE = "no transformer component named '{upstream}' stands before it"
-T201_SEVERAL = 'encoder.upstream = "*" leaves open which of {found} it is'
-T201_NO_NLP = "initialize was called without the pipeline: call nlp.initialize()"
-T201_EMPTY = "'{upstream}' has no weights yet"
-T202 = (
-    "[T202] '{name}' gets no states for {what}: the transformer component did not run on it. In training, a transformer "
-    "in [training.frozen_components] has to be in [training.annotating_components] too; elsewhere, call nlp(...) or "
-    "nlp.pipe(...) with the transformer enabled."
-)
-T203 = (
-    "[T203] The transformer saw other documents than '{name}' was given ({reason}): both need the same batch in the "
-    "same order, so leave sorting and splitting to [training.batcher]."
-)
-T204 = (
-    "[T204] The transformer gives states of width {found}, but '{name}' was trained on width {width}: put back the "
-    "transformer it was trained with, or initialize it again."
-)
-T205 = (
-    "[T205] {field} = {value!r} does not go with a shared encoder: {reason}. Set it to {neutral}, or give the component "
-    "an encoder of its own (spacy-transfer.PretrainedEncoder.v1)."
-)
-T206 = (
-    "[T206] A shared encoder needs spacy-transformers, which is not installed: pip install 'spacy-transformers>=1.3.8'"
-)
-T207 = "[T207] '{name}' is no transfer_textcat with {want}. Those of this pipeline: {found}."
-T208 = (
-    "[T208] '{family}' is an encoder-decoder, of which the transformer component gives the decoder's states: it cannot "
-    "be shared. Take an encoder (BERT, RoBERTa, ...)."
-)
-T209 = "[T209] The pipeline has a component '{name}' already. Choose another name for the transformer."
-T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
-T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
-
 T165 = "[T165] There is no checkpoint in {folder} to go on from. Leave --resume out to begin a run."
 T166 = (
     "[T166] {folder} holds the checkpoints of a run. Go on with it by --resume, choose another --output, or throw it "
@@ -329,6 +291,7 @@ T169 = (
     "[T169] No checkpoint could be written in {folder}: {error}. The last one stays, training goes on, and the next "
     "checkpoint is tried when it is due (told once)."
 )
+
 T170 = (
     "[T170] Step {step} (epoch {epoch}) gave a loss or gradient that is no finite number: {losses}, at the rate {rate:g}. "
     "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
@@ -352,6 +315,7 @@ T179 = (
     "[T179] Only components of spacy-transfer can train on several ranks, but {names} would learn too: put it into "
     "[training] frozen_components, or train on one rank."
 )
+
 T180 = "[T180] {ranks} ranks need as many devices, but there are {devices}. Lower --ranks."
 T181 = "[T181] The ranks differ in {what}: {values}. All of them need the same config, data and versions."
 T185 = (
@@ -396,10 +360,10 @@ T208 = (
     "be shared. Take an encoder (BERT, RoBERTa, ...)."
 )
 T209 = "[T209] The pipeline has a component '{name}' already. Choose another name for the transformer."
+
 T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
 T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
 T212 = "[T212] '{name}' has {what}, which a transformer component cannot hold: {way_out}."
-
 T215 = (
     "[T215] features: no extension attribute '{name}' is registered and this document stores none: call "
     "Doc.set_extension('{name}', default=None) before the pipeline runs, or correct features.names. To train on .spacy "
@@ -421,6 +385,7 @@ T219 = (
     "[T219] features: the pipeline has no static vectors (their width is 0). Load some, [initialize] vectors = "
     '"en_core_web_md" or a folder, or leave spacy-transfer.StaticVectors.v1 out.'
 )
+
 T220 = (
     "[T220] features: the classifier was trained with static vectors of width {want}, the pipeline has {found}: load it "
     "with its own vocab."
