@@ -272,16 +272,12 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             connect(self.model, nlp, self.name)
         inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
-        if (connect := self.model.attrs.get("connect")) is not None:
-            # The encoder is another component's.
-            connect(self.model, nlp, self.name)
-        self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
         if (fit_features := self.model.attrs.get("fit_features")) is not None:
             # Before the head, whose width they add to.
             fit_features(self.model, inputs)
-        self.model.attrs["initialize_network"](self.model, self.labels, positives, gold.known.sum(axis=0).tolist())
+        self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()
