@@ -3,7 +3,7 @@
 import json
 import os
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import spacy
 import torch
 import transformers
 from spacy.language import Language
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -43,6 +44,17 @@ MONEY = [
 ]  # fmt: skip
 TEXTS = [text for group in zip(CARD, LOGIN, MONEY, strict=True) for text in group]
 LABELS = ["card", "login", "money"]
+
+
+@pytest.fixture(autouse=True)
+def extensions_end_with_a_test() -> Iterator[None]:
+    """What a test registers on Doc, Span and Token is not there for the next one."""
+    tables = (Underscore.doc_extensions, Underscore.span_extensions, Underscore.token_extensions)
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
 
 
 # ---- tokenizers --------------------------------------------------------------------------------------------------
