@@ -34,6 +34,10 @@ SIZES = {
     "size": {"@schedules": "compounding.v1", "start": 3.0, "stop": 7.0, "compound": 1.1},
 }  # fmt: skip
 WARM = {"@schedules": "warmup_linear.v1", "initial_rate": 5e-3, "warmup_steps": 4, "total_steps": 12}
+CNN = {
+    "@architectures": "spacy.HashEmbedCNN.v2", "width": 8, "depth": 1, "embed_size": 50, "window_size": 1,
+    "maxout_pieces": 2, "subword_features": True, "pretrained_vectors": None,
+}  # fmt: skip
 # Name: model blocks, training blocks.
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "full, averages, accumulated": ({}, {"accumulate_gradient": 2, "optimizer": {**ADAMW, "use_averages": True}}),
@@ -66,6 +70,13 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "augmentation": {"@misc": "spacy-transfer.Augmentation.v1", "drop": 0.2, "clean": 0.5},
         },
         {},
+    ),
+    "frozen beside a tok2vec, averages, accumulated": (
+        {
+            "tuning": {"frozen_depth": "all"},
+            "features": {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "rate": 0.5, "tok2vec": CNN},
+        },
+        {"accumulate_gradient": 2, "optimizer": {**ADAMW, "use_averages": True}, "dropout": 0.2},
     ),
     "half frozen, streamed": ({"tuning": {"frozen_depth": 1}}, {"max_epochs": -1}),
     "patience, RAdam": (
@@ -122,7 +133,7 @@ def log_of(output: Path) -> list[dict[str, Any]]:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Weights as they lie on disk."""
-    found = [path for path in folder.rglob("*") if path.name in ("weights.safetensors", "model")]
+    found = [path for path in folder.rglob("*") if path.name in ("weights.safetensors", "features.msgpack", "model")]
     assert found
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
