@@ -322,6 +322,30 @@ T185 = (
     "[T185] The batcher gave no batch from a whole epoch of training data: are all texts longer than its size allows?"
 )
 
+T186 = (
+    "[T186] {folder} holds the runs of --seeds or --sweep. Go on with them by --resume, choose another --output, or throw "
+    "them away with --force."
+)
+T187 = (
+    "[T187] --sweep {spec!r}: give a dotted key of the config and one value or more, each once, such as "
+    "training.optimizer.learn_rate=1e-4,3e-4"
+)
+T188 = (
+    "[T188] --keep-one-in {keep_one_in} with training.max_steps = {n_steps}: to drop trials early, runs need a number of "
+    "steps. Set training.max_steps, or --keep-one-in 1 to train all of them to the end."
+)
+T189 = (
+    "[T189] The texts that {run} was trained on are others than those of the runs before. If the config's reader does not "
+    "draw at random, the data have changed between the runs: begin anew with --force."
+)
+T190 = "[T190] None of the {n_trials} trials could be trained. The first said: {reason}"
+T191 = (
+    "[T191] {key} cannot be set in this config ({error}). Write the block out first: python -m spacy init fill-config"
+)
+T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each once, such as 0,1,2"
+T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
+T194 = "[T194] {run} cannot be trained and is left out: {reason}"
+T195 = "[T195] --{option} needs --seeds or --sweep."
 T200 = (
     "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
     "'spacy transfer detach' makes an encoder of our own of them."

@@ -11,6 +11,7 @@ from typer import Argument, Option
 from wasabi import msg
 
 from .group import plain_errors, transfer_cli
+from .studies import Runs, Wish, train_several
 
 
 class _OnNan(StrEnum):
@@ -51,6 +52,28 @@ def train_cli(
         _OnNan, Option("--on-nan", help="A loss that is no finite number: stop, or skip the step")
     ] = _OnNan.stop,
     show: Annotated[_Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = _Show.auto,
+    seeds: Annotated[
+        str | None, Option("--seeds", help="Several runs, say 0,1,2: mean and deviation; the best becomes model-best")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        Option("--sweep", help="Values to try of a key, say training.dropout=0.1,0.2; several keys: each with each"),
+    ] = None,
+    trials: Annotated[
+        int | None, Option("--trials", min=1, help="Of all combinations of --sweep draw only so many")
+    ] = None,
+    keep_one_in: Annotated[
+        int | None,
+        Option(
+            "--keep-one-in",
+            min=1,
+            help="Of so many trials of --sweep one trains on after each rung; 1 keeps all; 2 if not given",
+        ),
+    ] = None,
+    soup: Annotated[
+        bool, Option("--soup", help="Average the weights of several runs where that is better on the dev data")
+    ] = False,
+    stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
 ) -> None:
     """Train as spacy train does, update for update, with checkpoints that a later call goes on from exactly.
 
@@ -63,8 +86,17 @@ def train_cli(
 
     with plain_errors():
         overrides = parse_config_overrides(ctx.args)
+        wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
+        if wish.is_there:
+            runs = Runs(
+                config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=_to_go_on()
+            )
+            import_code(code)
+            with show_validation_error(config, hint_fill=False):
+                train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
+            return
         if ranks > 1:
-            launch(ranks, ["-m", "spacy", *_without_ranks(sys.argv[1:])], gpu=gpu_id >= 0)
+            launch(ranks, ["-m", "spacy", *_without("--ranks")], gpu=gpu_id >= 0)
             return
         import_code(code)
         with show_validation_error(config, hint_fill=False):
@@ -80,26 +112,27 @@ def train_cli(
                     on_nan=on_nan.value,
                     show=show.value,
                     command=_to_go_on(),
+                    stop_at=stop_at,
                 )
             )
     if trained.status == "interrupted":
         raise typer.Exit(128 + trained.signal)
+    if trained.status == "paused":
+        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{_to_go_on()}")
+        return
     msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
 
 
 def _to_go_on() -> str:
-    arguments = [one for one in sys.argv[1:] if one not in ("--resume", "-R", "--force", "-F")]
+    arguments = [one for one in _without("--stop-at") if one not in ("--resume", "-R", "--force", "-F")]
     return f"{shlex.join(['python', '-m', 'spacy', *arguments])} --resume"
 
 
-def _without_ranks(arguments: list[str]) -> list[str]:
-    """The command line of one rank."""
-    found, skip = [], False
-    for one in arguments:
-        if skip or one.startswith("--ranks="):
-            skip = False
-        elif one == "--ranks":
-            skip = True
-        else:
+def _without(option: str) -> list[str]:
+    """The command line without an option that has a value."""
+    found, skip = list[str](), False
+    for one in sys.argv[1:]:
+        if not skip and one != option and not one.startswith(f"{option}="):
             found.append(one)
+        skip = not skip and one == option
     return found

@@ -36,7 +36,7 @@ class LogFile:
         self._waiting.clear()
         if self.path is not None and lines:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(_strict(line), ensure_ascii=False) + "\n" for line in lines)
+                file.writelines(json.dumps(strict(line), ensure_ascii=False) + "\n" for line in lines)
         return lines
 
     @property
@@ -66,10 +66,10 @@ def _plain(value: Any) -> Any:
         return str(value)
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
-        return {key: _strict(part) for key, part in value.items()}
+        return {key: strict(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_strict(part) for part in value]
+        return [strict(part) for part in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -40,12 +40,13 @@ class Outcome:
         averages (dict | None): Weights to save in place of those that train.
         """
         with nlp.use_params(averages):
-            _replace(self.last, lambda path: self._before_to_disk(nlp).to_disk(path))
+            replace_folder(self.last, lambda path: self._before_to_disk(nlp).to_disk(path))
         if is_best:
-            _replace(self.best, lambda path: shutil.copytree(self.last, path))
+            replace_folder(self.best, lambda path: shutil.copytree(self.last, path))
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Put a folder in the place of another, complete. write (Callable): Makes it under a name beside."""
     beside, aside = _beside(path), _aside(path)
     shutil.rmtree(beside, ignore_errors=True)
     write(beside)

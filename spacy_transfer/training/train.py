@@ -32,28 +32,34 @@ from .pipeline_state import all_weights
 from .progress import Progress, Show
 from .random_state import RandomState
 from .ranks import Ranks
+from .result import Result, best_scores
 from .run import Interrupted, OnNan, Run, Update
 from .run_state import precisions, restore_run, run_state, versions
 from .schedules import counted_batcher
 from .signals import ending_on_signals
+
+Status = Literal["finished", "paused", "interrupted"]
 
 
 @dataclass(frozen=True)
 class Trained:
     """What came of a run.
 
-    nlp (Language): With the last weights. status (str): "finished", or "interrupted" by a signal.
+    nlp (Language): With the last weights.
+    status (str): "finished", "paused" at `stop_at`, or "interrupted" by a signal.
     n_steps (int): Steps made, earlier runs' included. n_skipped (int): Of them left out.
     score (float): Main score of the best evaluation. best_step (int): Its step.
+    data (str): Fingerprint of the training data, "streamed" where they are never held as a whole.
     signal (int): Number of the signal, 0 where there was none.
     """
 
     nlp: Language
-    status: Literal["finished", "interrupted"]
+    status: Status
     n_steps: int
     n_skipped: int
     score: float
     best_step: int
+    data: str
     signal: int = 0
 
 
@@ -72,6 +78,7 @@ def train(
     stdout: IO[str] | None = None,
     stderr: IO[str] | None = None,
     make_update: Callable[[Language], Update] | None = None,
+    stop_at: int = 0,
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
@@ -83,6 +90,7 @@ def train(
     on_nan (str): What to do when a loss is no finite number: "stop" or "skip".
     show (str): "auto", "bar", "lines" or "none". command (str): How to go on, for the message after a signal.
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
+    stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`.
     """
@@ -102,14 +110,20 @@ def train(
     if checkpoint is not None and ranks is None:
         # Sums over threads depend on how many there are.
         torch.set_num_threads(checkpoint.state["threads"])
-    if isinstance(config, Path):
-        config = util.load_config(config, overrides=dict(overrides or {}), interpolate=False)
+    config = read_config(config, overrides or {})
     use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
     nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
     session = _Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
     if checkpoint is not None:
         session.resume(checkpoint, force=force)
-    return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr)
+    return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at)
+
+
+def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
+    """A config, not interpolated. overrides (Mapping): Values to replace, by dotted key."""
+    if isinstance(config, Path):
+        return util.load_config(config, overrides=dict(overrides), interpolate=False)
+    return Config().from_str(config.to_str(), overrides=dict(overrides), interpolate=False) if overrides else config
 
 
 class _Session:
@@ -230,8 +244,8 @@ class _Session:
 
     # ---- training ------------------------------------------------------------------------------------------------
 
-    def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str]) -> Trained:
-        """Train to the end, or to a signal."""
+    def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str], stop_at: int) -> Trained:
+        """Train to the end, to a step or to a signal."""
         run, settings, nlp = self.run, self.settings, self.nlp
         if self.writes:
             if self._resumed:
@@ -246,6 +260,7 @@ class _Session:
             with nlp.select_pipes(disable=settings["frozen_components"]):
                 log_step, finalize_logger = self._logger(progress)(nlp, stdout, stderr)
         numbers: list[int] = []
+        is_paused = False
 
         def end(number: int) -> None:
             numbers.append(number)
@@ -261,26 +276,36 @@ class _Session:
                     if self.writes:
                         self._start = self.checkpoints.begin(all_weights(nlp, only_moving=False))
                     self.checkpoint()
-                self._train(progress, log_step)
+                is_paused = self._train(progress, log_step, stop_at)
         except Interrupted:
             self.checkpoint()
         finally:
             progress.close()
             finalize_logger()
-        score, best_step = run.at.best if run.at.results else (0.0, -1)
-        facts = (run.at.n_done, run.at.n_skipped, score, best_step)
         if run.is_wanted_to_end:
             progress.say(
                 T173.format(step=run.at.n_done - 1, folder=self.checkpoints.folder, command=command or "resume=True")
             )
-            return Trained(nlp, "interrupted", *facts, signal=numbers[0] if numbers else signal.SIGINT)
-        if self.writes:
+            return self._trained("interrupted", numbers[0] if numbers else signal.SIGINT)
+        if self.writes and not is_paused:
             self.outcome.save(nlp, run.optimizer.averages, is_best=False)
         self.checkpoint()
-        return Trained(nlp, "finished", *facts)
+        return self._trained("paused" if is_paused else "finished")
 
-    def _train(self, progress: Progress, log_step: Callable[[dict[str, Any] | None], None]) -> None:
+    def _trained(self, status: Status, number: int = 0) -> Trained:
+        at = self.run.at
+        score, best_step = at.best if at.results else (0.0, -1)
+        if self.writes:
+            scores = best_scores(self.output / "log.jsonl", best_step)
+            result = Result(status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds)
+            result.write(self.output)
+        return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
+
+    def _train(self, progress: Progress, log_step: Callable[[dict[str, Any] | None], None], stop_at: int) -> bool:
+        """RETURNS (bool): Whether `stop_at` came before the end."""
         run, nlp = self.run, self.nlp
+        if self._is_at(stop_at):
+            return True
         for event in run.events():
             if event.is_best is not None:
                 with nlp.select_pipes(disable=self.settings["frozen_components"]):
@@ -295,8 +320,16 @@ class _Session:
             if run.together.any(run.is_wanted_to_end):
                 run.is_wanted_to_end = True
                 raise Interrupted
+            if self._is_at(stop_at):
+                return True
             if run.together.any(self.writes and self.cadence.is_due(run.at.n_done)):
                 self.checkpoint()
+        return False
+
+    def _is_at(self, stop_at: int) -> bool:
+        """Whether the run is to pause here: not where it has ended anyway, nor before an evaluation that is due."""
+        run = self.run
+        return 0 < stop_at <= run.at.n_done and not run.is_over and not run.at.pending
 
     def _logger(self, progress: Progress) -> Callable[..., Any]:
         """The config's logger; spaCy's console table without its bar where ours is."""

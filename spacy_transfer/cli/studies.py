@@ -1,0 +1,158 @@
+"""Several runs by one call of `spacy transfer train`: its options --seeds and --sweep."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typer import Exit, echo
+from wasabi import msg
+
+from ..errors import T192, T193, T195
+
+if TYPE_CHECKING:
+    from ..training.progress import Show
+    from ..training.run import OnNan
+    from ..training.study import Plan, Studied
+
+# Scores beside the main one in the table on the terminal; results.csv has them all.
+_MOST_SCORES = 3
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the options ask for. seeds, sweep, trials, keep_one_in, soup, stop_at: As the command line has them."""
+
+    seeds: str | None
+    sweep: Sequence[str]
+    trials: int | None
+    keep_one_in: int | None
+    soup: bool
+    stop_at: int = 0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there are several runs. RAISES (ValueError): T195 for an option that needs them, T193 for one that
+        does not go with them."""
+        if self.seeds is not None or self.sweep:
+            if self.stop_at:
+                raise ValueError(T193)
+            return True
+        for option, value in (("trials", self.trials), ("keep-one-in", self.keep_one_in), ("soup", self.soup or None)):
+            if value is not None:
+                raise ValueError(T195.format(option=option))
+        return False
+
+    def plan(self) -> "Plan":
+        """Read it. RAISES (ValueError): T187 for --sweep, T192 for --seeds."""
+        from ..training.study import Plan
+        from ..training.sweep import grid, parse_sweep
+
+        seeds = [] if self.seeds is None else parse_seeds(self.seeds)
+        keep = 2 if self.keep_one_in is None else self.keep_one_in
+        return Plan(grid(parse_sweep(self.sweep), self.trials), seeds, keep, self.soup)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """text (str): "1,2,3". RAISES (ValueError): T192 for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len(seeds) < len(parts) or len(set(seeds)) < len(seeds):
+        raise ValueError(T192.format(value=text))
+    return seeds
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How each run is made; the options of `spacy transfer train`. command (str): How to go on after a signal."""
+
+    config: Path
+    code: Path | None
+    gpu_id: int
+    ranks: int
+    force: bool
+    checkpoint_every: str
+    on_nan: "OnNan"
+    show: "Show"
+    command: str
+
+    def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+        """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
+        from ..training.study import Interrupted
+
+        if self.ranks > 1:
+            self._launch(folder, values, stop_at, resume)
+            return
+        from ..training.train import train
+
+        trained = train(
+            self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=self.force or not resume,
+            checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
+            stop_at=stop_at,
+        )  # fmt: skip
+        if trained.status == "interrupted":
+            raise Interrupted(trained.signal)
+
+    def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+        from ..training.launch import launch
+        from ..training.result import Result
+        from ..training.study import Interrupted
+
+        (folder / "result.json").unlink(missing_ok=True)
+        # A run that begins anew throws away what one that was never told of has left.
+        resumed = ["--resume"] * resume + ["--force"] * (self.force or not resume)
+        arguments = [
+            "-m", "spacy", "transfer", "train", str(self.config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
+            "--checkpoint-every", self.checkpoint_every, "--on-nan", self.on_nan, "--show", self.show,
+            "--stop-at", str(stop_at), *resumed, *(["--code", str(self.code)] if self.code else []),
+            *(f"--{key}={json.dumps(value)}" for key, value in values.items()),
+        ]  # fmt: skip
+        try:
+            launch(self.ranks, arguments, gpu=self.gpu_id >= 0)
+        except ChildProcessError:
+            if (folder / "result.json").exists() and Result.read(folder).status == "interrupted":
+                raise Interrupted(2) from None
+            raise
+
+
+def train_several(
+    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
+) -> None:
+    """Train and print the table. RAISES (Exit): After a signal, with its status."""
+    from ..training.study import Interrupted, study
+
+    try:
+        studied = study(
+            runs.config, output, plan, runs, overrides=overrides, resume=resume, force=force, tell=msg.divider
+        )
+    except Interrupted as interrupted:
+        raise Exit(128 + interrupted.signal) from interrupted
+    _print(studied, output)
+
+
+def _print(studied: "Studied", output: Path) -> None:
+    from ..training.trials import describe, table
+
+    header, rows = table(studied.trials)
+    first = header.index("score") + 1
+    shown = [i for i in range(len(header)) if not first + _MOST_SCORES <= i < len(header) - 1]
+    msg.table([[_cell(row[i]) for i in shown] for row in rows], header=[header[i] for i in shown], divider=True)
+    best, n_seeds = studied.best, len(studied.best.scores)
+    score = f"Best score {best.score:.4f}"
+    if n_seeds > 1:
+        score = f"Best mean score {best.score:.4f} (deviation {best.deviation:.4f}, {n_seeds} seeds)"
+    msg.good(f"{score} with {describe(best.values)}" if best.values else score)
+    kept, soup = f"{output / 'model-best'} is that of {studied.run}", studied.soup
+    if soup:
+        mixed = (
+            f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f} against {soup['single']:.4f} of the best"
+        )
+        kept = f"{output / 'model-best'} is a {mixed}" if soup["is_better"] else f"{kept}; no soup is better"
+    echo(f"{kept}\nAll scores are in {output / 'results.csv'}")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) >= 1e-3 else str(value)

@@ -1,0 +1,57 @@
+"""What came of a run, for programs to read: DIR/result.json."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .log_file import strict
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    status (str): "finished", "paused" or "interrupted". n_steps (int): Steps made. n_skipped (int): Of them left out.
+    score (float): Main score of the best evaluation. best_step (int): Its step, -1 where there was none.
+    scores (dict): All numbers among its scores. data (str): Fingerprint of the training data.
+    seconds (float): Spent in training, earlier parts of the run included.
+    """
+
+    status: str
+    n_steps: int
+    n_skipped: int
+    score: float
+    best_step: int
+    scores: dict[str, float]
+    data: str
+    seconds: float
+
+    def write(self, folder: Path) -> None:
+        """Put it into the output folder of the run."""
+        path = folder / "result.json"
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(strict(asdict(self)), indent=2) + "\n", "utf-8")
+        beside.replace(path)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Result":
+        """What `write` wrote. RAISES (OSError): If it is not there."""
+        found = json.loads((folder / "result.json").read_text("utf-8"))
+        # JSON has no NaN: it stands there as text.
+        return cls(**{**found, "score": float(found["score"])})
+
+
+def best_scores(log: Path, best_step: int) -> dict[str, float]:
+    """Numbers among the scores of an evaluation, without its speed.
+
+    log (Path): log.jsonl of the run. best_step (int): Step of the evaluation.
+    """
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    for text in reversed(lines):
+        line: dict[str, Any] = json.loads(text)
+        if line["kind"] == "evaluation" and line["step"] == best_step:
+            numbers = {name: value for name, value in line["scores"].items() if isinstance(value, float | int)}
+            return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}
+    return {}

@@ -1,0 +1,281 @@
+"""Several runs of one config: other seeds, other values; what they reach, and the best of them."""
+
+import gc
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from spacy.language import DEFAULT_CONFIG
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to_disk_callback
+from spacy.util import registry
+from thinc.api import Config, ConfigValidationError
+
+from ..errors import T165, T167, T186, T189, T190, T191, T194
+from ..log import logger
+from .checkpoint import Checkpoints
+from .fingerprint import differences, flat
+from .log_file import strict
+from .outcome import replace_folder
+from .result import Result
+from .soup import mix
+from .sweep import Rung, rungs
+from .train import read_config
+from .trials import Trial, describe, write_csv
+
+# Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not.
+Train = Callable[[Path, Mapping[str, Any], int, bool], None]
+# Says which run is next.
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study does.
+
+    values (list[dict]): Values of the config for each trial; a single empty one for runs that differ in seed alone.
+    seeds (list[int]): A run of each trial for each of them; none: the seed of the config.
+    keep_one_in (int): Of so many trials one goes on after each rung; 1 keeps all.
+    soup (bool): Mix the weights of the runs that went to the end, if the mean is better on the dev data.
+    """
+
+    values: Sequence[Mapping[str, Any]] = ({},)
+    seeds: Sequence[int] = ()
+    keep_one_in: int = 2
+    soup: bool = False
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What came of it.
+
+    trials (list[Trial]): In the order of the plan. best (Trial): With the best mean score.
+    run (str): Folder of its best run. soup (dict): Ingredients and scores of the soup, empty without one.
+    """
+
+    trials: list[Trial]
+    best: Trial
+    run: str
+    soup: dict[str, Any]
+
+
+class Interrupted(Exception):
+    """A run was ended by a signal.
+
+    signal (int): Its number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
+def study(
+    config: Path | Config,
+    output: Path,
+    plan: Plan,
+    train: Train,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    tell: Tell = lambda text: None,
+) -> Studied:
+    """Train every trial of a plan with every seed; after each rung the better trials go on where they were.
+
+    A trial is judged by the mean of its runs' best scores on the dev data; of equal ones the earlier is better. Every
+    run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is no
+    number, a batch that no memory holds) is told and left out. Trials that were dropped keep their logs alone.
+
+    config (Path | Config): Of all runs. output (Path): Gets study.json, results.csv, a folder for each run, and
+        model-best: that of the best run of the best trial, or the soup.
+    plan (Plan): Trials, seeds, halving. train (Callable): Makes a run or a part of it, and its result.json.
+    overrides (Mapping): Values of the config for all runs. resume (bool): Go on where a study was interrupted.
+    force (bool): Go on although config or plan are others; without `resume` throw away what is there.
+    tell (Callable): Takes a line before each run.
+    RAISES (ValueError): T165 with nothing to resume, T167 where it is another study's, T186 where one would be lost,
+        T188 for halving without a number of steps, T190 where no trial could be trained, T191 for a key that cannot be
+        set. RAISES (Interrupted): By a signal.
+    """
+    work = _Study(config, output, plan, train, dict(overrides or {}), tell)
+    work.begin(resume=resume, force=force)
+    return work.go()
+
+
+class _Study:
+    """The work of `study`; all that it knows is in study.json after each run."""
+
+    def __init__(
+        self, config: Path | Config, output: Path, plan: Plan, train: Train, overrides: dict[str, Any], tell: Tell
+    ) -> None:
+        self.output, self.plan, self.train, self.tell = output, plan, train, tell
+        self.overrides = overrides
+        self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
+        self.soup: dict[str, Any] = {}
+        self.best_run = ""
+        blocks = [_checked(config, overrides, trial.values)["training"] for trial in self.trials]
+        # Trials of different lengths are judged after the same number of steps.
+        n_steps = min(int(block["max_steps"]) for block in blocks)
+        self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
+        self.identity = {
+            **flat(_checked(config, overrides, {})),
+            "--sweep": [dict(values) for values in plan.values],
+            "--seeds": list(plan.seeds),
+            "--keep-one-in": plan.keep_one_in,
+        }
+
+    # ---- state ---------------------------------------------------------------------------------------------------
+
+    def begin(self, *, resume: bool, force: bool) -> None:
+        """Take up what is in the folder, or clear it."""
+        path = self.output / "study.json"
+        if not resume:
+            if path.exists() and not force:
+                raise ValueError(T186.format(folder=self.output))
+            for name in [name for trial in self.trials for name, _ in self._runs(trial)]:
+                shutil.rmtree(self.output / name, ignore_errors=True)
+        else:
+            if not path.exists():
+                raise ValueError(T165.format(folder=self.output))
+            state = json.loads(path.read_text("utf-8"))
+            if found := differences(state["identity"], self.identity):
+                message = T167.format(folder=self.output, differences="\n".join(found))
+                if not force:
+                    raise ValueError(message)
+                logger.warning(message)
+            self._restore(state)
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        then = {json.dumps(one["values"]): one for one in state["trials"]}
+        for trial in self.trials:
+            # With --force the plan may be another: a trial that was made before counts.
+            if (known := then.get(json.dumps(trial.values))) is not None and known["number"] == trial.number:
+                trial.is_dropped, trial.failed = known["is_dropped"], known["failed"]
+                names = {name for name, _ in self._runs(trial)}
+                found = {name: one for name, one in known["results"].items() if name in names}
+                trial.results = {name: Result(**{**one, "score": float(one["score"])}) for name, one in found.items()}
+        self.soup, self.best_run = state["soup"], state["best_run"]
+
+    def _write(self) -> None:
+        trials = [asdict(trial) for trial in self.trials]
+        state = {"identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run}
+        path = self.output / "study.json"
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        beside.replace(path)
+        write_csv(self.trials, self.output / "results.csv")
+
+    # ---- runs ----------------------------------------------------------------------------------------------------
+
+    def _runs(self, trial: Trial) -> list[tuple[str, dict[str, Any]]]:
+        """Name of each run of a trial, which is its folder, and its values of the config."""
+        at = f"trial-{trial.number:03d}" if len(self.trials) > 1 else ""
+        if not self.plan.seeds:
+            return [(at or "trial-001", trial.values)]
+        return [(f"{at}/seed-{seed}".lstrip("/"), {**trial.values, "training.seed": seed}) for seed in self.plan.seeds]
+
+    def go(self) -> Studied:
+        """Train what is still to be trained."""
+        for rung, after in zip(self.rungs, [*self.rungs[1:], None], strict=True):
+            for trial in self._alive():
+                for name, values in self._runs(trial):
+                    if not trial.failed:
+                        self._advance(trial, name, values, rung)
+            if not (alive := self._alive()):
+                reason = next(trial.failed for trial in self.trials if trial.failed)
+                raise ValueError(T190.format(n_trials=len(self.trials), reason=reason))
+            if after is not None:
+                # Sorting keeps the order of equal ones.
+                for trial in sorted(alive, key=lambda one: -one.score)[after.n_trials :]:
+                    trial.is_dropped = True
+                self._write()
+                self._clear_dropped()
+        return self._finish()
+
+    def _alive(self) -> list[Trial]:
+        return [trial for trial in self.trials if not trial.is_dropped and not trial.failed]
+
+    def _advance(self, trial: Trial, name: str, values: dict[str, Any], rung: Rung) -> None:
+        """Train a run to the end of a rung, unless it is there."""
+        known = trial.results.get(name)
+        if known is not None and (known.status == "finished" or 0 < rung.stop_at <= known.n_steps):
+            return
+        folder = self.output / name
+        until = f"to step {rung.stop_at - 1}" if rung.stop_at else "to the end"
+        self.tell(f"{name}, {until}: {describe(values)}")
+        try:
+            has_begun = Checkpoints(folder / "checkpoints").are_there
+            self.train(folder, {**self.overrides, **values}, rung.stop_at, has_begun)
+        except (ValueError, OSError, torch.OutOfMemoryError) as error:
+            is_told = str(error).startswith("[T") or isinstance(error, torch.OutOfMemoryError)
+            if len(self.trials) == 1 or not is_told:
+                raise
+            trial.failed = str(error).splitlines()[0]
+            logger.warning(T194.format(run=name, reason=trial.failed))
+        else:
+            trial.results[name] = Result.read(folder)
+        finally:
+            # The pipeline of a run is large, and there are many runs.
+            gc.collect()
+        if len({result.data for result in trial.results.values()}) > 1:
+            logger.warning(T189.format(run=name))
+        self._write()
+
+    def _clear_dropped(self) -> None:
+        for trial in self.trials:
+            if trial.is_dropped or trial.failed:
+                for name, _ in self._runs(trial):
+                    for part in ("checkpoints", DIR_MODEL_BEST, DIR_MODEL_LAST):
+                        shutil.rmtree(self.output / name / part, ignore_errors=True)
+
+    # ---- the best ------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> Studied:
+        alive = self._alive()
+        best = max(alive, key=lambda trial: trial.score)
+        if not self.best_run:
+            ranked = sorted(
+                ((result.score, name) for trial in alive for name, result in trial.results.items()),
+                key=lambda one: -one[0],
+            )
+            self.best_run = max(best.results, key=lambda name: best.results[name].score)
+            if self.plan.soup and len(ranked) > 1:
+                self._mix([name for _, name in ranked])
+            if not self.soup.get("is_better"):
+                source = self.output / self.best_run / DIR_MODEL_BEST
+                replace_folder(self.output / DIR_MODEL_BEST, lambda path: shutil.copytree(source, path))
+            self._write()
+        self._clear_dropped()
+        for name in (name for trial in alive for name in trial.results):
+            shutil.rmtree(self.output / name / "checkpoints", ignore_errors=True)
+        return Studied(self.trials, best, self.best_run, self.soup)
+
+    def _mix(self, names: list[str]) -> None:
+        """Write the soup of some runs, best first, as model-best if it is better than the best run."""
+        self.tell(f"mixing the weights of {len(names)} runs")
+        mixed = mix([self.output / name / DIR_MODEL_BEST for name in names])
+        ingredients = [path.parent.relative_to(self.output).as_posix() for path in mixed.ingredients]
+        self.soup = {
+            "ingredients": ingredients, "score": mixed.score, "single": mixed.single, "is_better": mixed.is_better
+        }  # fmt: skip
+        if mixed.is_better:
+            settings = registry.resolve(mixed.nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
+            before_to_disk = create_before_to_disk_callback(settings["before_to_disk"])
+            replace_folder(self.output / DIR_MODEL_BEST, lambda path: before_to_disk(mixed.nlp).to_disk(path))
+
+
+def _checked(config: Path | Config, overrides: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """The config of a trial, interpolated. RAISES (ValueError): T191 for a key that cannot be set."""
+    base = read_config(config, overrides)
+    try:
+        whole = read_config(base, values)
+    except ConfigValidationError as error:
+        reasons = "; ".join(str(one.get("msg", one)) for one in error.errors or ())
+        raise ValueError(T191.format(key=", ".join(values), error=reasons or error.desc)) from error
+    return DEFAULT_CONFIG.merge(whole).interpolate()
