@@ -405,9 +405,7 @@ def test_other_networks_are_passed_over(
     assert tmp_path / "out" / "model-best" not in found.ingredients
 
 
-def test_the_soup_becomes_model_best(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_soup_becomes_model_best(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the scores are: here the later evaluation is always the better one."""
     count = iter(range(1000))
     with monkeypatch.context() as patch:
@@ -481,9 +479,7 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model-best" / "meta.json").exists()
     assert Result.read(tmp_path / "out" / state["best_run"]).n_steps == 9
     assert "T186" in command(tmp_path / "config.cfg", "-o", tmp_path / "out", *options, code=1)
-    said = command(
-        tmp_path / "config.cfg", "-o", tmp_path / "out", "--training.max_steps", "8", *options, "--resume"
-    )
+    said = command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--training.max_steps", "8", *options, "--resume")
     assert "Best mean score" in said
 
 

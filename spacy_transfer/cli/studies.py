@@ -137,7 +137,8 @@ def _print(studied: "Studied", output: Path) -> None:
     header, rows = table(studied.trials)
     first = header.index("score") + 1
     shown = [i for i in range(len(header)) if not first + _MOST_SCORES <= i < len(header) - 1]
-    msg.table([[_cell(row[i]) for i in shown] for row in rows], header=[header[i] for i in shown], divider=True)
+    cells = [[_cell(row[i], is_score=i >= first - 1) for i in shown] for row in rows]
+    msg.table(cells, header=[header[i] for i in shown], divider=True)
     best, n_seeds = studied.best, len(studied.best.scores)
     score = f"Best score {best.score:.4f}"
     if n_seeds > 1:
@@ -152,7 +153,7 @@ def _print(studied: "Studied", output: Path) -> None:
     echo(f"{kept}\nAll scores are in {output / 'results.csv'}")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, *, is_score: bool) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) and abs(value) >= 1e-3 else str(value)
+    return f"{value:.4f}" if is_score and isinstance(value, float) else str(value)

@@ -38,32 +38,36 @@ def make_batch_by_pieces(
 
     def batch_by_pieces(items: Iterable[Item]) -> Iterator[list[Item]]:
         stream = iter(items)
+        # One number from outside, when an epoch begins: what others draw between two batches changes none of them.
+        order = random.Random(random.getrandbits(64))
         while collected := list(islice(stream, buffer * docs)):
+            measured = [(length_of(item), item) for item in collected]
             if buffer > 1:
-                collected.sort(key=length_of)
-            batches = list(_cut(collected, length_of, pieces, docs))
+                measured.sort(key=lambda one: one[0])
+            batches = list(_cut(measured, pieces, docs))
             if buffer > 1:
-                random.shuffle(batches)
+                order.shuffle(batches)
             yield from batches
 
     return batch_by_pieces
 
 
-def _cut(items: list[Item], length_of: Callable[[Item], int], pieces: int, docs: int) -> Iterator[list[Item]]:
+def _cut(measured: list[tuple[int, Item]], pieces: int, docs: int) -> Iterator[list[Item]]:
     batch: list[Item] = []
     longest = 0
-    for item in items:
-        length = max(longest, length_of(item))
-        if batch and (len(batch) >= docs or length * (len(batch) + 1) > pieces):
+    for length, item in measured:
+        longest = max(longest, length)
+        if batch and (len(batch) >= docs or longest * (len(batch) + 1) > pieces):
             yield batch
-            batch, length = [], length_of(item)
+            batch, longest = [], length
         batch.append(item)
-        longest = length
     if batch:
         yield batch
 
 
 def _estimated_pieces(item: Item) -> int:
     doc = item.reference if isinstance(item, Example) else item
+    # As `len(doc.text)`, which puts the text together first.
+    n_characters = doc[-1].idx + len(doc[-1].text_with_ws) if len(doc) else 0
     # Two special pieces.
-    return 2 + round(len(doc.text) / _CHARACTERS_PER_PIECE)
+    return 2 + round(n_characters / _CHARACTERS_PER_PIECE)

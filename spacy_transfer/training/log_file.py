@@ -8,6 +8,7 @@ from typing import Any
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
 _MOST_WAITING = 50
+_PLAIN = {float, int, str, bool, type(None)}
 
 
 class LogFile:
@@ -36,7 +37,7 @@ class LogFile:
         self._waiting.clear()
         if self.path is not None and lines:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(strict(line), ensure_ascii=False) + "\n" for line in lines)
+                file.writelines(_text(line) + "\n" for line in lines)
         return lines
 
     @property
@@ -52,13 +53,22 @@ class LogFile:
                 os.fsync(file.fileno())
 
 
+def _text(line: dict[str, Any]) -> str:
+    try:
+        return json.dumps(line, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(strict(line), ensure_ascii=False)
+
+
 def _plain(value: Any) -> Any:
     """Tensors and numpy's numbers as numbers."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str | int):
         return value
     try:
         return float(value)

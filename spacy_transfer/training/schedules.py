@@ -33,12 +33,12 @@ class CountedSchedule:
         self.n_drawn += sum(1 for _ in islice(self._numbers, n - self.n_drawn))
 
 
-# Which random numbers a batcher draws; others may draw any.
+# Which random numbers a batcher draws after its first batch; others may draw any.
 _DRAWS: dict[str, Set[str]] = {
     "spacy.batch_by_words.v1": frozenset(),
     "spacy.batch_by_padded.v1": frozenset(),
     "spacy.batch_by_sequence.v1": frozenset(),
-    "spacy-transfer.batch_by_pieces.v1": frozenset({"python"}),
+    "spacy-transfer.batch_by_pieces.v1": frozenset(),
 }
 
 
@@ -47,7 +47,7 @@ class CountedBatcher:
     """A batcher and the schedules in its block.
 
     batcher (Callable): Examples to batches. schedules (list[CountedSchedule]): In the order of the block.
-    draws (Set[str]): Which random numbers it may draw: of "python", "numpy" and "torch".
+    draws (Set[str]): Which random numbers it may draw after its first batch: of "python", "numpy" and "torch".
     """
 
     batcher: Callable[[Iterable[Any]], Iterable[list[Any]]]
