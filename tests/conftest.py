@@ -297,7 +297,7 @@ def pipeline(
     folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any
 ) -> Language:
     """An initialised pipeline with one component of ours."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, folder, multilabel=multilabel, settings=settings, **blocks)
     torch.manual_seed(seed)
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
