@@ -9,6 +9,9 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests run side by side, so each keeps to one thread, and so do the processes that it starts. Nets this small are slower
+# on several threads anyway, and far slower where something else runs beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import spacy
@@ -19,7 +22,6 @@ from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-# Nets this small are slower on several threads, and far slower where something else runs beside them.
 torch.set_num_threads(1)
 
 WORDS = [
@@ -295,7 +297,7 @@ def pipeline(
     folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any
 ) -> Language:
     """An initialised pipeline with one component of ours."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, folder, multilabel=multilabel, settings=settings, **blocks)
     torch.manual_seed(seed)
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)

@@ -199,7 +199,7 @@ def trained(folder: Path, out: Path, use_averages: bool) -> tuple[Language, Lang
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, folder)
     config = nlp.config.copy()
     optimizer = {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": 1e-2, "use_averages": use_averages}
@@ -275,7 +275,7 @@ def test_a_loop_through_begin_update(quiet_bert: Path) -> None:
 @pytest.mark.parametrize("averages", [False, True])
 def test_trains_beside_a_component_of_spacys(quiet_bert: Path, averages: bool) -> None:
     spacy.util.fix_random_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("tagger")
     add_classifier(nlp, quiet_bert)
     examples = []
@@ -299,7 +299,7 @@ def test_trains_beside_a_component_of_spacys(quiet_bert: Path, averages: bool) -
 
 
 def test_two_of_our_components_share_an_optimizer(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, name="one")
     add_classifier(nlp, bert, name="two", tuning={"frozen_depth": "all"})
     nlp.initialize(lambda: exclusive_examples(nlp))

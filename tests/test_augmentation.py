@@ -493,7 +493,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, quiet_bert: Path) -> list[
     """configs/augmented.cfg on tiny data and the tiny encoder: its path, and what replaces its own."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(Path(__file__).parent.parent / "configs" / "augmented.cfg", folder / "augmented.cfg")
-    examples = exclusive_examples(spacy.blank("en"))
+    examples = exclusive_examples(spacy.blank("xx"))
     DocBin(docs=[example.reference for example in examples]).to_disk(folder / "train.spacy")
     (folder / "labels.json").write_text(json.dumps(LABELS))
     paths = {"train": folder / "train.spacy", "dev": folder / "train.spacy", "labels": folder / "labels.json"}

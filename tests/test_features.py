@@ -83,7 +83,7 @@ def with_features(
     # Before the blocks are built: torch's own layers draw their weights there.
     torch.manual_seed(seed)
     np.random.seed(seed)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, folder, features=features, **blocks)
     nlp.initialize(lambda: make(nlp))
     return nlp
@@ -110,7 +110,7 @@ def with_vectors(nlp: Language, width: int = 4) -> Language:
 
 
 def vectored(folder: Path, features: Any = VECTORS, width: int = 4, **blocks: Any) -> Language:
-    nlp = with_vectors(spacy.blank("en"), width)
+    nlp = with_vectors(spacy.blank("xx"), width)
     add_classifier(nlp, folder, features=features, **blocks)
     torch.manual_seed(0)
     nlp.initialize(lambda: exclusive_examples(nlp))
@@ -317,7 +317,7 @@ def test_a_torch_layer_among_the_features(quiet_bert: Path) -> None:
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_a_frozen_encoder_with_a_tok2vec_learns(quiet_bert: Path, multilabel: bool) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, quiet_bert, multilabel=multilabel, features={**TOK2VEC, "rate": 3.0}, **ALL)
     make = multilabel_examples if multilabel else exclusive_examples
     torch.manual_seed(0)
@@ -432,7 +432,7 @@ def test_a_head_that_reads_states_takes_no_features(quiet_bert: Path) -> None:
 
 
 def docs_with(values: list[Any], name: str = "n_stars") -> list[Doc]:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     return give([nlp.make_doc("a card") for _ in values], values, name)
 
 
@@ -494,7 +494,7 @@ def test_missing_values(value: Any) -> None:
 
 @pytest.mark.parametrize("missing", ["error", "mean", 0.0])
 def test_an_attribute_that_does_not_exist_or_is_empty(missing: Any) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     with pytest.raises(ValueError, match=r"T215.*'typo'"):
         make_attribute_features(["typo"], missing=missing).initialize(X=[nlp.make_doc("a"), nlp.make_doc("b")])
     with pytest.raises(ValueError, match=r"T216.*n_stars"):
@@ -539,12 +539,12 @@ def test_a_getter_is_an_attribute(quiet_bert: Path) -> None:
 
 def test_attributes_come_from_files(quiet_bert: Path, tmp_path: Path) -> None:
     """Not even registered: the file brings them, `Corpus.v1` carries them, without it there is an error."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = [example.reference for example in starred(nlp)]
     DocBin(docs=docs, store_user_data=True).to_disk(tmp_path / "train.spacy")
     Doc.remove_extension("n_stars")
     try:
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         add_classifier(nlp, quiet_bert, features=STARS, start=SOLVED, **ALL)
         read = spacy.registry.readers.get("spacy-transfer.Corpus.v1")(path=tmp_path / "train.spacy")
         nlp.initialize(lambda: read(nlp))
@@ -565,7 +565,7 @@ def test_numbers_come_through_convert(tmp_path: Path) -> None:
     convert([tmp_path / "a.jsonl", tmp_path / "b.csv"], tmp_path / "out", attribute_fields=["n_stars"])
     read = {}
     for name in "ab":
-        docs = list(DocBin().from_disk(tmp_path / "out" / f"{name}.spacy").get_docs(spacy.blank("en").vocab))
+        docs = list(DocBin().from_disk(tmp_path / "out" / f"{name}.spacy").get_docs(spacy.blank("xx").vocab))
         read[name] = [doc._.n_stars for doc in docs]
         model = make_attribute_features(["n_stars"], missing="mean")
         model.initialize(X=docs)
@@ -576,7 +576,7 @@ def test_numbers_come_through_convert(tmp_path: Path) -> None:
 
 
 def test_the_text_block_and_features_may_read_the_same_attributes(quiet_bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     Doc.set_extension("title", default="login", force=True)
     text = {"sources": ["_.title", "text"]}
     add_classifier(nlp, quiet_bert, features={**STARS, "names": ["n_stars"]}, text=text)
@@ -591,7 +591,7 @@ def test_a_component_before_may_write_them(quiet_bert: Path) -> None:
         doc._.n_stars = len(doc)
         return doc
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.config["training"]["annotating_components"] = ["test_stars"]
     nlp.add_pipe("test_stars")
     add_classifier(nlp, quiet_bert, features=STARS)
@@ -604,7 +604,7 @@ def test_a_component_before_may_write_them(quiet_bert: Path) -> None:
 
 
 def test_static_vectors_are_the_mean_over_tokens_that_have_one() -> None:
-    nlp = with_vectors(spacy.blank("en"))
+    nlp = with_vectors(spacy.blank("xx"))
     docs = [nlp.make_doc(text) for text in ["", "card", "the card paid", "nothing here", "login login money"]]
     model = make_static_vectors(normalize="none")
     model.initialize(X=docs)
@@ -626,7 +626,7 @@ def test_static_vectors_are_the_mean_over_tokens_that_have_one() -> None:
 
 
 def test_static_vectors_projected() -> None:
-    nlp = with_vectors(spacy.blank("en"), 6)
+    nlp = with_vectors(spacy.blank("xx"), 6)
     docs = [nlp.make_doc(text) for text in TEXTS]
     full, part = make_static_vectors(normalize="none"), make_static_vectors(normalize="none", width=2)
     for model in (full, part):
@@ -649,7 +649,7 @@ def test_static_vectors_projected() -> None:
 
 
 def test_floret_vectors() -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     data = np.random.default_rng(0).normal(size=(20, 5)).astype("f")
     nlp.vocab.vectors = spacy.vectors.Vectors(
         strings=nlp.vocab.strings, data=data, mode="floret", minn=2, maxn=3, hash_count=2, bow="<", eow=">"
@@ -687,7 +687,7 @@ def test_no_static_vectors(quiet_bert: Path) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 @pytest.mark.parametrize("texts", [[""], ["", "a card"], ["a card", ""], ["a card", "", "the login"], []])
 def test_empty_documents_have_features_of_zeros(pooling: Any, texts: list[str]) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     cnn = spacy.registry.resolve({"cnn": CNN})["cnn"]
     model = make_tok2vec_features(cnn, pooling=pooling)
     model.initialize(X=[nlp.make_doc("a card"), nlp.make_doc("")])
@@ -712,7 +712,7 @@ def test_an_empty_document_in_a_pipeline(quiet_bert: Path) -> None:
 
 
 def listening(folder: Path, *, frozen: bool = False, **blocks: Any) -> Language:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("tok2vec", config={"model": CNN})
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 8, "upstream": "tok2vec"}
     add_classifier(nlp, folder, features={**TOK2VEC, "tok2vec": listener}, **blocks)
@@ -780,7 +780,7 @@ def test_a_rate_that_is_none(rate: Any) -> None:
 
 def test_several_side_by_side(quiet_bert: Path) -> None:
     block = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"cnn": TOK2VEC, "stars": STARS, "learned": LEARNED}}
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, quiet_bert, features=block)
     nlp.initialize(lambda: starred(nlp))
     docs = [example.predicted for example in starred(nlp)]
@@ -794,7 +794,7 @@ def test_several_side_by_side(quiet_bert: Path) -> None:
     backprop(gradient)
     np.testing.assert_array_equal(layer.layers[0].layers[2].get_grad("E")[0], [1, 2, 3])
     nlp.update(starred(nlp), sgd=AdamW(learn_rate=1e-2))
-    copied = spacy.blank("en").from_config(nlp.config)
+    copied = spacy.blank("xx").from_config(nlp.config)
     copied.from_bytes(nlp.to_bytes())
     one, other = (np.array([list(pipe(doc.copy()).cats.values()) for doc in docs]) for pipe in (nlp, copied))
     np.testing.assert_allclose(one, other, atol=1e-6)
@@ -857,7 +857,7 @@ def test_saved_and_loaded(trained: Language, tmp_path: Path) -> None:
     assert torch.equal(cats(loaded), wanted)
     mine, theirs = params(layer_of(trained)), params(layer_of(loaded))
     assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
-    copies = [spacy.blank("en").from_config(trained.config).from_bytes(trained.to_bytes())]
+    copies = [spacy.blank("xx").from_config(trained.config).from_bytes(trained.to_bytes())]
     copies.append(copy.deepcopy(trained))
     for other in copies:
         assert torch.equal(cats(other), wanted)
@@ -938,7 +938,7 @@ def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, star
     from spacy_transfer.model.take_over import attach, detach
 
     torch.manual_seed(0)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     block = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"learned": LEARNED, "cnn": TOK2VEC}}
     add_shared(nlp, features=block, **({"start": start} if start else {}))
@@ -972,7 +972,7 @@ def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, star
 
 
 def test_the_shipped_config_trains_a_step(quiet_bert: Path, tmp_path: Path) -> None:
-    DocBin(docs=[example.reference for example in exclusive_examples(spacy.blank("en"))]).to_disk(tmp_path / "a.spacy")
+    DocBin(docs=[example.reference for example in exclusive_examples(spacy.blank("xx"))]).to_disk(tmp_path / "a.spacy")
     (tmp_path / "labels.json").write_text(json.dumps(LABELS))
     config = spacy.util.load_config(
         Path(__file__).parent.parent / "configs" / "features.cfg",

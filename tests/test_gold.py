@@ -31,7 +31,7 @@ ML = "transfer_textcat_multilabel"
 
 
 def docs_with(*cats: dict[Any, Any]) -> list[Any]:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = []
     for one in cats:
         doc = nlp.make_doc("a text about nothing")
@@ -41,7 +41,7 @@ def docs_with(*cats: dict[Any, Any]) -> list[Any]:
 
 
 def initialized(folder: Path, cats: list[dict[str, Any]], *, multilabel: bool = False, **initialize: Any) -> Any:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     pipe = add_classifier(nlp, folder, multilabel=multilabel)
     examples = examples_of(nlp, [f"text {i}" for i in range(len(cats))], cats)
     pipe.initialize(lambda: examples, nlp=nlp, **initialize)
@@ -162,7 +162,7 @@ def test_annotations_are_checked_at_every_update(bert: Path) -> None:
 
 def test_losses_and_components_go_together(bert: Path) -> None:
     for multilabel, loss in ((False, "BinaryCrossEntropy"), (True, "CrossEntropy")):
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         with pytest.raises(ValueError, match=r"T002.*transfer_textcat"):
             add_classifier(nlp, bert, multilabel=multilabel, loss={"@losses": f"spacy-transfer.{loss}.v1"})
 
@@ -187,7 +187,7 @@ def test_a_block_of_another_kind(block: str, other: dict[str, str]) -> None:
 
 
 def test_another_architecture() -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     with pytest.raises(ValueError, match=r"T003.*'transfer_textcat'"):
         nlp.add_pipe("transfer_textcat", config={"model": {"@architectures": "spacy.TextCatBOW.v3", "ngram_size": 1,
                      "exclusive_classes": True, "no_output_layer": False, "length": 64}})  # fmt: skip
@@ -285,7 +285,7 @@ def test_texts_without_annotation_change_nothing(quiet_bert: Path) -> None:
 
 
 def test_soft_labels_are_learned(quiet_bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, quiet_bert)
     examples = examples_of(nlp, ["the card is lost"] * 2, [{"a": 0.7, "b": 0.3}, {"a": 0.7, "b": 0.3}])
     nlp.initialize(lambda: examples)
@@ -341,7 +341,7 @@ STRANGE = ["a: b", "x=y", "[section]", 'quo"te', "ünï", "${var}", "comma, no",
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_weights_of_strange_labels_survive_the_config(bert: Path, multilabel: bool, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     # "${var}" is a variable to the config system itself.
     labels = [label for label in STRANGE if "$" not in label]
     pairs = [[label, i + 0.5] for i, label in enumerate(labels)]
@@ -358,7 +358,7 @@ def test_weights_of_strange_labels_survive_the_config(bert: Path, multilabel: bo
 
 
 def test_strange_labels_are_labels(bert: Path, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert)
     examples = examples_of(nlp, ["text"] * len(STRANGE), [one_hot(label, STRANGE) for label in STRANGE])
     nlp.initialize(lambda: examples)
@@ -368,7 +368,7 @@ def test_strange_labels_are_labels(bert: Path, tmp_path: Path) -> None:
 
 def test_balanced_weights_are_stored(bert: Path, tmp_path: Path) -> None:
     """Training may go on elsewhere, without the old data."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, loss={"class_weights": "balanced"})
     examples = exclusive_examples(nlp)
     examples = [e for i, e in enumerate(examples) if i % 3 == 0] + examples[1:5:3] + examples[2:3]

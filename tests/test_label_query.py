@@ -344,7 +344,7 @@ def test_stored_and_loaded(bert: Path, tmp_path: Path, way: str) -> None:
 
 def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
     config = spacy.util.load_config(Path(__file__).parent.parent / "configs" / "label_query.cfg")
-    docs = [example.reference for example in multilabel_examples(spacy.blank("en"))]
+    docs = [example.reference for example in multilabel_examples(spacy.blank("xx"))]
     DocBin(docs=docs).to_disk(tmp_path / "docs.spacy")
     (tmp_path / "labels.json").write_text(json.dumps(sorted(docs[0].cats)))
     config["paths"] = {name: str(tmp_path / "docs.spacy") for name in ("train", "dev")}
@@ -382,7 +382,7 @@ def test_words_of_a_label(label: str, words: str) -> None:
 
 def test_queries_start_from_the_names(bert: Path) -> None:
     """Each is the mean of the states that the encoder gives for the name, as a text on its own."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, head=query(start="names"))
     labels = ["lost_card", "money", "passwordScreenBroken"]
     nlp.initialize(lambda: examples_of(nlp, labels, [one_hot(label, labels) for label in labels]))
@@ -403,7 +403,7 @@ def exclusive(nlp: Language, labels: Sequence[str]) -> list[Any]:
 
 
 def test_names_of_nothing(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     pipe = add_classifier(nlp, bert, head=query(start="names"))
     labels = ["card", "__", "::"]
     with pytest.raises(ValueError, match=r"T146.*'::', '__'"):
@@ -417,7 +417,7 @@ def test_names_of_nothing(bert: Path) -> None:
     assert pipe.labels == tuple(LABELS)
     assert torch.equal(logits(named, TEXTS), before)
     # Random queries need no names.
-    free = spacy.blank("en")
+    free = spacy.blank("xx")
     add_classifier(free, bert, head=QUERY)
     free.initialize(lambda: exclusive(free, labels))
     assert set(free("card").cats) == set(labels)

@@ -88,7 +88,7 @@ def fresh(nlp: Language) -> Language:
 
 @pytest.mark.usefixtures("no_network")
 def test_building_needs_neither_network_nor_encoder() -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     for factory in ("transfer_textcat", "transfer_textcat_multilabel"):
         pipe = nlp.add_pipe(factory)
         assert not pipe.model.shims[0].is_built
@@ -97,7 +97,7 @@ def test_building_needs_neither_network_nor_encoder() -> None:
 
 
 def test_use_before_initialize(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert)
     for use in (
         lambda: nlp("text"),
@@ -109,7 +109,7 @@ def test_use_before_initialize(bert: Path) -> None:
 
 
 def test_an_empty_component_is_saved_and_loaded(bert: Path, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert).add_label("card")
     nlp.to_disk(tmp_path)
     for other in (spacy.load(tmp_path), fresh(nlp).from_bytes(nlp.to_bytes()), pickle.loads(pickle.dumps(nlp))):
@@ -308,7 +308,7 @@ def test_another_form_is_refused(version: int | None, saved: Path, tmp_path: Pat
 
 def test_a_sourced_component(trained: Language, tmp_path: Path) -> None:
     trained.to_disk(tmp_path / "one")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("sentencizer")
     nlp.add_pipe(NAME, source=spacy.load(tmp_path / "one"), name="topic")
     torch.testing.assert_close(scores_of(nlp, TEXTS), scores_of(trained, TEXTS), atol=1e-6, rtol=0.0)
@@ -321,7 +321,7 @@ def test_a_sourced_component(trained: Language, tmp_path: Path) -> None:
 def test_a_sourced_components_new_labels_are_told(trained: Language, tmp_path: Path) -> None:
     """Nobody calls `initialize` of a sourced component, so nobody adds its new labels."""
     trained.to_disk(tmp_path)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe(NAME, source=spacy.load(tmp_path))
     more = [*LABELS, "delivery"]
     examples = examples_of(nlp, ["the card", "box late"], [one_hot("card", more), one_hot("delivery", more)])
@@ -345,7 +345,7 @@ def test_resumed_training_learns(trained: Language, tmp_path: Path) -> None:
 
 
 def test_selected_pipes(trained: Language, bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, name="one")
     add_classifier(nlp, bert, name="two", multilabel=True)
     nlp.initialize(lambda: multilabel_free(nlp))
@@ -410,7 +410,7 @@ def test_new_labels_are_stored_and_learned(bert: Path, way: str, tmp_path: Path)
 
 
 def test_labels_before_initialize(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     pipe = add_classifier(nlp, bert)
     pipe.add_label("zebra")
     nlp.initialize(lambda: exclusive_examples(nlp))
@@ -443,7 +443,7 @@ def test_every_family_is_taken_over(encoder_folder: Callable[[str], Path], tmp_p
 
 
 def test_a_pipeline_with_several_of_ours_is_ambiguous(bert: Path, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, name="one")
     add_classifier(nlp, bert, name="two")
     nlp.initialize(lambda: exclusive_examples(nlp))
@@ -451,7 +451,7 @@ def test_a_pipeline_with_several_of_ours_is_ambiguous(bert: Path, tmp_path: Path
     with pytest.raises(ValueError, match=r"T018.*one.*two"):
         PretrainedEncoder(str(tmp_path)).load()
     PretrainedEncoder(str(tmp_path / "two")).load()
-    spacy.blank("en").to_disk(tmp_path / "blank")
+    spacy.blank("xx").to_disk(tmp_path / "blank")
     with pytest.raises(ValueError, match=r"T018.*none"):
         PretrainedEncoder(str(tmp_path / "blank")).load()
 

@@ -279,7 +279,7 @@ def test_data_that_changed_are_refused(
     bin_ = DocBin().from_disk(tmp_path / f"{which}.spacy")
     import spacy
 
-    docs = list(bin_.get_docs(spacy.blank("en").vocab))
+    docs = list(bin_.get_docs(spacy.blank("xx").vocab))
     docs[2].cats = dict(zip(docs[2].cats, list(docs[2].cats.values())[::-1], strict=True))
     docs[1].cats = dict(zip(docs[1].cats, [0.2, 0.3, 0.5], strict=True))
     DocBin(docs=docs).to_disk(tmp_path / f"{which}.spacy")

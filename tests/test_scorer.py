@@ -22,7 +22,7 @@ from spacy.training import Example
 from spacy_transfer.evaluation.scorer import score_cats
 from spacy_transfer.training.adamw import AdamW
 
-BLANK = spacy.blank("en")
+BLANK = spacy.blank("xx")
 
 
 def scored(predicted: dict[str, float], gold: dict[str, float]) -> Example:
@@ -153,7 +153,7 @@ def test_evaluate(bert: Path, multilabel: bool) -> None:
 
 
 def two_classifiers(bert: Path, prefix: str) -> Any:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, name="topic")
     add_classifier(nlp, bert, name="length", settings={"score_prefix": prefix})
     examples = []
@@ -199,7 +199,7 @@ def test_without_a_prefix_the_last_one_wins(bert: Path) -> None:
 
 def test_a_prefix_that_no_weight_knows(bert: Path, tmp_path: Path) -> None:
     """Under spacy train every evaluation would count as the best."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, settings={"score_prefix": "topic_"})
     with pytest.raises(ValueError, match=r"T004.*'topic_'.*topic_cats_score = 1.0"):
         nlp.initialize(lambda: exclusive_examples(nlp))
@@ -211,7 +211,7 @@ def test_a_prefix_that_no_weight_knows(bert: Path, tmp_path: Path) -> None:
 
 
 def test_a_prefix_in_a_config_file(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, settings={"score_prefix": "topic_"})
     config = nlp.config
     config["training"]["score_weights"] = {"topic_cats_score": 1.0}

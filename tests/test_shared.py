@@ -84,7 +84,7 @@ def add_tagger(nlp: Language, **options: Any) -> Any:
 
 def shared_pipeline(folder: Path, *, tagger: str = "", multilabel: bool = False, **blocks: Any) -> Language:
     """transformer, tagger "before" or "after" or none, classifier; initialised."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, folder)
     add_shared(nlp, multilabel=multilabel, **blocks)
     if tagger:
@@ -233,7 +233,7 @@ def test_gradients_add_up_with_a_taggers(place: str, quiet_bert: Path) -> None:
 
 
 def test_two_classifiers_freeze_what_either_wants(quiet_bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     add_shared(nlp, tuning={"frozen_depth": 1})
     add_shared(nlp, name="second")
@@ -314,11 +314,11 @@ def test_a_frozen_transformer_has_to_annotate(quiet_bert: Path) -> None:
 
 @pytest.mark.parametrize("annotating", [True, False])
 def test_frozen_components_in_the_config(annotating: bool, quiet_bert: Path, tmp_path: Path) -> None:
-    source = spacy.blank("en")
+    source = spacy.blank("xx")
     add_transformer(source, quiet_bert)
     source.initialize()
     source.to_disk(tmp_path / "source")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("transformer", source=spacy.load(tmp_path / "source"))
     add_shared(nlp)
     docs = DocBin(docs=[example.reference for example in exclusive_examples(nlp)])
@@ -345,21 +345,21 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
     def start(nlp: Language) -> None:
         nlp.initialize(lambda: exclusive_examples(nlp))
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_shared(nlp)
     with pytest.raises(ValueError, match=r"T201.*no transformer component named '\*'"):
         start(nlp)
     add_transformer(nlp, quiet_bert, last=True)
     with pytest.raises(ValueError, match=r"T201.*\['transfer_textcat', 'transformer'\]"):
         start(nlp)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     add_shared(nlp, encoder={"upstream": "other"})
     with pytest.raises(ValueError, match=r"T201.*named 'other'"):
         start(nlp)
     add_transformer(nlp, quiet_bert, name="other", first=True)
     start(nlp)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     add_transformer(nlp, quiet_bert, name="other")
     add_shared(nlp)
@@ -367,7 +367,7 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
         start(nlp)
     with pytest.raises(ValueError, match=r"T201.*call nlp.initialize"):
         nlp.get_pipe(NAME).initialize(lambda: exclusive_examples(nlp))
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     pipe = add_shared(nlp)
     with pytest.raises(ValueError, match=r"T201.*'transformer' has no weights yet"):
@@ -388,7 +388,7 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
 )
 def test_what_a_shared_encoder_cannot_follow(blocks: Any) -> None:
     with pytest.raises(ValueError, match="T205"):
-        add_shared(spacy.blank("en"), **blocks)
+        add_shared(spacy.blank("xx"), **blocks)
 
 
 def test_a_brick_out_of_range_and_what_it_cannot_do() -> None:
@@ -426,7 +426,7 @@ def test_another_width(trained: Language, encoder_folder: Any, tmp_path: Path) -
     from conftest import write_encoder
 
     wide = shared_pipeline(write_encoder(tmp_path / "wide", "bert", hidden_size=24, num_attention_heads=2))
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("transformer", source=wide)
     nlp.add_pipe(NAME, source=trained)
     with pytest.raises(ValueError, match=r"T204.*width 24.*width 16"):
@@ -620,7 +620,7 @@ def test_a_copied_model_still_listens(trained: Language) -> None:
 
 
 def test_sourced_both(trained: Language) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("transformer", source=trained)
     nlp.add_pipe(NAME, source=trained)
     assert torch.equal(scores_of(nlp, TEXTS), scores_of(trained, TEXTS))
@@ -657,7 +657,7 @@ def test_package(trained: Language, tmp_path: Path) -> None:
     args = ["package", str(tmp_path / "model"), str(tmp_path / "out"), "--build", "none", "--name", "shared"]
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 0, result.output
-    (folder,) = (tmp_path / "out").glob("en_shared-*/en_shared/en_shared-*")
+    (folder,) = (tmp_path / "out").glob("xx_shared-*/xx_shared/xx_shared-*")
     assert torch.equal(scores_of(spacy.load(folder), TEXTS), scores_of(trained, TEXTS))
 
 
@@ -740,7 +740,7 @@ def test_without_spacy_transformers(monkeypatch: pytest.MonkeyPatch, bert: Path)
     for name in ("shared", "listener"):
         monkeypatch.delitem(sys.modules, f"spacy_transfer.model.{name}", raising=False)
     with pytest.raises(ImportError, match="T206"):
-        add_shared(spacy.blank("en"))
+        add_shared(spacy.blank("xx"))
     with pytest.raises(ImportError, match="T206"):
         attach(own)
 
@@ -771,7 +771,7 @@ def test_a_picture_of_it(bert: Path, tmp_path: Path) -> None:
 
 
 def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     DocBin(docs=[example.reference for example in exclusive_examples(nlp)]).to_disk(tmp_path / "train.spacy")
     (tmp_path / "labels.json").write_text(json.dumps(LABELS))
     shipped = Path(__file__).parent.parent / "configs" / "shared.cfg"

@@ -54,6 +54,6 @@ def test_a_trained_pipeline_is_drawn_by_the_command(bert: Path, tmp_path: Path) 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="T099"):
         show(tmp_path / "nowhere")
-    spacy.blank("en").to_disk(tmp_path / "blank")
+    spacy.blank("xx").to_disk(tmp_path / "blank")
     with pytest.raises(ValueError, match="T099"):
         show(tmp_path / "blank")

@@ -39,7 +39,7 @@ from spacy_transfer.evaluation.evaluate import evaluate
 from spacy_transfer.model.normalization import Normalization
 from spacy_transfer.model.text import Text
 
-NLP = spacy.blank("en")
+NLP = spacy.blank("xx")
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def test_a_stored_attribute_needs_no_registration(doc: Doc) -> None:
     stored.add(kept)
     for found in Underscore.get_state():
         found.clear()
-    (loaded,) = DocBin().from_bytes(stored.to_bytes()).get_docs(spacy.blank("en").vocab)
+    (loaded,) = DocBin().from_bytes(stored.to_bytes()).get_docs(spacy.blank("xx").vocab)
     assert Text(sources=["_.title", "spans:sentences._.summary"]).read([loaded]) == ["Kept a b"]
 
 
@@ -192,7 +192,7 @@ def test_blocks_of_another_kind(bert: Path) -> None:
     other = {"@misc": "spacy-transfer.Windows.v1"}
     for blocks in ({"text": other}, {"text": {"normalization": other}}):
         with pytest.raises(ValueError, match=r"T001.*(text|normalization)"):
-            add_classifier(spacy.blank("en"), bert, **blocks)
+            add_classifier(spacy.blank("xx"), bert, **blocks)
 
 
 def test_noisy_texts_cleaned_are_clean_texts(quiet_bert: Path) -> None:
@@ -200,7 +200,7 @@ def test_noisy_texts_cleaned_are_clean_texts(quiet_bert: Path) -> None:
     start = {"@misc": "spacy-transfer.SolvedStart.v1"}
     results = []
     for texts, normalization in ((TEXTS, {}), (NOISY, CLEAN)):
-        nlp = spacy.blank("en")
+        nlp = spacy.blank("xx")
         blocks = {"tuning": {"frozen_depth": 1}, "text": {"normalization": normalization}, "start": start}
         add_classifier(nlp, quiet_bert, **blocks)
         cats = [one_hot(LABELS[i % 3]) for i in range(len(texts))]
@@ -239,7 +239,7 @@ def test_a_pipeline_saved_without_the_block_loads(bert: Path, tmp_path: Path) ->
 
 def title_pipeline(folder: Path, **text: Any) -> Language:
     """Trained on the first word as title and the rest as text."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, folder, text={"sources": ["_.title", "text"], **text})
     torch.manual_seed(0)
     examples = [Example.from_dict(doc, {"cats": one_hot(LABELS[i % 3])}) for i, doc in enumerate(split_docs(nlp))]
@@ -279,7 +279,7 @@ def test_stored_and_copied_with_the_pipeline(quiet_bert: Path, tmp_path: Path) -
     assert (settings.sources, settings.separator, settings.missing) == (("_.title", "text"), "\n", "skip")
     want = scores_of(nlp, split_docs(nlp))
     nlp.to_disk(tmp_path / "saved")
-    blank = spacy.blank("en")
+    blank = spacy.blank("xx")
     add_classifier(blank, quiet_bert, text={"sources": ["_.title", "text"], **block})
     for other in (spacy.load(tmp_path / "saved"), copy.deepcopy(nlp), blank.from_bytes(nlp.to_bytes())):
         assert shim_of(other).settings.text == settings
@@ -307,7 +307,7 @@ def train_config(folder: Path, encoder: Path, corpus: Path) -> Path:
     start = {"@misc": "spacy-transfer.SolvedStart.v1"}
     model = model_config(encoder, text={"sources": ["_.title", "text"]}, start=start)
     config: dict[str, Any] = {
-        "nlp": {"lang": "en", "pipeline": ["transfer_textcat"]},
+        "nlp": {"lang": "xx", "pipeline": ["transfer_textcat"]},
         "components": {"transfer_textcat": {"factory": "transfer_textcat", "model": model}},
         "corpora": {part: {"@readers": "spacy-transfer.Corpus.v1", "path": str(corpus)} for part in ("train", "dev")},
         "training": {
@@ -344,7 +344,7 @@ def test_spacy_train_on_attributes_of_a_file(quiet_bert: Path, corpus: Path, tmp
 
 def test_a_reader_that_leaves_attributes_behind_is_named(quiet_bert: Path, corpus: Path) -> None:
     Doc.set_extension("title", default=None)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, quiet_bert, text={"sources": ["_.title", "text"], "missing": "skip"})
     examples = list(Corpus(corpus)(nlp))
     with pytest.warns(UserWarning, match=r"T113.*'transfer_textcat' reads _.title.*spacy-transfer.Corpus.v1"):
@@ -358,7 +358,7 @@ def test_the_reader_carries_what_is_read_and_nothing_else(bert: Path, tmp_path: 
     for name in ("title", "secret"):
         Doc.set_extension(name, default=None)
     Span.set_extension("summary", default=None)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     sources = ["_.title", "spans:parts", "spans:parts._.summary"]
     add_classifier(nlp, bert, text={"sources": sources, "missing": "skip"})
     # Tokens of their own: spans go over by characters.
@@ -391,7 +391,7 @@ def test_augmented_documents_keep_the_attributes(bert: Path, corpus: Path) -> No
         doc = nlp.make_doc(example.text.upper())
         yield example.from_dict(doc, {"cats": example.reference.cats})
 
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     add_classifier(nlp, bert, text={"sources": ["_.title", "text"]})
     docs = [example.predicted for example in make_corpus(path=corpus, augmenter=louder)(nlp)]
     assert shim_of_text(nlp).read(docs[:2]) == [f"{TEXTS[0]} please thanks", f"{TEXTS[0]} PLEASE THANKS"]
@@ -409,7 +409,7 @@ def write_titles(doc: Doc) -> Doc:
 
 
 def test_what_an_annotating_component_writes(quiet_bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("test_text_titles")
     add_classifier(nlp, quiet_bert, text={"sources": ["_.made"]}, start={"@misc": "spacy-transfer.SolvedStart.v1"})
     nlp.config["training"]["annotating_components"] = ["test_text_titles"]
@@ -428,7 +428,7 @@ def test_what_an_annotating_component_writes(quiet_bert: Path) -> None:
 
 
 def stored(path: Path) -> list[Any]:
-    docs = DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)
+    docs = DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab)
     return [{key[1]: value for key, value in doc.user_data.items()} for doc in docs]
 
 

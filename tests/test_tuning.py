@@ -231,13 +231,13 @@ def test_a_copy_stands_at_the_same_epoch(bert: Path) -> None:
 
 
 def test_the_callback_passes_by_other_components(bert: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("sentencizer")
     make_tell_epoch()(nlp, {"epoch": 1})
 
 
 def train_config(bert: Path, tuning: dict[str, Any], **training: Any) -> dict[str, Any]:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("transfer_textcat", config={"model": {
         "encoder": {"name": str(bert), "revision": None}, "tuning": tuning, "precision": "fp32",
         "windows": {"length": 32, "stride": 20},
@@ -254,7 +254,7 @@ def test_unfreezing_by_epochs_in_spacys_own_loop(bert: Path, tmp_path: Path, tol
     from spacy.cli.train import train
     from spacy.tokens import DocBin
 
-    blank = spacy.blank("en")
+    blank = spacy.blank("xx")
     docs = DocBin(docs=[example.reference for example in exclusive_examples(blank)], store_user_data=True)
     docs.to_disk(tmp_path / "train.spacy")
     config = train_config(bert, EPOCHS)
