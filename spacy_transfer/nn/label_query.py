@@ -26,7 +26,8 @@ class LabelQueryDecoder(nn.Module):
 
     def __init__(self, layers: list["_Layer"], width: int, n_labels: int, dropout: float) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.empty(n_labels, width).normal_(std=0.02))
+        # As in the paper: far apart, so that the labels read differently from the first step on.
+        self.queries = nn.Parameter(torch.empty(n_labels, width).normal_())
         # When each label came: 0 for those of the start, then counting up. Without this order a label that is added
         # later would be seen by the old ones and change their logits.
         self.register_buffer("arrivals", torch.zeros(n_labels, dtype=torch.int64))
