@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
-from ..errors import T001, T005, T161
+from ..errors import T001, T005, T148, T161, T222
 from ..nn.encoder import Encoder
-from ..nn.head import Head
-from ..nn.label_query import LabelQueryHead
+from ..nn.head import Head, LabelHead
+from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import LossBrick
 from ..nn.pooling import Pooling
 from ..nn.precision import Precision
@@ -90,6 +90,19 @@ class Settings:
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
             raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+
+    def build_top(self, width: int, n_features: int, n_labels: int) -> tuple[Pooling, LabelHead | LabelQueryDecoder]:
+        """Pooling and head on an encoder.
+
+        width (int): Of its states. n_features (int): Width of what is joined to a document's vector.
+        RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
+        """
+        pooling, head = self.pooling.build(width), self.head.build(width + n_features, n_labels)
+        if head.reads == "states" and list(pooling.parameters()):
+            raise ValueError(T148.format(pooling=type(self.pooling).__name__))
+        if head.reads == "states" and n_features:
+            raise ValueError(T222.format(head=type(self.head).__name__))
+        return pooling, head
 
 
 def _named(block: object) -> str:

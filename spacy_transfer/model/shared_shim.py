@@ -9,8 +9,7 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T064, T147, T148, T204, T205, T222
-from ..nn.label_query import LabelQueryHead
+from ..errors import T204, T205
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device
@@ -24,6 +23,7 @@ from .gradients import Gradients
 from .joining import Joined, rows
 from .settings import Settings
 from .shim import Floats, NetworkShim
+from .solving import check_solvable
 from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
@@ -96,11 +96,7 @@ class SharedShim(NetworkShim):
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         self.width = width
-        pooling, head = s.pooling.build(width), s.head.build(width + self.n_features, n_labels)
-        if head.reads == "states" and list(pooling.parameters()):
-            raise ValueError(T148.format(pooling=type(s.pooling).__name__))
-        if head.reads == "states" and self.n_features:
-            raise ValueError(T222.format(head=type(s.head).__name__))
+        pooling, head = s.build_top(width, self.n_features, n_labels)
         network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
         self._model = network.to(resolve_device(s.device, get_torch_default_device()))
         self._set_label_weights(weights)
@@ -257,10 +253,7 @@ class SharedShim(NetworkShim):
         chosen = self.settings.start.choose(len(targets))
         if not chosen:
             return
-        if isinstance(self.settings.head, LabelQueryHead):
-            raise ValueError(T147)
-        if self.settings.head.hidden:
-            raise ValueError(T064.format(hidden=self.settings.head.hidden))
+        check_solvable(self.settings.head)
         self.network.eval()
         parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
         tuning = self.settings.tuning

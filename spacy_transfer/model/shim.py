@@ -1,20 +1,16 @@
 """The shim between Thinc and the one torch network: forward, loss and backward per micro-batch."""
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from pathlib import Path
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
-import srsly
 import torch
 from numpy.typing import NDArray
-from thinc.shims import Shim
 from thinc.util import get_torch_default_device
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import T006, T024, T063, T064, T073, T147, T148, T222
+from ..errors import T024, T063, T073
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
@@ -27,89 +23,60 @@ from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .augmentation import draw_texts
 from .coupled import check_reads, is_plain, learn_whole
 from .gradients import Gradients
-from .joining import Joined, balance, rows
+from .joining import Joined, rows
 from .label_names import name_vectors
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .reading import Document, TextReader
 from .settings import Settings
+from .solving import check_solvable, solve_head
 from .storage import weights_of
 from .stored import StoredNetwork
-from .thinc_optimizers import averaged, step_by_weight
+from .training_shim import TrainingShim
 
 Floats = NDArray[np.float32]
 
 
-class NetworkOptimizer(Protocol):
-    """An optimizer that steps a whole torch network at once; others are called weight by weight, Thinc's way."""
-
-    def step_network(
-        self,
-        owner: int,
-        network: nn.Module,
-        weights: Mapping[str, nn.Parameter],
-        rates: Mapping[str, float],
-        scale: float,
-    ) -> None:
-        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
-
-
-class NetworkShim(Shim):  # type: ignore[misc]
+class NetworkShim(TrainingShim):
     """Holds tokenizer, network and loss, from `initialize` or `load` on.
 
     settings (Settings): The blocks of the config.
     """
 
+    kind = "transfer_classifier"
+
     def __init__(self, settings: Settings) -> None:
-        super().__init__(None)
+        super().__init__()
         self.settings = settings
         self.tokenizer: PieceTokenizer | None = None
         self.record: dict[str, Any] = {}
         self.loss: Loss | None = None
         # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
         self.label_weights: list[float] = []
-        self.n_steps = 0
         # Batches that augmentation has drawn: with its seed all that the next draw depends on.
         self.n_draws = 0
         # Width of what is joined to the vectors.
         self.n_features = 0
         self.epoch: int | None = None
-        self.gradients = Gradients(half=False)
-        # Set by a loop that trains on several ranks: sums gradients in place, and the number of documents.
-        self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         self._pathway: Pathway | None = None
-        # What moves at present, by name, and its rate factor.
-        self._moving: dict[str, nn.Parameter] = {}
-        self._rates: dict[str, float] = {}
         self._reader: TextReader | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
     @property
-    def is_built(self) -> bool:
-        """Whether there are weights."""
-        return self._model is not None
-
-    @property
     def network(self) -> Network:
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
-        if self._model is None:
-            raise ValueError(T006.format(name="transfer_classifier"))
-        return self._model
+        return cast(Network, self._there(self._model))
 
     @property
     def reader(self) -> TextReader:
         """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
-        if self._reader is None:
-            raise ValueError(T006.format(name="transfer_classifier"))
-        return self._reader
+        return cast(TextReader, self._there(self._reader))
 
     @property
     def pathway(self) -> Pathway:
         """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
-        if self._pathway is None:
-            raise ValueError(T006.format(name="transfer_classifier"))
-        return self._pathway
+        return cast(Pathway, self._there(self._pathway))
 
     def initialize(
         self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
@@ -140,12 +107,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         if s.piece_budget != "auto" and s.piece_budget < s.windows.length:
             raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
-        width = loaded.encoder.width
-        pooling, head = s.pooling.build(width), s.head.build(width + self.n_features, n_labels)
-        if head.reads == "states" and list(pooling.parameters()):
-            raise ValueError(T148.format(pooling=type(s.pooling).__name__))
-        if head.reads == "states" and self.n_features:
-            raise ValueError(T222.format(head=type(s.head).__name__))
+        pooling, head = s.build_top(loaded.encoder.width, self.n_features, n_labels)
         network = Network(loaded.encoder, pooling, head, precision)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
@@ -214,10 +176,7 @@ class NetworkShim(Shim):  # type: ignore[misc]
         chosen = start.choose(len(texts))
         if not chosen:
             return
-        if isinstance(self.settings.head, LabelQueryHead):
-            raise ValueError(T147)
-        if self.settings.head.hidden:
-            raise ValueError(T064.format(hidden=self.settings.head.hidden))
+        check_solvable(self.settings.head)
         network.eval()
         self.pathway.open()
         vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
@@ -227,20 +186,10 @@ class NetworkShim(Shim):  # type: ignore[misc]
     def _solve(
         self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
     ) -> None:
-        network = self.network
-        vectors, factors = balance(vectors, None if joined is None else joined.values)
-        wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
-        weight, bias = self.settings.start.solve(
-            vectors,
-            wanted,
-            mask,
-            cast(Loss, self.loss),
-            exclusive=self.settings.loss.exclusive,
+        solve_head(
+            self.network, self.settings, cast(Loss, self.loss), vectors, targets, known, joined,
             tuning_follows=tuning_follows,
-        )
-        with torch.no_grad():
-            network.head.output.weight.copy_(weight * factors)
-            network.head.output.bias.copy_(bias)
+        )  # fmt: skip
 
     # ---- freezing ------------------------------------------------------------------------------------------------
 
@@ -393,70 +342,28 @@ class NetworkShim(Shim):  # type: ignore[misc]
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient.cpu().numpy()
 
-    def finish_update(self, optimizer: Any) -> None:
-        """Divide the summed gradients by the number of documents, then let the optimizer move what is not frozen.
-
-        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
-        """
-        if not self.is_built:
-            return
-        if self.sum_over_ranks is not None:
-            self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
-        network, tuning = self.network, self.settings.tuning
-        weights = {name: w for name, w in self._moving.items() if w.grad is not None}
-        if not weights:
-            return
-        self.gradients.make_dense(weights.values())
-        rates = {name: self._rates[name] for name in weights}
-        scale = self.gradients.factor()
-        if not self.gradients.accept(weights):
-            pass
-        elif hasattr(optimizer, "step_network"):
-            cast(NetworkOptimizer, optimizer).step_network(self.id, network, weights, rates, scale)
-        else:
-            step_by_weight(optimizer, self.id, weights, rates, scale)
-        for weight in weights.values():
-            weight.grad = None
-        self.gradients.finish()
-        self.n_steps += 1
+    def _stepped(self) -> None:
+        tuning = self.settings.tuning
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
 
-    def drop_gradients(self) -> None:
-        """Forget what was summed since the last step."""
-        for weight in self._moving.values():
-            weight.grad = None
-        self.gradients.n_docs = 0
-
     # ---- resuming ------------------------------------------------------------------------------------------------
-
-    @property
-    def moving(self) -> Set[str]:
-        """Names of the weights that move at present; those that never moved are not among them."""
-        return self._moving.keys()
 
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        state, _ = super().checkpoint_state()
         pathway, tensors = self.pathway.state(self.reader)
-        counts = {"n_steps": self.n_steps, "n_draws": self.n_draws, "epoch": self.epoch}
-        sums = {"label_weights": self.label_weights, "gradients": self.gradients.state()}
-        return {**counts, **sums, "pathway": pathway}, tensors
+        own = {"n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway}
+        return {**state, **own}, tensors
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
-        self.n_steps, self.n_draws, self.epoch = state["n_steps"], state["n_draws"], state["epoch"]
+        super().restore_state(state, tensors)
+        self.n_draws, self.epoch = state["n_draws"], state["epoch"]
         self._set_label_weights(state["label_weights"])
-        self.gradients.restore(state["gradients"])
         self._freeze()
         self.network.forget_copies()
         self.pathway.restore(state["pathway"], tensors, self.reader)
-
-    @contextlib.contextmanager
-    def use_params(self, params: Any) -> Iterator[None]:
-        """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
-        weights = dict(self.network.named_parameters()) if self.is_built else {}
-        with averaged(weights, params, self.id):
-            yield
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
@@ -467,26 +374,8 @@ class NetworkShim(Shim):  # type: ignore[misc]
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
-        return for_disk(self._stored(), self.network, self.settings).to_folder(folder)
-
-    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
-        """Read what `save` wrote; needs neither the network nor the original encoder.
-
-        RAISES (OSError): T082 for a file that is missing, cut short or altered.
-        """
-        self._restore(StoredNetwork.from_folder(folder, state))
-
-    def to_bytes(self) -> bytes:
-        """All of it as one message; empty before `initialize`."""
-        return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
-
-    def from_bytes(self, data: bytes) -> "NetworkShim":
-        """Read what `to_bytes` gave."""
-        if (stored := StoredNetwork.from_bytes(data)) is not None:
-            self._restore(stored)
-        return self
+    def _for_disk(self) -> StoredNetwork:
+        return for_disk(self._stored(), self.network, self.settings)
 
     def _restore(self, stored: StoredNetwork) -> None:
         state = stored.state

@@ -79,7 +79,7 @@ def restore_optimizer(
         key = (key_of[owner], weight)
         kept: Any = value
         if data["kinds"][full] == "torch":
-            kept = value.to(shims[owner].network.device) if owner in shims else value
+            kept = value.to(shims[owner].device) if owner in shims else value
         elif some_ops is not None:
             kept = some_ops.asarray(value.numpy().copy())
         store = {"mom1": optimizer.mom1, "mom2": optimizer.mom2}.get(what, optimizer.averages)

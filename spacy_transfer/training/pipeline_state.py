@@ -9,9 +9,9 @@ from spacy.language import Language
 from thinc.api import Model
 from torch import Tensor
 
-from ..model.shim import NetworkShim
 from ..model.storage import weights_of
 from ..model.thinc_optimizers import from_xp
+from ..model.training_shim import TrainingShim
 
 
 def owners(nlp: Language) -> dict[int, str]:
@@ -28,13 +28,13 @@ def owners(nlp: Language) -> dict[int, str]:
     return found
 
 
-def network_shims(nlp: Language) -> dict[str, NetworkShim]:
+def network_shims(nlp: Language) -> dict[str, TrainingShim]:
     """Our networks that have weights, by the names that `owners` gives them."""
     return {
         f"{component}/{i}/{j}": shim
         for component, i, node in _nodes(nlp)
         for j, shim in enumerate(node.shims)
-        if isinstance(shim, NetworkShim) and shim.is_built
+        if isinstance(shim, TrainingShim) and shim.is_built
     }
 
 
@@ -74,7 +74,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
             mine = {name.removeprefix(prefix): rest.pop(name) for name in list(rest) if name.startswith(prefix)}
             if not mine:
                 continue
-            if isinstance(shim, NetworkShim) or hasattr(shim._model, "state_dict"):
+            if isinstance(shim, TrainingShim) or hasattr(shim._model, "state_dict"):
                 own = _shim_weights(shim, False)
                 with torch.no_grad():
                     for name, value in mine.items():
@@ -88,7 +88,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _shim_weights(shim: Any, only_moving: bool) -> dict[str, Tensor]:
-    if isinstance(shim, NetworkShim):
+    if isinstance(shim, TrainingShim):
         if not shim.is_built:
             return {}
         weights = weights_of(shim.network)

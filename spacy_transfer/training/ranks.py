@@ -16,7 +16,7 @@ from spacy.training import Example
 from torch import Tensor, distributed, nn
 
 from ..errors import T179, T180, T181
-from ..model.shim import NetworkShim
+from ..model.training_shim import TrainingShim
 from .pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
@@ -58,10 +58,11 @@ class Ranks:
 
         names (list[str]): Components that learn. RAISES (ValueError): T179 if one of them is not ours.
         """
+        nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
         others = [
             name for name in names
-            if not all(isinstance(shim, NetworkShim) for node in nlp.get_pipe(name).model.walk() for shim in node.shims)
-            or any(node.param_names for node in nlp.get_pipe(name).model.walk())
+            if not all(isinstance(shim, TrainingShim) for node in nodes[name] for shim in node.shims)
+            or any(node.param_names for node in nodes[name])
         ]  # fmt: skip
         if others:
             raise ValueError(T179.format(names=", ".join(others)))

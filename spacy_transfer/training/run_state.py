@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 def precisions(run: Run) -> dict[str, str]:
     """Arithmetic and kind of device of each of our networks."""
     shims = network_shims(run.nlp)
-    return {name: f"{shim.network.precision} on {shim.network.device.type}" for name, shim in shims.items()}
+    return {name: f"{shim.precision} on {shim.device.type}" for name, shim in shims.items()}
 
 
 def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

@@ -1,0 +1,48 @@
+"""A head that starts from a solution on the features of the training texts."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import T064, T147
+from ..nn.head import Head, LabelHead
+from ..nn.label_query import LabelQueryHead
+from ..nn.losses import Loss
+from ..nn.network import Network
+from .joining import Joined, balance
+from .settings import Settings
+
+
+def check_solvable(head: Head | LabelQueryHead) -> None:
+    """Whether a head can be solved.
+
+    head: The block of the config.
+    RAISES (ValueError): T064 if it has hidden layers, T147 if it reads no vectors.
+    """
+    if isinstance(head, LabelQueryHead):
+        raise ValueError(T147)
+    if head.hidden:
+        raise ValueError(T064.format(hidden=head.hidden))
+
+
+def solve_head(
+    network: Network, settings: Settings, loss: Loss, vectors: Tensor, targets: NDArray[np.float32],
+    known: NDArray[np.float32], joined: Joined | None, *, tuning_follows: bool,
+) -> None:  # fmt: skip
+    """Solve the head of a network on the vectors of training texts, as the block `start` says.
+
+    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
+    joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
+    """
+    vectors, factors = balance(vectors, None if joined is None else joined.values)
+    wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
+    weight, bias = settings.start.solve(
+        vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows
+    )
+    output = cast(LabelHead, network.head).output
+    with torch.no_grad():
+        output.weight.copy_(weight * factors)
+        output.bias.copy_(bias)

@@ -1,0 +1,169 @@
+"""What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import srsly
+import torch
+from thinc.shims import Shim
+from torch import Tensor, nn
+
+from ..errors import T006
+from .gradients import Gradients
+from .stored import StoredNetwork
+from .thinc_optimizers import averaged, step_by_weight
+
+
+class NetworkOptimizer(Protocol):
+    """An optimizer that steps a whole torch network at once; others are called weight by weight, Thinc's way."""
+
+    def step_network(
+        self,
+        owner: int,
+        network: nn.Module,
+        weights: Mapping[str, nn.Parameter],
+        rates: Mapping[str, float],
+        scale: float,
+    ) -> None:
+        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
+
+
+class TrainingShim(Shim):  # type: ignore[misc]
+    """Holds a torch network from `initialize` or `load` on, and what training it remembers.
+
+    Whoever derives from it makes gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), says
+    what moves (`_moving`, `_rates`) and how the network is stored (`_stored`, `_restore`).
+    """
+
+    # As messages name it.
+    kind = "network"
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.n_steps = 0
+        self.gradients = Gradients(half=False)
+        # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
+        self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
+        # What moves at present, by name, and its rate factor.
+        self._moving: dict[str, nn.Parameter] = {}
+        self._rates: dict[str, float] = {}
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are weights."""
+        return self._model is not None
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(nn.Module, self._there(self._model))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(torch.device, self.network.device)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """dtype of its arithmetic. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(torch.dtype, self.network.precision)
+
+    def _there(self, part: Any) -> Any:
+        if part is None:
+            raise ValueError(T006.format(name=self.kind))
+        return part
+
+    # ---- a step --------------------------------------------------------------------------------------------------
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
+
+        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        """
+        if not self.is_built:
+            return
+        if self.sum_over_ranks is not None:
+            self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
+        weights = {name: w for name, w in self._moving.items() if w.grad is not None}
+        if not weights:
+            return
+        self.gradients.make_dense(weights.values())
+        rates = {name: self._rates[name] for name in weights}
+        scale = self.gradients.factor()
+        if not self.gradients.accept(weights):
+            pass
+        elif hasattr(optimizer, "step_network"):
+            cast(NetworkOptimizer, optimizer).step_network(self.id, self.network, weights, rates, scale)
+        else:
+            step_by_weight(optimizer, self.id, weights, rates, scale)
+        for weight in weights.values():
+            weight.grad = None
+        self.gradients.finish()
+        self.n_steps += 1
+        self._stepped()
+
+    def _stepped(self) -> None:
+        """A step is done."""
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step."""
+        for weight in self._moving.values():
+            weight.grad = None
+        self.gradients.n_docs = 0
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    @property
+    def moving(self) -> Set[str]:
+        """Names of the weights that move at present; those that never moved are not among them."""
+        return self._moving.keys()
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        return {"n_steps": self.n_steps, "gradients": self.gradients.state()}, {}
+
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        self.n_steps = state["n_steps"]
+        self.gradients.restore(state["gradients"])
+
+    @contextlib.contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
+        weights = dict(self.network.named_parameters()) if self.is_built else {}
+        with averaged(weights, params, self.id):
+            yield
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> StoredNetwork:
+        raise NotImplementedError
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        raise NotImplementedError
+
+    def _for_disk(self) -> StoredNetwork:
+        return self._stored()
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
+        return self._for_disk().to_folder(folder)
+
+    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
+        """Read what `save` wrote; needs neither the network nor the original encoder.
+
+        RAISES (OSError): T082 for a file that is missing, cut short or altered.
+        """
+        self._restore(StoredNetwork.from_folder(folder, state))
+
+    def to_bytes(self) -> bytes:
+        """All of it as one message; empty before `initialize`."""
+        return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
+
+    def from_bytes(self, data: bytes) -> "TrainingShim":
+        """Read what `to_bytes` gave."""
+        if (stored := StoredNetwork.from_bytes(data)) is not None:
+            self._restore(stored)
+        return self
