@@ -3,7 +3,7 @@
 00x config   01x encoders   02x pieces and windows   03x labels   04x data   05x fetching   06x training
 07x devices, precision, cache   08x storage and optional packages   09x pictures   10x losses   11x texts
 12x augmentation   13x and 14x from scratch, label queries   15x adapters   16x to 19x our own loop
-20x shared encoders   21x other features
+20x shared encoders   21x other features   24x pretraining
 """
 
 import importlib
@@ -422,6 +422,21 @@ T222 = "[T222] features are joined to the document's vector, but the head {head}
 T223 = (
     "[T223] The pipeline was saved with features of width {stored}, and they do not fit ({reason}): leave the block "
     "features in its config as it was saved."
+)
+
+T240 = (
+    "[T240] {folder} holds a pretraining that has not come to its end. Go on with it by --resume, choose another --work, "
+    "or throw it away and begin anew with --force."
+)
+T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedPieces.v1, or one with the same attrs; got {got}."
+T242 = "[T242] {path} holds no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
+T243 = (
+    "[T243] {folder} is damaged ({reason}), so there is no way to go on from it. Leave --resume out to begin a new run."
+)
+T244 = (
+    "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
+    "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
+    "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'."
 )
 
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option, echo
+from typer import Argument, Exit, Option
 from wasabi import msg
 
 from ..errors import T138
 from .group import plain_errors, transfer_cli
+from .training_options import Show, command_to_go_on
 
 if TYPE_CHECKING:
     from ..model.settings import Settings
@@ -31,28 +32,56 @@ def pretrain_cli(
     ] = 1e-3,
     share: Annotated[float, Option("--share", help="Share of the pieces that is hidden")] = 0.15,
     seed: Annotated[int, Option("--seed", help="Of everything drawn")] = 0,
+    accumulate: Annotated[
+        int, Option("--accumulate", help="Learn the rows of a step in so many parts: less memory, the same result")
+    ] = 1,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    force: Annotated[bool, Option("--force", "-F", help="Replace what is in the folder")] = False,
+    resume: Annotated[
+        bool, Option("--resume", "-R", help="Go on from the last checkpoint in --work, as if nothing had happened")
+    ] = False,
+    force: Annotated[
+        bool,
+        Option(
+            "--force",
+            "-F",
+            help="Replace what is in the folder, and throw an unfinished run away; with --resume: go on although "
+            "the run is another",
+        ),
+    ] = False,
+    work: Annotated[
+        Path | None,
+        Option("--work", help="Folder for checkpoints, kept; without it that is FOLDER.work, removed at the end"),
+    ] = None,
+    ranks: Annotated[
+        int, Option("--ranks", min=1, help="Processes that learn as one, a GPU each, or a part of the CPU's cores")
+    ] = 1,
+    checkpoint_every: Annotated[
+        str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
+    ] = "auto",
+    show: Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = Show.auto,
 ) -> None:
     """Warm an encoder up on raw texts: it predicts pieces that are hidden from it.
 
-    An encoder from scratch gets its pieces from these texts; a pretrained one is adapted to them. Values of the config
-    may be overridden by the environment variable SPACY_CONFIG_OVERRIDES, as in `spacy train`.
+    An encoder from scratch gets its pieces from these texts; a pretrained one is adapted to them. It is the loop of
+    spacy transfer train: after a crash, a kill or Ctrl-C the same command with --resume goes on exactly, from the
+    checkpoints in FOLDER.work or --work. The folder gets the encoder and the log of the run, log.jsonl. Values of the
+    config may be overridden by the environment variable SPACY_CONFIG_OVERRIDES, as in spacy train.
     """
-    from spacy.cli._util import setup_gpu
-    from thinc.util import get_torch_default_device
+    import torch
 
     from ..corpora.raw_texts import read_raw_texts
-    from ..training.masked_pieces import Pretraining, pretrain
+    from ..training.masked_pieces import Interrupted, Pretraining, pretrain
 
     with plain_errors():
-        setup_gpu(gpu_id, silent=True)
-        plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed)
-        done = pretrain(
-            _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
-            device=get_torch_default_device(), force=force,
-            report=lambda step, loss: echo(f"step {step:,}/{steps:,}  loss of a hidden piece {loss:.3f}"),
-        )  # fmt: skip
+        plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
+        try:
+            done = pretrain(
+                _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
+                device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
+                checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=command_to_go_on(),
+            )  # fmt: skip
+        except Interrupted as stopped:
+            raise Exit(128 + stopped.signal) from stopped
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)
 

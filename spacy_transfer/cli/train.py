@@ -1,6 +1,5 @@
 """`spacy transfer train`"""
 
-import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,18 +11,12 @@ from wasabi import msg
 
 from .group import plain_errors, transfer_cli
 from .studies import Runs, Wish, train_several
+from .training_options import Show, command_to_go_on, without_option
 
 
 class _OnNan(StrEnum):
     stop = "stop"
     skip = "skip"
-
-
-class _Show(StrEnum):
-    auto = "auto"
-    bar = "bar"
-    lines = "lines"
-    none = "none"
 
 
 @transfer_cli.command(
@@ -51,7 +44,7 @@ def train_cli(
     on_nan: Annotated[
         _OnNan, Option("--on-nan", help="A loss that is no finite number: stop, or skip the step")
     ] = _OnNan.stop,
-    show: Annotated[_Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = _Show.auto,
+    show: Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = Show.auto,
     seeds: Annotated[
         str | None, Option("--seeds", help="Several runs, say 0,1,2: mean and deviation; the best becomes model-best")
     ] = None,
@@ -89,14 +82,14 @@ def train_cli(
         wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
         if wish.is_there:
             runs = Runs(
-                config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=_to_go_on()
+                config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=command_to_go_on()
             )
             import_code(code)
             with show_validation_error(config, hint_fill=False):
                 train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
             return
         if ranks > 1:
-            launch(ranks, ["-m", "spacy", *_without("--ranks")], gpu=gpu_id >= 0)
+            launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
             return
         import_code(code)
         with show_validation_error(config, hint_fill=False):
@@ -111,28 +104,13 @@ def train_cli(
                     checkpoint_every=checkpoint_every,
                     on_nan=on_nan.value,
                     show=show.value,
-                    command=_to_go_on(),
+                    command=command_to_go_on(),
                     stop_at=stop_at,
                 )
             )
     if trained.status == "interrupted":
         raise typer.Exit(128 + trained.signal)
     if trained.status == "paused":
-        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{_to_go_on()}")
+        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{command_to_go_on()}")
         return
     msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
-
-
-def _to_go_on() -> str:
-    arguments = [one for one in _without("--stop-at") if one not in ("--resume", "-R", "--force", "-F")]
-    return f"{shlex.join(['python', '-m', 'spacy', *arguments])} --resume"
-
-
-def _without(option: str) -> list[str]:
-    """The command line without an option that has a value."""
-    found, skip = list[str](), False
-    for one in sys.argv[1:]:
-        if not skip and one != option and not one.startswith(f"{option}="):
-            found.append(one)
-        skip = not skip and one == option
-    return found

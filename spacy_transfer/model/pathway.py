@@ -24,6 +24,11 @@ _MOST_PREDICTED = 50_000
 _PREDICTED = b"predicted"
 
 
+def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int:
+    """Most pieces in a micro-batch. setting (int | "auto"): Of the config."""
+    return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
+
+
 class Pathway:
     """Runs a network over documents.
 
@@ -97,9 +102,7 @@ class Pathway:
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        if self.piece_budget != "auto":
-            return self.piece_budget
-        return _BUDGETS.get(self.network.device.type, 8192)
+        return piece_budget_on(self.network.device, self.piece_budget)
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """Which documents of a step come from the cache: the clean ones, and those it holds already (in another case,

@@ -1,4 +1,4 @@
-"""The two factories. spaCy imports this module for every pipeline, so it stays light."""
+"""The factories. spaCy imports this module for every pipeline, so it stays light."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,21 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Model
 
+from .masked_pieces import MaskedPiecePredictor
 from .textcat import TransferTextCategorizer
 
 # A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+_ENCODER = {
+    "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER, "revision": None, "attention": "auto",
+}  # fmt: skip
+_WINDOWS = {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"}
+_NORMALIZATION = {
+    "@misc": "spacy-transfer.Normalization.v1", "html": False, "unicode": "none", "lower": False, "urls": None,
+    "emails": None, "users": None, "whitespace": False,
+}  # fmt: skip
+_TEXT = {"@misc": "spacy-transfer.Text.v1", "sources": ["text"], "separator": " ", "missing": "error"}
 
 
 def _default_config(loss: str) -> dict[str, Any]:
@@ -23,12 +34,7 @@ def _default_config(loss: str) -> dict[str, Any]:
             "precision": "auto",
             "device": "auto",
             "gradient_checkpointing": False,
-            "encoder": {
-                "@misc": "spacy-transfer.PretrainedEncoder.v1",
-                "name": DEFAULT_ENCODER,
-                "revision": None,
-                "attention": "auto",
-            },
+            "encoder": dict(_ENCODER),
             "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
             "head": {"@layers": "spacy-transfer.Head.v1", "hidden": None, "activation": "gelu", "dropout": None},
             "loss": {"@losses": loss, "label_smoothing": 0.0, "class_weights": "none"},
@@ -45,29 +51,14 @@ def _default_config(loss: str) -> dict[str, Any]:
             },
             "start": {"@misc": "spacy-transfer.RandomStart.v1"},
             "features": {"@layers": "spacy-transfer.NoFeatures.v1"},
-            "windows": {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"},
+            "windows": dict(_WINDOWS),
             "cache": {
                 "@misc": "spacy-transfer.FeatureCache.v1",
                 "memory": 2_000_000_000,
                 "cache_dir": None,
                 "disk_precision": "same",
             },
-            "text": {
-                "@misc": "spacy-transfer.Text.v1",
-                "sources": ["text"],
-                "separator": " ",
-                "missing": "error",
-                "normalization": {
-                    "@misc": "spacy-transfer.Normalization.v1",
-                    "html": False,
-                    "unicode": "none",
-                    "lower": False,
-                    "urls": None,
-                    "emails": None,
-                    "users": None,
-                    "whitespace": False,
-                },
-            },
+            "text": {**_TEXT, "normalization": dict(_NORMALIZATION)},
             "augmentation": {"@misc": "spacy-transfer.NoAugmentation.v1"},
         },
     }
@@ -130,3 +121,28 @@ def make_transfer_textcat_multilabel(
     return TransferTextCategorizer(
         nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer
     )
+
+
+@Language.factory(
+    "transfer_masked_pieces",
+    default_config={
+        "model": {
+            "@architectures": "spacy-transfer.MaskedPieces.v1",
+            "share": 0.15,
+            "seed": 0,
+            "piece_budget": "auto",
+            "precision": "auto",
+            "device": "auto",
+            "encoder": dict(_ENCODER),
+            "windows": dict(_WINDOWS),
+            "text": {**_TEXT, "normalization": dict(_NORMALIZATION)},
+        }
+    },
+    default_score_weights={"masked_pieces_score": 1.0, "masked_pieces_loss": None, "masked_pieces_acc": None},
+)
+def make_transfer_masked_pieces(nlp: Language, name: str, model: Model) -> MaskedPiecePredictor:
+    """An encoder that learns from raw texts; `spacy transfer pretrain` makes a pipeline of it.
+
+    model (Model): A `spacy-transfer.MaskedPieces.v1`.
+    """
+    return MaskedPiecePredictor(nlp.vocab, model, name)

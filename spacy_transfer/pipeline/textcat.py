@@ -1,36 +1,30 @@
 """The component: a transferred Transformer classifier in a spaCy pipeline."""
 
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import srsly
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
-from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
-from ..errors import T002, T003, T004, T006, T031, T036, T037, T038, T039, T082, T083, T113
+from ..errors import T002, T003, T004, T031, T036, T037, T038, T039, T113
 from ..log import logger
 from .gold import Gold, read_gold
 from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
+from .stored_pipe import StoredPipe
 from .table import depth_table
 from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
 Scorer = Callable[..., dict[str, Any]]
-# Form of what `to_disk` writes; raised when an older version could not read it.
-FORMAT = 1
 
 
-class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
+class TransferTextCategorizer(StoredPipe):
     """Text classification with a transferred Transformer; writes `doc.cats`.
 
     One class serves both factories: exactly one label a document, or any number.
@@ -132,10 +126,6 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
         """Write `doc.cats`: every label, for every document."""
         for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
             doc.cats.update(zip(self.labels, row, strict=True))
-
-    def _require_weights(self) -> None:
-        if not self.model.attrs["is_built"](self.model):
-            raise ValueError(T006.format(name=self.name))
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -311,75 +301,9 @@ class TransferTextCategorizer(TrainablePipe):  # type: ignore[misc]
             self._table_shown = True
             logger.info(depth_table(self.name, self.model.attrs["describe"](self.model)))
 
-    # ---- storage -------------------------------------------------------------------------------------------------
-
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
-
-        Each file is complete or not there, and `cfg`, written last, holds their checksums.
-        """
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        cfg = {**self.cfg, "format": FORMAT}
-        if "model" not in exclude and self.model.attrs["is_built"](self.model):
-            cfg["network"] = self.model.attrs["save_network"](self.model, folder)
-        if "vocab" not in exclude:
-            self.vocab.to_disk(folder / "vocab", exclude=exclude)
-        beside = folder / "cfg.part"
-        beside.write_text(json.dumps(cfg, indent=2), "utf-8")
-        beside.replace(folder / "cfg")
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> "TransferTextCategorizer":
-        """Read what `to_disk` wrote; without the network, and without the encoder it started from.
-
-        RAISES (OSError): T082 for files that are missing, cut short or altered.
-        RAISES (ValueError): T083 for a form that this version does not know.
-        """
-        folder = Path(path)
-        try:
-            cfg = json.loads((folder / "cfg").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise OSError(T082.format(file=folder / "cfg", error=error)) from error
-        if not isinstance(cfg, dict):
-            raise OSError(T082.format(file=folder / "cfg", error="it holds no settings"))
-        network = self._take_cfg(cfg, folder)
-        if "vocab" not in exclude and (folder / "vocab").exists():
-            self.vocab.from_disk(folder / "vocab", exclude=exclude)
-        if network is not None and "model" not in exclude:
-            self.model.attrs["load_network"](self.model, folder, network)
-        return self
-
-    def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        """The component as one message (msgpack, weights as safetensors inside)."""
-        serialize: dict[str, Callable[[], Any]] = {
-            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT}),
-            "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
-            "model": self.model.to_bytes,
-        }
-        data: bytes = to_bytes(serialize, exclude)
-        return data
-
-    def from_bytes(
-        self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
-    ) -> "TransferTextCategorizer":
-        """Read what `to_bytes` gave."""
-        deserialize: dict[str, Callable[[bytes], Any]] = {
-            "cfg": lambda b: self._take_cfg(srsly.json_loads(b), "the message"),
-            "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
-            "model": self.model.from_bytes,
-        }
-        from_bytes(bytes_data, deserialize, exclude)
-        return self
-
-    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
-        found = cfg.pop("format", None)
-        if found != FORMAT:
-            raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
-        network: dict[str, Any] | None = cfg.pop("network", None)
-        self.cfg.update(cfg)
+    def _cfg_was_read(self) -> None:
         self._left_out = set()
         self._table_shown = False
-        return network
 
 
 def _labels_in(docs: Iterable[Doc]) -> Iterator[str]:

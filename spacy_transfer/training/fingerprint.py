@@ -30,6 +30,12 @@ def examples_digest(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of(corpus: Any) -> str | None:
+    """What a reader says itself of all its data, by a method `fingerprint() -> str`; None where it has none."""
+    say = getattr(corpus, "fingerprint", None)
+    return None if say is None else str(say())
+
+
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A config as dotted keys and plain values, without what changes no weight."""
     found: dict[str, Any] = {}

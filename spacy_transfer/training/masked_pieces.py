@@ -1,67 +1,38 @@
 """Warm an encoder up on raw texts by masked-piece prediction; see `spacy transfer pretrain --help`."""
 
-import json
-import random
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from spacy.language import Language
+from spacy.training import Example
 
-from ..errors import T005, T134, T135, T137
-from ..model.batches import collate, micro_batches
-from ..model.gradients import Gradients
-from ..model.pieces import PieceTokenizer
-from ..model.reading import Document, TextReader
+from ..errors import T137, T244
+from ..model.masked_pieces import shim_of
 from ..model.settings import Settings
-from ..model.storage import weights_of, write_file, write_weights
-from ..nn.encoder import Encoder
-from ..nn.fetch import put_folder
-from ..nn.masked_pieces import MaskedPieceNetwork, hide
-from ..nn.precision import resolve_device, resolve_precision
-from ..nn.pretrained import LoadedEncoder
+from .launch import launch
+from .pretraining_work import NAME, Pretraining, Work
+from .progress import Show
+from .ranks import Ranks
+from .run import Update
+from .train import train
 
-# Most pieces in a micro-batch, by kind of device.
-_BUDGETS = {"cpu": 4096, "cuda": 65_536}
-_MASK_PIECES = ("[MASK]", "<mask>")
-# Texts kept apart to see what was learned: a twentieth, but not so many that looking takes long.
-_HELD_SHARE, _MOST_HELD = 0.05, 500
-_WARM_UP = 0.1
+__all__ = ["Interrupted", "Pretrained", "Pretraining", "pretrain"]
 
 Report = Callable[[int, float], None]
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """How an encoder is warmed up.
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C has ended a pretraining; a checkpoint was written, and it can be resumed.
 
-    steps (int): Steps of the optimizer. rows (int): Rows (windows of texts) in a step.
-    rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW. share (float): Of the pieces that is chosen for prediction.
-    seed (int): Of everything drawn.
+    signal (int): Its number.
     """
 
-    steps: int = 2000
-    rows: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.01
-    share: float = 0.15
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for field, good, want in (
-            ("steps", self.steps >= 1, "steps >= 1"),
-            ("rows", self.rows >= 1, "rows >= 1"),
-            ("rate", self.rate > 0.0, "rate > 0"),
-            ("weight_decay", 0.0 <= self.weight_decay <= 1.0, "0 to 1"),
-            ("share", 0.0 < self.share < 1.0, "0 < share < 1"),
-        ):
-            if not good:
-                raise ValueError(T005.format(block="pretrain", field=field, value=getattr(self, field), want=want))
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 @dataclass(frozen=True)
@@ -80,71 +51,6 @@ class Pretrained:
     loss_after: float
 
 
-class MaskedPieces:
-    """The step of a training loop: rows in, loss out, gradients in the network.
-
-    encoder (Encoder): Learns. tokenizer (PieceTokenizer): Its own. device, precision: Where and how it computes.
-    share (float): Of the pieces that is chosen. seed (int): Of what is chosen.
-    RAISES (ValueError): T135 for a tokenizer without a mask piece.
-    """
-
-    def __init__(
-        self, encoder: Encoder, tokenizer: PieceTokenizer, *, device: torch.device, precision: torch.dtype,
-        share: float = 0.15, seed: int = 0,
-    ) -> None:  # fmt: skip
-        special = {one["content"]: one["id"] for one in json.loads(tokenizer.text)["added_tokens"] if one["special"]}
-        found = [special[piece] for piece in _MASK_PIECES if piece in special]
-        if not found:
-            raise ValueError(T135.format(name=encoder.family, pieces=" or ".join(_MASK_PIECES)))
-        self._mask_id: int = found[0]
-        self._special = torch.tensor(sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix}))
-        ids = torch.arange(tokenizer.n_pieces)
-        self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._share, self._generator = share, torch.Generator().manual_seed(seed)
-        self.network = MaskedPieceNetwork(encoder, precision).to(device)
-        self._device = device
-
-    def step(self, documents: Sequence[Document]) -> float:
-        """Gradients of the mean loss of all hidden pieces, micro-batch by micro-batch. RETURNS (float): That loss."""
-        self.network.train()
-        hidden = list(self._hidden(documents, self._generator))
-        n_chosen = max(1, sum(int(chosen.sum()) for *_, chosen in hidden))
-        total = torch.zeros((), device=self._device)
-        for batch in hidden:
-            # Without a single chosen piece there is nothing to learn.
-            if batch[-1].any():
-                loss = self._loss(*batch) / n_chosen
-                loss.backward()
-                total += loss.detach()
-        return float(total)
-
-    @torch.no_grad()
-    def evaluate(self, documents: Sequence[Document]) -> float:
-        """Mean loss of a hidden piece; the same pieces are hidden at every call."""
-        self.network.eval()
-        hidden = list(self._hidden(documents, torch.Generator().manual_seed(0)))
-        n_chosen = max(1, sum(int(chosen.sum()) for *_, chosen in hidden))
-        return sum(float(self._loss(*batch)) for batch in hidden if batch[-1].any()) / n_chosen
-
-    def _hidden(
-        self, documents: Sequence[Document], generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        pad, kind = self.network.encoder.pad_id, self._device.type
-        for group in micro_batches(documents, _BUDGETS.get(kind, 8192), kind):
-            batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
-            eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
-            read, chosen = hide(
-                batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self._share,
-                generator=generator,
-            )  # fmt: skip
-            yield batch.ids, read, batch.mask, chosen
-
-    def _loss(self, ids: Tensor, read: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
-        device = self._device
-        logits = self.network(read.to(device), mask.to(device), chosen.to(device))
-        return F.cross_entropy(logits, ids[chosen].to(device), reduction="sum")
-
-
 def pretrain(
     settings: Settings,
     texts: Sequence[str],
@@ -154,103 +60,87 @@ def pretrain(
     device: torch.device | None = None,
     report: Report | None = None,
     force: bool = False,
+    work: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: str = "auto",
+    ranks: int = 1,
+    show: Show = "none",
+    command: str = "",
 ) -> Pretrained:
     """Warm an encoder up on raw texts and write it into a folder that a classifier's `encoder.name` takes.
 
-    settings (Settings): Blocks of a classifier: its encoder starts, its windows cut the texts, its device computes.
-        A scratch encoder's pieces are made of the texts.
+    It is the loop of `train`, on a pipeline of one component that predicts hidden pieces.
+
+    settings (Settings): Blocks of a classifier: its encoder starts, its windows cut the texts, its piece budget, device
+        and precision compute. A scratch encoder's pieces are made of the texts.
     texts (Sequence[str]): Raw texts.
-    target (Path): The folder; it appears complete or not at all.
+    target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
     plan (Pretraining): Steps, rows, rate. device (torch.device | None): What "auto" means.
-    report (Callable): Called now and then with the number of steps done and the mean loss since the last call.
-    force (bool): Replace what is in target.
+    report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
+        rank only, where there are several it stays silent.
+    force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
+        another run.
+    work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
+    resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
+    checkpoint_every (str): As for `train`. ranks (int): Processes that learn as one.
+    show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
-    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, and what the blocks find wrong.
+    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T240 for an unfinished run in the
+        work folder, T165, T167 and T243 where there is none to resume or it is another, T244 in a process of torchrun,
+        what the blocks find wrong, and what `train` raises. RAISES (ChildProcessError): T178 for a rank that fails.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
+    if Ranks.are_asked_for():
+        raise ValueError(T244)
     plan = plan or Pretraining()
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T137.format(path=target))
-    n_texts = len(texts)
-    if settings.text.normalization is not None:
-        # As the classifier will clean them.
-        texts = settings.text.normalization.apply(list(texts))
-    if not any(text.strip() for text in texts):
-        raise ValueError(T134.format(n_texts=n_texts))
-    torch.manual_seed(plan.seed)
-    loaded = settings.encoder.load(lambda: texts)
-    tokenizer = PieceTokenizer(loaded.tokenizer)
-    settings.windows.check(tokenizer, loaded.encoder.max_pieces)
-    where = resolve_device(settings.device, device or torch.device("cpu"))
-    task = MaskedPieces(
-        loaded.encoder, tokenizer, device=where, precision=resolve_precision(settings.precision, where),
-        share=plan.share, seed=plan.seed,
-    )  # fmt: skip
-    rows, held = _rows(texts, TextReader(tokenizer, settings.windows), plan.seed)
-    before = task.evaluate(held)
-    _learn(task, rows, plan, report)
-    after = task.evaluate(held)
-    _write(loaded, target, {"n_texts": len(texts), "steps": plan.steps})
-    n_weights = sum(weight.numel() for weight in loaded.encoder.parameters())
-    return Pretrained(target, len(texts), len(rows), n_weights, before, after)
+    place = Work(target.with_name(f"{target.name}.work") if work is None else work)
+    (place.take_up if resume else place.prepare)(settings, texts, plan, force=force)
+    gpu_id = (device.index or 0) if device is not None and device.type == "cuda" else -1
+    where = settings.device
+    if where == "auto" and device is not None and device.type not in ("cpu", "cuda"):
+        where = str(device)
+    config = place.config(settings, plan, where)
+    if ranks > 1:
+        config_file = str(place.folder / "config.cfg")
+        arguments = ["-m", "spacy", "transfer", "train", config_file, "--output", str(place.folder)]
+        arguments += ["--checkpoint-every", checkpoint_every, "--show", show, "--gpu-id", str(gpu_id)]
+        launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
+    else:
+        trained = train(
+            config, place.folder, gpu_id=gpu_id, resume=resume, force=resume and force, show=show, command=command,
+            checkpoint_every=checkpoint_every, stdout=io.StringIO(), make_update=lambda nlp: _step(nlp, plan, report),
+        )  # fmt: skip
+        if trained.status == "interrupted":
+            raise Interrupted(trained.signal)
+    facts = place.facts
+    place.put_encoder(target, {"n_texts": facts["n_texts"], "steps": plan.steps})
+    before, after = place.losses()
+    if work is None:
+        place.clear()
+    return Pretrained(target, facts["n_texts"], facts["n_rows"], facts["n_weights"], before, after)
 
 
-def _rows(texts: Sequence[str], reader: TextReader, seed: int) -> tuple[list[Document], list[Document]]:
-    """Each row a document of its own; those to learn from, and those of the texts kept apart."""
-    read = [document for document in reader.read(texts, remember=False) if len(document[0].ids)]
-    random.Random(seed).shuffle(read)
-    n_held = min(_MOST_HELD, int(_HELD_SHARE * len(read)))
-    held, learned = read[:n_held], read[n_held:]
-    # Too few texts to keep any apart: then the loss is that of what was learned.
-    return [[row] for document in learned for row in document], [[row] for document in held or read for row in document]
+def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
+    """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
+    component = nlp.get_pipe(NAME)
+    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    n_seen = 0
 
+    def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        nonlocal n_seen
+        before = losses.get(NAME, 0.0)
+        component.update(batch, drop=drop, losses=losses)
+        if report is None or shim.n_draws == 0:
+            return
+        seen.append(losses[NAME] - before)
+        n_seen += len(batch)
+        step = shim.n_draws
+        if step % every == 0 or step == plan.steps:
+            report(step, float(sum(seen)) / n_seen)
+            seen.clear()
+            n_seen = 0
 
-def _learn(task: MaskedPieces, rows: list[Document], plan: Pretraining, report: Report | None) -> None:
-    network: nn.Module = task.network
-    # Large embeddings have sparse gradients on a CPU.
-    gradients = Gradients(half=False)
-    adam = torch.optim.AdamW(task.network.decaying(), lr=plan.rate, weight_decay=plan.weight_decay, fused=True)
-    warm_up = max(1, round(_WARM_UP * plan.steps))
-    batches = _batches(rows, plan)
-    told, losses = max(1, plan.steps // 20), list[float]()
-    for step in range(plan.steps):
-        for group in adam.param_groups:
-            group["lr"] = plan.rate * min((step + 1) / warm_up, (plan.steps - step) / max(1, plan.steps - warm_up))
-        losses.append(task.step(next(batches)))
-        gradients.make_dense(network.parameters())
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        adam.step()
-        adam.zero_grad()
-        gradients.finish()
-        if report is not None and ((step + 1) % told == 0 or step + 1 == plan.steps):
-            report(step + 1, sum(losses) / len(losses))
-            losses.clear()
-
-
-def _batches(rows: list[Document], plan: Pretraining) -> Iterator[list[Document]]:
-    """Rows in a new order in every epoch, without end; a batch may reach into the next one."""
-    order, draw = list[int](), random.Random(plan.seed)
-    while True:
-        while len(order) < plan.rows:
-            epoch = list(range(len(rows)))
-            draw.shuffle(epoch)
-            order += epoch
-        yield [rows[i] for i in order[: plan.rows]]
-        del order[: plan.rows]
-
-
-def _write(loaded: LoadedEncoder, target: Path, told: dict[str, Any]) -> None:
-    """The files of an encoder as one of our components keeps them."""
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        weights = {f"encoder.{name}": weight for name, weight in weights_of(loaded.encoder).items()}
-        write_weights(weights, part / "weights.safetensors")
-        write_file(part / "tokenizer.json", loaded.tokenizer)
-        write_file(part / "encoder.json", json.dumps({**loaded.record, "pretrained": told}, indent=2))
-        if loaded.record.get("licence"):
-            write_file(part / "LICENSE.encoder", loaded.record["licence"])
-        put_folder(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    return update

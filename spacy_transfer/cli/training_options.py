@@ -1,0 +1,30 @@
+"""What the commands that run our loop share."""
+
+import shlex
+import sys
+from enum import StrEnum
+
+
+class Show(StrEnum):
+    """How progress is shown."""
+
+    auto = "auto"
+    bar = "bar"
+    lines = "lines"
+    none = "none"
+
+
+def command_to_go_on() -> str:
+    """The command of this process, with `--resume`."""
+    arguments = [one for one in without_option("--stop-at") if one not in ("--resume", "-R", "--force", "-F")]
+    return f"{shlex.join(['python', '-m', 'spacy', *arguments])} --resume"
+
+
+def without_option(option: str) -> list[str]:
+    """The command line without an option that has a value."""
+    found, skip = list[str](), False
+    for one in sys.argv[1:]:
+        if not skip and one != option and not one.startswith(f"{option}="):
+            found.append(one)
+        skip = not skip and one == option
+    return found

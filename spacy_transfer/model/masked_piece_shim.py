@@ -1,0 +1,263 @@
+"""The shim between Thinc and a network that predicts hidden pieces."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from thinc.util import get_torch_default_device
+from torch import Tensor
+
+from ..errors import T001, T005, T024, T135
+from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
+from ..nn.precision import Precision, resolve_device, resolve_precision
+from ..nn.pretrained import LoadedEncoder
+from ..nn.vocabulary import Texts
+from .batches import collate, micro_batches
+from .gradients import Gradients
+from .pathway import piece_budget_on
+from .pieces import PieceTokenizer
+from .reading import Document, TextReader
+from .settings import EncoderBrick
+from .storage import fill_weights, weights_of
+from .stored import StoredNetwork
+from .text import Text
+from .training_shim import TrainingShim
+from .windows import Windows
+
+MASK_PIECES = ("[MASK]", "<mask>")
+# For predictions; training has its own from its seed and count.
+_FIXED_KEY = draw_key(0, 0)
+
+
+@dataclass(frozen=True)
+class MaskedPieceSettings:
+    """The blocks of a `spacy-transfer.MaskedPieces.v1`; see there."""
+
+    encoder: EncoderBrick
+    windows: Windows
+    text: Text
+    share: float
+    seed: int
+    piece_budget: int | Literal["auto"]
+    precision: Precision
+    device: str
+
+    def __post_init__(self) -> None:
+        arch = "spacy-transfer.MaskedPieces.v1"
+        share = float(self.share)
+        object.__setattr__(self, "share", share)
+        if not 0.0 < share < 1.0:
+            raise ValueError(T005.format(block=arch, field="share", value=share, want="0 < share < 1"))
+        if self.piece_budget != "auto" and self.piece_budget < 1:
+            want = "piece_budget >= 1"
+            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+        checks: tuple[tuple[str, bool, str], ...] = (
+            ("encoder", hasattr(self.encoder, "load") and hasattr(self.encoder, "rebuild"), "an encoder"),
+            ("windows", isinstance(self.windows, Windows), "windows"),
+            ("text", isinstance(self.text, Text), "what is read of a document"),
+        )
+        for field, good, want in checks:
+            if not good:
+                got = type(getattr(self, field)).__name__
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
+
+
+def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[int]]:
+    """The mask piece, and all pieces that are never asked for.
+
+    family (str): Of the encoder, for the message.
+    RAISES (ValueError): T135 for a tokenizer without a mask piece.
+    """
+    special = {one["content"]: one["id"] for one in json.loads(tokenizer.text)["added_tokens"] if one["special"]}
+    found = [special[piece] for piece in MASK_PIECES if piece in special]
+    if not found:
+        raise ValueError(T135.format(name=family, pieces=" or ".join(MASK_PIECES)))
+    return found[0], sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
+
+
+class MaskedPieceShim(TrainingShim):
+    """Holds tokenizer and network, from `initialize` or `load` on.
+
+    settings (MaskedPieceSettings): The blocks of the config.
+    """
+
+    kind = "transfer_masked_pieces"
+
+    def __init__(self, settings: MaskedPieceSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.record: dict[str, Any] = {}
+        # Steps begun, those left out included: with the seed and the rows all that decides what is hidden.
+        self.n_draws = 0
+        self._reader: TextReader | None = None
+        self._mask_id = 0
+        self._special = self._ordinary = torch.zeros(0, dtype=torch.int64)
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> MaskedPieceNetwork:
+        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(MaskedPieceNetwork, self._there(self._model))
+
+    @property
+    def reader(self) -> TextReader:
+        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(TextReader, self._there(self._reader))
+
+    def initialize(self, texts: Texts) -> None:
+        """Load the encoder, or make it of the texts, and make a new head.
+
+        texts (Callable): Gives the training texts.
+        RAISES (ValueError, OSError): T135 for an encoder without a mask piece, and what the blocks find wrong.
+        """
+        self._build(self.settings.encoder.load(texts))
+        self.n_steps = self.n_draws = 0
+
+    def _build(self, loaded: LoadedEncoder) -> None:
+        s = self.settings
+        device = resolve_device(s.device, get_torch_default_device())
+        precision = resolve_precision(s.precision, device)
+        tokenizer = PieceTokenizer(loaded.tokenizer)
+        s.windows.check(tokenizer, loaded.encoder.max_pieces)
+        if s.piece_budget != "auto" and s.piece_budget < s.windows.length:
+            raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
+        self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
+        self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
+        self._ordinary = ids[~torch.isin(ids, self._special)]
+        self._model = MaskedPieceNetwork(loaded.encoder, precision).to(device)
+        self.record = loaded.record
+        self._reader = TextReader(tokenizer, s.windows)
+        self.gradients = Gradients(half=precision == torch.float16)
+        self._moving = dict(self.network.named_parameters())
+        self._rates = dict.fromkeys(self._moving, 1.0)
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+            self.network.to(device)
+            self.network.precision = resolve_precision(self.settings.precision, device)
+            self.gradients = Gradients(half=self.network.precision == torch.float16)
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    @property
+    def budget(self) -> int:
+        """Most pieces in a micro-batch."""
+        return piece_budget_on(self.device, self.settings.piece_budget)
+
+    def step(self, documents: Sequence[Document]) -> tuple[Any, int]:
+        """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
+
+        documents (Sequence[Document]): Rows of each document.
+        RETURNS (tuple): Sum of the losses of the chosen pieces, on a GPU as a tensor without dimensions, and how many
+            pieces were chosen; `finish_update` divides by the number of all of them since the last step.
+        """
+        network, device = self.network, self.device
+        if not network.training:
+            network.train()
+        key = draw_key(self.settings.seed, self.n_draws)
+        n_chosen = 0
+
+        def run(budget: int) -> Tensor:
+            nonlocal n_chosen
+            total, n_chosen = torch.zeros((), device=device), 0
+            for _, ids, read, mask, chosen in self._hidden(documents, budget, key, at_least_one=False):
+                # Without a single chosen piece there is nothing to learn.
+                if n := int(chosen.sum()):
+                    loss = F.cross_entropy(self._logits(read, mask, chosen), ids[chosen].to(device), reduction="sum")
+                    self.gradients.backward(loss)
+                    total += loss.detach()
+                    n_chosen += n
+            return total
+
+        total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
+        self.gradients.n_docs += n_chosen
+        return total if device.type == "cuda" else float(total), n_chosen
+
+    @torch.no_grad()
+    def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:
+        """How well hidden pieces are predicted; of each row at least one is hidden, always the same ones.
+
+        RETURNS (NDArray): Of each document the sum of the losses, how many pieces were asked for, and how many of them
+            were right, (n_docs, 3).
+        """
+        network, device = self.network, self.device
+        if network.training:
+            network.eval()
+        found = torch.zeros((len(documents), 3), dtype=torch.float64)
+        for owner, ids, read, mask, chosen in self._hidden(documents, self.budget, _FIXED_KEY, at_least_one=True):
+            if chosen.any():
+                logits, wanted = self._logits(read, mask, chosen), ids[chosen].to(device)
+                losses = F.cross_entropy(logits, wanted, reduction="none")
+                right = logits.argmax(dim=1) == wanted
+                each = torch.stack([losses.double(), torch.ones_like(losses).double(), right.double()], dim=1)
+                found.index_add_(0, owner[chosen.nonzero()[:, 0]], each.cpu())
+        return cast(NDArray[np.float64], found.numpy())
+
+    def _hidden(
+        self, documents: Sequence[Document], budget: int, key: int, *, at_least_one: bool
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        """Micro-batches on the CPU: document of each row, (n_rows,); ids, ids to read, mask, and where pieces were
+        chosen, each (n_rows, n_pieces)."""
+        pad, kind = self.network.encoder.pad_id, self.device.type
+        for group in micro_batches(documents, budget, kind):
+            batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
+            eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
+            read, chosen = hide(
+                batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
+                key=key, at_least_one=at_least_one,
+            )  # fmt: skip
+            yield torch.tensor(group)[batch.owner], batch.ids, read, batch.mask, chosen
+
+    def _logits(self, read: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
+        device = self.device
+        logits: Tensor = self.network(read.to(device), mask.to(device), chosen.to(device))
+        return logits
+
+    def finish_update(self, optimizer: Any) -> None:
+        """As any network; what is hidden next is drawn anew even where nothing was chosen and nothing moves."""
+        super().finish_update(optimizer)
+        self.n_draws += 1
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step, and what was hidden in it."""
+        super().drop_gradients()
+        self.n_draws += 1
+
+    # ---- resuming and storage ------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        state, tensors = super().checkpoint_state()
+        return {**state, "n_draws": self.n_draws}, tensors
+
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        super().restore_state(state, tensors)
+        self.n_draws = state["n_draws"]
+
+    def _stored(self) -> StoredNetwork:
+        state = {"n_steps": self.n_steps, "n_draws": self.n_draws}
+        return StoredNetwork(self.record, self.reader.tokenizer.text, weights_of(self.network), state)
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        rng = torch.get_rng_state()
+        self._build(LoadedEncoder(self.settings.encoder.rebuild(stored.record), stored.tokenizer, stored.record))
+        torch.set_rng_state(rng)
+        fill_weights(self.network, stored.weights)
+        self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "bytes": self.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
+        self.__init__(state["settings"])  # type: ignore[misc]
+        self.from_bytes(state["bytes"])
