@@ -436,7 +436,7 @@ T243 = (
 T244 = (
     "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
-    "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'."
+    "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
 )
 
 

@@ -1,4 +1,4 @@
-"""An encoder from scratch: its pieces, its layers, its life in a pipeline, its warm-up on raw texts."""
+"""An encoder from scratch: its pieces, its layers, its life in a pipeline; raw texts from files."""
 
 import copy
 import itertools
@@ -28,52 +28,24 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from scratches import NAME, brick, classifier
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
 from torch import nn
 from typer.testing import CliRunner
 
-from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.raw_texts import read_raw_texts
 from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.model.show import draw
-from spacy_transfer.model.windows import Row
 from spacy_transfer.nn.encoder import Encoder
 from spacy_transfer.nn.kernels import CpuKernels
-from spacy_transfer.nn.masked_pieces import hide
-from spacy_transfer.nn.pretrained import PretrainedEncoder, build_encoder
-from spacy_transfer.nn.scratch import ScratchEncoder
+from spacy_transfer.nn.pretrained import build_encoder
 from spacy_transfer.nn.scratch_body import waves
 from spacy_transfer.nn.vocabulary import CLS, SEP, SPECIAL, UNK, BytePairs, Unigram, Words
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.masked_pieces import MaskedPieces, Pretraining, pretrain
 
-NAME = "transfer_textcat"
 LONG = " ".join(TEXTS[:6])
-WORDS = {"@misc": "spacy-transfer.Words.v1", "min_frequency": 1}
-TINY: dict[str, Any] = {
-    "@misc": "spacy-transfer.ScratchEncoder.v1", "width": 16, "depth": 3, "heads": 2, "feed_forward": 24,
-    "dropout": 0.0, "word_dropout": 0.0, "max_pieces": 32, "pieces": WORDS,
-}  # fmt: skip
-
-
-def classifier(
-    *, multilabel: bool = False, seed: int = 0, encoder: dict[str, Any] | None = None, initialize: bool = True,
-    **blocks: Any,
-) -> Language:  # fmt: skip
-    """A pipeline with a tiny encoder from scratch."""
-    factory = f"{NAME}_multilabel" if multilabel else NAME
-    model = {
-        "encoder": {**TINY, **(encoder or {})}, "windows": {"length": 32, "stride": 20}, "precision": "fp32", **blocks,
-    }  # fmt: skip
-    nlp = spacy.blank("en")
-    nlp.add_pipe(factory, config={"model": model})
-    if initialize:
-        torch.manual_seed(seed)
-        examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
-        nlp.initialize(lambda: examples)
-    return nlp
 
 
 def train(nlp: Language, n_steps: int, rate: float = 1e-2) -> list[float]:
@@ -90,12 +62,6 @@ def lively(encoder: Encoder) -> Encoder:
         for weight in encoder.parameters():
             weight.add_(torch.randn_like(weight) * (0.3 if weight.ndim > 1 else 0.2))
     return encoder.eval()
-
-
-def brick(**fields: Any) -> ScratchEncoder:
-    """The tiny encoder's block."""
-    values = {key: value for key, value in TINY.items() if key != "@misc"}
-    return ScratchEncoder(**{**values, "pieces": Words(min_frequency=1), **fields})
 
 
 def batch(encoder: Encoder, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -545,139 +511,6 @@ def test_it_is_drawn(trained: Language) -> None:
     assert f"{shim_of(trained).tokenizer.n_pieces} different ones" in picture
 
 
-def test_raw_texts_are_cleaned_as_the_classifier_cleans_them(tmp_path: Path) -> None:
-    upper = {"encoder": {"pieces": {**WORDS, "lower_case": False}}, "initialize": False}
-    settings = shim_of(classifier(**upper, text={"normalization": {"lower": True}})).settings
-    pretrain(settings, [text.upper() for text in TEXTS], tmp_path / "out", plan=Pretraining(steps=1, rows=4))
-    tokenizer = PieceTokenizer.from_folder(tmp_path / "out")
-    assert UNK not in tokenizer.encode(["my card"])[0]
-    assert tokenizer.encode(["MY CARD"])[0] == [UNK, UNK]
-
-
-# ---- warm-up on raw texts ----------------------------------------------------------------------------------------
-
-RAW = [f"{a} {b}" for a, b in itertools.permutations(TEXTS, 2)][:300]
-
-
-def test_hiding() -> None:
-    ids = torch.randint(5, 50, (400, 50), generator=torch.Generator().manual_seed(1))
-    eligible = torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.5
-    ordinary = torch.arange(5, 50)
-    options: dict[str, Any] = {"mask_id": 4, "ordinary": ordinary, "share": 0.15}
-    read, chosen = hide(ids, eligible, **options, generator=torch.Generator().manual_seed(0))
-    assert not (chosen & ~eligible).any()
-    assert torch.equal(read[~chosen], ids[~chosen])
-    assert float(chosen.sum() / eligible.sum()) == pytest.approx(0.15, abs=0.015)
-    assert float((read[chosen] == 4).float().mean()) == pytest.approx(0.8, abs=0.03)
-    assert float((read[chosen] == ids[chosen]).float().mean()) == pytest.approx(0.1 + 0.1 / 45, abs=0.03)
-    again, _ = hide(ids, eligible, **options, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(read, again)
-
-
-def test_the_step_is_that_of_the_whole_batch() -> None:
-    """Micro-batches change neither loss nor gradients, and special pieces are never asked for."""
-    loaded = brick().load(lambda: TEXTS)
-    tokenizer = PieceTokenizer(loaded.tokenizer)
-    rows = [[Row(np.array([CLS, *ids, SEP], dtype=np.int32), (0, len(ids) + 2))] for ids in tokenizer.encode(TEXTS)]
-    task = MaskedPieces(loaded.encoder, tokenizer, device=torch.device("cpu"), precision=torch.float32, share=0.4)
-    loss = task.step(rows)
-    output = task.network.encoder.body.embeddings.pieces.weight
-    assert output.grad is not None
-    found = list(task._hidden(rows, torch.Generator().manual_seed(0)))
-    ids, read, mask, chosen = found[0]
-    assert len(found) == 1
-    assert (ids[chosen] >= len(SPECIAL)).all()
-    logits = task.network(read, mask, chosen)
-    # Output weights are the pieces' own vectors.
-    states = task.network.transform(task.network.encoder(read, mask)[chosen])
-    assert (logits - states @ output.T - task.network.bias).abs().max() < 1e-5
-    assert loss == pytest.approx(float(nn.functional.cross_entropy(logits, ids[chosen]).detach()), rel=1e-5)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an encoder that was warmed up, and the report of it."""
-    folder = tmp_path_factory.mktemp("warm") / "encoder"
-    settings = shim_of(classifier(initialize=False)).settings
-    told: list[tuple[int, float]] = []
-    done = pretrain(
-        settings, RAW, folder, plan=Pretraining(steps=60, rows=32, rate=1e-2, seed=1),
-        report=lambda step, loss: told.append((step, loss)),
-    )  # fmt: skip
-    assert done.loss_after < done.loss_before - 0.5
-    assert [step for step, _ in told] == list(range(3, 61, 3))
-    assert told[-1][1] < told[0][1] - 0.5
-    assert (done.n_texts, done.n_rows) == (300, 285)
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["encoder"]
-    return folder
-
-
-def test_a_classifier_starts_from_it(warm: Path) -> None:
-    loaded = PretrainedEncoder(str(warm)).load()
-    nlp = pipeline(str(warm))
-    for name, weight in loaded.encoder.named_parameters():
-        assert torch.equal(weight, weights_of(nlp)[f"encoder.{name}"])
-    assert shim_of(nlp).record["pretrained"] == {"n_texts": 300, "steps": 60}
-    assert train(nlp, 10)[-1] < train(pipeline(str(warm)), 1)[0]
-
-
-def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
-    settings = shim_of(classifier(initialize=False, encoder={"dropout": 0.1})).settings
-    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
-        torch.rand(3)
-        pretrain(settings, RAW[:60], tmp_path / name, plan=Pretraining(steps=3, rows=8, seed=seed))
-    one, two, three = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two", "three"))
-    assert one == two != three
-
-
-@pytest.mark.parametrize("family", ["bert", "albert", "roberta"])
-def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
-    model = {"encoder": {"name": str(encoder_folder(family))}, "windows": {"length": 32, "stride": 20}}
-    nlp.add_pipe(NAME, config={"model": model})
-    plan = Pretraining(steps=25, rows=16, rate=1e-2)
-    done = pretrain(shim_of(nlp).settings, RAW[:100], tmp_path / "adapted", plan=plan)
-    assert done.loss_after < done.loss_before
-    before, after = PretrainedEncoder(str(encoder_folder(family))).load(), PretrainedEncoder(str(done.folder)).load()
-    changed = moved(dict(before.encoder.named_parameters()), dict(after.encoder.named_parameters()))
-    assert {after.encoder.depth_of(name) for name in changed} >= {0, 1}
-    assert after.tokenizer == before.tokenizer
-
-
-def test_an_encoder_without_mask_piece(encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
-    model = {"encoder": {"name": str(encoder_folder("t5"))}, "windows": {"length": 32, "stride": 20}}
-    nlp.add_pipe(NAME, config={"model": model})
-    with pytest.raises(ValueError, match=r"T135.*'t5'.*<mask>"):
-        pretrain(shim_of(nlp).settings, RAW, tmp_path / "out")
-    assert not any(tmp_path.iterdir())
-
-
-def test_nothing_is_left_of_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, plan = shim_of(classifier(initialize=False)).settings, Pretraining(steps=1, rows=4)
-    with pytest.raises(ValueError, match="T134"):
-        pretrain(settings, ["", " "], tmp_path / "out", plan=plan)
-    pretrain(settings, RAW[:30], tmp_path / "out", plan=plan)
-    kept = (tmp_path / "out" / "weights.safetensors").read_bytes()
-    with pytest.raises(FileExistsError, match="T137"):
-        pretrain(settings, RAW[:30], tmp_path / "out", plan=plan)
-
-    def full(*args: Any) -> str:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("spacy_transfer.training.masked_pieces.write_file", full)
-    with pytest.raises(OSError, match="No space"):
-        pretrain(settings, RAW[:30], tmp_path / "out", plan=Pretraining(steps=1, rows=4, seed=5), force=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "weights.safetensors").read_bytes() == kept
-
-
-@pytest.mark.parametrize("fields", [{"steps": 0}, {"rows": 0}, {"rate": 0.0}, {"share": 1.0}, {"share": 0.0}])
-def test_ranges_of_pretraining(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"T005.*{next(iter(fields))}"):
-        Pretraining(**fields)
-
-
 def test_raw_texts(tmp_path: Path) -> None:
     nlp = spacy.blank("en")
     (tmp_path / "a.txt").write_text("one\n\n  two ü\r\n", "utf-8")
@@ -696,29 +529,3 @@ def test_raw_texts(tmp_path: Path) -> None:
             read_raw_texts([tmp_path / name])
     with pytest.raises(FileNotFoundError, match="T040"):
         read_raw_texts([tmp_path / "none.txt"])
-
-
-def run(*args: str | Path) -> Any:
-    """Run `spacy transfer ARGS` in this process."""
-    return CliRunner().invoke(transfer_cli, [*map(str, args)])
-
-
-def test_the_command(tmp_path: Path) -> None:
-    classifier(initialize=False).config.to_disk(tmp_path / "config.cfg")
-    (tmp_path / "raw.txt").write_text("\n".join(RAW[:40]))
-    (tmp_path / "more.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in RAW[40:60]))
-    args = ["pretrain", tmp_path / "config.cfg", tmp_path / "raw.txt", tmp_path / "more.jsonl", tmp_path / "out"]
-    done = run(*args, "--steps", "4", "--rows", "8")
-    assert done.exit_code == 0, done.output
-    assert "step 4/4" in done.output
-    assert "60 texts" in done.output
-    assert PretrainedEncoder(str(tmp_path / "out")).load().encoder.family == "spacy-transfer-scratch"
-    again = run(*args)
-    assert again.exit_code == 1
-    assert "[T137]" in again.output
-    spacy.blank("en").config.to_disk(tmp_path / "none.cfg")
-    for config, message in ((tmp_path / "none.cfg", "none"), (tmp_path / "missing.cfg", "no such file")):
-        failed = run("pretrain", config, tmp_path / "raw.txt", tmp_path / "other")
-        assert failed.exit_code == 1
-        assert "[T138]" in failed.output.replace("\n", " ")
-        assert message in failed.output.replace("\n", " ")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -32,11 +34,17 @@ def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
         min_nodes=1, max_nodes=1, nproc_per_node=n_ranks, run_id="spacy-transfer", rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,
     )  # fmt: skip
+    # The launcher leaves handlers of its own behind.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise ChildProcessError(T178.format(rank=rank, reason=_reason(failure))) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def told_to_launcher(work: Callable[[], Result]) -> Result:
