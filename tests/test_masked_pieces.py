@@ -87,7 +87,7 @@ def test_at_least_one_piece() -> None:
 def predictor(folder: Path | str | None = None, *, initialize: bool = True, **blocks: Any) -> Language:
     """A pipeline with a tiny encoder from scratch, without dropout, or with one from a folder."""
     encoder = TINY if folder is None else {"name": str(folder), "revision": None}
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = {"encoder": encoder, "windows": {"length": 32, "stride": 20}, "precision": "fp32", "share": 0.3, **blocks}
     nlp.add_pipe(NAME, config={"model": model})
     if initialize:
@@ -200,7 +200,7 @@ def test_saved_and_copied(tmp_path: Path) -> None:
 
 def test_it_trains_by_the_same_loop(bert: Path, tmp_path: Path) -> None:
     """With any corpus, with model-best, patience and averages; nothing but its name is special."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     DocBin(docs=[nlp.make_doc(text) for text in TEXTS]).to_disk(tmp_path / "texts.spacy")
     reader = {"@readers": "spacy.Corpus.v1", "path": str(tmp_path / "texts.spacy"), "max_length": 0, "limit": 0,
               "gold_preproc": False, "augmenter": None}  # fmt: skip
@@ -233,7 +233,7 @@ def test_wrong_input(encoder_folder: Callable[[str], Path]) -> None:
         with pytest.raises(ValueError, match=message):
             predictor(**blocks)
     with pytest.raises(ValueError, match=r"T241.*linear"):
-        MaskedPiecePredictor(spacy.blank("en").vocab, Linear())
+        MaskedPiecePredictor(spacy.blank("xx").vocab, Linear())
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_wrong_input(encoder_folder: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize(("n", "size", "given"), [(0, 4, 0), (3, 4, 3), (4, 4, 4), (9, 4, 8), (9, 1, 9)])
 def test_rows_on_disk(n: int, size: int, given: int, tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     rows = [np.arange(i + 1, dtype=np.int32) + i for i in range(n)]
     assert write_rows(tmp_path / "rows", iter(rows)) == n
     found = [eg.predicted.user_data[PIECES] for eg in PieceRows(path=tmp_path / "rows")(nlp)]

@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["bert", "albert", "roberta"])
 def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = {"encoder": {"name": str(encoder_folder(family))}, "windows": {"length": 32, "stride": 20}}
     nlp.add_pipe(NAME, config={"model": model})
     plan = Pretraining(steps=25, rows=16, rate=1e-2)
@@ -273,7 +273,7 @@ def test_two_ranks_are_one(quiet_bert: Path, tmp_path: Path) -> None:
 
 
 def test_an_encoder_without_mask_piece(encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = {"encoder": {"name": str(encoder_folder("t5"))}, "windows": {"length": 32, "stride": 20}}
     nlp.add_pipe(NAME, config={"model": model})
     with pytest.raises(ValueError, match=r"T135.*'t5'.*<mask>"):
@@ -398,7 +398,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[T173]" in stopped.output
     assert run(*args, "--steps", "4", "--rows", "8", "--resume", "--show", "none").exit_code == 0
     assert_same(tmp_path / "out", tmp_path / "stopped")
-    spacy.blank("en").config.to_disk(tmp_path / "none.cfg")
+    spacy.blank("xx").config.to_disk(tmp_path / "none.cfg")
     for config, message in ((tmp_path / "none.cfg", "none"), (tmp_path / "missing.cfg", "no such file")):
         failed = run("pretrain", config, tmp_path / "raw.txt", tmp_path / "other")
         assert failed.exit_code == 1

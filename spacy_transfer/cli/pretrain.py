@@ -8,7 +8,7 @@ from wasabi import msg
 
 from ..errors import T138
 from .group import plain_errors, transfer_cli
-from .training_options import Show, command_to_go_on
+from .training_options import Show, to_go_on
 
 if TYPE_CHECKING:
     from ..model.settings import Settings
@@ -78,7 +78,7 @@ def pretrain_cli(
             done = pretrain(
                 _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
                 device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
-                checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=command_to_go_on(),
+                checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
             )  # fmt: skip
         except Interrupted as stopped:
             raise Exit(128 + stopped.signal) from stopped

@@ -1,6 +1,5 @@
 """`spacy transfer train`"""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from wasabi import msg
 
 from .group import plain_errors, transfer_cli
 from .studies import Runs, Wish, train_several
-from .training_options import Show, command_to_go_on, without_option
+from .training_options import Show, to_go_on, without_option
 
 
 class _OnNan(StrEnum):
@@ -82,7 +81,15 @@ def train_cli(
         wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
         if wish.is_there:
             runs = Runs(
-                config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=command_to_go_on()
+                config,
+                code,
+                gpu_id,
+                ranks,
+                force,
+                checkpoint_every,
+                on_nan.value,
+                show.value,
+                command=to_go_on(),
             )
             import_code(code)
             with show_validation_error(config, hint_fill=False):
@@ -104,13 +111,13 @@ def train_cli(
                     checkpoint_every=checkpoint_every,
                     on_nan=on_nan.value,
                     show=show.value,
-                    command=command_to_go_on(),
+                    command=to_go_on(),
                     stop_at=stop_at,
                 )
             )
     if trained.status == "interrupted":
         raise typer.Exit(128 + trained.signal)
     if trained.status == "paused":
-        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{command_to_go_on()}")
+        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{to_go_on()}")
         return
     msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")

@@ -14,7 +14,7 @@ class Show(StrEnum):
     none = "none"
 
 
-def command_to_go_on() -> str:
+def to_go_on() -> str:
     """The command of this process, with `--resume`."""
     arguments = [one for one in without_option("--stop-at") if one not in ("--resume", "-R", "--force", "-F")]
     return f"{shlex.join(['python', '-m', 'spacy', *arguments])} --resume"

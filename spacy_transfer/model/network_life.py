@@ -163,6 +163,10 @@ class NetworkLife(TrainingShim):
         # Whatever mode it was in, the frozen depths may be others now.
         network.eval()
 
+    def forget_copies(self) -> None:
+        """To be called when weights were changed by other means than an optimizer."""
+        self.network.forget_copies()
+
     def tell_epoch(self, epoch: int) -> None:
         """The loop says which epoch it is in; unfreezing by epochs follows."""
         if epoch != self.epoch:

@@ -107,6 +107,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def _stepped(self) -> None:
         """A step is done."""
 
+    def forget_copies(self) -> None:
+        """To be called when weights were changed by other means than an optimizer."""
+
     def drop_gradients(self) -> None:
         """Forget what was summed since the last step."""
         for weight in self._moving.values():

@@ -17,22 +17,12 @@ from .pretraining_work import NAME, Pretraining, Work
 from .progress import Show
 from .ranks import Ranks
 from .run import Update
+from .study import Interrupted
 from .train import train
 
 __all__ = ["Interrupted", "Pretrained", "Pretraining", "pretrain"]
 
 Report = Callable[[int, float], None]
-
-
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C has ended a pretraining; a checkpoint was written, and it can be resumed.
-
-    signal (int): Its number.
-    """
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ start/              the encoder as it began, tokenizer and all, as a component o
 rows/train, /held   rows of pieces to learn from, and those of the texts kept apart
 start.json          what they were made of; written last
 config.cfg          for the loop, and for `spacy transfer train` where several ranks learn
-checkpoints, log.jsonl, model-best, model-last    as of any run
+checkpoints, log.jsonl, result.json, model-best, model-last    as of any run
 """
 
 import hashlib
@@ -213,7 +213,7 @@ class Work:
         """Remove what is ours, and the folder if nothing else is in it."""
         models = (f"model-{which}{end}" for which in ("last", "best") for end in ("", ".part", ".old"))
         # First of all what says that a run is there.
-        for name in ("checkpoints", "start.json", "start", "rows", "config.cfg", "log.jsonl", *models):
+        for name in ("checkpoints", "start.json", "start", "rows", "config.cfg", "log.jsonl", "result.json", *models):
             path = self.folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -85,4 +85,4 @@ def _fill(nlp: Language, weights: Mapping[str, Tensor]) -> None:
     fill_all_weights(nlp, weights)
     for shim in network_shims(nlp).values():
         # Frozen depths may run on copies in bf16.
-        shim.network.forget_copies()
+        shim.forget_copies()
