@@ -218,9 +218,10 @@ def test_killed_for_real(tmp_path: Path) -> None:
     """SIGKILL while the command runs; then the same command with --resume."""
     classifier(initialize=False, **DROPPING).config.to_disk(tmp_path / "config.cfg")
     (tmp_path / "raw.txt").write_text("\n".join(FEW))
-    options = ["--steps", "40", "--rows", "8", "--seed", "3", "--show", "none", "--checkpoint-every", "1"]
+    options = ["--steps", "30", "--rows", "8", "--seed", "3", "--show", "none"]
     run = ["pretrain", str(tmp_path / "config.cfg"), str(tmp_path / "raw.txt")]
     command = [sys.executable, "-m", "spacy", "transfer", *run, str(tmp_path / "parts"), *options]
+    command += ["--checkpoint-every", "1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while process.poll() is None and not list(tmp_path.glob("parts.work/checkpoints/step-0000000[3-9]*")):
