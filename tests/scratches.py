@@ -27,7 +27,7 @@ def classifier(
     model = {
         "encoder": {**TINY, **(encoder or {})}, "windows": {"length": 32, "stride": 20}, "precision": "fp32", **blocks,
     }  # fmt: skip
-    nlp = spacy.blank("xx")
+    nlp = spacy.blank("en")
     nlp.add_pipe(factory, config={"model": model})
     if initialize:
         torch.manual_seed(seed)

@@ -286,6 +286,8 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch:
     blocks, plan = settings(), Pretraining(steps=1, rows=4)
     with pytest.raises(ValueError, match="T134"):
         pretrain(blocks, ["", " "], tmp_path / "out", plan=plan)
+    with pytest.raises(ValueError, match="T172"):
+        pretrain(blocks, RAW[:30], tmp_path / "out", plan=plan, checkpoint_every="often")
     assert not any(tmp_path.iterdir())
     pretrain(blocks, RAW[:30], tmp_path / "out", plan=plan)
     kept = (tmp_path / "out" / "weights.safetensors").read_bytes()

@@ -12,6 +12,7 @@ from spacy.training import Example
 from ..errors import T137, T244
 from ..model.masked_pieces import shim_of
 from ..model.settings import Settings
+from .cadence import Cadence
 from .launch import launch
 from .pretraining_work import NAME, Pretraining, Work
 from .progress import Show
@@ -76,13 +77,16 @@ def pretrain(
     show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
-    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T240 for an unfinished run in the
-        work folder, T165, T167 and T243 where there is none to resume or it is another, T244 in a process of torchrun,
-        what the blocks find wrong, and what `train` raises. RAISES (ChildProcessError): T178 for a rank that fails.
+    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`, T240
+        for an unfinished run in the work folder, T165, T167 and T243 where there is none to resume or it is another, T244
+        in a process of torchrun, what the blocks find wrong, and what `train` raises.
+    RAISES (ChildProcessError): T178 for a rank that fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
     if Ranks.are_asked_for():
         raise ValueError(T244)
+    # Before anything is written.
+    Cadence.parse(checkpoint_every)
     plan = plan or Pretraining()
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T137.format(path=target))
