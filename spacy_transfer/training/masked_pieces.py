@@ -77,9 +77,9 @@ def pretrain(
     show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
-    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`, T240
-        for an unfinished run in the work folder, T165, T167 and T243 where there is none to resume or it is another, T244
-        in a process of torchrun, what the blocks find wrong, and what `train` raises.
+    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`,
+        T240 for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another,
+        T244 in a process of torchrun, what the blocks find wrong, and what `train` raises.
     RAISES (ChildProcessError): T178 for a rank that fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
