@@ -1,5 +1,6 @@
 """Tiny random encoders of every family, and pipelines on them; nothing comes from the network."""
 
+import functools
 import json
 import os
 import string
@@ -13,6 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # on several threads anyway, and far slower where something else runs beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import catalogue
 import pytest
 import spacy
 import torch
@@ -23,6 +25,16 @@ from spacy.training import Example
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 torch.set_num_threads(1)
+
+
+class EntryPoints:
+    """Those of the environment, looked through once per group: spaCy's registries do it about a hundred times for a
+    pipeline, which is half the time that it takes to build."""
+
+    select = staticmethod(functools.cache(catalogue.AVAILABLE_ENTRY_POINTS.select))
+
+
+catalogue.AVAILABLE_ENTRY_POINTS = EntryPoints
 
 WORDS = [
     "the", "a", "i", "my", "is", "not", "to", "of", "and", "how", "why", "when", "can", "you", "it", "we",
@@ -296,7 +308,8 @@ def multilabel_examples(nlp: Language, n: int = len(TEXTS)) -> list[Example]:
 def pipeline(
     folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any
 ) -> Language:
-    """An initialised pipeline with one component of ours."""
+    """An initialised pipeline with one component of ours, of no language: English takes 50 ms longer to build, and
+    120 ms to load."""
     nlp = spacy.blank("xx")
     add_classifier(nlp, folder, multilabel=multilabel, settings=settings, **blocks)
     torch.manual_seed(seed)

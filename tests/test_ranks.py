@@ -1,7 +1,6 @@
 """Two ranks, over Gloo on this machine, train as one."""
 
 import io
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,11 @@ import safetensors.torch
 import torch
 from conftest import LABELS
 from runs import MODEL, config_of, log_of, run, write_corpus
+from spacy.cli import app
 from spacy.training import Example
+from typer.testing import CliRunner
 
+import spacy_transfer.cli  # noqa: F401  (adds the command group)
 from spacy_transfer.training.launch import launch
 from spacy_transfer.training.ranks import Ranks
 
@@ -35,10 +37,12 @@ def command(config: Path, output: Path, *more: str) -> list[str]:
     return ["-m", "spacy", "transfer", "train", str(config), "--output", str(output), "--show", "none", *more]
 
 
-def train_on_two(config: Path, output: Path, *more: str) -> None:
-    arguments = command(config, output, "--ranks", "2", "--checkpoint-every", "3", *more)
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
+def train_on_two(config: Path, output: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """The command, in this process; the ranks are two of their own."""
+    _, *arguments = command(config, output, "--ranks", "2", "--checkpoint-every", "3", *more)
+    monkeypatch.setattr(sys, "argv", arguments)
+    done = CliRunner().invoke(app, arguments[1:])
+    assert done.exit_code == 0, done.output
 
 
 def weights_in(output: Path) -> dict[str, torch.Tensor]:
@@ -59,19 +63,19 @@ def assert_close(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_ranks_are_one(quiet_bert: Path, corpus: Path, tmp_path: Path) -> None:
+def test_two_ranks_are_one(quiet_bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses, gradient norms, scores and weights; then each goes on from the other's checkpoint."""
     config = config_of(quiet_bert, corpus, "half frozen, sizes and rates on schedules", steps=9, **QUIET)
     config["training"]["accumulate_gradient"] = 2
     config.to_disk(tmp_path / "config.cfg")
     run(config, tmp_path / "one", checkpoint_every="3", stdout=io.StringIO())
-    train_on_two(tmp_path / "config.cfg", tmp_path / "two")
+    train_on_two(tmp_path / "config.cfg", tmp_path / "two", monkeypatch)
     assert_close(tmp_path / "one", tmp_path / "two")
     for name in ("one", "two"):
         # The last checkpoint is lost, as after a kill.
         (tmp_path / name / "checkpoints" / "step-00000010" / "state.json").write_text("{")
     run(config, tmp_path / "two", resume=True, stdout=io.StringIO())
-    train_on_two(tmp_path / "config.cfg", tmp_path / "one", "--resume")
+    train_on_two(tmp_path / "config.cfg", tmp_path / "one", monkeypatch, "--resume")
     assert_close(tmp_path / "one", tmp_path / "two")
     assert len(log_of(tmp_path / "one")) == 10 + 3
 
