@@ -10,8 +10,8 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Tests run side by side, so each keeps to one thread, and so do the processes that it starts. Nets this small are slower
-# on several threads anyway, and far slower where something else runs beside them.
+# Tests run side by side, so each keeps to one thread, and so do the processes that it starts. Nets this small are
+# slower on several threads anyway, and far slower where something else runs beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import catalogue

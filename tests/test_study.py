@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_rungs_climb(n_trials: int, keep: int, every: int) -> None:
     found = rungs(n_trials, 1000, every, keep)
     assert found[0].n_trials == n_trials
     assert found[-1].stop_at == 0
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         assert one.n_trials > other.n_trials
         assert one.stop_at < (other.stop_at or 1001)
         # The last step of a rung is one that is evaluated.
