@@ -117,6 +117,7 @@ def work(who: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     from spacy.training.loop import train as spacy_train
     from spacy.util import registry, resolve_dot_names
 
+    from spacy_transfer.training import session
     from spacy_transfer.training import train as ours
 
     ticks: list[float] = []
@@ -126,14 +127,14 @@ def work(who: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         config = config_of(folder, kind, args)
         saves: list[float] = []
         if who in ("ours", "own", "saving"):
-            original = ours._Session.checkpoint
+            original = session.Session.checkpoint
 
             def timed(self: Any) -> None:
                 begin = time.perf_counter()
                 original(self)
                 saves.append(time.perf_counter() - begin)
 
-            ours._Session.checkpoint = timed  # type: ignore[method-assign]
+            session.Session.checkpoint = timed  # type: ignore[method-assign]
             every = "auto" if who == "saving" else "1000000"
             ours.train(
                 config, folder / "out", checkpoint_every=every, show="lines", stdout=io.StringIO(),

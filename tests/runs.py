@@ -9,7 +9,8 @@ from conftest import LABELS, TEXTS, merged, model_config, one_hot, read_json
 from spacy.tokens import DocBin
 from thinc.api import Config
 
-from spacy_transfer.training.train import Trained, train
+from spacy_transfer.training.session import Trained
+from spacy_transfer.training.train import train
 
 MODEL = "transfer_textcat"
 TIMES = {"seconds", "docs_per_second", "speed"}
