@@ -9,19 +9,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from thinc.util import get_torch_default_device
 from torch import Tensor
 
-from ..errors import T001, T005, T024, T135
+from ..errors import T001, T005, T135
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
-from ..nn.precision import Precision, resolve_device, resolve_precision
+from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.vocabulary import Texts
 from .batches import collate, micro_batches
-from .gradients import Gradients
 from .pathway import piece_budget_on
 from .pieces import PieceTokenizer
-from .reading import Document, TextReader
+from .reading import Document
 from .settings import EncoderBrick
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
@@ -87,14 +85,12 @@ class MaskedPieceShim(TrainingShim):
     """
 
     kind = "transfer_masked_pieces"
+    settings: MaskedPieceSettings
 
     def __init__(self, settings: MaskedPieceSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        self.record: dict[str, Any] = {}
+        super().__init__(settings)
         # Steps begun, those left out included: with the seed and the rows all that decides what is hidden.
         self.n_draws = 0
-        self._reader: TextReader | None = None
         self._mask_id = 0
         self._special = self._ordinary = torch.zeros(0, dtype=torch.int64)
 
@@ -104,11 +100,6 @@ class MaskedPieceShim(TrainingShim):
     def network(self) -> MaskedPieceNetwork:
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
         return cast(MaskedPieceNetwork, self._there(self._model))
-
-    @property
-    def reader(self) -> TextReader:
-        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(TextReader, self._there(self._reader))
 
     def initialize(self, texts: Texts) -> None:
         """Load the encoder, or make it of the texts, and make a new head.
@@ -120,30 +111,13 @@ class MaskedPieceShim(TrainingShim):
         self.n_steps = self.n_draws = 0
 
     def _build(self, loaded: LoadedEncoder) -> None:
-        s = self.settings
-        device = resolve_device(s.device, get_torch_default_device())
-        precision = resolve_precision(s.precision, device)
-        tokenizer = PieceTokenizer(loaded.tokenizer)
-        s.windows.check(tokenizer, loaded.encoder.max_pieces)
-        if s.piece_budget != "auto" and s.piece_budget < s.windows.length:
-            raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
+        tokenizer, device, precision = self._prepare_for(loaded)
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._model = MaskedPieceNetwork(loaded.encoder, precision).to(device)
-        self.record = loaded.record
-        self._reader = TextReader(tokenizer, s.windows)
-        self.gradients = Gradients(half=precision == torch.float16)
+        self._hold(MaskedPieceNetwork(loaded.encoder, precision), loaded, tokenizer, device)
         self._moving = dict(self.network.named_parameters())
         self._rates = dict.fromkeys(self._moving, 1.0)
-
-    def to_device(self, device_type: str, device_id: int) -> None:
-        """Thinc's `Model.to_gpu` and `to_cpu`."""
-        if self.is_built:
-            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
-            self.network.to(device)
-            self.network.precision = resolve_precision(self.settings.precision, device)
-            self.gradients = Gradients(half=self.network.precision == torch.float16)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -253,11 +227,3 @@ class MaskedPieceShim(TrainingShim):
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "bytes": self.to_bytes()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
-        self.__init__(state["settings"])  # type: ignore[misc]
-        self.from_bytes(state["bytes"])

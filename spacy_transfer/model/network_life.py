@@ -5,24 +5,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from thinc.util import get_torch_default_device
 from torch import Tensor
 
-from ..errors import T024, T073
+from ..errors import T073
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
-from ..nn.precision import resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder, transformers_version
 from ..nn.tuning import DepthRow, describe
 from ..nn.vocabulary import Texts, no_texts
 from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .coupled import check_reads
-from .gradients import Gradients
 from .label_names import name_vectors
 from .pathway import Pathway
 from .pieces import PieceTokenizer
-from .reading import TextReader
 from .settings import Settings
 from .storage import weights_of
 from .stored import StoredNetwork
@@ -36,12 +32,11 @@ class NetworkLife(TrainingShim):
     """
 
     kind = "transfer_classifier"
+    settings: Settings
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.tokenizer: PieceTokenizer | None = None
-        self.record: dict[str, Any] = {}
         self.loss: Loss | None = None
         # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
         self.label_weights: list[float] = []
@@ -51,7 +46,6 @@ class NetworkLife(TrainingShim):
         self.n_features = 0
         self.epoch: int | None = None
         self._pathway: Pathway | None = None
-        self._reader: TextReader | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -59,11 +53,6 @@ class NetworkLife(TrainingShim):
     def network(self) -> Network:
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
         return cast(Network, self._there(self._model))
-
-    @property
-    def reader(self) -> TextReader:
-        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(TextReader, self._there(self._reader))
 
     @property
     def pathway(self) -> Pathway:
@@ -92,12 +81,7 @@ class NetworkLife(TrainingShim):
 
     def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
-        device = resolve_device(s.device, get_torch_default_device())
-        precision = resolve_precision(s.precision, device)
-        tokenizer = PieceTokenizer(loaded.tokenizer)
-        s.windows.check(tokenizer, loaded.encoder.max_pieces)
-        if s.piece_budget != "auto" and s.piece_budget < s.windows.length:
-            raise ValueError(T024.format(budget=s.piece_budget, length=s.windows.length))
+        tokenizer, device, precision = self._prepare_for(loaded)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         pooling, head = s.build_top(loaded.encoder.width, self.n_features, n_labels)
         network = Network(loaded.encoder, pooling, head, precision)
@@ -105,15 +89,12 @@ class NetworkLife(TrainingShim):
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
-        self._model = network.to(device)
+        self._hold(network, loaded, tokenizer, device)
         self.tokenizer = tokenizer
-        self.record = loaded.record
-        self._reader = TextReader(tokenizer, s.windows)
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
         self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
         self._set_label_weights(weights)
-        self.gradients = Gradients(half=precision == torch.float16)
         self._freeze()
 
     def _set_label_weights(self, weights: Sequence[float]) -> None:
@@ -139,16 +120,10 @@ class NetworkLife(TrainingShim):
         self._set_label_weights([*self.label_weights, *[1.0] * (n_labels - len(self.label_weights))])
         self._freeze()
 
-    def to_device(self, device_type: str, device_id: int) -> None:
-        """Thinc's `Model.to_gpu` and `to_cpu`."""
-        if self.is_built:
-            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
-            self.network.to(device)
-            self.network.precision = resolve_precision(self.settings.precision, device)
-            self.gradients = Gradients(half=self.network.precision == torch.float16)
-            self.network.forget_copies()
-            self.pathway.close()
-            self._set_label_weights(self.label_weights)
+    def _was_moved(self) -> None:
+        self.network.forget_copies()
+        self.pathway.close()
+        self._set_label_weights(self.label_weights)
 
     # ---- freezing ------------------------------------------------------------------------------------------------
 
@@ -238,11 +213,9 @@ class NetworkLife(TrainingShim):
         return n_weights
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "bytes": self.to_bytes(), "epoch": self.epoch}
+        return {**super().__getstate__(), "epoch": self.epoch}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
-        self.__init__(state["settings"])  # type: ignore[misc]
-        self.from_bytes(state["bytes"])
+        super().__setstate__(state)
         if state["epoch"] is not None:
             self.tell_epoch(state["epoch"])

@@ -3,17 +3,23 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import srsly
 import torch
 from thinc.shims import Shim
+from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006
+from ..errors import T006, T024
+from ..nn.precision import Precision, resolve_device, resolve_precision
+from ..nn.pretrained import LoadedEncoder
 from .gradients import Gradients
+from .pieces import PieceTokenizer
+from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
+from .windows import Windows
 
 
 class NetworkOptimizer(Protocol):
@@ -30,25 +36,54 @@ class NetworkOptimizer(Protocol):
         """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
 
 
+class TrainingSettings(Protocol):
+    """Blocks that every network of ours has."""
+
+    @property
+    def windows(self) -> Windows:
+        """How long documents are read."""
+
+    @property
+    def piece_budget(self) -> int | Literal["auto"]:
+        """Most pieces in a micro-batch."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of its arithmetic."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+
 class TrainingShim(Shim):  # type: ignore[misc]
     """Holds a torch network from `initialize` or `load` on, and what training it remembers.
 
     Whoever derives from it makes gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), says
     what moves (`_moving`, `_rates`) and how the network is stored (`_stored`, `_restore`).
+
+    settings (TrainingSettings): The blocks of the config.
     """
 
     # As messages name it.
     kind = "network"
 
-    def __init__(self) -> None:
+    settings: Any
+
+    def __init__(self, settings: TrainingSettings) -> None:
         super().__init__(None)
+        self.settings = settings
+        self.record: dict[str, Any] = {}
         self.n_steps = 0
+        self._reader: TextReader | None = None
         self.gradients = Gradients(half=False)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
+
+    # ---- life ----------------------------------------------------------------------------------------------------
 
     @property
     def is_built(self) -> bool:
@@ -59,6 +94,11 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def network(self) -> nn.Module:
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
         return cast(nn.Module, self._there(self._model))
+
+    @property
+    def reader(self) -> TextReader:
+        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(TextReader, self._there(self._reader))
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +114,39 @@ class TrainingShim(Shim):  # type: ignore[misc]
         if part is None:
             raise ValueError(T006.format(name=self.kind))
         return part
+
+    def _prepare_for(self, loaded: LoadedEncoder) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
+        """Tokenizer of an encoder, and where and how the network on it will compute.
+
+        RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
+        """
+        settings: TrainingSettings = self.settings
+        device = resolve_device(settings.device, get_torch_default_device())
+        precision = resolve_precision(settings.precision, device)
+        tokenizer = PieceTokenizer(loaded.tokenizer)
+        settings.windows.check(tokenizer, loaded.encoder.max_pieces)
+        if settings.piece_budget != "auto" and settings.piece_budget < settings.windows.length:
+            raise ValueError(T024.format(budget=settings.piece_budget, length=settings.windows.length))
+        return tokenizer, device, precision
+
+    def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
+        """Take a network that was made on an encoder."""
+        self._model = network.to(device)
+        self.record = loaded.record
+        self._reader = TextReader(tokenizer, self.settings.windows)
+        self.gradients = Gradients(half=self.precision == torch.float16)
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+            network: Any = self.network.to(device)
+            network.precision = resolve_precision(self.settings.precision, device)
+            self.gradients = Gradients(half=network.precision == torch.float16)
+            self._was_moved()
+
+    def _was_moved(self) -> None:
+        """The network is on another device."""
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -170,3 +243,11 @@ class TrainingShim(Shim):  # type: ignore[misc]
         if (stored := StoredNetwork.from_bytes(data)) is not None:
             self._restore(stored)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "bytes": self.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
+        self.__init__(state["settings"])  # type: ignore[misc]
+        self.from_bytes(state["bytes"])
