@@ -1,14 +1,18 @@
 """Short runs of our own loop on the tiny BERT, and what they leave."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import spacy
 from conftest import LABELS, TEXTS, merged, model_config, one_hot, read_json
 from spacy.tokens import DocBin
 from thinc.api import Config
 
+from spacy_transfer.training.run import Run
 from spacy_transfer.training.session import Trained
 from spacy_transfer.training.train import train
 
@@ -121,6 +125,26 @@ def config_of(
 def run(config: Config, output: Path, **options: Any) -> Trained:
     """Train and show nothing."""
     return train(config, output, **{"show": "none", **options})
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing may catch it."""
+
+
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """Within: a run ends when this step is half done, and with it the block."""
+    original = Run._finish_update
+
+    def finish(self: Run) -> Any:
+        if self.at.n_done == step:
+            raise Killed
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_finish_update", finish)
+        with pytest.raises(Killed):
+            yield
 
 
 def log_of(output: Path) -> list[dict[str, Any]]:

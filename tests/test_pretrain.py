@@ -16,7 +16,7 @@ import safetensors.torch
 import spacy
 import torch
 from conftest import TEXTS, exclusive_examples, moved, pipeline, shim_of, weights_of
-from runs import log_of
+from runs import killed_at, log_of
 from scratches import NAME, WORDS, classifier
 from typer.testing import CliRunner
 
@@ -28,7 +28,6 @@ from spacy_transfer.nn.vocabulary import UNK
 from spacy_transfer.training import checkpoint
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.masked_pieces import Interrupted, Pretrained, Pretraining, pretrain
-from spacy_transfer.training.run import Run
 
 RAW = [f"{a} {b}" for a, b in itertools.permutations(TEXTS, 2)][:300]
 FEW = RAW[:60]
@@ -154,23 +153,10 @@ def test_long_texts_are_many_rows(tmp_path: Path) -> None:
 # ---- the laws of the loop ----------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """As SIGKILL: nothing may catch it."""
-
-
 def killed(monkeypatch: pytest.MonkeyPatch, step: int, target: Path, **options: Any) -> None:
     """A run that ends when a step is half done."""
-    original = Run._finish_update
-
-    def finish(self: Run) -> Any:
-        if self.at.n_done == step:
-            raise Killed
-        return original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_finish_update", finish)
-        with pytest.raises(Killed):
-            pretrain(settings(**DROPPING), FEW, target, plan=PLAN, checkpoint_every="2", **options)
+    with killed_at(monkeypatch, step):
+        pretrain(settings(**DROPPING), FEW, target, plan=PLAN, checkpoint_every="2", **options)
 
 
 def assert_same(one: Path, other: Path) -> None:

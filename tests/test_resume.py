@@ -13,13 +13,12 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import merged
-from runs import KINDS, MODEL, assert_same_run, config_of, run, write_corpus
+from runs import KINDS, MODEL, assert_same_run, config_of, killed_at, run, write_corpus
 from spacy.tokens import DocBin
 from thinc.api import Config
 
 from spacy_transfer.training import checkpoint
 from spacy_transfer.training.checkpoint import Checkpoints
-from spacy_transfer.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +26,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-class Killed(BaseException):
-    """As SIGKILL: nothing may catch it."""
-
-
 def killed_run(monkeypatch: pytest.MonkeyPatch, step: int, *args: Any, **options: Any) -> None:
     """A run that ends when a step is half done."""
-    original = Run._finish_update
-
-    def finish(self: Run) -> Any:
-        if self.at.n_done == step:
-            raise Killed
-        return original(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "_finish_update", finish)
-        with pytest.raises(Killed):
-            run(*args, **options)
+    with killed_at(monkeypatch, step):
+        run(*args, **options)
 
 
 # ---- the law -----------------------------------------------------------------------------------------------------

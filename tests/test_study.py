@@ -11,7 +11,7 @@ import pytest
 import spacy
 import torch
 from conftest import read_json
-from runs import MODEL, assert_same_run, config_of, files_of, log_of, run, write_corpus
+from runs import MODEL, Killed, assert_same_run, config_of, files_of, killed_at, log_of, run, write_corpus
 from thinc.api import Config
 from typer.testing import CliRunner
 
@@ -151,25 +151,15 @@ def test_resumed_is_uninterrupted(config: Config, tmp_path: Path, monkeypatch: p
     plan = Plan(grid({RATE: [1e-3, 1e-2]}), seeds=[1, 2], soup=True)
     whole = studied(config, tmp_path / "whole", plan)
 
-    class Killed(BaseException):
-        pass
-
     # Six parts of runs. Before a part nothing of it is there, within it a checkpoint is.
     steps = iter([3, None, 3, None, 10, None])
-    original, call = Run._finish_update, Made.__call__
+    call = Made.__call__
 
     def killed(self: Made, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        if (step := next(steps)) is None:
-            raise Killed
-
-        def finish(self: Run) -> Any:
-            if self.at.n_done == step:
-                raise Killed
-            return original(self)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Run, "_finish_update", finish)
-            run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, checkpoint_every="2")
+        if (step := next(steps)) is not None:
+            with killed_at(monkeypatch, step):
+                run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, checkpoint_every="2")
+        raise Killed
 
     def killed_after(self: Made, *args: Any) -> None:
         call(self, *args)

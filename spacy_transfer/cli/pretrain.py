@@ -8,7 +8,7 @@ from wasabi import msg
 
 from ..errors import T138
 from .group import plain_errors, transfer_cli
-from .training_options import Show, to_go_on
+from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
 if TYPE_CHECKING:
     from ..model.settings import Settings
@@ -55,10 +55,8 @@ def pretrain_cli(
     ranks: Annotated[
         int, Option("--ranks", min=1, help="Processes that learn as one, a GPU each, or a part of the CPU's cores")
     ] = 1,
-    checkpoint_every: Annotated[
-        str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
-    ] = "auto",
-    show: Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = Show.auto,
+    checkpoint_every: CheckpointEvery = "auto",
+    show: ShowProgress = Show.auto,
 ) -> None:
     """Warm an encoder up on raw texts: it predicts pieces that are hidden from it.
 

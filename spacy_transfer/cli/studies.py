@@ -14,6 +14,7 @@ from ..errors import T192, T193, T195
 if TYPE_CHECKING:
     from ..training.progress import Show
     from ..training.run import OnNan
+    from ..training.session import Trained
     from ..training.study import Plan, Studied
 
 # Scores beside the main one in the table on the terminal; results.csv has them all.
@@ -84,15 +85,20 @@ class Runs:
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
+        # A run that begins anew throws away what one that was never told of has left.
+        trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
+        if trained.status == "interrupted":
+            raise Interrupted(trained.signal)
+
+    def train(self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool) -> "Trained":
+        """Train in a folder, in this process."""
         from ..training.train import train
 
-        trained = train(
-            self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=self.force or not resume,
+        return train(
+            self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
             stop_at=stop_at,
         )  # fmt: skip
-        if trained.status == "interrupted":
-            raise Interrupted(trained.signal)
 
     def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         from ..training.launch import launch
@@ -100,7 +106,6 @@ class Runs:
         from ..training.study import Interrupted
 
         (folder / "result.json").unlink(missing_ok=True)
-        # A run that begins anew throws away what one that was never told of has left.
         resumed = ["--resume"] * resume + ["--force"] * (self.force or not resume)
         arguments = [
             "-m", "spacy", "transfer", "train", str(self.config), "--output", str(folder), "--gpu-id", str(self.gpu_id),

@@ -10,7 +10,7 @@ from wasabi import msg
 
 from .group import plain_errors, transfer_cli
 from .studies import Runs, Wish, train_several
-from .training_options import Show, to_go_on, without_option
+from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on, without_option
 
 
 class _OnNan(StrEnum):
@@ -37,13 +37,11 @@ def train_cli(
     ranks: Annotated[
         int, Option("--ranks", min=1, help="Processes that train as one, a GPU each, or a part of the CPU's cores")
     ] = 1,
-    checkpoint_every: Annotated[
-        str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
-    ] = "auto",
+    checkpoint_every: CheckpointEvery = "auto",
     on_nan: Annotated[
         _OnNan, Option("--on-nan", help="A loss that is no finite number: stop, or skip the step")
     ] = _OnNan.stop,
-    show: Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")] = Show.auto,
+    show: ShowProgress = Show.auto,
     seeds: Annotated[
         str | None, Option("--seeds", help="Several runs, say 0,1,2: mean and deviation; the best becomes model-best")
     ] = None,
@@ -74,47 +72,22 @@ def train_cli(
     from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
 
     from ..training.launch import launch, told_to_launcher
-    from ..training.train import train
 
     with plain_errors():
         overrides = parse_config_overrides(ctx.args)
         wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
-        if wish.is_there:
-            runs = Runs(
-                config,
-                code,
-                gpu_id,
-                ranks,
-                force,
-                checkpoint_every,
-                on_nan.value,
-                show.value,
-                command=to_go_on(),
-            )
-            import_code(code)
-            with show_validation_error(config, hint_fill=False):
-                train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
-            return
-        if ranks > 1:
+        if ranks > 1 and not wish.is_there:
             launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
             return
         import_code(code)
+        runs = Runs(
+            config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on()
+        )  # fmt: skip
         with show_validation_error(config, hint_fill=False):
-            trained = told_to_launcher(
-                lambda: train(
-                    config,
-                    output,
-                    overrides=overrides,
-                    gpu_id=gpu_id,
-                    resume=resume,
-                    force=force,
-                    checkpoint_every=checkpoint_every,
-                    on_nan=on_nan.value,
-                    show=show.value,
-                    command=to_go_on(),
-                    stop_at=stop_at,
-                )
-            )
+            if wish.is_there:
+                train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
+                return
+            trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
     if trained.status == "interrupted":
         raise typer.Exit(128 + trained.signal)
     if trained.status == "paused":

@@ -3,6 +3,9 @@
 import shlex
 import sys
 from enum import StrEnum
+from typing import Annotated
+
+from typer import Option
 
 
 class Show(StrEnum):
@@ -12,6 +15,12 @@ class Show(StrEnum):
     bar = "bar"
     lines = "lines"
     none = "none"
+
+
+CheckpointEvery = Annotated[
+    str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
+]
+ShowProgress = Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")]
 
 
 def to_go_on() -> str:

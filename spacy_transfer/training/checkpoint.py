@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import T165, T168, T169, T174
 from ..log import logger
+from ..model.storage import write_file
 
 _FOLDER = re.compile(r"step-(\d+)")
 _KEPT = 2
@@ -90,7 +91,7 @@ class Checkpoints:
             if folder.exists():
                 shutil.rmtree(folder)
             beside.rename(folder)
-            _write_line(self.folder / "latest", folder.name)
+            write_file(self.folder / "latest", folder.name + "\n")
         except OSError as error:
             shutil.rmtree(beside, ignore_errors=True)
             if not self._told:
@@ -174,12 +175,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
         raise OSError(str(error)) from error
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_line(path: Path, line: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(line + "\n", "utf-8")
-    beside.replace(path)
 
 
 def _sync(folder: Path) -> None:

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from spacy.training import Example
+
+from ..errors import T167
+from ..log import logger
 
 # Only others' values count: paths stand where they are used, and a logger changes no weight.
 _IGNORED = ("paths", "training.logger")
@@ -64,3 +68,16 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif old != new:
             lines.append(f"{key}: {old!r} then, {new!r} now")
     return lines
+
+
+def refuse_others(folder: Path, found: Sequence[str], *, force: bool) -> None:
+    """What is in a folder is not continued with something else.
+
+    found (Sequence[str]): What is other now, as `differences` says it. force (bool): Only say so.
+    RAISES (ValueError): T167 if anything is, unless forced.
+    """
+    if found:
+        message = T167.format(folder=folder, differences="\n".join(found))
+        if not force:
+            raise ValueError(message)
+        logger.warning(message)

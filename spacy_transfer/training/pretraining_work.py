@@ -23,8 +23,7 @@ from thinc.api import Config
 from torch import Tensor
 
 from ..corpora.piece_rows import write_rows
-from ..errors import T005, T134, T165, T167, T240, T243
-from ..log import logger
+from ..errors import T005, T134, T165, T240, T243
 from ..model.masked_piece_shim import special_pieces
 from ..model.pieces import PieceTokenizer
 from ..model.reading import TextReader
@@ -32,7 +31,7 @@ from ..model.settings import Settings
 from ..model.storage import read_weights, weights_of, write_file, write_weights
 from ..nn.fetch import put_folder
 from .checkpoint import Checkpoints
-from .fingerprint import differences
+from .fingerprint import differences, refuse_others
 
 NAME = "transfer_masked_pieces"
 # Texts kept apart to see what was learned: a twentieth, but not so many that looking takes long.
@@ -137,11 +136,7 @@ class Work:
             made_of: dict[str, Any] = self.facts.pop("made_of")
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
-        if found := differences(made_of, _identity(settings, texts, plan)):
-            message = T167.format(folder=self.folder, differences="\n".join(found))
-            if not force:
-                raise ValueError(message)
-            logger.warning(message)
+        refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
     def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
         """The config of the run, also written to config.cfg. device (str): Of the component."""

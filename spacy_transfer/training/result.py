@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..model.storage import write_file
 from .log_file import strict
 
 
@@ -30,10 +31,7 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""
-        path = folder / "result.json"
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(strict(asdict(self)), indent=2) + "\n", "utf-8")
-        beside.replace(path)
+        write_file(folder / "result.json", json.dumps(strict(asdict(self)), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Result":

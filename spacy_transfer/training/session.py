@@ -15,12 +15,12 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import fix_random_seed, set_gpu_allocator
 from thinc.util import has_cupy_gpu
 
-from ..errors import T167, T173, T177
+from ..errors import T173, T177
 from ..log import logger
 from .cadence import Cadence
 from .checkpoint import Checkpoint, Checkpoints
 from .evaluation import Evaluation
-from .fingerprint import differences, flat
+from .fingerprint import differences, flat, refuse_others
 from .log_file import LogFile
 from .order import Order
 from .outcome import Outcome
@@ -128,7 +128,7 @@ class Session:
             run.evaluation.read()
             before.restore()
             found += differences({"dev data": then["dev"]}, {"dev data": run.evaluation.fingerprint})
-        self._refuse(found, force)
+        refuse_others(self.output, found, force=force)
         if other := differences(checkpoint.state["versions"], versions()):
             logger.warning(T177.format(differences="; ".join(other)))
         same_batches = not any(
@@ -139,16 +139,10 @@ class Session:
             self.ranks.agree("the training data", self._data)
             self._take_random(checkpoint.state.get("ranks"))
         if streamed and run.order.fingerprint() != then["streamed"]:
-            self._refuse(["training data: what was read of the stream in this epoch is other now"], force)
+            told = "training data: what was read of the stream in this epoch is other now"
+            refuse_others(self.output, [told], force=force)
         self._start = checkpoint.state["start"]
         self.cadence.done(run.at.n_done)
-
-    def _refuse(self, found: list[str], force: bool) -> None:
-        if found:
-            message = T167.format(folder=self.output, differences="\n".join(found))
-            if not force:
-                raise ValueError(message)
-            logger.warning(message)
 
     def checkpoint(self) -> None:
         """Write one."""

@@ -15,10 +15,11 @@ from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to
 from spacy.util import registry
 from thinc.api import Config, ConfigValidationError
 
-from ..errors import T165, T167, T186, T189, T190, T191, T194
+from ..errors import T165, T186, T189, T190, T191, T194
 from ..log import logger
+from ..model.storage import write_file
 from .checkpoint import Checkpoints
-from .fingerprint import differences, flat
+from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
 from .outcome import replace_folder
 from .result import Result
@@ -117,12 +118,13 @@ class _Study:
         self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
         self.soup: dict[str, Any] = {}
         self.best_run = ""
-        blocks = [_checked(config, overrides, trial.values)["training"] for trial in self.trials]
+        base = read_config(config, overrides)
+        blocks = [_checked(base, trial.values)["training"] for trial in self.trials]
         # Trials of different lengths are judged after the same number of steps.
         n_steps = min(int(block["max_steps"]) for block in blocks)
         self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
         self.identity = {
-            **flat(_checked(config, overrides, {})),
+            **flat(_checked(base, {})),
             "--sweep": [dict(values) for values in plan.values],
             "--seeds": list(plan.seeds),
             "--keep-one-in": plan.keep_one_in,
@@ -142,11 +144,7 @@ class _Study:
             if not path.exists():
                 raise ValueError(T165.format(folder=self.output))
             state = json.loads(path.read_text("utf-8"))
-            if found := differences(state["identity"], self.identity):
-                message = T167.format(folder=self.output, differences="\n".join(found))
-                if not force:
-                    raise ValueError(message)
-                logger.warning(message)
+            refuse_others(self.output, differences(state["identity"], self.identity), force=force)
             self._restore(state)
         self.output.mkdir(parents=True, exist_ok=True)
         self._write()
@@ -165,10 +163,7 @@ class _Study:
     def _write(self) -> None:
         trials = [asdict(trial) for trial in self.trials]
         state = {"identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run}
-        path = self.output / "study.json"
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        beside.replace(path)
+        write_file(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
         write_csv(self.trials, self.output / "results.csv")
 
     # ---- runs ----------------------------------------------------------------------------------------------------
@@ -270,9 +265,8 @@ class _Study:
             replace_folder(self.output / DIR_MODEL_BEST, lambda path: before_to_disk(mixed.nlp).to_disk(path))
 
 
-def _checked(config: Path | Config, overrides: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+def _checked(base: Config, values: Mapping[str, Any]) -> Config:
     """The config of a trial, interpolated. RAISES (ValueError): T191 for a key that cannot be set."""
-    base = read_config(config, overrides)
     try:
         whole = read_config(base, values)
     except ConfigValidationError as error:

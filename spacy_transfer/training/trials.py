@@ -1,6 +1,7 @@
 """Trials of a study, and their table."""
 
 import csv
+import io
 import json
 import math
 import statistics
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..model.storage import write_file
 from .result import Result
 
 
@@ -96,10 +98,9 @@ def table(trials: Sequence[Trial]) -> tuple[list[str], list[list[Any]]]:
 def write_csv(trials: Sequence[Trial], path: Path) -> None:
     """The table as a file for a spreadsheet."""
     header, rows = table(trials)
-    beside = path.with_suffix(".part")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-    beside.replace(path)
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([header, *rows])
+    write_file(path, file.getvalue())
 
 
 def _measured(measure: Any, values: Sequence[float | None]) -> float | None:
