@@ -1,11 +1,13 @@
 """How soon a resumed run is under way: seconds to its first step, against those of a new run.
 
-    python benchmarks/resume_time.py --data FILE.jsonl [--texts 100000] [--steps 10000] [--runs 3] [--encoder NAME]
+    python benchmarks/resume_time.py --data FILE.jsonl [--texts 100000] [--steps 10000] [--runs 3]
+        [--encoder NAME | tiny]
 
 FILE holds {"text", "label"} lines, repeated with a number before each where there are too few. One training with a
 frozen encoder goes to --steps and pauses. Then, in turns, a new run and a resumed one are started in a process of their
 own and stopped at their first step: seconds are from before the process begins to the callback before that step, so
-imports, reading the data and the weights are in both. Must be reached: at most 5 s more.
+imports, reading the data and the weights are in both. Must be reached: at most 5 s more. The encoder `tiny` is the
+random BERT of soak_resume.py: with it the steps before the pause take minutes.
 
 Needs: pip install 'spacy-transfer[demo]'
 """
@@ -61,9 +63,15 @@ def main() -> None:
 def prepare(folder: Path, args: argparse.Namespace) -> None:
     """Write the data and the config."""
     import spacy
+    from soak_resume import write_encoder
     from spacy.tokens import DocBin
     from thinc.api import Config
 
+    encoder = args.encoder
+    if encoder == "tiny":
+        encoder = str(folder / "encoder")
+        (folder / "encoder").mkdir()
+        write_encoder(folder / "encoder", most_pieces=256)
     rows = [json.loads(line) for line in args.data.read_text("utf-8").splitlines()]
     labels = sorted({one["label"] for one in rows})
     nlp = spacy.blank("en")
@@ -79,7 +87,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
         name: {"@readers": "spacy.Corpus.v1", "path": str(folder / f"{name}.spacy"), "max_length": 0, "limit": 0,
                "gold_preproc": False, "augmenter": None} for name in ("train", "dev")
     }  # fmt: skip
-    model = {"encoder": {"name": args.encoder, "revision": None}, "tuning": {"frozen_depth": "all"}}
+    model = {"encoder": {"name": encoder, "revision": None}, "tuning": {"frozen_depth": "all"}}
     Config({
         "nlp": {"lang": "en", "pipeline": [MODEL]},
         "components": {MODEL: {"factory": MODEL, "model": model}}, "corpora": readers,
