@@ -71,7 +71,7 @@ def train_cli(
     """
     from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
 
-    from ..training.launch import launch, told_to_launcher
+    from ..training.launch import end_of_rank, launch, told_to_launcher
 
     with plain_errors():
         overrides = parse_config_overrides(ctx.args)
@@ -88,9 +88,11 @@ def train_cli(
                 train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
                 return
             trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
-    if trained.status == "interrupted":
-        raise typer.Exit(128 + trained.signal)
+    if trained.status == "finished":
+        msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
     if trained.status == "paused":
         msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{to_go_on()}")
-        return
-    msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
+    status = 128 + trained.signal if trained.status == "interrupted" else 0
+    end_of_rank(status)
+    if status:
+        raise typer.Exit(status)

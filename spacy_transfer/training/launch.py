@@ -1,5 +1,6 @@
 """Start several ranks on this machine, and name the one that fails."""
 
+import atexit
 import json
 import os
 import signal
@@ -53,6 +54,21 @@ def told_to_launcher(work: Callable[[], Result]) -> Result:
 
     result: Result | None = record(work)()
     return result  # type: ignore[return-value]
+
+
+def end_of_rank(status: int) -> None:
+    """End a process that a launcher has started as a rank, its work being done; in any other, do nothing.
+
+    Torch's threads of a job are not joined by the interpreter: one time in some, the process would be aborted while it
+    ends, and the job would count as failed.
+
+    status (int): For the launcher.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _reason(failure: Any) -> str:

@@ -172,11 +172,6 @@ class Ranks:
         distributed.all_gather(parts, mine, group=self._hosts)
         return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
 
-    def close(self) -> None:
-        """Leave the job."""
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-
 
 def _sum_bucket(gradients: list[Tensor]) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
