@@ -42,6 +42,7 @@ from spacy_transfer.nn.encoder import Encoder
 from spacy_transfer.nn.kernels import CpuKernels
 from spacy_transfer.nn.pretrained import build_encoder
 from spacy_transfer.nn.scratch_body import waves
+from spacy_transfer.nn.subwords import Subwords, SubwordVectors
 from spacy_transfer.nn.vocabulary import CLS, SEP, SPECIAL, UNK, BytePairs, Unigram, Words
 from spacy_transfer.training.adamw import AdamW
 
@@ -216,11 +217,95 @@ def test_rows_longer_than_the_positions() -> None:
     assert classifier(encoder={"positions": "sinusoidal"}, windows={"length": 80, "stride": 60})("card").cats
 
 
+# ---- parts of pieces ---------------------------------------------------------------------------------------------
+
+
+def test_n_grams_of_pieces() -> None:
+    members, n_subwords = Subwords(shortest=3, longest=4).members([None, "card", "cards", "x"])
+    # "<ca", "car", "ard", "<car", "card" are shared; "rd>" and "<x>" are not.
+    assert members[0] == members[3] == []
+    assert sorted(members[1]) == sorted(members[2]) == list(range(5))
+    assert n_subwords == 5
+    alone, n_alone = Subwords(shortest=3, longest=3, min_pieces=1).members(["aaaa", "x"])
+    assert (sorted(map(len, alone)), n_alone) == ([1, 3], 4)
+    few, n_few = Subwords(shortest=3, longest=3, min_pieces=1, size=2).members(["card", "cards"])
+    assert ([sorted(one) for one in few], n_few) == ([[0, 1], [0, 1]], 2)
+
+
+def test_vectors_are_sums_over_n_grams() -> None:
+    vectors = SubwordVectors(n_pieces=4, n_subwords=3, n_members=5, width=6, dropout=0.5).eval()
+    members = [[], [0, 1, 2], [], [2, 1]]
+    vectors.fill(members)
+    ids = torch.tensor([[3, 1, 0], [2, 2, 1]])
+    table = vectors.table.weight
+    wanted = torch.stack([torch.stack([table[members[i]].sum(dim=0) for i in row]) for row in ids.tolist()])
+    assert torch.allclose(vectors(ids), wanted, atol=1e-6)
+    assert vectors(torch.tensor([[0, 2]])).abs().max() == 0
+    wanted.square().sum().backward()
+    gradient, table.grad = table.grad, None
+    vectors(ids).square().sum().backward()
+    assert torch.allclose(table.grad, gradient, atol=1e-5)
+
+
+def test_n_grams_are_dropped_in_training_place_by_place() -> None:
+    vectors = SubwordVectors(n_pieces=2, n_subwords=1, n_members=1, width=4, dropout=0.3)
+    vectors.fill([[], [0]])
+    torch.manual_seed(0)
+    ids = torch.ones((50, 40), dtype=torch.int64)
+    found = vectors.train()(ids).abs().amax(dim=2)
+    assert 0.67 < (found > 0).float().mean() < 0.73
+    assert torch.equal(found[found > 0].unique(), vectors.table.weight.abs().max().reshape(1))
+    assert (vectors.eval()(ids).abs().amax(dim=2) > 0).all()
+
+
+def test_a_piece_learns_from_its_relatives() -> None:
+    """What moves "refund" moves "refunded", which was in no text that was learned from."""
+    encoder = brick(subwords=Subwords(dropout=0.0)).load(lambda: ["refund refunded xyzzy"]).encoder
+    tokenizer = PieceTokenizer(brick().load(lambda: ["refund refunded xyzzy"]).tokenizer)
+    [[refund, refunded, other]] = tokenizer.encode(["refund refunded xyzzy"])
+    table = encoder.body.embeddings
+    before = [table.subwords(torch.tensor([[piece]])).detach().clone() for piece in (refunded, other)]
+    table.subwords(torch.tensor([[refund]])).sum().backward()
+    with torch.no_grad():
+        table.subwords.table.weight -= table.subwords.table.weight.grad
+    after = [table.subwords(torch.tensor([[piece]])) for piece in (refunded, other)]
+    assert (after[0] - before[0]).abs().min() > 1.0
+    assert torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("name", ["BytePairs", "Unigram"])
+def test_parts_of_words_have_n_grams_too(name: str) -> None:
+    pieces = {"BytePairs": BytePairs(), "Unigram": Unigram(size=200)}[name]
+    record = brick(pieces=pieces, subwords=Subwords(min_pieces=1)).load(lambda: TEXTS).record
+    assert record["config"]["subwords"]["n_subwords"] > 10
+
+
+@pytest.mark.parametrize(
+    "fields", [{"shortest": 0}, {"longest": 2}, {"min_pieces": 0}, {"size": 0}, {"dropout": 1.0}, {"dropout": -0.1}]
+)
+def test_ranges_of_subwords(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="T005") as error:
+        Subwords(**fields)
+    assert next(iter(fields)) in str(error.value)
+
+
+def test_subwords_are_a_block_of_their_own() -> None:
+    with pytest.raises(ValueError, match="T001.*subwords"):
+        brick(subwords=Words())
+
+
+def test_without_shared_n_grams() -> None:
+    """Nothing to share is no error: the pieces' own vectors are there."""
+    encoder = brick(subwords=Subwords()).load(lambda: ["a b"]).encoder
+    ids, mask = batch(encoder, [3])
+    assert encoder(ids, mask).isfinite().all()
+
+
 # ---- layers ------------------------------------------------------------------------------------------------------
 
 KINDS = {
     "before": {}, "after": {"norm_first": False, "activation": "relu"}, "waves": {"positions": "sinusoidal"},
-    "one-head": {"heads": 1, "depth": 2},
+    "one-head": {"heads": 1, "depth": 2}, "subwords": {"subwords": Subwords(min_pieces=1)},
 }  # fmt: skip
 
 
@@ -329,8 +414,9 @@ def test_word_dropout_is_for_training_and_ordinary_pieces() -> None:
     assert not ((table.eval()(ids) - unknown).abs().amax(dim=2) < 1e-6)[:, 5:].any()
 
 
-def test_building_from_a_record_draws_nothing() -> None:
-    record = brick().load(lambda: TEXTS).record
+@pytest.mark.parametrize("subwords", [None, Subwords()])
+def test_building_from_a_record_draws_nothing(subwords: Subwords | None) -> None:
+    record = brick(subwords=subwords).load(lambda: TEXTS).record
     before = torch.get_rng_state()
     build_encoder(record)
     assert torch.equal(before, torch.get_rng_state())

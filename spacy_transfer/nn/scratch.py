@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from ..errors import T005, T130, T133
+from ..errors import T001, T005, T130, T133
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder
 from .scratch_body import SCRATCH, ScratchBody
-from .vocabulary import PAD, PiecesBrick, Texts, no_texts
+from .subwords import Subwords
+from .vocabulary import PAD, SPECIAL, PiecesBrick, Texts, no_texts
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class ScratchEncoder:
     """A Transformer encoder with random weights, and a tokenizer trained on the training texts.
 
     pieces: What a text is cut into: `spacy-transfer.Words.v1`, `BytePairs` or `Unigram`.
+    subwords: `spacy-transfer.Subwords.v1` adds the vectors of a piece's character n-grams to its own; None has none.
     width (int): Width of the states, a multiple of `heads`.
     depth (int): Layers.
     heads (int): Attention heads of a layer.
@@ -33,6 +35,7 @@ class ScratchEncoder:
     """
 
     pieces: PiecesBrick
+    subwords: Subwords | None = None
     width: int = 128
     depth: int = 2
     heads: int = 4
@@ -48,6 +51,9 @@ class ScratchEncoder:
         block = "ScratchEncoder"
         if not hasattr(self.pieces, "train"):
             raise ValueError(T133.format(got=type(self.pieces).__name__))
+        if self.subwords is not None and not isinstance(self.subwords, Subwords):
+            got = type(self.subwords).__name__
+            raise ValueError(T001.format(field="subwords", arch="spacy-transfer.ScratchEncoder.v1", want="Subwords or null", got=got))
         for field, least in (("width", 1), ("depth", 1), ("heads", 1), ("feed_forward", 1), ("max_pieces", 3)):
             if (number := getattr(self, field)) < least:
                 raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))
@@ -68,15 +74,25 @@ class ScratchEncoder:
         RAISES (ValueError): T131 without a word in them, T132 for unigrams that leave no room for all characters.
         """
         tokenizer = self.pieces.train(texts())
-        config = {
-            "model_type": SCRATCH, "vocab_size": Tokenizer.from_str(tokenizer).get_vocab_size(), "pad_token_id": PAD,
+        numbers = Tokenizer.from_str(tokenizer).get_vocab()
+        config: dict[str, Any] = {
+            "model_type": SCRATCH, "vocab_size": len(numbers), "pad_token_id": PAD, "subwords": None,
             "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
             "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
             "hidden_dropout_prob": self.dropout, "word_dropout": self.word_dropout, "norm_first": self.norm_first,
             "max_position_embeddings": self.max_pieces if self.positions == "learned" else None,
         }  # fmt: skip
+        members: list[list[int]] = []
+        if self.subwords is not None:
+            ordinary = sorted(numbers, key=lambda piece: numbers[piece])[len(SPECIAL) :]
+            members, n_subwords = self.subwords.members([*[None] * len(SPECIAL), *ordinary])
+            sizes = {"n_subwords": n_subwords, "n_members": sum(map(len, members))}
+            config["subwords"] = {**sizes, "dropout": self.subwords.dropout}
+        body = ScratchBody(config)
+        if body.embeddings.subwords is not None:
+            body.embeddings.subwords.fill(members)
         record = {"config": config, "source": "scratch", "revision": None, "licence": None}
-        return LoadedEncoder(Encoder(ScratchBody(config), config), tokenizer, record)
+        return LoadedEncoder(Encoder(body, config), tokenizer, record)
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
         """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""

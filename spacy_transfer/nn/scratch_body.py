@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .subwords import SubwordVectors
 from .vocabulary import PAD, SPECIAL, UNK
 
 # Stands in a stored configuration where an encoder of transformers has its model type.
@@ -23,7 +24,8 @@ class ScratchBody(nn.Module):
     The names put its weights on the depth scale: `embeddings` 0, `layers.0` 1, ..., `final_norm` the last layer's.
 
     config (dict): vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act,
-        hidden_dropout_prob, word_dropout, positions, max_position_embeddings (None: no limit), norm_first.
+        hidden_dropout_prob, word_dropout, positions, max_position_embeddings (None: no limit), norm_first, subwords
+        (None, or n_subwords, n_members and dropout of `SubwordVectors`).
     """
 
     supports_gradient_checkpointing = True
@@ -72,10 +74,14 @@ class _Embeddings(nn.Module):
         self.positions: nn.Embedding | None = None
         if config.positions == "learned":
             self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.subwords: SubwordVectors | None = None
+        # Encoders that were saved before there were subwords say nothing of them.
+        if (subwords := getattr(config, "subwords", None)) is not None:
+            self.subwords = SubwordVectors(config.vocab_size, width=config.hidden_size, **subwords)
         self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.word_dropout: float = config.word_dropout
-        for table in (self.pieces, self.positions):
+        for table in (self.pieces, self.positions, self.subwords and self.subwords.table):
             if table is not None:
                 nn.init.normal_(table.weight, std=_STD)
         with torch.no_grad():
@@ -87,6 +93,8 @@ class _Embeddings(nn.Module):
             dropped = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= len(SPECIAL))
             ids = ids.masked_fill(dropped, UNK)
         states = self.pieces(ids)
+        if self.subwords is not None:
+            states = states + self.subwords(ids)
         if self.positions is not None:
             states = states + self.positions.weight[: ids.shape[1]]
         else:
