@@ -378,6 +378,7 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
     "blocks",
     [
         {"tuning": {"lr_decay": 0.9}},
+        {"tuning": {"embeddings_rate": 2.0}},
         {"gradient_checkpointing": True},
         {"precision": "bf16"},
         {"text": {"sources": ["_.title"]}},

@@ -77,7 +77,7 @@ def test_too_many_frozen_layers(bert: Path, frozen: int) -> None:
     ("values", "code"),
     [
         ({"frozen_depth": -2}, "T005"), ({"lr_decay": 0.0}, "T005"), ({"lr_decay": 1.5}, "T005"),
-        ({"head_rate": 0.0}, "T005"), ({"unfreeze_every": -1}, "T005"),
+        ({"head_rate": 0.0}, "T005"), ({"embeddings_rate": 0.0}, "T005"), ({"unfreeze_every": -1}, "T005"),
         ({"unfreeze_down_to": -2}, "T005"), ({"frozen_depth": 1, "unfreeze_every": 1, "unfreeze_down_to": 2}, "T062"),
     ],
 )  # fmt: skip
@@ -277,7 +277,7 @@ def test_unfreezing_by_epochs_in_spacys_own_loop(bert: Path, tmp_path: Path, tol
 
 # ---- rates -------------------------------------------------------------------------------------------------------
 
-WANTED = {0: 0.125, 1: 0.25, 2: 0.5, 3: 1.0, 4: 5.0}
+WANTED = {0: 0.25, 1: 0.25, 2: 0.5, 3: 1.0, 4: 5.0}
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW.v1", "Adam.v1", "RAdam.v1", "SGD.v1"])
@@ -285,7 +285,7 @@ def test_rates_per_depth(tmp_path: Path, optimizer: str) -> None:
     """The first step of each depth is its factor times the step it makes at the full rate."""
     bert = write_encoder(tmp_path, "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     steps = []
-    for tuning in ({}, {"lr_decay": 0.5, "head_rate": 5.0}):
+    for tuning in ({}, {"lr_decay": 0.5, "head_rate": 5.0, "embeddings_rate": 2.0}):
         if optimizer == "AdamW.v1":
             sgd = AdamW(learn_rate=1e-3, weight_decay=0.0, grad_clip=0.0)
         else:

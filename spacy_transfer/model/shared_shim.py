@@ -290,13 +290,10 @@ class SharedShim(NetworkShim):
 
 def _check(settings: Settings) -> None:
     own = "the transformer component runs the encoder"
+    one_rate = "its weights are stepped by its own component, at one rate"
     checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
-        (
-            "tuning.lr_decay",
-            settings.tuning.lr_decay,
-            (1.0,),
-            "its weights are stepped by its own component, at one rate",
-        ),
+        ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
+        ("tuning.embeddings_rate", settings.tuning.embeddings_rate, (1.0,), one_rate),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
         ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
         ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),

@@ -5,7 +5,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import T064, T147
 from ..nn.head import Head, LabelHead
@@ -37,12 +37,17 @@ def solve_head(
     vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
     joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
     """
+    head = cast(LabelHead, network.head)
     vectors, factors = balance(vectors, None if joined is None else joined.values)
+    if isinstance(head.hidden[0], nn.LayerNorm):
+        # What the output will see. The norm mixes vectors and features, so nothing of the balance can be taken back.
+        whole = vectors / factors
+        vectors, factors = head.hidden[0](whole).detach(), torch.ones_like(factors)
     wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
     weight, bias = settings.start.solve(
         vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows
     )
-    output = cast(LabelHead, network.head).output
+    output = head.output
     with torch.no_grad():
         output.weight.copy_(weight * factors)
         output.bias.copy_(bias)

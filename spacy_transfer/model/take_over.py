@@ -111,7 +111,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     config["nlp"]["pipeline"] = pipeline
     model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
     model.update(precision="auto", gradient_checkpointing=False)
-    model["tuning"]["lr_decay"] = 1.0
+    model["tuning"].update(lr_decay=1.0, embeddings_rate=1.0)
     if model["head"].get("start") == "names":
         # They have started long ago.
         model["head"]["start"] = "random"

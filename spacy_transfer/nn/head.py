@@ -65,11 +65,14 @@ class Head:
     hidden (list[int] | None): Widths of the hidden layers; none for a linear classifier.
     activation (str): Between the hidden layers.
     dropout (float | None): Before every linear layer. None takes `[training] dropout`, a number overrides it.
+    norm (bool): Norm of the document vector, features included, before all of it (`torch.nn.LayerNorm`); for encoders
+        whose states are not normed themselves.
     """
 
     hidden: list[int] | None = None
     activation: Literal["relu", "gelu", "tanh"] = "gelu"
     dropout: float | None = None
+    norm: bool = False
     reads = "vectors"
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class Head:
         n_labels (int): Number of labels.
         """
         rate = 0.0 if self.dropout is None else self.dropout
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.LayerNorm(width)] if self.norm else []
         for wide in self.hidden or []:
             layers += [nn.Dropout(rate), nn.Linear(width, wide), _ACTIVATIONS[self.activation]()]
             width = wide

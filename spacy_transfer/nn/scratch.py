@@ -30,8 +30,13 @@ class ScratchEncoder:
     positions (str): "learned", or "sinusoidal", which have no weights and no longest row.
     max_pieces (int): Longest row that learned positions can number, special pieces included; at least windows.length.
     norm_first (bool): Norms before attention and feed-forward instead of after them.
-    SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; dropping words:
-        Iyyer et al. 2015 (deep averaging networks), Gal & Ghahramani 2016, arXiv:1512.05287.
+    norm_states (bool): Norms also on the embeddings and, where norms come first, on the last states. Without, a word
+        that matters can weigh more than another; the document vector then wants one, `head.norm = true`.
+    zero_start (bool): Attention and feed-forward add nothing before they have learned to, so that training begins with
+        a bag of words.
+    SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; starting at zero:
+        Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks),
+        Gal & Ghahramani 2016, arXiv:1512.05287.
     """
 
     pieces: PiecesBrick
@@ -46,6 +51,8 @@ class ScratchEncoder:
     positions: Literal["learned", "sinusoidal"] = "learned"
     max_pieces: int = 256
     norm_first: bool = True
+    norm_states: bool = True
+    zero_start: bool = False
 
     def __post_init__(self) -> None:
         block = "ScratchEncoder"
@@ -63,6 +70,9 @@ class ScratchEncoder:
             if not 0.0 <= rate < 1.0:
                 raise ValueError(T005.format(block=block, field=field, value=rate, want=f"0 <= {field} < 1"))
             object.__setattr__(self, field, rate)
+        if not (self.norm_first or self.norm_states):
+            want = "norm_states = true where norm_first = false"
+            raise ValueError(T005.format(block=block, field="norm_states", value=False, want=want))
         if self.width % self.heads:
             divisors = [n for n in range(1, self.width + 1) if self.width % n == 0]
             raise ValueError(T130.format(width=self.width, heads=self.heads, divisors=divisors))
@@ -80,6 +90,7 @@ class ScratchEncoder:
             "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
             "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
             "hidden_dropout_prob": self.dropout, "word_dropout": self.word_dropout, "norm_first": self.norm_first,
+            "norm_states": self.norm_states, "zero_start": self.zero_start,
             "max_position_embeddings": self.max_pieces if self.positions == "learned" else None,
         }  # fmt: skip
         members: list[list[int]] = []

@@ -14,25 +14,27 @@ from .vocabulary import PAD, SPECIAL, UNK
 
 # Stands in a stored configuration where an encoder of transformers has its model type.
 SCRATCH = "spacy-transfer-scratch"
-# Deviation of new vectors, as BERT draws them.
+# Deviation of new vectors, as BERT draws them; where no norm follows, width ** -0.5, as the first Transformer did.
 _STD = 0.02
+# What encoders that were saved by earlier versions do not say.
+_EARLIER = {"subwords": None, "norm_states": True, "zero_start": False}
 
 
 class ScratchBody(nn.Module):
-    """Embeddings, layers, and a norm at the end where norms come first.
+    """Embeddings, layers, and a norm at the end where norms come first and states are normed.
 
     The names put its weights on the depth scale: `embeddings` 0, `layers.0` 1, ..., `final_norm` the last layer's.
 
     config (dict): vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act,
         hidden_dropout_prob, word_dropout, positions, max_position_embeddings (None: no limit), norm_first, subwords
-        (None, or n_subwords, n_members and dropout of `SubwordVectors`).
+        (None, or n_subwords, n_members and dropout of `SubwordVectors`), norm_states, zero_start.
     """
 
     supports_gradient_checkpointing = True
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        self.config = SimpleNamespace(**config, _attn_implementation="sdpa")
+        self.config = SimpleNamespace(**{**_EARLIER, **config}, _attn_implementation="sdpa")
         width, norm_first = self.config.hidden_size, self.config.norm_first
         self.embeddings = _Embeddings(self.config)
         self.layers = nn.ModuleList(
@@ -42,7 +44,12 @@ class ScratchBody(nn.Module):
             )
             for _ in range(self.config.num_hidden_layers)
         )  # fmt: skip
-        self.final_norm: nn.Module = nn.LayerNorm(width) if norm_first else nn.Identity()
+        if self.config.zero_start:
+            for layer in self.layers:
+                for last in (layer.self_attn.out_proj, layer.linear2):
+                    nn.init.zeros_(cast(nn.Linear, last).weight)
+        normed = norm_first and self.config.norm_states
+        self.final_norm: nn.Module = nn.LayerNorm(width) if normed else nn.Identity()
         self._checkpointing: dict[str, Any] | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
@@ -75,15 +82,15 @@ class _Embeddings(nn.Module):
         if config.positions == "learned":
             self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.subwords: SubwordVectors | None = None
-        # Encoders that were saved before there were subwords say nothing of them.
-        if (subwords := getattr(config, "subwords", None)) is not None:
-            self.subwords = SubwordVectors(config.vocab_size, width=config.hidden_size, **subwords)
-        self.norm = nn.LayerNorm(config.hidden_size)
+        if config.subwords is not None:
+            self.subwords = SubwordVectors(config.vocab_size, width=config.hidden_size, **config.subwords)
+        self.norm: nn.Module = nn.LayerNorm(config.hidden_size) if config.norm_states else nn.Identity()
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.word_dropout: float = config.word_dropout
+        self._std = _STD if config.norm_states else config.hidden_size**-0.5
         for table in (self.pieces, self.positions, self.subwords and self.subwords.table):
             if table is not None:
-                nn.init.normal_(table.weight, std=_STD)
+                nn.init.normal_(table.weight, std=self._std)
         with torch.no_grad():
             self.pieces.weight[PAD].zero_()
 
@@ -99,7 +106,7 @@ class _Embeddings(nn.Module):
             states = states + self.positions.weight[: ids.shape[1]]
         else:
             # Scaled to the size of the pieces' vectors.
-            places = waves(ids.shape[1], states.shape[-1], states.device) * (_STD * math.sqrt(2.0))
+            places = waves(ids.shape[1], states.shape[-1], states.device) * (self._std * math.sqrt(2.0))
             states = states + places.to(states.dtype)
         return self.dropout(self.norm(states))
 

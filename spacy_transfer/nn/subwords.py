@@ -94,7 +94,7 @@ class SubwordVectors(nn.Module):
         places = torch.arange(int(counts.sum()), device=ids.device) + torch.repeat_interleave(first - offsets, counts)
         kept = None
         if self.training and self.dropout > 0.0:
-            kept = (torch.rand(places.shape, device=ids.device) >= self.dropout).to(self.table.weight.dtype)
+            kept = F.dropout(self.table.weight.new_ones(places.shape), self.dropout)
         sums = F.embedding_bag(
             self.members[places], self.table.weight, offsets, mode="sum", per_sample_weights=kept
         )

@@ -21,6 +21,8 @@ class Tuning:
     lr_decay (float): The top layer learns at the full rate, each depth below at `lr_decay` times the rate of the one
         above; 0 < lr_decay <= 1.
     head_rate (float): Factor on the rate of pooling and head.
+    embeddings_rate (float): Factor on the rate of the embeddings, beside that of `lr_decay`. Above 1 for an encoder
+        from scratch, whose rare words are moved by few texts; 0 < embeddings_rate.
     unfreeze_every (int): Every so many steps or epochs the frozen depth drops by one, from the top down; 0 never.
     unfreeze_unit (str): "steps" counts optimizer steps and is stored with the model. "epochs" needs to be told the
         epoch: [training.before_update] @callbacks = "spacy-transfer.tell_epoch.v1".
@@ -35,6 +37,7 @@ class Tuning:
     moving: Literal["all", "bias_and_norm"] = "all"
     lr_decay: float = 1.0
     head_rate: float = 1.0
+    embeddings_rate: float = 1.0
     unfreeze_every: int = 0
     unfreeze_unit: Literal["steps", "epochs"] = "steps"
     unfreeze_down_to: int = -1
@@ -45,6 +48,7 @@ class Tuning:
         for field, low, high, want in (
             ("lr_decay", 0.0, 1.0, "0 < lr_decay <= 1"),
             ("head_rate", 0.0, float("inf"), "head_rate > 0"),
+            ("embeddings_rate", 0.0, float("inf"), "embeddings_rate > 0"),
         ):
             value = float(getattr(self, field))
             if not low < value <= high:
@@ -92,6 +96,8 @@ class Tuning:
         if depth > n_layers:
             return self.head_rate
         factor = 1.0 if self.adapter is None else float(self.adapter.rate)
+        if depth == 0:
+            factor *= self.embeddings_rate
         return factor * self.lr_decay ** (n_layers - depth)
 
     def moves(self, name: str, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:

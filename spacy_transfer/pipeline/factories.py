@@ -36,7 +36,13 @@ def _default_config(loss: str) -> dict[str, Any]:
             "gradient_checkpointing": False,
             "encoder": dict(_ENCODER),
             "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
-            "head": {"@layers": "spacy-transfer.Head.v1", "hidden": None, "activation": "gelu", "dropout": None},
+            "head": {
+                "@layers": "spacy-transfer.Head.v1",
+                "hidden": None,
+                "activation": "gelu",
+                "dropout": None,
+                "norm": False,
+            },
             "loss": {"@losses": loss, "label_smoothing": 0.0, "class_weights": "none"},
             "tuning": {
                 "@misc": "spacy-transfer.Tuning.v1",
@@ -44,6 +50,7 @@ def _default_config(loss: str) -> dict[str, Any]:
                 "moving": "all",
                 "lr_decay": 1.0,
                 "head_rate": 1.0,
+                "embeddings_rate": 1.0,
                 "unfreeze_every": 0,
                 "unfreeze_unit": "steps",
                 "unfreeze_down_to": -1,
