@@ -82,6 +82,14 @@ def test_dropout_follows_torchs_seed_and_differs_from_call_to_call() -> None:
     assert not torch.equal(first, second)
 
 
+def test_nothing_to_drop_out_of() -> None:
+    states = torch.zeros((0, 4), requires_grad=True)
+    with CpuKernels():
+        found = torch.nn.functional.dropout(states, 0.5)
+    found.sum().backward()
+    assert found.shape == (0, 4)
+
+
 def test_evaluation_drops_nothing() -> None:
     states = torch.randn(5, 5)
     with CpuKernels():

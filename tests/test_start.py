@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS, exclusive_examples, multilabel_examples, pipeline, scores_of, weights_of
+from conftest import TEXTS, exclusive_examples, multilabel_examples, network_of, pipeline, scores_of, weights_of
 from sklearn.linear_model import LogisticRegression
+from spacy.tokens import Doc
 
 from spacy_transfer.nn.losses import BinaryCrossEntropy, CrossEntropy
 from spacy_transfer.training.adamw import AdamW
@@ -106,6 +107,21 @@ def test_solved_and_saved(quiet_bert: Path, tmp_path: Path) -> None:
     nlp.to_disk(tmp_path)
     torch.testing.assert_close(scores_of(spacy.load(tmp_path), TEXTS), scores_of(nlp, TEXTS), atol=1e-6, rtol=0)
     nlp.update(exclusive_examples(nlp), sgd=AdamW(learn_rate=1e-3))
+
+
+@pytest.mark.parametrize("names", [None, ["_.n_stars"]])
+def test_a_head_with_a_norm_is_solved_behind_it(quiet_bert: Path, names: list[str] | None) -> None:
+    """Features of very different size beside the vectors: what is solved is what the output sees."""
+    if names:
+        Doc.set_extension("n_stars", getter=lambda doc: 100.0 * len(doc.text), force=True)
+    features = {"features": {"@layers": "spacy-transfer.AttributeFeatures.v1", "names": names}} if names else {}
+    start = {**SOLVED, "strengths": [1000.0]}
+    nlp = pipeline(quiet_bert, start=start, tuning={"frozen_depth": "all"}, head={"norm": True}, **features)
+    examples = exclusive_examples(nlp)
+    right = [max(doc.cats, key=doc.cats.get) == max(e.reference.cats, key=e.reference.cats.get)
+             for doc, e in zip(nlp.pipe([e.text for e in examples]), examples, strict=True)]
+    assert np.mean(right) > 0.9
+    assert network_of(nlp).head.hidden[0].weight.requires_grad
 
 
 def test_a_head_with_hidden_layers_cannot_be_solved(quiet_bert: Path) -> None:

@@ -110,6 +110,9 @@ def dropout(states: Tensor, p: float) -> Tensor:
     What is kept is scaled by the rate that was drawn, so the expectation is exact. torch's generator gives the seed of
     numpy's SFC64, which draws twice as fast, so `torch.manual_seed` still settles everything.
     """
+    if states.numel() == 0:
+        # numpy gives an empty array no stride that torch could see as bytes.
+        return states
     result: Tensor = _ByteDropout.apply(states, p)  # type: ignore[no-untyped-call]
     return result
 

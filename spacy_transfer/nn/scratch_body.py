@@ -47,7 +47,8 @@ class ScratchBody(nn.Module):
         if self.config.zero_start:
             for layer in self.layers:
                 for last in (layer.self_attn.out_proj, layer.linear2):
-                    nn.init.zeros_(cast(nn.Linear, last).weight)
+                    for weight in cast(nn.Linear, last).parameters():
+                        nn.init.zeros_(weight)
         normed = norm_first and self.config.norm_states
         self.final_norm: nn.Module = nn.LayerNorm(width) if normed else nn.Identity()
         self._checkpointing: dict[str, Any] | None = None
