@@ -195,7 +195,8 @@ def test_ranges_of_pieces(make: Callable[[], Any]) -> None:
     "fields",
     [
         {"width": 0}, {"depth": 0}, {"heads": 0}, {"feed_forward": 0}, {"max_pieces": 2}, {"dropout": 1.0},
-        {"dropout": -0.1}, {"word_dropout": 1}, {"dropout": "1.5"}, {"norm_states": False, "norm_first": False}, {"dropout": float("nan")},
+        {"dropout": -0.1}, {"word_dropout": 1}, {"dropout": "1.5"}, {"dropout": float("nan")},
+        {"norm_states": False, "norm_first": False},
     ],
 )  # fmt: skip
 def test_ranges_of_the_encoder(fields: dict[str, Any]) -> None:
@@ -297,7 +298,7 @@ def test_ranges_of_subwords(fields: dict[str, Any]) -> None:
 
 
 def test_subwords_are_a_block_of_their_own() -> None:
-    with pytest.raises(ValueError, match="T001.*subwords"):
+    with pytest.raises(ValueError, match=r"T001.*subwords"):
         brick(subwords=Words())
 
 

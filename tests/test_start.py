@@ -118,8 +118,10 @@ def test_a_head_with_a_norm_is_solved_behind_it(quiet_bert: Path, names: list[st
     start = {**SOLVED, "strengths": [1000.0]}
     nlp = pipeline(quiet_bert, start=start, tuning={"frozen_depth": "all"}, head={"norm": True}, **features)
     examples = exclusive_examples(nlp)
-    right = [max(doc.cats, key=doc.cats.get) == max(e.reference.cats, key=e.reference.cats.get)
-             for doc, e in zip(nlp.pipe([e.text for e in examples]), examples, strict=True)]
+    right = [
+        max(doc.cats, key=doc.cats.get) == max(e.reference.cats, key=e.reference.cats.get)
+        for doc, e in zip(nlp.pipe([e.text for e in examples]), examples, strict=True)
+    ]
     assert np.mean(right) > 0.9
     assert network_of(nlp).head.hidden[0].weight.requires_grad
 

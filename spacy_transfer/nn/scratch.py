@@ -60,7 +60,9 @@ class ScratchEncoder:
             raise ValueError(T133.format(got=type(self.pieces).__name__))
         if self.subwords is not None and not isinstance(self.subwords, Subwords):
             got = type(self.subwords).__name__
-            raise ValueError(T001.format(field="subwords", arch="spacy-transfer.ScratchEncoder.v1", want="Subwords or null", got=got))
+            raise ValueError(
+                T001.format(field="subwords", arch="spacy-transfer.ScratchEncoder.v1", want="Subwords or null", got=got)
+            )
         for field, least in (("width", 1), ("depth", 1), ("heads", 1), ("feed_forward", 1), ("max_pieces", 3)):
             if (number := getattr(self, field)) < least:
                 raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))

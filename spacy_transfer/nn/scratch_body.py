@@ -46,8 +46,8 @@ class ScratchBody(nn.Module):
         )  # fmt: skip
         if self.config.zero_start:
             for layer in self.layers:
-                for last in (layer.self_attn.out_proj, layer.linear2):
-                    for weight in cast(nn.Linear, last).parameters():
+                for last in (cast(_Layer, layer).self_attn.out_proj, cast(_Layer, layer).linear2):
+                    for weight in last.parameters():
                         nn.init.zeros_(weight)
         normed = norm_first and self.config.norm_states
         self.final_norm: nn.Module = nn.LayerNorm(width) if normed else nn.Identity()
@@ -89,7 +89,7 @@ class _Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.word_dropout: float = config.word_dropout
         self._std = _STD if config.norm_states else config.hidden_size**-0.5
-        for table in (self.pieces, self.positions, self.subwords and self.subwords.table):
+        for table in (self.pieces, self.positions, None if self.subwords is None else self.subwords.table):
             if table is not None:
                 nn.init.normal_(table.weight, std=self._std)
         with torch.no_grad():

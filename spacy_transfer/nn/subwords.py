@@ -95,7 +95,5 @@ class SubwordVectors(nn.Module):
         kept = None
         if self.training and self.dropout > 0.0:
             kept = F.dropout(self.table.weight.new_ones(places.shape), self.dropout)
-        sums = F.embedding_bag(
-            self.members[places], self.table.weight, offsets, mode="sum", per_sample_weights=kept
-        )
+        sums = F.embedding_bag(self.members[places], self.table.weight, offsets, mode="sum", per_sample_weights=kept)
         return sums.view(*ids.shape, -1)
