@@ -642,7 +642,8 @@ def test_it_is_packaged(trained: Language, tmp_path: Path) -> None:
 def test_it_is_drawn(trained: Language) -> None:
     picture = draw(NAME, trained)
     assert "spacy-transfer-scratch, width 16 (scratch)" in picture
-    assert f"{shim_of(trained).tokenizer.n_pieces} different ones" in picture
+    n_subwords = shim_of(trained).record["config"]["subwords"]["n_subwords"]
+    assert f"{shim_of(trained).tokenizer.n_pieces} different ones with {n_subwords} n-grams" in picture
 
 
 def test_raw_texts(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def draw(name: str, nlp: Language) -> str:
     windows = f"windows of {settings.windows.length}"
     pieces = "as the transformer component cuts them"
     if tokenizer is not None:
-        pieces = f"{tokenizer.n_pieces:,} different ones, {windows}"
+        subwords = shim.record["config"].get("subwords")
+        shared = f" with {subwords['n_subwords']:,} n-grams that they share" if subwords else ""
+        pieces = f"{tokenizer.n_pieces:,} different ones{shared}, {windows}"
     lines = [
         f"{name}: {len(labels)} labels, {number} a text",
         f"{total:,} weights, {moving:,} of them move ({moving / max(total, 1):.0%})",
