@@ -5,7 +5,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import T064, T147
 from ..nn.head import Head, LabelHead
@@ -38,11 +38,12 @@ def solve_head(
     joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
     """
     head = cast(LabelHead, network.head)
-    vectors, factors = balance(vectors, None if joined is None else joined.values)
-    if isinstance(head.hidden[0], nn.LayerNorm):
-        # What the output will see. The norm mixes vectors and features, so nothing of the balance can be taken back.
-        whole = vectors / factors
-        vectors, factors = head.hidden[0](whole).detach(), torch.ones_like(factors)
+    if cast(Head, settings.head).norm:
+        # What the output will see: a norm mixes vectors and features, so no balance of the two could be taken back.
+        vectors = vectors if joined is None else torch.cat([vectors, joined.values], dim=1)
+        vectors, factors = head.hidden[0](vectors).detach(), vectors.new_ones(vectors.shape[1])
+    else:
+        vectors, factors = balance(vectors, None if joined is None else joined.values)
     wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
     weight, bias = settings.start.solve(
         vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows

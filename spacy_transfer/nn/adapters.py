@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import torch
 from torch import nn
 
-from ..errors import T005, T155, T156, T160, require
+from ..errors import T155, T156, T160, require
 from .encoder import Encoder
+from .ranges import check_least, check_number, check_share
 
 Targets: TypeAlias = list[str] | Literal["auto", "all_linear"]
 Save: TypeAlias = Literal["all", "adapter"]
@@ -91,10 +92,12 @@ class LoRA:
     kind: ClassVar[str] = "LoRA"
 
     def __post_init__(self) -> None:
-        _check(self, "rank", int, lambda v: v >= 1, "rank >= 1")
-        _check(self, "alpha", float, lambda v: v > 0, "alpha > 0")
-        _check(self, "dropout", float, lambda v: 0 <= v < 1, "0 <= dropout < 1")
-        _check(self, "rate", float, lambda v: v > 0, "rate > 0")
+        # The config system hands a number in quotes on as a str.
+        object.__setattr__(self, "rank", int(self.rank))
+        check_least("adapter", self, "rank", 1)
+        check_number("adapter", self, "alpha", "alpha > 0", lambda value: value > 0)
+        check_share("adapter", self, "dropout")
+        check_number("adapter", self, "rate", "rate > 0", lambda value: value > 0)
 
     def shape(self) -> dict[str, Any]:
         """See `Adapter`."""
@@ -129,7 +132,7 @@ class IA3:
     kind: ClassVar[str] = "IA3"
 
     def __post_init__(self) -> None:
-        _check(self, "rate", float, lambda v: v > 0, "rate > 0")
+        check_number("adapter", self, "rate", "rate > 0", lambda value: value > 0)
 
     def shape(self) -> dict[str, Any]:
         """See `Adapter`."""
@@ -263,11 +266,3 @@ def _matching(targets: Targets, places: Places, auto: tuple[str, ...]) -> list[s
         there = list(dict.fromkeys(_BEFORE_LAYER.sub("", name) for name in places.linear))
         raise ValueError(T155.format(targets=unmatched or targets, there=", ".join(there)))
     return [name for name in places.linear if name in chosen]
-
-
-def _check(block: Any, field: str, kind: type, good: Callable[[Any], bool], want: str) -> None:
-    value = kind(getattr(block, field))
-    if not good(value):
-        raise ValueError(T005.format(block="adapter", field=field, value=value, want=want))
-    # The config system hands a number in quotes on as a str.
-    object.__setattr__(block, field, value)

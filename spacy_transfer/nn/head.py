@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import T005
+from .ranges import check_share
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
@@ -77,12 +78,7 @@ class Head:
 
     def __post_init__(self) -> None:
         if self.dropout is not None:
-            # The config system hands a number in quotes on as a str.
-            object.__setattr__(self, "dropout", float(self.dropout))
-            if not 0.0 <= self.dropout < 1.0:
-                raise ValueError(
-                    T005.format(block="head", field="dropout", value=self.dropout, want="0 <= dropout < 1")
-                )
+            check_share("head", self, "dropout")
         for width in self.hidden or []:
             if width < 1:
                 raise ValueError(T005.format(block="head", field="hidden", value=self.hidden, want="widths >= 1"))

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import T005, T145
+from ..errors import T145
+from .ranges import check_least, check_share
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -216,14 +217,10 @@ class LabelQueryHead:
 
     def __post_init__(self) -> None:
         for field, least in (("layers", 1), ("heads", 1), ("feed_forward", 0)):
-            if (value := getattr(self, field)) is not None and value < least:
-                raise ValueError(T005.format(block="head", field=field, value=value, want=f"{field} >= {least}"))
+            if getattr(self, field) is not None:
+                check_least("head", self, field, least)
         if self.dropout is not None:
-            # The config system hands a number in quotes on as a str.
-            object.__setattr__(self, "dropout", float(self.dropout))
-            if not 0.0 <= self.dropout < 1.0:
-                want = "0 <= dropout < 1"
-                raise ValueError(T005.format(block="head", field="dropout", value=self.dropout, want=want))
+            check_share("head", self, "dropout")
 
     def build(self, width: int, n_labels: int) -> LabelQueryDecoder:
         """Make the module, with random queries.

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 from ..errors import T001, T005, T130, T133
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder
+from .ranges import check_least, check_share
 from .scratch_body import SCRATCH, ScratchBody
 from .subwords import Subwords
 from .vocabulary import PAD, SPECIAL, PiecesBrick, Texts, no_texts
@@ -64,14 +65,9 @@ class ScratchEncoder:
                 T001.format(field="subwords", arch="spacy-transfer.ScratchEncoder.v1", want="Subwords or null", got=got)
             )
         for field, least in (("width", 1), ("depth", 1), ("heads", 1), ("feed_forward", 1), ("max_pieces", 3)):
-            if (number := getattr(self, field)) < least:
-                raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))
+            check_least(block, self, field, least)
         for field in ("dropout", "word_dropout"):
-            # The config system hands a number in quotes on as a str.
-            rate = float(getattr(self, field))
-            if not 0.0 <= rate < 1.0:
-                raise ValueError(T005.format(block=block, field=field, value=rate, want=f"0 <= {field} < 1"))
-            object.__setattr__(self, field, rate)
+            check_share(block, self, field)
         if not (self.norm_first or self.norm_states):
             want = "norm_states = true where norm_first = false"
             raise ValueError(T005.format(block=block, field="norm_states", value=False, want=want))

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import T005, T200
+from ..errors import T200
 from .encoder import Encoder
 from .pretrained import LoadedEncoder
+from .ranges import check_number
 from .vocabulary import Texts, no_texts
 
 
@@ -27,11 +28,7 @@ class SharedEncoder:
     grad_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        # The config system hands a number in quotes on as a str.
-        object.__setattr__(self, "grad_factor", float(self.grad_factor))
-        if not 0.0 <= self.grad_factor < float("inf"):
-            want = "grad_factor >= 0"
-            raise ValueError(T005.format(block="encoder", field="grad_factor", value=self.grad_factor, want=want))
+        check_number("encoder", self, "grad_factor", "grad_factor >= 0", lambda value: 0.0 <= value < float("inf"))
 
     def load(self, texts: Texts = no_texts) -> LoadedEncoder:
         """There is nothing to load. RAISES (ValueError): T200."""

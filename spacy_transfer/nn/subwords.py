@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import T005
+from .ranges import check_least, check_share
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,8 @@ class Subwords:
 
     def __post_init__(self) -> None:
         for field, least in (("shortest", 1), ("longest", self.shortest), ("min_pieces", 1), ("size", 1)):
-            if (number := getattr(self, field)) < least:
-                raise ValueError(T005.format(block="Subwords", field=field, value=number, want=f"{field} >= {least}"))
-        # The config system hands a number in quotes on as a str.
-        object.__setattr__(self, "dropout", float(self.dropout))
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(
-                T005.format(block="Subwords", field="dropout", value=self.dropout, want="0 <= dropout < 1")
-            )
+            check_least("Subwords", self, field, least)
+        check_share("Subwords", self, "dropout")
 
     def members(self, pieces: Sequence[str | None]) -> tuple[list[list[int]], int]:
         """Find the n-grams of a vocabulary.
@@ -88,10 +82,13 @@ class SubwordVectors(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """See the class."""
         flat = ids.flatten()
-        first, counts = self.starts[flat], self.starts[flat + 1] - self.starts[flat]
+        first = self.starts[flat]
+        counts = self.starts[flat + 1] - first
         offsets = counts.cumsum(0) - counts
-        # Positions of the members of one piece after the other.
-        places = torch.arange(int(counts.sum()), device=ids.device) + torch.repeat_interleave(first - offsets, counts)
+        # Positions of the members of one piece after the other. Their number is asked for once: on a GPU that waits.
+        n_places = int(counts.sum())
+        shifts = torch.repeat_interleave(first - offsets, counts, output_size=n_places)
+        places = torch.arange(n_places, device=ids.device) + shifts
         kept = None
         if self.training and self.dropout > 0.0:
             kept = F.dropout(self.table.weight.new_ones(places.shape), self.dropout)

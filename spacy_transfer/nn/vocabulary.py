@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from ..errors import T005, T131, T132
+from ..errors import T131, T132
+from .ranges import check_least
 
 # Their places in the vocabulary are their ids.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -50,8 +51,8 @@ class Words:
     same_digits: bool = False
 
     def __post_init__(self) -> None:
-        _check("Words", "size", self.size, len(SPECIAL) + 1)
-        _check("Words", "min_frequency", self.min_frequency, 1)
+        check_least("Words", self, "size", len(SPECIAL) + 1)
+        check_least("Words", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
         """Count words. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 if no word is left."""
@@ -82,8 +83,8 @@ class BytePairs:
     lower_case: bool = True
 
     def __post_init__(self) -> None:
-        _check("BytePairs", "size", self.size, len(SPECIAL) + _N_BYTES)
-        _check("BytePairs", "min_frequency", self.min_frequency, 1)
+        check_least("BytePairs", self, "size", len(SPECIAL) + _N_BYTES)
+        check_least("BytePairs", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
         """Join pairs. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word."""
@@ -110,7 +111,7 @@ class Unigram:
     lower_case: bool = True
 
     def __post_init__(self) -> None:
-        _check("Unigram", "size", self.size, len(SPECIAL) + 1)
+        check_least("Unigram", self, "size", len(SPECIAL) + 1)
 
     def train(self, texts: Iterable[str]) -> str:
         """Fit the pieces. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word, T132 where
@@ -175,8 +176,3 @@ def _in_one_order(text: str) -> str:
     ranked = sorted(((piece, round(score, 6)) for piece, score in scores.items()), key=lambda one: (-one[1], one[0]))
     form["model"]["vocab"] = [*special, *([piece, score] for piece, score in ranked)]
     return json.dumps(form, ensure_ascii=False)
-
-
-def _check(block: str, field: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(T005.format(block=block, field=field, value=value, want=f"{field} >= {least}"))

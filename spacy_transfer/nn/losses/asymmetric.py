@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ranges import check_number, check_share
 from .loss import (
     ClassWeights,
     Loss,
@@ -14,7 +15,6 @@ from .loss import (
     activated,
     balanced_positives,
     check_class_weights,
-    check_number,
     widened,
 )
 
@@ -60,8 +60,8 @@ class Asymmetric:
 
     def __post_init__(self) -> None:
         for field in ("gamma_negative", "gamma_positive"):
-            check_number(self, field, f"0 <= {field}", lambda value: 0.0 <= value < float("inf"))
-        check_number(self, "clip", "0 <= clip < 1", lambda value: 0.0 <= value < 1.0)
+            check_number("loss", self, field, f"0 <= {field}", lambda value: 0.0 <= value < float("inf"))
+        check_share("loss", self, "clip")
         check_class_weights(self.class_weights)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:

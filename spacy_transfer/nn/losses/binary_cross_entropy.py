@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ranges import check_share
 from .loss import (
     ClassWeights,
     Loss,
@@ -13,7 +14,6 @@ from .loss import (
     activated,
     balanced_positives,
     check_class_weights,
-    check_number,
     widened,
 )
 
@@ -46,7 +46,7 @@ class BinaryCrossEntropy:
     exclusive = False
 
     def __post_init__(self) -> None:
-        check_number(self, "label_smoothing", "0 <= label_smoothing < 1", lambda value: 0.0 <= value < 1.0)
+        check_share("loss", self, "label_smoothing")
         check_class_weights(self.class_weights)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss import Classify, Loss, check_number
+from ..ranges import check_number
+from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
 
 
@@ -83,8 +84,8 @@ class SupervisedContrastive(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(self, "weight", "0 <= weight", lambda value: 0.0 <= value < float("inf"))
-        check_number(self, "temperature", "0 < temperature", lambda value: 0.0 < value < float("inf"))
+        check_number("loss", self, "weight", "0 <= weight", lambda value: 0.0 <= value < float("inf"))
+        check_number("loss", self, "temperature", "0 < temperature", lambda value: 0.0 < value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
         """weights (Sequence[float]): Weight of each label in the other loss."""

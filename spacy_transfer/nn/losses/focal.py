@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ranges import check_number
 from .loss import (
     ClassWeights,
     Loss,
@@ -15,7 +16,6 @@ from .loss import (
     balanced_documents,
     balanced_positives,
     check_class_weights,
-    check_number,
     widened,
 )
 
@@ -65,7 +65,7 @@ class Focal:
     class_weights: ClassWeights = "none"
 
     def __post_init__(self) -> None:
-        check_number(self, "gamma", "0 <= gamma", lambda value: 0.0 <= value < float("inf"))
+        check_number("loss", self, "gamma", "0 <= gamma", lambda value: 0.0 <= value < float("inf"))
         check_class_weights(self.class_weights)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:

@@ -133,18 +133,6 @@ def balanced_positives(positives: Sequence[float], n_known: Sequence[float]) -> 
 # ---- checks of the blocks ----------------------------------------------------------------------------------------
 
 
-def check_number(brick: object, field: str, want: str, good: Callable[[float], bool]) -> None:
-    """Make a float of a field, since the config system hands a number in quotes on as a str.
-
-    want (str): The range in words. good (Callable): Whether a number is in it.
-    RAISES (ValueError): T005 if it is not.
-    """
-    value = float(getattr(brick, field))
-    if not good(value):
-        raise ValueError(T005.format(block="loss", field=field, value=value, want=want))
-    object.__setattr__(brick, field, value)
-
-
 def check_class_weights(asked: ClassWeights) -> None:
     """RAISES (ValueError): T005 for what is no pair of label and weight, T035 for a weight that is not above 0."""
     if isinstance(asked, str):

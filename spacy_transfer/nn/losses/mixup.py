@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .loss import Classify, Loss, check_number
+from ..ranges import check_number
+from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
 
 
@@ -81,7 +82,7 @@ class Mixup(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
+        check_number("loss", self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
         """weights (Sequence[float]): Weight of each label in the other loss."""

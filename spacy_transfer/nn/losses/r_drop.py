@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss import Activation, Classify, Loss, check_number, widened
+from ..ranges import check_number
+from .loss import Activation, Classify, Loss, widened
 from .wrapper import WrappedLoss, Wrapper
 
 
@@ -57,7 +58,7 @@ class RDrop(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
+        check_number("loss", self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
         """weights (Sequence[float]): Weight of each label in the other loss."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loss import check_number
+from ..ranges import check_number
 from .regression import Regression
 
 
@@ -25,7 +25,7 @@ class SmoothL1(Regression):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(self, "beta", "0 < beta", lambda value: 0.0 < value < float("inf"))
+        check_number("loss", self, "beta", "0 < beta", lambda value: 0.0 < value < float("inf"))
 
     def penalty(self, distance: Tensor) -> Tensor:
         """Of each distance, elementwise."""
