@@ -364,6 +364,7 @@ T374_FAILED = (
     "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
     "folder writable, then run the command again."
 )
+T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
 T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
 
 T200 = (

@@ -24,9 +24,11 @@ def evaluate_cli(
     from spacy.cli._util import setup_gpu
     from spacy.util import load_model
 
-    from ..evaluation.evaluate import evaluate, write_scores
+    from ..evaluation.evaluate import evaluate, refuse_output, write_scores
 
     with plain_errors():
+        if output is not None:
+            refuse_output(output, [data, Path(pipeline)])
         setup_gpu(gpu_id, silent=True)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import errors
+from ..files import all_or_none, hold_folder, refuse_same, repair
 from .dev_part import NAME, DevPart
 from .labels import read_labels, write_labels
 from .records import BadLine, Record, read_records
 from .rows import Fields
-from .staging import all_or_none
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -39,6 +39,18 @@ class Converted:
     labels_file: Path
     n_bad: dict[Path, int]
     bad_lines: list[BadLine]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is written: the .spacy file of each source, the dev part, and where the labels go or come from."""
+
+    files: dict[Path, Path]
+    dev_file: Path | None
+    dev_share: float
+    labels_file: Path
+    label_files: list[Path]
+    labels: Path | None
 
 
 @dataclass
@@ -104,9 +116,10 @@ def convert(
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
-    RAISES (FileExistsError): T045 for an output.
+    RAISES (FileExistsError): T045 for an output. RAISES (OSError): T370 while another command writes there.
     RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
-        T041, T044, T046, T047, T048 for what is wrong with a whole source, T049 for the language.
+        T041, T044, T046, T047, T048 for what is wrong with a whole source, T049 for the language, T373 for an
+        output that is a source or another output.
     RAISES (UnicodeError): T042 for a file that is not UTF-8.
     RAISES (ImportError): T081 for Parquet without pyarrow.
     """
@@ -118,8 +131,18 @@ def convert(
     dev_file = _name_dev(files, target) if dev_share else None
     labels_file = target / "labels.json"
     label_files = _label_files(labels_file, labels)
-    if not force:
-        _refuse_existing([*files.values(), *([dev_file] if dev_file else []), *label_files], labels_file)
+    outputs = [*files.values(), *([dev_file] if dev_file else []), *label_files]
+    refuse_same(outputs, sources)
+    with hold_folder(target):
+        repair(target)
+        if not force:
+            _refuse_existing(outputs, labels_file)
+        plan = _Plan(files, dev_file, dev_share, labels_file, label_files, labels)
+        return _convert(plan, fields, lang, skip_bad=skip_bad)
+
+
+def _convert(plan: _Plan, fields: Fields, lang: str, *, skip_bad: bool) -> Converted:
+    sources, labels = list(plan.files), plan.labels
     given = _LabelFile(
         labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
     )
@@ -135,16 +158,17 @@ def convert(
     nlp = _blank(lang)
     stores = bool(fields.attributes)
     with all_or_none() as stage:
-        for source, path in files.items():
+        for source, path in plan.files.items():
             records = _records(source, fields, given)
-            if dev_file is not None and source == next(iter(files)):
-                kept, dev = _part(records, DevPart(dev_share))
-                _pack(iter(dev), label_set, nlp, with_attributes=stores).to_disk(stage(dev_file))
+            if plan.dev_file is not None and source == sources[0]:
+                kept, dev = _part(records, DevPart(plan.dev_share))
+                _pack(iter(dev), label_set, nlp, with_attributes=stores).to_disk(stage(plan.dev_file))
                 records = iter(kept)
             _pack(records, label_set, nlp, with_attributes=stores).to_disk(stage(path))
-        for path in label_files:
+        for path in plan.label_files:
             write_labels(label_set, stage(path))
-    return Converted(files, dev_file, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
+    files, dev_file, found = plan.files, plan.dev_file, survey
+    return Converted(files, dev_file, found.n_texts, label_set, plan.labels_file, found.n_bad, found.bad_lines)
 
 
 def _name_fields(text: str, label: str | None, labels: str | None, cats: str | None, separator: str) -> Fields:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..model.storage import write_file
+from ..files import write_text
 from .log_file import strict
 
 
@@ -31,7 +31,7 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""
-        write_file(folder / "result.json", json.dumps(strict(asdict(self)), indent=2) + "\n")
+        write_text(folder / "result.json", json.dumps(strict(asdict(self)), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
