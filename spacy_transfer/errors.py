@@ -364,6 +364,16 @@ T374_FAILED = (
     "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
     "folder writable, then run the command again."
 )
+T377 = "[T377] {path} is a link, and what it leads to is not written to. Remove the link, or choose another folder."
+T378 = (
+    "[T378] {path} is not what it was at the checkpoint of step {step}: it was put aside if it was there, and a new log "
+    "begins with the next step."
+)
+T379 = (
+    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
+    "--force: then the best of the evaluations that follow becomes model-best."
+)
+T380 = "[T380] This process was interrupted, and the run can go on: {command}"
 T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
 T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from .log_file import strict
+from .log_file import read_lines, strict
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ def best_scores(log: Path, best_step: int) -> dict[str, float]:
 
     log (Path): log.jsonl of the run. best_step (int): Step of the evaluation.
     """
-    lines = log.read_text("utf-8").splitlines() if log.exists() else []
-    for text in reversed(lines):
-        line: dict[str, Any] = json.loads(text)
+    found: dict[str, float] = {}
+    for line in read_lines(log) if log.exists() else ():
         if line["kind"] == "evaluation" and line["step"] == best_step:
             numbers = {name: value for name, value in line["scores"].items() if isinstance(value, float | int)}
-            return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}
-    return {}
+            found = {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}
+    return found
