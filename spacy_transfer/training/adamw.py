@@ -138,8 +138,8 @@ def _new_adam() -> torch.optim.AdamW:
 
 
 def _follow(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter]) -> None:
-    """A network that was moved to another device takes its moments along. All of it is on one: the first weight that has
-    some tells."""
+    """A network that was moved to another device takes its moments along. All of it is on one, so the first weight that
+    has moments tells."""
     known = next(((weight, state) for weight in weights.values() if (state := adam.state.get(weight))), None)
     if known is not None and known[1]["exp_avg"].device != (device := known[0].device):
         for state in adam.state.values():

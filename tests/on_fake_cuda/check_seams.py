@@ -194,7 +194,7 @@ def test_a_forked_child_is_told_what_to_do(quiet_bert: Path, monkeypatch: pytest
     texts = ["my card is lost", "refund please"] * 3
     assert scores_of(nlp, texts, n_process=1).shape == (6, 3)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: os.getpid() != parent)
-    with pytest.raises(ValueError, match="T310.*n_process=1"):
+    with pytest.raises(ValueError, match=r"T310.*n_process=1"):
         list(nlp.pipe(texts, n_process=2, batch_size=2))
 
 
