@@ -90,7 +90,7 @@ class Segments:
             segment, offset, n_rows, crc = place
             known = self._sums.get(key)
             raw = self._read(segment, offset, n_rows * self.width * self.dtype.itemsize, is_known=known is not None)
-            if raw is None or (zlib.crc32(raw) != crc if known is None else _sum(raw) != known):
+            if raw is None or (zlib.crc32(raw.data) != crc if known is None else _sum(raw) != known):
                 self._drop(key)
                 return None
             if known is None:
@@ -173,7 +173,7 @@ class Segments:
             if not is_known and offset + size > os.fstat(handle).st_size:
                 return None
             raw = np.empty(size, dtype=np.uint8)
-            return raw if _read_at(handle, memoryview(raw), offset) == size else None
+            return raw if _read_at(handle, raw.data, offset) == size else None
         except OSError:
             return None
 
