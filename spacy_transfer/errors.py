@@ -469,6 +469,16 @@ T244 = (
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
     "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
 )
+T310 = (
+    "[T310] This process was forked from one that has used the GPU, and CUDA cannot be used after a fork. Use "
+    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start processes anew: "
+    'multiprocessing.set_start_method("spawn").'
+)
+
+T360 = (
+    "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
+    "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

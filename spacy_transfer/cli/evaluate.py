@@ -21,15 +21,15 @@ def evaluate_cli(
 
     Unlike `spacy evaluate`, the JSON keeps every score the components make.
     """
-    from spacy.cli._util import setup_gpu
     from spacy.util import load_model
 
     from ..evaluation.evaluate import evaluate, refuse_output, write_scores
+    from ..training.device import use_device
 
     with plain_errors():
         if output is not None:
             refuse_output(output, [data, Path(pipeline)])
-        setup_gpu(gpu_id, silent=True)
+        use_device(gpu_id)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:
             write_scores(scores, output)
