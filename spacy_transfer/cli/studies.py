@@ -85,7 +85,7 @@ class Runs:
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
-        # A run that begins anew throws away what one that was never told of has left.
+        # The study has looked at what is there; what lies in a run's places goes once its first step is done.
         trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)

@@ -113,7 +113,7 @@ class LogFile:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Lines of a log. A line ends at a line feed alone: other characters that end lines elsewhere may stand in texts."""
+    """Lines of a log. They end at line feeds alone: what ends lines elsewhere may stand in labels."""
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)

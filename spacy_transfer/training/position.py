@@ -12,7 +12,8 @@ class Position:
     n_done (int): Steps done. n_words (int): Words read. n_skipped (int): Steps left out for a loss that is no number.
     losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
     norms (dict): Gradient norms of the last step, by component.
-    results (list): Score and step of every evaluation. pending (bool): The last step's evaluation is still to be made.
+    results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
+    pending (bool): The last step's evaluation is still to be made.
     epoch (int): Of the last step. seconds (float): Spent in training.
     """
 
@@ -26,6 +27,7 @@ class Position:
     losses: dict[str, Any] = field(default_factory=dict)
     norms: dict[str, Any] = field(default_factory=dict)
     results: list[tuple[float, int]] = field(default_factory=list)
+    best_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def best(self) -> tuple[float, int]:

@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from .log_file import read_lines, strict
+from .log_file import strict
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,7 @@ class Result:
         return cls(**{**found, "score": float(found["score"])})
 
 
-def best_scores(log: Path, best_step: int) -> dict[str, float]:
-    """Numbers among the scores of an evaluation, without its speed.
-
-    log (Path): log.jsonl of the run. best_step (int): Step of the evaluation.
-    """
-    found: dict[str, float] = {}
-    for line in read_lines(log) if log.exists() else ():
-        if line["kind"] == "evaluation" and line["step"] == best_step:
-            numbers = {name: value for name, value in line["scores"].items() if isinstance(value, float | int)}
-            found = {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}
-    return found
+def numbers_of(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Finite numbers among the scores of an evaluation, without its speed."""
+    numbers = {name: value for name, value in scores.items() if isinstance(value, float | int)}
+    return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}

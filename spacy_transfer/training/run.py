@@ -22,6 +22,7 @@ from .order import Order
 from .pipeline_state import network_shims
 from .position import Position
 from .random_state import RandomState
+from .result import numbers_of
 from .together import Alone, Together
 
 OnNan = Literal["stop", "skip"]
@@ -272,6 +273,8 @@ class Run:
         is_best = not at.results or score > at.best[0]
         at.pending, self.random = False, None
         at.results.append((score, step))
+        if is_best:
+            at.best_scores = numbers_of(scores)
         at.seconds = default_timer() - self._start
         losses = {name: float(value) for name, value in at.losses.items()}
         info = self._info(score, scores)

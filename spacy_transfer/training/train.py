@@ -1,25 +1,32 @@
 """Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from spacy import util
-from spacy.language import Language
+from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
-from ..errors import T166
+from ..errors import T166, T186
+from ..files import DiskFull, hold_folder, refuse_same, repair
 from .cadence import Cadence
 from .checkpoint import Checkpoints
 from .device import use_device
+from .fingerprint import flat
+from .marker import RUN_NAMES, refuse_strange
 from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
 from .session import Session, Trained
+
+_LONGEST_PATH = 4096
 
 
 def train(
@@ -51,31 +58,74 @@ def train(
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
-        run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`.
+        run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`, T186 in the
+        folder of a study, T373 for data or an encoder that lie where the run writes.
+    RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
+    RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
-    checkpoints = Checkpoints(output / "checkpoints")
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
-    is_first = ranks is None or ranks.is_first
+    with hold_folder(output) if ranks is None or ranks.is_first else nullcontext():
+        if ranks is None or ranks.is_first:
+            repair(output)
+        if ranks is not None:
+            # Nobody looks while another still repairs.
+            ranks.agree("--resume", str(resume))
+        stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
+        session = _begin(config, output, overrides or {}, gpu_id, resume, force, cadence, on_nan, make_update, ranks)
+        try:
+            return session.go(
+                show if session.writes else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at
+            )
+        except DiskFull as error:
+            if session.checkpoints.are_there and command:
+                raise error.going_on(command) from error
+            raise
+
+
+def _begin(
+    config: Path | Config,
+    output: Path,
+    overrides: Mapping[str, Any],
+    gpu_id: int,
+    resume: bool,
+    force: bool,
+    cadence: Cadence,
+    on_nan: OnNan,
+    make_update: Callable[[Language], Update] | None,
+    ranks: Ranks | None,
+) -> Session:
+    """Everything that may refuse a run; nothing in `output` is changed."""
+    checkpoints = Checkpoints(output / "checkpoints")
     checkpoint = checkpoints.read() if resume else None
-    if checkpoint is None and checkpoints.are_there and not force:
-        raise ValueError(T166.format(folder=checkpoints.folder))
+    if checkpoint is None and not force:
+        if checkpoints.are_there:
+            raise ValueError(T166.format(folder=checkpoints.folder))
+        if (output / "study.json").exists():
+            raise ValueError(T186.format(folder=output))
+        refuse_strange(output, RUN_NAMES)
     if ranks is not None:
-        # Nobody clears or writes while another still looks.
-        ranks.agree("--resume", str(resume))
-    if checkpoint is None and is_first:
-        checkpoints.clear()
-    output.mkdir(parents=True, exist_ok=True)
+        # Nobody writes while another still looks.
+        ranks.agree("what is in the folder", str(checkpoint is None))
     if checkpoint is not None and ranks is None:
         # Sums over threads depend on how many there are.
         torch.set_num_threads(checkpoint.state["threads"])
-    config = read_config(config, overrides or {})
+    config = read_config(config, overrides)
+    _refuse_inputs_that_go(config, output)
     use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
     nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
     session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
     if checkpoint is not None:
         session.resume(checkpoint, force=force)
-    return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at)
+    return session
+
+
+def _refuse_inputs_that_go(config: Config, output: Path) -> None:
+    """RAISES (ValueError): T373 for a path in the config that lies where the run will write."""
+    places = [output / name for name in RUN_NAMES]
+    for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values():
+        if isinstance(value, str) and os.sep in value and len(value) < _LONGEST_PATH and Path(value).exists():
+            refuse_same([place for place in places if place.exists()], [Path(value)])
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
