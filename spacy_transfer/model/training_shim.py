@@ -13,7 +13,7 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ..errors import T006, T024, T301, T302
-from ..nn.machine import describe_machine
+from ..nn.machine import describe_machine, versions
 from ..nn.precision import Choice, Precision, choose_precision, resolve_device
 from ..nn.pretrained import LoadedEncoder
 from ..nn.product_speed import Shapes, shapes_of
@@ -173,12 +173,12 @@ class TrainingShim(Shim):  # type: ignore[misc]
             raise ValueError(T302.format(name=name, saved=saved, field=field))
 
     @property
-    def arithmetic(self) -> dict[str, Any]:
-        """How the network computes: precision, why, what was measured; the machine. JSON-able."""
+    def computes_with(self) -> dict[str, Any]:
+        """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
         choice = self._choice
         facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
         measured = {"gflops": dict(choice.gflops)} if choice is not None and choice.gflops else {}
-        return {**facts, **measured, **describe_machine(self.device)}
+        return {**facts, **measured, **describe_machine(self.device), "versions": versions()}
 
     def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
         """Take a network that was made on an encoder."""

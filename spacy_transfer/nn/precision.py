@@ -111,8 +111,10 @@ def choose_precision(precision: Precision, device: torch.device, shapes: Shapes 
     else:
         wanted = _from_environment()
         share = _share.get()
-        choice = Choice(**json.loads(share(lambda: json.dumps(asdict(_choose(wanted, device, shapes)))))) if share else (
-            _choose(wanted, device, shapes)
+        choice = (
+            Choice(**json.loads(share(lambda: json.dumps(asdict(_choose(wanted, device, shapes))))))
+            if share
+            else (_choose(wanted, device, shapes))
         )
     for record in records:
         record.setdefault(key, asdict(choice))
@@ -145,12 +147,26 @@ def recorded(
         _records.reset(before)
 
 
-def for_ranks() -> dict[str, str]:
-    """Environment variables that hand the record of the run under way to processes started for it."""
+def current_record() -> Record:
+    """What the run under way, and those around it, have recorded."""
     found: Record = {}
     for record in _records.get():
         found.update(record)
-    return {_FOR_RANKS: json.dumps(found)} if found else {}
+    return found
+
+
+@contextmanager
+def handed_on() -> Iterator[None]:
+    """Within: processes that are started know the record of the run under way."""
+    before = os.environ.get(_FOR_RANKS)
+    os.environ[_FOR_RANKS] = json.dumps(current_record())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FOR_RANKS]
+        else:
+            os.environ[_FOR_RANKS] = before
 
 
 def _choose(wanted: str, device: torch.device, shapes: Shapes) -> Choice:

@@ -2,12 +2,12 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import T167
+from ..nn import machine
 from .checkpoint import Checkpoint
 from .optimizer_state import optimizer_state, restore_optimizer
 from .pipeline_state import all_weights, fill_all_weights, network_shims
@@ -15,12 +15,10 @@ from .position import Position
 from .random_state import RandomState
 from .run import Run
 
-_PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "tokenizers", "numpy")
-
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {**{name: version(name) for name in _PACKAGES}, "machine": platform.machine()}
+    return {**machine.versions(), "machine": platform.machine()}
 
 
 def precisions(run: Run) -> dict[str, str]:
