@@ -34,7 +34,7 @@ MODEL = "transfer_textcat"
 Fake = Callable[[float, float], list[Any]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Sets what is measured from now on, in a process that has measured nothing yet; gives what was asked for."""
 
