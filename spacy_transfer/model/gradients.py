@@ -49,7 +49,7 @@ class Gradients:
         n_terms: int,
         run: Callable[[int], Tensor],
     ) -> Tensor:
-        """Run a batch; when the device runs out of memory, again in smaller micro-batches, and nothing is counted twice.
+        """Run a batch; when memory runs out, again in smaller micro-batches, and nothing is counted twice.
 
         weights (Iterable[nn.Parameter]): What moves. room (PieceBudget): Most pieces in a micro-batch.
         n_terms (int): About how many terms the sum of the losses has; the first scale of fp16 goes by it.

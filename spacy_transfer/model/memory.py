@@ -46,7 +46,9 @@ class PieceBudget:
         wanted = piece_budget_on(device, self.setting)
         return wanted if self.limit is None else min(wanted, self.limit)
 
-    def run(self, device: torch.device, work: Callable[[int], Result], forget: Callable[[], None] = lambda: None) -> Result:
+    def run(
+        self, device: torch.device, work: Callable[[int], Result], forget: Callable[[], None] = lambda: None
+    ) -> Result:
         """Do something in micro-batches; when the device runs out of memory, again with half the budget.
 
         work (Callable): Takes the budget. forget (Callable): Undoes what a failed try has left.
