@@ -80,7 +80,7 @@ def _fetched(value: Any) -> dict[int, float]:
     return {
         id(tensor): number
         for tensors in found.values()
-        for tensor, number in zip(tensors, torch.stack(tensors).detach().tolist(), strict=True)
+        for tensor, number in zip(tensors, torch.stack(tensors).detach().cpu().tolist(), strict=True)
     }
 
 
