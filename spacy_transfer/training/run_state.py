@@ -4,6 +4,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import T167
@@ -18,7 +19,11 @@ from .run import Run
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {**machine.versions(), "machine": platform.machine()}
+    # Another model of GPU adds in another order, and draws other dropout from the same state.
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    gpus = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(n_gpus)}))
+    kernels = "deterministic" if torch.are_deterministic_algorithms_enabled() else "any"
+    return {**machine.versions(), "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
 
 
 def precisions(run: Run) -> dict[str, str]:
