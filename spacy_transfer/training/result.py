@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ class Result:
     score (float): Main score of the best evaluation. best_step (int): Its step, -1 where there was none.
     scores (dict): All numbers among its scores. data (str): Fingerprint of the training data.
     seconds (float): Spent in training, earlier parts of the run included.
+    machine (dict): By component what it computed on and in which precision; versions.
+    precision (dict): What "auto" stood for, as `nn.precision.recorded` takes it.
     """
 
     status: str
@@ -29,6 +31,8 @@ class Result:
     scores: dict[str, float]
     data: str
     seconds: float
+    machine: dict[str, Any] = field(default_factory=dict)
+    precision: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""

@@ -18,6 +18,7 @@ from thinc.api import Config, ConfigValidationError
 from ..errors import T165, T166, T186, T189, T190, T191, T194
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
+from ..nn.precision import recorded
 from .checkpoint import Checkpoints
 from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
@@ -122,6 +123,8 @@ class _Study:
         self.overrides = overrides
         self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
         self.soup: dict[str, Any] = {}
+        # What "auto" stood for in the first run holds for all.
+        self.precision: dict[str, Any] = {}
         self.best_run = ""
         # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
         self.replaced: dict[str, str] = {}
@@ -178,12 +181,15 @@ class _Study:
                 names = {name for name, _ in self._runs(trial)}
                 found = {name: one for name, one in known["results"].items() if name in names}
                 trial.results = {name: Result(**{**one, "score": float(one["score"])}) for name, one in found.items()}
-        self.soup, self.best_run, self.replaced = state["soup"], state["best_run"], state["replaced"]
+        self.soup, self.best_run, self.precision = state["soup"], state["best_run"], state["precision"]
+        self.replaced = state["replaced"]
 
     def _write(self) -> None:
         trials = [asdict(trial) for trial in self.trials]
-        state = {"identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run}
-        state["replaced"] = self.replaced
+        state = {
+            "identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run,
+            "precision": self.precision, "replaced": self.replaced,
+        }  # fmt: skip
         write_text(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
         write_csv(self.trials, self.output / "results.csv")
 
@@ -198,6 +204,10 @@ class _Study:
 
     def go(self) -> Studied:
         """Train what is still to be trained."""
+        with recorded(self.precision) as self.precision:
+            return self._go()
+
+    def _go(self) -> Studied:
         for rung, after in zip(self.rungs, [*self.rungs[1:], None], strict=True):
             for trial in self._alive():
                 for name, values in self._runs(trial):
@@ -240,6 +250,8 @@ class _Study:
             logger.warning(T194.format(run=name, reason=trial.failed))
         else:
             trial.results[name] = Result.read(folder)
+            for key, choice in trial.results[name].precision.items():
+                self.precision.setdefault(key, choice)
         finally:
             # The pipeline of a run is large, and there are many runs.
             gc.collect()

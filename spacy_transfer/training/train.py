@@ -16,9 +16,10 @@ from thinc.util import has_cupy_gpu
 
 from ..errors import T166, T186
 from ..files import DiskFull, hold_folder, refuse_same, repair
+from ..nn.precision import recorded
 from .cadence import Cadence
-from .checkpoint import Checkpoints
-from .device import use_device
+from .checkpoint import Checkpoint, Checkpoints
+from .device import use_deterministic_kernels, use_device
 from .fingerprint import flat
 from .marker import RUN_NAMES, refuse_strange
 from .progress import Show
@@ -45,6 +46,7 @@ def train(
     stderr: IO[str] | None = None,
     make_update: Callable[[Language], Update] | None = None,
     stop_at: int = 0,
+    deterministic: bool = False,
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
@@ -52,11 +54,13 @@ def train(
     overrides (Mapping): Values of the config to replace, by dotted key. gpu_id (int): -1 for the CPU.
     resume (bool): Go on from the last checkpoint in `output`.
     force (bool): Go on although config, data, seed or precision are others; without `resume` throw checkpoints away.
-    checkpoint_every (str): "100" steps, "30s", "5m", or "auto": 100 steps or 30 s, whichever is later.
+    checkpoint_every (str): "100" steps, "30s", "5m", or "auto": 100 steps, 30 s or 30 times what the last one took,
+        whichever is later.
     on_nan (str): What to do when a loss is no finite number: "stop" or "skip".
     show (str): "auto", "bar", "lines" or "none". command (str): How to go on, for the message after a signal.
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
+    deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`, T186 in the
         folder of a study, T373 for data or an encoder that lie where the run writes.
@@ -65,67 +69,61 @@ def train(
     """
     cadence = Cadence.parse(checkpoint_every)
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
-    with hold_folder(output) if ranks is None or ranks.is_first else nullcontext():
-        if ranks is None or ranks.is_first:
+    is_first = ranks is None or ranks.is_first
+    checkpoints = Checkpoints(output / "checkpoints")
+    with hold_folder(output) if is_first else nullcontext():
+        if is_first:
             repair(output)
         if ranks is not None:
             # Nobody looks while another still repairs.
             ranks.agree("--resume", str(resume))
-        stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
-        session = _begin(config, output, overrides or {}, gpu_id, resume, force, cadence, on_nan, make_update, ranks)
-        try:
-            return session.go(
-                show if session.writes else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at
-            )
-        except DiskFull as error:
-            if session.checkpoints.are_there and command:
-                raise error.going_on(command) from error
-            raise
+        checkpoint = _look(output, checkpoints, resume=resume, force=force)
+        if ranks is not None:
+            # Nobody writes while another still looks.
+            ranks.agree("what is in the folder", str(checkpoint is None))
+        if checkpoint is not None and ranks is None:
+            # Sums over threads depend on how many there are.
+            torch.set_num_threads(checkpoint.state["threads"])
+        config = read_config(config, overrides or {})
+        _refuse_inputs_that_go(config, output)
+        if deterministic:
+            use_deterministic_kernels()
+        use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
+        known = checkpoint.state["precision"] if checkpoint is not None else None
+        with recorded(known, None if ranks is None else ranks.from_first):
+            nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
+            session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
+            if checkpoint is not None:
+                session.resume(checkpoint, force=force)
+            try:
+                return session.go(
+                    show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at
+                )
+            except DiskFull as error:
+                if checkpoints.are_there and command:
+                    raise error.going_on(command) from error
+                raise
 
 
-def _begin(
-    config: Path | Config,
-    output: Path,
-    overrides: Mapping[str, Any],
-    gpu_id: int,
-    resume: bool,
-    force: bool,
-    cadence: Cadence,
-    on_nan: OnNan,
-    make_update: Callable[[Language], Update] | None,
-    ranks: Ranks | None,
-) -> Session:
-    """Everything that may refuse a run; nothing in `output` is changed."""
-    checkpoints = Checkpoints(output / "checkpoints")
-    checkpoint = checkpoints.read() if resume else None
-    if checkpoint is None and not force:
+def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
+    """What a run goes on from. RAISES: What refuses it; nothing in `output` is changed."""
+    if resume:
+        return checkpoints.read()
+    if not force:
         if checkpoints.are_there:
             raise ValueError(T166.format(folder=checkpoints.folder))
         if (output / "study.json").exists():
             raise ValueError(T186.format(folder=output))
         refuse_strange(output, RUN_NAMES)
-    if ranks is not None:
-        # Nobody writes while another still looks.
-        ranks.agree("what is in the folder", str(checkpoint is None))
-    if checkpoint is not None and ranks is None:
-        # Sums over threads depend on how many there are.
-        torch.set_num_threads(checkpoint.state["threads"])
-    config = read_config(config, overrides)
-    _refuse_inputs_that_go(config, output)
-    use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
-    nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
-    session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
-    if checkpoint is not None:
-        session.resume(checkpoint, force=force)
-    return session
+    return None
 
 
 def _refuse_inputs_that_go(config: Config, output: Path) -> None:
     """RAISES (ValueError): T373 for a path in the config that lies where the run will write."""
-    places = [output / name for name in RUN_NAMES]
-    for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values():
+    places = [place for name in RUN_NAMES if (place := output / name).exists()]
+    for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values() if places else ():
         if isinstance(value, str) and os.sep in value and len(value) < _LONGEST_PATH and Path(value).exists():
-            refuse_same([place for place in places if place.exists()], [Path(value)])
+            refuse_same(places, [Path(value)])
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
