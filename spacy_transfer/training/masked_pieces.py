@@ -20,6 +20,7 @@ from .pretraining_work import NAME, Pretraining, Work
 from .progress import Show
 from .ranks import Ranks
 from .run import Update
+from .session import Stopped
 from .study import Interrupted
 from .train import train
 
@@ -109,18 +110,21 @@ def pretrain(
             with held(place.folder):
                 launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
         else:
-            trained = train(
-                config,
-                place.folder,
-                gpu_id=gpu_id,
-                resume=resume,
-                force=resume and force,
-                checkpoint_every=checkpoint_every,
-                show=show,
-                command=command,
-                stdout=io.StringIO(),
-                make_update=lambda nlp: _step(nlp, plan, report),
-            )
+            try:
+                trained = train(
+                    config,
+                    place.folder,
+                    gpu_id=gpu_id,
+                    resume=resume,
+                    force=resume and force,
+                    checkpoint_every=checkpoint_every,
+                    show=show,
+                    command=command,
+                    stdout=io.StringIO(),
+                    make_update=lambda nlp: _step(nlp, plan, report),
+                )
+            except Stopped as stopped:
+                raise Interrupted(stopped.trained.signal) from stopped
             if trained.status == "interrupted":
                 raise Interrupted(trained.signal)
         facts = place.facts

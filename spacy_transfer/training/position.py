@@ -10,6 +10,7 @@ class Position:
     """Where a run is, as JSON.
 
     n_done (int): Steps done. n_words (int): Words read. n_skipped (int): Steps left out for a loss that is no number.
+    n_skipped_in_a_row (int): Of them those since the last good step.
     losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
     norms (dict): Gradient norms of the last step, by component.
     results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
@@ -20,6 +21,7 @@ class Position:
     n_done: int = 0
     n_words: int = 0
     n_skipped: int = 0
+    n_skipped_in_a_row: int = 0
     n_docs: int = 0
     epoch: int = 0
     seconds: float = 0.0

@@ -63,6 +63,17 @@ class Trained:
     signal: int = 0
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C has ended a run in good order, after a checkpoint.
+
+    trained (Trained): What came of it.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(f"stopped after {trained.n_steps} steps; go on with resume=True")
+        self.trained = trained
+
+
 class Session:
     """One process's part of a run, in the order of `spacy.training.loop.train`; `train` says what the parameters are.
 

@@ -1,6 +1,7 @@
 """Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -25,7 +26,7 @@ from .marker import RUN_NAMES, refuse_strange
 from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
-from .session import Session, Trained
+from .session import Session, Stopped, Trained
 
 _LONGEST_PATH = 4096
 
@@ -64,6 +65,7 @@ def train(
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`, T186 in the
         folder of a study, T373 for data or an encoder that lie where the run writes.
+    RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint; SIGTERM gives the status "interrupted".
     RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
     RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
@@ -96,13 +98,16 @@ def train(
             if checkpoint is not None:
                 session.resume(checkpoint, force=force)
             try:
-                return session.go(
+                trained = session.go(
                     show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at
                 )
             except DiskFull as error:
                 if checkpoints.are_there and command:
                     raise error.going_on(command) from error
                 raise
+    if trained.signal == signal.SIGINT:
+        raise Stopped(trained)
+    return trained
 
 
 def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
