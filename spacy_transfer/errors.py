@@ -35,12 +35,22 @@ T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
 T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
 
 T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
-T032 = "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. Text: {text!r}"
-T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value!r}. Text: {text!r}"
+T032 = (
+    "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. If a text may have several labels, "
+    "or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list those of this "
+    "one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
+)
+T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value}. Text: {text!r}"
 T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
 T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
-T036 = "[T036] A label must be a str, got {label!r} of type {type}."
-T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
+T036 = "[T036] A label must be a str, got {label} of type {type}."
+T037 = (
+    "[T037] positive_label = {label!r}: a positive label is one of the two labels of an exclusive classifier, but "
+    "'{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
+)
+T037_MULTILABEL = "takes any number of labels a text, each with scores of its own"
+T037_COUNT = "has {n_labels} labels: {labels}"
+T037_OTHER = "has the labels {labels}"
 T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
@@ -140,7 +150,7 @@ T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
 T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
 T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
 
-T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 to {n_layers}, or \"all\"."
+T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to freeze nothing, 0 for the embeddings, 1 to {n_layers} for layers, or \"all\"."
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
@@ -437,6 +447,20 @@ T244 = (
     "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
     "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
+)
+
+T345 = (
+    "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
+    "them, nlp.initialize(lambda: examples), before you train it."
+)
+T346 = (
+    "[T346] '{name}' has labels in common with '{other}', which runs before it: {labels}. Its scores overwrite those of "
+    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix and "
+    "labels of its own under [initialize.components.{name}] (shown once)."
+)
+T347 = (
+    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
+    "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
 )
 
 

@@ -107,7 +107,7 @@ def build_transfer_classifier(
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
-        "finish_update": finish_update,
+        "finish_update": finish_update, "made_of_texts": made_of_texts, "drop_gradients": drop_gradients,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -174,6 +174,20 @@ def initialize_network(
     """Load the encoder, make the head; see `NetworkShim.initialize`."""
     shim_of(model).initialize(labels, positives, n_known, lambda: texts_of(model, docs))
     model.set_dim("nO", len(labels), force=True)
+
+
+def made_of_texts(model: Classifier) -> list[str]:
+    """Names of the blocks that take something from the annotated training texts, other than labels."""
+    found = shim_of(model).settings.made_of_texts()
+    features = features_of(model)
+    if features is not None and any("fits_data" in node.attrs for node in features.walk()):
+        found.append("features")
+    return found
+
+
+def drop_gradients(model: Classifier) -> None:
+    """Forget what was summed since the last step."""
+    shim_of(model).drop_gradients()
 
 
 def is_built(model: Classifier) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..errors import T078, T079
-from ..log import logger
+from ..log import announce, logger
 
 # As torch's own GradScaler: start, growth after so many good steps.
 _FIRST_SCALE, _PATIENCE = 65_536.0, 2_000
@@ -99,7 +99,7 @@ class Gradients:
             return True
         norm = torch.nn.utils.get_total_norm([w.grad for w in weights.values() if w.grad is not None])
         if not torch.isfinite(norm):
-            logger.info(T079.format(scale=self.loss_scale, half=self.loss_scale / 2))
+            announce(T079.format(scale=self.loss_scale, half=self.loss_scale / 2))
             self.loss_scale, self._n_good = self.loss_scale / 2, 0
             return False
         self._n_good += 1

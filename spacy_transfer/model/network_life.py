@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import T073
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
@@ -17,6 +17,7 @@ from ..nn.vocabulary import Texts, no_texts
 from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .coupled import check_reads
 from .label_names import name_vectors
+from .met_labels import MetLabels
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .settings import Settings
@@ -46,6 +47,7 @@ class NetworkLife(TrainingShim):
         self.n_features = 0
         self.epoch: int | None = None
         self._pathway: Pathway | None = None
+        self._met = MetLabels()
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -111,12 +113,16 @@ class NetworkLife(TrainingShim):
         return name_vectors(labels, self.network, self.reader)
 
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
-        """Make room for new labels; the logits of the old ones stay as they are. labels: All, if at hand."""
+        """Make room for new labels. They score 0 until a text with them has been learned from, and the scores of the
+        old ones stay as they are. labels: All, if at hand.
+        """
         head = self.network.head
         if isinstance(head, LabelQueryDecoder):
             head.resize(n_labels, self._queries_for(labels[head.n_labels : n_labels]))
         else:
             head.resize(n_labels)
+        head.awaited = (*head.awaited, *range(len(self.label_weights), n_labels))
+        self._met = MetLabels()
         self._set_label_weights([*self.label_weights, *[1.0] * (n_labels - len(self.label_weights))])
         self._freeze()
 
@@ -153,7 +159,22 @@ class NetworkLife(TrainingShim):
         """Per depth: weights, moving weights, rate factor; top first."""
         return describe(self.network, self.settings.tuning)
 
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        return self._met.as_gradients(self.network.head.awaited, self.network.device)
+
+    def _rejected(self) -> None:
+        self._met = MetLabels()
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step."""
+        super().drop_gradients()
+        self._met = MetLabels()
+
     def _stepped(self) -> None:
+        head = self.network.head
+        if head.awaited:
+            head.awaited = self._met.still_awaited(head.awaited)
+            self._met = MetLabels()
         tuning = self.settings.tuning
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
@@ -164,13 +185,17 @@ class NetworkLife(TrainingShim):
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
         pathway, tensors = self.pathway.state(self.reader)
-        own = {"n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway}
+        own = {
+            "n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway,
+            "awaited": list(self.network.head.awaited),
+        }  # fmt: skip
         return {**state, **own}, tensors
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         super().restore_state(state, tensors)
         self.n_draws, self.epoch = state["n_draws"], state["epoch"]
+        self.network.head.awaited = tuple(state["awaited"])
         self._set_label_weights(state["label_weights"])
         self._freeze()
         self.network.forget_copies()
@@ -181,6 +206,7 @@ class NetworkLife(TrainingShim):
     def _stored(self) -> StoredNetwork:
         state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
         state["n_draws"] = self.n_draws
+        state["awaited"] = list(self.network.head.awaited)
         state["n_features"] = self.n_features
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
@@ -198,6 +224,7 @@ class NetworkLife(TrainingShim):
         rng = torch.get_rng_state()
         self._build(loaded, int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
         fill(self.network, stored)
         self.pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:

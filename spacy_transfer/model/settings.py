@@ -11,6 +11,7 @@ from ..nn.losses import LossBrick
 from ..nn.pooling import Pooling
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
+from ..nn.scratch import ScratchEncoder
 from ..nn.tuning import Tuning
 from ..nn.vocabulary import Texts
 from .augmentation import AugmentationBrick
@@ -90,6 +91,15 @@ class Settings:
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
             raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+
+    def made_of_texts(self) -> list[str]:
+        """Names of the blocks that take something from the annotated training texts, other than labels."""
+        made = {
+            "encoder": isinstance(self.encoder, ScratchEncoder),
+            "loss.class_weights": self.loss.class_weights == "balanced",
+            "start": bool(self.start.choose(1)),
+        }
+        return [name for name, is_made in made.items() if is_made]
 
     def build_top(self, width: int, n_features: int, n_labels: int) -> tuple[Pooling, LabelHead | LabelQueryDecoder]:
         """Pooling and head on an encoder.

@@ -169,6 +169,7 @@ class SharedShim(NetworkShim):
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
+            self._met.add_all()
             self._return(states, texts, give_back, self.brick.grad_factor)
             if joined is not None:
                 joined.give_back()
@@ -231,6 +232,7 @@ class SharedShim(NetworkShim):
             value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
+        self._met.add(targets * known)
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
         if joined is not None:
             joined.give_back()
@@ -251,7 +253,7 @@ class SharedShim(NetworkShim):
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.start.choose(len(targets))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         self.network.eval()
@@ -274,7 +276,7 @@ class SharedShim(NetworkShim):
     def _stored(self) -> StoredNetwork:
         state = {
             "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width, "n_features": self.n_features,
+            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
         }  # fmt: skip
         return StoredNetwork({}, "", weights_of(self.network), state)
 
@@ -285,6 +287,7 @@ class SharedShim(NetworkShim):
         rng = torch.get_rng_state()
         self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
         fill_weights(self.network, stored.weights)
 
 

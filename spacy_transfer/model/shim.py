@@ -46,7 +46,7 @@ class NetworkShim(NetworkLife):
         self.pathway.expect(texts)
         start, network = self.settings.start, self.network
         chosen = start.choose(len(texts))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         network.eval()
@@ -104,6 +104,7 @@ class NetworkShim(NetworkLife):
                 logits.backward(gradient[torch.tensor(group, device=network.device)])
             if joined is not None:
                 joined.give_back(self.gradients.loss_scale)
+            self._met.add_all()
             return []
 
         return out.cpu().numpy(), backprop
@@ -173,6 +174,7 @@ class NetworkShim(NetworkLife):
         total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
+        self._met.add(targets * known)
         if joined is not None:
             joined.give_back(self.gradients.loss_scale)
         # On a GPU the number stays there: fetching it would make every step wait for the device.

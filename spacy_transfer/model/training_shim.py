@@ -158,7 +158,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         if not self.is_built:
             return
         if self.sum_over_ranks is not None:
-            self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
+            summed = {**self._moving, **self._also_summed()}
+            self.gradients.n_docs = self.sum_over_ranks(summed, self.gradients.n_docs)
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
         if not weights:
             return
@@ -166,7 +167,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         rates = {name: self._rates[name] for name in weights}
         scale = self.gradients.factor()
         if not self.gradients.accept(weights):
-            pass
+            self._rejected()
         elif hasattr(optimizer, "step_network"):
             cast(NetworkOptimizer, optimizer).step_network(self.id, self.network, weights, rates, scale)
         else:
@@ -176,6 +177,13 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.gradients.finish()
         self.n_steps += 1
         self._stepped()
+
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        """What else the ranks sum before a step: as the gradients of these."""
+        return {}
+
+    def _rejected(self) -> None:
+        """The gradients of a step are thrown away."""
 
     def _stepped(self) -> None:
         """A step is done."""

@@ -10,6 +10,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
 from ..errors import T006, T082, T083
+from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
@@ -17,9 +18,14 @@ Self = TypeVar("Self", bound="StoredPipe")
 
 
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
-    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`; `cfg` is JSON-able."""
+    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
+
+    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
+        where a value that is given at load, or edited in config.cfg, counts.
+    """
 
     cfg: dict[str, Any]
+    learned: tuple[str, ...] = ()
 
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
@@ -36,7 +42,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        cfg = {**self.cfg, "format": FORMAT}
+        cfg = self._cfg_to_store()
         if "model" not in exclude and self.model.attrs["is_built"](self.model):
             cfg["network"] = self.model.attrs["save_network"](self.model, folder)
         if "vocab" not in exclude:
@@ -68,7 +74,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], Any]] = {
-            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT}),
+            "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -85,11 +91,16 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         from_bytes(bytes_data, deserialize, exclude)
         return self
 
+    def _cfg_to_store(self) -> dict[str, Any]:
+        return {**{key: self.cfg[key] for key in self.learned}, "format": FORMAT}
+
     def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
         found = cfg.pop("format", None)
         if found != FORMAT:
             raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
         network: dict[str, Any] | None = cfg.pop("network", None)
-        self.cfg.update(cfg)
+        self.cfg.update((key, cfg[key]) for key in self.learned if key in cfg)
+        # What the documents bring along, nobody need register before the pipeline runs.
+        register_attributes(sources_of(self.model.attrs))
         self._cfg_was_read()
         return network
