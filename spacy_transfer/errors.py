@@ -26,10 +26,11 @@ T016 = "[T016] config.json of '{name}' is not one that transformers knows withou
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
-T021 = (
-    "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T021 = '[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}, or "auto".'
+T022 = (
+    "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow. In "
+    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = {stride}.'
 )
-T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
 T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
 T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
 T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
@@ -461,6 +462,34 @@ T346 = (
 T347 = (
     "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
     "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
+)
+
+T348 = "[T348] '{name}' is a trained classifier. Its encoder is used; its head and its labels, {labels}, are dropped."
+T349 = (
+    "[T349] '{name}' is a sentence-transformers model. Not followed: {what}. To follow it: pooling = "
+    '{{"@layers": "spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
+)
+T349_LENGTH = 'its max_seq_length of {length} (windows.length is {window}; "auto" follows it)'
+T350 = (
+    "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
+    "spacy-transfer.MeanPooling.v1 for instance."
+)
+T351 = (
+    "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
+    "another pooling, spacy-transfer.MeanPooling.v1 for instance."
+)
+T352 = (
+    "[T352] loss: what {name}.build() returns lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose docstring "
+    "says what each of them is."
+)
+T353 = (
+    "[T353] loss: {name} must give one finite loss for each document, of shape (n_docs,), and its `activate` one score for "
+    "each document and label. For {n_docs} documents it gave: {problem}. Do not take the mean over the documents: sums are "
+    "divided once, at the step."
+)
+T354 = (
+    "[T354] pooling: {name} must give one vector of fp32 numbers for each document, of shape (n_docs, any width). For 2 "
+    "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
 )
 
 

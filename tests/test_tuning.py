@@ -69,9 +69,7 @@ def test_frozen_weights_have_no_gradient(bert: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [4, 24])
 def test_too_many_frozen_layers(bert: Path, frozen: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"T061.*Cannot freeze {frozen} layers.*has 3\..*-1 to freeze nothing.*1 to 3"
-    ):
+    with pytest.raises(ValueError, match=rf"T061.*Cannot freeze {frozen} layers.*has 3\..*-1 .*1 to 3"):
         pipeline(bert, tuning={"frozen_depth": frozen})
 
 

@@ -77,7 +77,7 @@ def test_each_piece_counts_once_at_random(tokenizers: dict[str, PieceTokenizer])
 
 
 def test_a_shared_piece_counts_where_it_has_more_context(tokenizers: dict[str, PieceTokenizer]) -> None:
-    rows = Windows(length=12, stride=6).cut(list(range(16)), tokenizers["bert"])
+    rows = Windows(length=12, stride=6).fitted(tokenizers["bert"], None).cut(list(range(16)), tokenizers["bert"])
     # Pieces 0-9 and 6-15 share 6-9: two each.
     assert [row.counted for row in rows] == [(0, 9), (3, 12)]
 
@@ -208,7 +208,11 @@ def test_truncation_and_padding_of_the_file_are_off(name: str) -> None:
 def test_rows_are_what_the_tokenizer_makes(name: str, tokenizers: dict[str, PieceTokenizer]) -> None:
     raw = TOKENIZERS[name]()
     for text in [*TEXTS, "", " ", "a", "ß 字 \U0001f600"]:
-        (row,) = Windows(length=40, stride=10).cut(tokenizers[name].encode([text])[0], tokenizers[name])
+        (row,) = (
+            Windows(length=40, stride=10)
+            .fitted(tokenizers[name], None)
+            .cut(tokenizers[name].encode([text])[0], tokenizers[name])
+        )
         assert row.ids.tolist() == raw.encode(text).ids
 
 
@@ -220,7 +224,7 @@ def test_a_tokenizer_without_special_pieces(tmp_path: Path) -> None:
     tokenizer = PieceTokenizer(raw.to_str())
     assert (tokenizer.prefix, tokenizer.suffix) == ([], [])
     for text, ids in (("card a", [1, 2]), ("", [0])):
-        (row,) = Windows(length=4, stride=2).cut(tokenizer.encode([text])[0], tokenizer)
+        (row,) = Windows(length=4, stride=2).fitted(tokenizer, None).cut(tokenizer.encode([text])[0], tokenizer)
         assert row.ids.tolist() == ids
 
 

@@ -58,7 +58,8 @@ def build_transfer_classifier(
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
     encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer` component's).
-    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
+    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or
+        `AutoPooling`, as the encoder's folder says.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
         of `nn.losses`; several can be put around each other.
@@ -103,7 +104,7 @@ def build_transfer_classifier(
     layers = [] if layer is None else [layer]
     # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
     attrs = {
-        "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
+        "step": step, "scores": scores, "vectors": vectors, "initialize_network": initialize_network, "is_built": is_built,
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
@@ -155,6 +156,11 @@ def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats,
 def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host."""
     return shim_of(model).scores(texts_of(model, docs), read(model, docs, _device(model)))
+
+
+def vectors(model: Classifier, docs: Sequence[Doc]) -> Floats:
+    """Vectors (n_docs, width) on the host, as the pooling gives them; see `NetworkShim.vectors`."""
+    return cast(Floats, shim_of(model).vectors(texts_of(model, docs)).cpu().numpy())
 
 
 def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:

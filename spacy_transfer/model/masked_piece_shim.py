@@ -151,7 +151,7 @@ class MaskedPieceShim(TrainingShim):
                     n_chosen += n
             return total
 
-        total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
+        total = self.gradients.sum_up(self._moving.values(), self.budget, self.windows.length, run)
         self.gradients.n_docs += n_chosen
         return total if device.type == "cuda" else float(total), n_chosen
 

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import T073
+from ..errors import T073, T349, T349_LENGTH, T350
+from ..log import announce
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
+from ..nn.own_blocks import check_loss
 from ..nn.pretrained import LoadedEncoder, transformers_version
+from ..nn.sentence_pooling import AutoPooling, SentenceModules
 from ..nn.tuning import DepthRow, describe
 from ..nn.vocabulary import Texts, no_texts
 from .adapted import fill, for_disk, merged, rebuild, with_adapter
@@ -74,6 +78,7 @@ class NetworkLife(TrainingShim):
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)
+        self._follow_folder(loaded)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
             head.start_from(vectors)
@@ -81,12 +86,33 @@ class NetworkLife(TrainingShim):
         self.n_draws = 0
         self.epoch = None
 
+    def _follow_folder(self, loaded: LoadedEncoder) -> None:
+        """Take the weights that a sentence-transformers folder has behind its pooling, or say what is not followed."""
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        if said is None:
+            return
+        if isinstance(self.settings.pooling, AutoPooling):
+            wanted = self.network.pooling.state_dict()
+            if not wanted:
+                return
+            found = loaded.pooling_weights
+            if {n: w.shape for n, w in found.items()} != {n: w.shape for n, w in wanted.items()}:
+                raise ValueError(T350.format(problems="the weights of its Dense are not there"))
+            self.network.pooling.load_state_dict(dict(found))
+            return
+        what, length = said.beyond_mean(), said.max_length
+        if length is not None and length < self.windows.length:
+            what.append(T349_LENGTH.format(length=length, window=self.windows.length))
+        if what:
+            announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
+
     def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         tokenizer, device, precision = self._prepare_for(loaded)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
-        pooling, head = s.build_top(loaded.encoder.width, self.n_features, n_labels)
-        network = Network(loaded.encoder, pooling, head, precision)
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+        network = Network(loaded.encoder, pooling, head, precision, vector_width)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
@@ -95,13 +121,15 @@ class NetworkLife(TrainingShim):
         self.tokenizer = tokenizer
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
-        self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
+        pooled_by = json.dumps([_fields(s.pooling), said.to_json() if said else None], sort_keys=True, default=str)
+        self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity, pooled_by)
         self._set_label_weights(weights)
         self._freeze()
 
     def _set_label_weights(self, weights: Sequence[float]) -> None:
         self.label_weights = [float(w) for w in weights]
-        loss = self.settings.loss.build(self.label_weights).to(self.network.device)
+        loss = check_loss(self.settings.loss, self.settings.loss.build(self.label_weights), len(weights))
+        loss = loss.to(self.network.device)
         check_reads(loss, self.settings.loss, self.network.head)
         self.loss = loss
 
@@ -246,3 +274,9 @@ class NetworkLife(TrainingShim):
         super().__setstate__(state)
         if state["epoch"] is not None:
             self.tell_epoch(state["epoch"])
+
+
+def _fields(block: object) -> list[object]:
+    """What tells a block from others of its kind, in every process."""
+    kind = f"{type(block).__module__}.{type(block).__qualname__}"
+    return [kind, asdict(block)] if is_dataclass(block) and not isinstance(block, type) else [kind]

@@ -34,13 +34,19 @@ class Pathway:
 
     network (Network): With its boundary set. brick (FeatureCache): The block of the config.
     piece_budget (int | "auto"): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
-        implementation, pooling, versions.
+        implementation, versions. pooling (str): How states are pooled, for features that are vectors.
     """
 
     def __init__(
-        self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]
+        self,
+        network: Network,
+        brick: FeatureCache,
+        piece_budget: int | Literal["auto"],
+        identity: Sequence[str],
+        pooling: str,
     ) -> None:
         self.network, self.piece_budget = network, piece_budget
+        self._pooling = pooling
         self._brick, self._identity = brick, identity
         self._features: Features | None = None
         self._kind = ""
@@ -75,10 +81,11 @@ class Pathway:
         whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
         whole = whole and network.head.reads == "vectors"
         self._kind = "vectors" if whole else "states"
-        pooling = [type(network.pooling).__name__] if whole else []
+        pooling = [self._pooling] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen)
+        width = network.vector_width if whole else network.encoder.width
+        self._features = Features(self._brick, width, dtype, namespace, seen)
 
     def close(self) -> None:
         """Forget all features: the weights are others now."""
@@ -162,7 +169,7 @@ class Pathway:
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
-        network, found = self.network, torch.zeros((len(texts), self.network.encoder.width))
+        network, found = self.network, torch.zeros((len(texts), self.network.vector_width))
         for begin in range(0, len(texts), _MOST_FILL):
             documents = reader.read(texts[begin : begin + _MOST_FILL], remember=True)
             if self._features is not None and self._kind == "vectors":

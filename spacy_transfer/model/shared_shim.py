@@ -9,10 +9,11 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T204, T205
+from ..errors import T204, T205, T351
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device
+from ..nn.sentence_pooling import AutoPooling
 from ..nn.shared_body import SharedBody
 from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
 from ..nn.tuning import DepthRow
@@ -50,6 +51,8 @@ class SharedShim(NetworkShim):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if isinstance(settings.pooling, AutoPooling):
+            raise ValueError(T351)
         _check(settings)
         self.width: int | None = None
         self._body: ref[nn.Module] | None = None
@@ -96,8 +99,8 @@ class SharedShim(NetworkShim):
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         self.width = width
-        pooling, head = s.build_top(width, self.n_features, n_labels)
-        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
+        pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
         self._model = network.to(resolve_device(s.device, get_torch_default_device()))
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
@@ -149,7 +152,9 @@ class SharedShim(NetworkShim):
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
         """Pooled states. RETURNS (Tensor): (n_docs, width)."""
-        return self._predict(data, self.network.pool)
+        if not len(data):
+            return torch.zeros((0, self.network.vector_width))
+        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
     def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.

@@ -13,6 +13,7 @@ from ..nn.losses import Loss
 from ..nn.network import Network
 from . import forking  # noqa: F401  (registers the hooks)
 from .augmentation import draw_texts
+from .batches import collate, micro_batches
 from .coupled import is_plain, learn_whole
 from .joining import Joined, rows
 from .network_life import NetworkLife
@@ -80,9 +81,29 @@ class NetworkShim(NetworkLife):
         return cast(Floats, out.cpu().numpy())
 
     def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
-        """Scores of texts, (n_texts, n_labels)."""
+        """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
         logits = torch.from_numpy(self.logits(texts, joined))
-        return cast(Floats, self.settings.loss.activate(logits).numpy())
+        awaited = self.network.head.awaited
+        if not awaited:
+            return cast(Floats, self.settings.loss.activate(logits).numpy())
+        scored = [i for i in range(logits.shape[1]) if i not in awaited]
+        out = torch.zeros_like(logits)
+        # Without the others, and not on their -inf: so the arithmetic is that of before, to the bit.
+        out[:, scored] = self.settings.loss.activate(logits[:, scored])
+        return cast(Floats, out.numpy())
+
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts as the network stands, (n_texts, width), fp32: pooled states, before features and head."""
+        network = self.network
+        if network.training:
+            network.eval()
+        documents = self.reader.read(texts, remember=False)
+        out = torch.zeros((len(texts), network.vector_width), device=network.device)
+        with torch.no_grad():
+            for group in micro_batches(documents, self.pathway.budget, network.device.type):
+                batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
+                out[torch.tensor(group, device=network.device)] = network.pool(network.encode(batch), batch)
+        return out
 
     def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
@@ -170,7 +191,7 @@ class NetworkShim(NetworkLife):
                 total += value.detach()
             return total
 
-        least = self.settings.windows.length
+        least = self.windows.length
         total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from ..errors import T006, T024
 from ..nn.precision import Precision, resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder
+from ..nn.sentence_pooling import SentenceModules
 from .gradients import Gradients
 from .pieces import PieceTokenizer
 from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
-from .windows import Windows
+from .windows import FittedWindows, Windows
 
 
 class NetworkOptimizer(Protocol):
@@ -74,6 +75,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         super().__init__(None)
         self.settings = settings
         self.record: dict[str, Any] = {}
+        # As the encoder reads them; from `initialize` or `load` on.
+        self.windows = FittedWindows(0, 0, "all")
         self.n_steps = 0
         self._reader: TextReader | None = None
         self.gradients = Gradients(half=False)
@@ -124,16 +127,18 @@ class TrainingShim(Shim):  # type: ignore[misc]
         device = resolve_device(settings.device, get_torch_default_device())
         precision = resolve_precision(settings.precision, device)
         tokenizer = PieceTokenizer(loaded.tokenizer)
-        settings.windows.check(tokenizer, loaded.encoder.max_pieces)
-        if settings.piece_budget != "auto" and settings.piece_budget < settings.windows.length:
-            raise ValueError(T024.format(budget=settings.piece_budget, length=settings.windows.length))
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, said and said.max_length)
+        if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
+            raise ValueError(T024.format(budget=settings.piece_budget, length=windows.length))
+        self.windows = windows
         return tokenizer, device, precision
 
     def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
         """Take a network that was made on an encoder."""
         self._model = network.to(device)
         self.record = loaded.record
-        self._reader = TextReader(tokenizer, self.settings.windows)
+        self._reader = TextReader(tokenizer, self.windows)
         self.gradients = Gradients(half=self.precision == torch.float16)
 
     def to_device(self, device_type: str, device_id: int) -> None:

@@ -148,6 +148,17 @@ class TransferTextCategorizer(StoredPipe):
         scores: Floats = self.model.attrs["scores"](self.model, docs)
         return scores
 
+    def vectors(self, docs: Iterable[Doc]) -> Floats:
+        """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
+
+        docs (Iterable[Doc]): With a shared encoder, documents that its transformer has seen: `nlp.pipe(texts)`.
+        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents.
+        RAISES (ValueError): T006 before `initialize`.
+        """
+        self._require_weights()
+        found: Floats = self.model.attrs["vectors"](self.model, list(docs))
+        return found
+
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
         """Write `doc.cats`: every label, for every document."""
         for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
