@@ -30,6 +30,7 @@ OURS = {"textcat": "transfer_textcat", "textcat_multilabel": "transfer_textcat_m
 # Tests of spacy/tests/pipeline/test_textcat.py that do not apply to this component.
 DIFFERENT = {
     "test_issue4030": "an empty text gets real scores here: every label of every document is predicted",
+    "test_issue6908": "its list of labels in single quotes is a str, whose letters become spaCy's labels; refused here",
     "test_no_resize": "of architectures that take no new labels; ours does (test_resize)",
     "test_textcat_loss": "of the value of spaCy's squared error on scores; losses here are blocks, on logits",
     "test_positive_class": "one class serves both factories, so a positive label of the multilabel one is T037, a "

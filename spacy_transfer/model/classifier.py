@@ -104,7 +104,8 @@ def build_transfer_classifier(
     layers = [] if layer is None else [layer]
     # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
     attrs = {
-        "step": step, "scores": scores, "vectors": vectors, "initialize_network": initialize_network, "is_built": is_built,
+        "step": step, "scores": scores, "vectors": vectors,
+        "initialize_network": initialize_network, "is_built": is_built,
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,

@@ -127,8 +127,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         device = resolve_device(settings.device, get_torch_default_device())
         precision = resolve_precision(settings.precision, device)
         tokenizer = PieceTokenizer(loaded.tokenizer)
-        said = SentenceModules.from_json(loaded.record.get("sentence"))
-        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, said and said.max_length)
+        longest = SentenceModules.of(loaded.record).max_length
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
             raise ValueError(T024.format(budget=settings.piece_budget, length=windows.length))
         self.windows = windows

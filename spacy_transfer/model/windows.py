@@ -32,8 +32,8 @@ class Windows:
 
     length (int | "auto"): Longest row, in pieces, special pieces included. "auto" is what the encoder reads: the
         max_seq_length of a sentence-transformers folder, else as many as it has positions, at most 512.
-    stride (int | "auto"): Distance between the starts of two windows, in pieces; 1 <= stride <= length - special pieces.
-        "auto" is three quarters of that.
+    stride (int | "auto"): Distance between the starts of two windows, in pieces; 1 <= stride <= length - special
+        pieces. "auto" is three quarters of that.
     keep (str): "all" reads everything in overlapping windows; "head_tail" keeps one row, the first quarter and the
         last three quarters of it, and drops the middle.
     SOURCE: head and tail: Sun et al. 2019, arXiv:1905.05583.
@@ -60,9 +60,8 @@ class Windows:
         RAISES (ValueError): T021 if the stride leaves pieces unread, T022 if the length is above the limit, T023 if
             nothing fits beside the special pieces.
         """
-        length = self.length
-        if length == "auto":
-            length = min(max_length or _LONGEST, max_pieces or _LONGEST)
+        asked = self.length
+        length = min(max_length or _LONGEST, max_pieces or _LONGEST) if asked == "auto" else asked
         room = length - tokenizer.n_special
         if max_pieces is not None and length > max_pieces:
             stride = _stride(max_pieces - tokenizer.n_special)
@@ -70,7 +69,7 @@ class Windows:
         if room < 1:
             raise ValueError(T023.format(length=length, n_special=tokenizer.n_special))
         # With a length that nobody chose, a stride that does not fit is nobody's choice either.
-        free = self.stride == "auto" or (self.length == "auto" and self.stride > room)
+        free = self.stride == "auto" or (asked == "auto" and self.stride > room)
         stride = _stride(room) if free else cast(int, self.stride)
         if self.keep == "all" and stride > room:
             raise ValueError(T021.format(stride=stride, room=room, length=length))

@@ -63,8 +63,8 @@ class Lock:
 def pick_files(names: Iterable[str]) -> list[str]:
     """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, licence.
 
-    names (Iterable[str]): File names; of those in subfolders only what modules.json may name: pooling and dense layers of
-        sentence-transformers, not copies in other formats.
+    names (Iterable[str]): File names; of those in subfolders only what modules.json may name: pooling and dense layers
+        of sentence-transformers, not copies in other formats.
     RETURNS (list[str]): The names to fetch, sorted. One model.safetensors is preferred to shards.
     """
     names = set(names)

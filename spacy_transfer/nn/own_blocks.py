@@ -1,8 +1,8 @@
-"""What a block of one's own must give, tried on made-up numbers when the network is built: not an hour into training."""
+"""What a block of one's own must give, tried on made-up numbers when the network is built, before any training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,15 +39,16 @@ def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
     name = type(block).__name__
     if lacks := missing(loss, _LOSS_PARTS):
         raise ValueError(T352.format(name=name, lacks=", ".join(lacks)))
+    tried = cast(Loss, loss)
     # As many documents as no other number here, so that no shape fits by chance.
     n_docs = n_labels + 3
-    logits = torch.linspace(-1.0, 1.0, loss.n_passes * n_docs * n_labels).view(loss.n_passes, n_docs, n_labels)
+    logits = torch.linspace(-1.0, 1.0, tried.n_passes * n_docs * n_labels).view(tried.n_passes, n_docs, n_labels)
     logits = logits.clone().requires_grad_()
     targets = torch.zeros(n_docs, n_labels)
     targets[torch.arange(n_docs), torch.arange(n_docs) % n_labels] = 1.0
     with _own_draws(), torch.enable_grad():
         try:
-            values, _ = loss.of_batch(logits, lambda given: given, targets, torch.ones_like(targets))
+            values, _ = tried.of_batch(logits, lambda given: given, targets, torch.ones_like(targets))
             shape = tuple(getattr(values, "shape", ())) if isinstance(values, Tensor) else type(values).__name__
             gradient = torch.autograd.grad(values.sum(), logits, allow_unused=True)[0] if shape == (n_docs,) else None
             scores = block.activate(logits[0].detach())
@@ -64,7 +65,7 @@ def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
     elif tuple(getattr(scores, "shape", ())) != (n_docs, n_labels):
         problem = f"scores of shape {tuple(getattr(scores, 'shape', ()))} from `activate`"
     else:
-        return loss  # type: ignore[return-value]
+        return tried
     raise ValueError(T353.format(name=name, n_docs=n_docs, problem=problem))
 
 

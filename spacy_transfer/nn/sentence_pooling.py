@@ -17,7 +17,11 @@ from ..errors import T350, T351
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
-_POOLINGS = {"cls": ClsPooling, "max": MaxPooling, "mean": MeanPooling}
+_POOLINGS: dict[str, type[ClsPooling | MaxPooling | MeanPooling]] = {
+    "cls": ClsPooling,
+    "max": MaxPooling,
+    "mean": MeanPooling,
+}
 # Their keys in the folder's pooling config, in the order in which sentence-transformers joins several.
 _MODES = {"cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens"}
 _MODULE_FOLDER = re.compile(r"[A-Za-z0-9_]+")
@@ -53,6 +57,11 @@ class SentenceModules:
         return asdict(self)
 
     @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "SentenceModules":
+        """What the record of an encoder says; where it says nothing, that of an encoder alone."""
+        return cls.from_json(record.get("sentence")) or cls([])
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> "SentenceModules | None":
         """Read what `to_json` gave; None where nothing was said."""
         if data is None:
@@ -70,10 +79,11 @@ class SentenceModules:
 
 @dataclass(frozen=True)
 class AutoPooling:
-    """As the encoder's folder says in modules.json, the form of sentence-transformers: first piece, mean or maximum, dense
-    layers with their weights, normalization. Without such a file, the mean.
+    """As the encoder's folder says in modules.json, the form of sentence-transformers: first piece, mean or maximum,
+    dense layers with their weights, normalization. Without such a file, the mean.
 
-    What it says is kept with the saved pipeline, which needs the folder no more. Dense layers are trained with the head.
+    What it says is kept with the saved pipeline, which needs the folder no more. Dense layers are trained with the
+    head.
     SOURCE: Reimers & Gurevych 2019, arXiv:1908.10084.
     """
 

@@ -86,13 +86,13 @@ def score_of(label: str, value: object, doc: Doc) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """A real number as a float, infinite where it is too large for one; None for anything else."""
+    """A real number as a float, infinite where it is too far from 0 for one; None for anything else."""
     if not isinstance(value, Real):
         return None
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf
 
 
 def shown(value: object, longest: int = 80) -> str:

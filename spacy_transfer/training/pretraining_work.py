@@ -109,8 +109,8 @@ class Work:
         torch.manual_seed(plan.seed)
         loaded = settings.encoder.load(lambda: texts)
         tokenizer = PieceTokenizer(loaded.tokenizer)
-        said = SentenceModules.from_json(loaded.record.get("sentence"))
-        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, said and said.max_length)
+        longest = SentenceModules.of(loaded.record).max_length
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         special_pieces(tokenizer, loaded.encoder.family)
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
