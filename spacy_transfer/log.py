@@ -6,19 +6,23 @@ install a handler while they run. `logging.getLogger("spacy_transfer").setLevel(
 """
 
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from .text_output import echo, printable_lines
 
 logger = logging.getLogger("spacy_transfer")
 
 
 class _StandardError(logging.Handler):
-    """Writes to what `sys.stderr` is at the time, not when it was made: tests and notebooks replace it."""
+    """The bare message, without what labels and names of files could do to a terminal.
+
+    It goes to what `sys.stderr` is at the time, not when this was made: tests and notebooks replace it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        """Print a record."""
+        echo(self.format(record), err=True)
 
 
 def announce(message: str) -> None:
@@ -27,9 +31,9 @@ def announce(message: str) -> None:
     message (str): May have several lines.
     """
     if logger.hasHandlers():
-        logger.info(message)
+        logger.info(printable_lines(message))
     elif _is_wanted():
-        print(message, file=sys.stderr)
+        echo(message, err=True)
 
 
 def _is_wanted() -> bool:
@@ -43,8 +47,7 @@ def shown() -> Iterator[None]:
     if logger.hasHandlers():
         yield
         return
-    handler: Any = _StandardError()
-    level = logger.level
+    handler, level = _StandardError(), logger.level
     logger.addHandler(handler)
     if level == logging.NOTSET:
         logger.setLevel(logging.INFO)

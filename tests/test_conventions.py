@@ -132,6 +132,18 @@ def test_a_loss_of_nan_is_an_error_with_its_texts(bert: Path) -> None:
     assert all(weight.grad is None for weight in network_of(nlp).parameters())
 
 
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_the_loss_of_a_batch_is_that_of_the_batch_twice(multilabel: bool, trained: dict[bool, Language]) -> None:
+    nlp = trained[multilabel]
+    pipe = nlp.get_pipe(nlp.pipe_names[0])
+    examples = exclusive_examples(nlp, 6)
+    logits = pipe.model.predict([example.predicted for example in examples])
+    once, gradient = pipe.get_loss(examples, logits)
+    twice, half = pipe.get_loss(examples * 2, np.tile(logits, (2, 1)))
+    assert twice == pytest.approx(once)
+    np.testing.assert_allclose(half[:6] * 2, gradient, atol=1e-6)
+
+
 # ---- annotations -------------------------------------------------------------------------------------------------
 
 BAD: dict[str, Any] = {
