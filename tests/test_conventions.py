@@ -6,7 +6,8 @@ import math
 import subprocess
 import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -220,41 +221,49 @@ def test_importing_sets_up_no_logging() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def no_handlers(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """As in a plain script: neither the root logger nor ours has a handler. Gives what goes to standard error."""
-    monkeypatch.setattr(logging.root, "handlers", [])
-    monkeypatch.setattr(logging.root, "level", logging.WARNING)
-    monkeypatch.setattr(log.logger, "level", logging.NOTSET)
-    log.logger.manager._clear_cache()  # type: ignore[attr-defined]
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
+@contextmanager
+def plain_script() -> Iterator[io.StringIO]:
+    """Within: neither the root logger nor ours has a handler or a level. GIVES: What goes to standard error."""
+    root, own = logging.root, log.logger
+    handlers, levels, stream = root.handlers[:], (root.level, own.level), sys.stderr
+    root.handlers[:] = []
+    root.setLevel(logging.WARNING)
+    own.setLevel(logging.NOTSET)
+    sys.stderr = written = io.StringIO()
+    try:
+        yield written
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
+        sys.stderr = stream
 
 
-def test_the_table_reaches_whoever_has_set_up_nothing(no_handlers: io.StringIO) -> None:
-    log.announce("the table")
-    assert no_handlers.getvalue() == "the table\n"
-    log.logger.setLevel("WARNING")
-    log.announce("again")
-    assert no_handlers.getvalue() == "the table\n"
+def test_the_table_reaches_whoever_has_set_up_nothing() -> None:
+    with plain_script() as written:
+        log.announce("the table")
+        log.logger.setLevel("WARNING")
+        log.announce("again")
+    assert written.getvalue() == "the table\n"
 
 
-def test_an_application_gets_it_once(no_handlers: io.StringIO) -> None:
+def test_an_application_gets_it_once() -> None:
     mine = io.StringIO()
-    logging.basicConfig(level=logging.INFO, stream=mine, format="%(name)s %(message)s")
-    log.announce("the table")
-    with log.shown():
-        log.announce("in a command")
+    with plain_script() as written:
+        logging.basicConfig(level=logging.INFO, stream=mine, format="%(name)s %(message)s")
+        log.announce("the table")
+        with log.shown():
+            log.announce("in a command")
     assert mine.getvalue() == "spacy_transfer the table\nspacy_transfer in a command\n"
-    assert no_handlers.getvalue() == ""
+    assert written.getvalue() == ""
 
 
-def test_commands_show_it_while_they_run(no_handlers: io.StringIO) -> None:
-    with log.shown():
-        log.announce("in a command")
-        log.logger.info("more of it")
-        log.logger.warning("and a warning")
-    assert no_handlers.getvalue() == "in a command\nmore of it\nand a warning\n"
-    assert not log.logger.handlers
-    assert log.logger.level == logging.NOTSET
+def test_commands_show_it_while_they_run() -> None:
+    with plain_script() as written:
+        with log.shown():
+            log.announce("in a command")
+            log.logger.info("more of it")
+            log.logger.warning("and a warning")
+        assert not log.logger.handlers
+        assert log.logger.level == logging.NOTSET
+    assert written.getvalue() == "in a command\nmore of it\nand a warning\n"

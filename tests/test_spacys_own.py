@@ -29,7 +29,7 @@ OURS = {"textcat": "transfer_textcat", "textcat_multilabel": "transfer_textcat_m
 # Tests of spacy/tests/pipeline/test_textcat.py that do not apply to this component.
 DIFFERENT = {
     "test_issue4030": "an empty text gets real scores here: every label of every document is predicted",
-    "test_issue6908": "its list of labels in single quotes is a str, whose letters become spaCy's labels; refused here",
+    "test_issue6908": "its list in single quotes is a str, whose letters become spaCy's labels; it is refused here",
     "test_issue9904": "it repeats scores row by row but examples as a whole, so it holds only for scores that are all the "
     "same, as spaCy's are before training (test_conventions)",
     "test_no_resize": "of architectures that take no new labels; ours does (test_resize)",
