@@ -30,8 +30,8 @@ OURS = {"textcat": "transfer_textcat", "textcat_multilabel": "transfer_textcat_m
 DIFFERENT = {
     "test_issue4030": "an empty text gets real scores here: every label of every document is predicted",
     "test_issue6908": "its list in single quotes is a str, whose letters become spaCy's labels; it is refused here",
-    "test_issue9904": "it repeats scores row by row but examples as a whole, so it holds only for scores that are all the "
-    "same, as spaCy's are before training (test_conventions)",
+    "test_issue9904": "it repeats scores row by row but examples as a whole, so it holds only for scores that are all "
+    "the same, as spaCy's are before training (test_conventions)",
     "test_no_resize": "of architectures that take no new labels; ours does (test_resize)",
     "test_textcat_loss": "of the value of spaCy's squared error on scores; losses here are blocks, on logits",
     "test_positive_class": "one class serves both factories, so a positive label of the multilabel one is T037, a "
