@@ -522,6 +522,11 @@ T354 = (
     "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
 )
 
+T355 = (
+    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was saved "
+    "without such counts, so its weights stay as they were. Initialize it with the data, or give pairs of label and weight."
+)
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

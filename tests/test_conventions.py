@@ -28,6 +28,7 @@ from conftest import (
     pipeline,
     read_json,
     scores_of,
+    shim_of,
 )
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -60,6 +61,23 @@ def test_settings_given_at_load_count(bert: Path, tmp_path: Path) -> None:
     fresh.get_pipe(MULTI).cfg["threshold"] = 0.25
     assert fresh.from_bytes(message).get_pipe(MULTI).cfg["threshold"] == 0.25
     assert fresh.get_pipe(MULTI).labels == nlp.get_pipe(MULTI).labels
+
+
+def test_class_weights_given_at_load_count(bert: Path, tmp_path: Path) -> None:
+    pipeline(bert, loss={"class_weights": [["card", 2.0]]}).to_disk(tmp_path / "pairs")
+    pipeline(bert, loss={"class_weights": "balanced"}).to_disk(tmp_path / "balanced")
+    key = f"components.{NAME}.model.loss.class_weights"
+    for folder, given, wanted in (
+        ("pairs", None, [2.0, 1.0, 1.0]), ("pairs", [["money", 3.0]], [1.0, 1.0, 3.0]), ("pairs", "none", [1.0] * 3),
+        ("balanced", None, [1.0] * 3), ("balanced", [["login", 0.5]], [1.0, 0.5, 1.0]),
+    ):  # fmt: skip
+        shim = shim_of(spacy.load(tmp_path / folder, config={} if given is None else {key: given}))
+        assert shim.label_weights == wanted
+        assert shim.loss.weights.tolist() == wanted
+    with pytest.warns(UserWarning, match="T355"):
+        spacy.load(tmp_path / "pairs", config={key: "balanced"})
+    with pytest.raises(ValueError, match=r"T034.*\['nobody'\]"):
+        spacy.load(tmp_path / "pairs", config={key: [["nobody", 2.0]]})
 
 
 # ---- attributes --------------------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ def build_transfer_classifier(
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
         "finish_update": finish_update, "made_of_texts": made_of_texts, "drop_gradients": drop_gradients,
+        "weigh_labels": weigh_labels,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -265,6 +266,11 @@ def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None
 def loss_gradient(model: Classifier, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
     """Mean loss of documents and its gradient on their logits; see `NetworkShim.loss_gradient`."""
     return shim_of(model).loss_gradient(logits, targets, known)
+
+
+def weigh_labels(model: Classifier, labels: Sequence[str]) -> bool:
+    """Weigh labels as the config says, in place of what was stored; see `NetworkLife.weigh_labels`."""
+    return shim_of(model).weigh_labels(labels)
 
 
 def merge_adapter(model: Classifier) -> int:

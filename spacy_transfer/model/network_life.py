@@ -52,6 +52,7 @@ class NetworkLife(TrainingShim):
         self.epoch: int | None = None
         self._pathway: Pathway | None = None
         self._met = MetLabels()
+        self.is_balanced = False
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -76,6 +77,7 @@ class NetworkLife(TrainingShim):
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
         weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)
         self._follow_folder(loaded)
@@ -132,6 +134,22 @@ class NetworkLife(TrainingShim):
         loss = loss.to(self.network.device)
         check_reads(loss, self.settings.loss, self.network.head)
         self.loss = loss
+
+    def weigh_labels(self, labels: Sequence[str]) -> bool:
+        """Weigh labels as the config says, whatever was stored: it may have been edited, or overridden at load.
+
+        labels (Sequence[str]): All, in order.
+        RETURNS (bool): False where the config says "balanced" and the stored weights are not: they take training texts.
+        RAISES (ValueError): T034 for a weight whose label does not exist.
+        """
+        block = self.settings.loss
+        if block.class_weights == "balanced":
+            return self.is_balanced
+        self.is_balanced = False
+        weights = label_weights(block, labels, (), ())
+        if len(weights) == len(self.label_weights) and weights != self.label_weights:
+            self._set_label_weights(weights)
+        return True
 
     def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
         """What the queries of labels start from, (n_labels, width), where that is their names."""
@@ -235,6 +253,7 @@ class NetworkLife(TrainingShim):
         state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
         state["n_draws"] = self.n_draws
         state["awaited"] = list(self.network.head.awaited)
+        state["balanced"] = self.is_balanced
         state["n_features"] = self.n_features
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
@@ -253,6 +272,7 @@ class NetworkLife(TrainingShim):
         self._build(loaded, int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
         fill(self.network, stored)
         self.pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:

@@ -92,6 +92,7 @@ class SharedShim(NetworkShim):
     ) -> None:
         """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
         weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
         self.n_steps = 0
         self.epoch = None
         self._build_on(cast(int, self.width), len(labels), weights)
@@ -282,6 +283,7 @@ class SharedShim(NetworkShim):
         state = {
             "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
             "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
+            "balanced": self.is_balanced,
         }  # fmt: skip
         return StoredNetwork({}, "", weights_of(self.network), state)
 
@@ -293,6 +295,7 @@ class SharedShim(NetworkShim):
         self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
         fill_weights(self.network, stored.weights)
 
 

@@ -35,6 +35,9 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def _cfg_was_read(self) -> None:
         """`cfg` is that of a stored component now."""
 
+    def _model_was_read(self) -> None:
+        """Weights and `cfg` are those of a stored component now."""
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
         """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
 
@@ -69,6 +72,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
             self.model.attrs["load_network"](self.model, folder, network)
+            self._model_was_read()
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
@@ -89,6 +93,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             "model": self.model.from_bytes,
         }
         from_bytes(bytes_data, deserialize, exclude)
+        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+            self._model_was_read()
         return self
 
     def _cfg_to_store(self) -> dict[str, Any]:

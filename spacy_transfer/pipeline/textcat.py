@@ -27,6 +27,7 @@ from ..errors import (
     T113,
     T345,
     T347,
+    T355,
 )
 from ..log import announce
 from .gold import Gold, check_label, read_gold
@@ -365,6 +366,10 @@ class TransferTextCategorizer(StoredPipe):
         self._left_out = set()
         self._table_shown = False
         self._neighbors_checked = False
+
+    def _model_was_read(self) -> None:
+        if not self.model.attrs["weigh_labels"](self.model, self.labels):
+            warnings.warn(T355.format(name=self.name), stacklevel=3)
 
 
 def _labels_in(docs: Iterable[Doc]) -> Iterator[str]:
