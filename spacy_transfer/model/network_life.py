@@ -108,9 +108,11 @@ class NetworkLife(TrainingShim):
         if what:
             announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
 
-    def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
+    def _build(
+        self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float], *, to_predict: bool = False
+    ) -> None:
         s = self.settings
-        tokenizer, device, precision = self._prepare_for(loaded)
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         said = SentenceModules.from_json(loaded.record.get("sentence"))
         pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
@@ -124,7 +126,7 @@ class NetworkLife(TrainingShim):
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
         pooled_by = json.dumps([_fields(s.pooling), said.to_json() if said else None], sort_keys=True, default=str)
-        self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity, pooled_by)
+        self._pathway = Pathway(self.network, s.cache, self.room, identity, pooled_by)
         self._set_label_weights(weights)
         self._freeze()
 
@@ -173,6 +175,7 @@ class NetworkLife(TrainingShim):
         self._freeze()
 
     def _was_moved(self) -> None:
+        super()._was_moved()
         self.network.forget_copies()
         self.pathway.close()
         self._set_label_weights(self.label_weights)
@@ -208,9 +211,6 @@ class NetworkLife(TrainingShim):
     def _also_summed(self) -> Mapping[str, nn.Parameter]:
         return self._met.as_gradients(self.network.head.awaited, self.network.device)
 
-    def _rejected(self) -> None:
-        self._met = MetLabels()
-
     def drop_gradients(self) -> None:
         """Forget what was summed since the last step."""
         super().drop_gradients()
@@ -219,7 +219,8 @@ class NetworkLife(TrainingShim):
     def _stepped(self) -> None:
         head = self.network.head
         if head.awaited:
-            head.awaited = self._met.still_awaited(head.awaited)
+            if not self.was_left_out:
+                head.awaited = self._met.still_awaited(head.awaited)
             self._met = MetLabels()
         tuning = self.settings.tuning
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
@@ -269,7 +270,7 @@ class NetworkLife(TrainingShim):
         self.n_features = int(state.get("n_features", 0))
         self.epoch = None
         rng = torch.get_rng_state()
-        self._build(loaded, int(state["n_labels"]), state["label_weights"])
+        self._build(loaded, int(state["n_labels"]), state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))
