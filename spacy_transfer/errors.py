@@ -532,6 +532,17 @@ T350 = (
     "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
     "spacy-transfer.MeanPooling.v1 for instance."
 )
+# Why a module cannot be followed; they stand inside T349 and T350.
+T350_TYPE = "{file} holds a {type}"
+T350_PLACE = "it is not a folder inside"
+T350_MODES = "pooling by {modes}"
+T350_ACTIVATION = "the activation {activation}"
+T350_INPUT = "it reads {name}"
+T350_PICKLED = "it has no model.safetensors"
+T350_SHAPE = "its weights have other shapes than its config.json says"
+T350_FINITE = "its weights hold NaN or infinity"
+T350_WIDTH = "a Dense takes vectors of width {n_in}, but there they have {have}"
+T350_GONE = "the weights of its Dense are not in the folder"
 T351 = (
     "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
     "another pooling, spacy-transfer.MeanPooling.v1 for instance."

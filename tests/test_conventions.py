@@ -47,7 +47,7 @@ def test_settings_given_at_load_count(bert: Path, tmp_path: Path) -> None:
     nlp = pipeline(bert, multilabel=True, settings={"threshold": 0.5})
     examples = multilabel_examples(nlp, 8)
     nlp.to_disk(tmp_path)
-    assert set(read_json(tmp_path / MULTI / "cfg")) == {"labels", "positive_label", "format", "network"}
+    assert set(read_json(tmp_path / MULTI / "cfg")) == {"labels", "positive_label", "format", "written_by", "network"}
     overrides = {f"components.{MULTI}.threshold": 0.0, f"components.{MULTI}.score_prefix": "x_"}
     other = spacy.load(tmp_path, config=overrides)
     assert other.evaluate(examples)["x_cats_macro_r"] == 1.0

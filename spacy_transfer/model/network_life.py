@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import T073, T349, T349_LENGTH, T350
+from ..errors import T073, T349, T349_LENGTH, T350, T350_GONE
 from ..log import announce
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
@@ -99,7 +99,7 @@ class NetworkLife(TrainingShim):
                 return
             found = loaded.pooling_weights
             if {n: w.shape for n, w in found.items()} != {n: w.shape for n, w in wanted.items()}:
-                raise ValueError(T350.format(problems="the weights of its Dense are not there"))
+                raise ValueError(T350.format(problems=T350_GONE))
             self.network.pooling.load_state_dict(dict(found))
             return
         what, length = said.beyond_mean(), said.max_length

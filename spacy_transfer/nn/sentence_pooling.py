@@ -13,7 +13,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import T350, T351
+from ..errors import (
+    T350,
+    T350_ACTIVATION,
+    T350_FINITE,
+    T350_INPUT,
+    T350_MODES,
+    T350_PICKLED,
+    T350_PLACE,
+    T350_SHAPE,
+    T350_TYPE,
+    T350_WIDTH,
+    T351,
+)
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
@@ -119,8 +131,7 @@ class SentencePooling:
         for one in self.after:
             if isinstance(one, Dense):
                 if one.n_in != have:
-                    problem = f"a Dense takes vectors of {one.n_in}, but there they have {have}"
-                    raise ValueError(T350.format(problems=problem))
+                    raise ValueError(T350.format(problems=T350_WIDTH.format(n_in=one.n_in, have=have)))
                 have = one.n_out
                 layers.append(_Dense(one))
             else:
@@ -196,7 +207,7 @@ def read_modules(folder: Path) -> tuple[SentenceModules | None, dict[str, Tensor
 def _json(path: Path, kind: type) -> Any:
     data = json.loads(path.read_text("utf-8"))
     if not isinstance(data, kind):
-        raise ValueError(f"{path.name} holds a {type(data).__name__}")
+        raise ValueError(T350_TYPE.format(file=path.name, type=type(data).__name__))
     return data
 
 
@@ -207,7 +218,7 @@ def _kind(entry: Any) -> str:
 def _inside(folder: Path, name: str) -> Path:
     place = folder / name
     if not _MODULE_FOLDER.fullmatch(name) or place.is_symlink():
-        raise ValueError("no folder in it")
+        raise ValueError(T350_PLACE)
     return place
 
 
@@ -222,7 +233,7 @@ def _modes(config: dict[str, Any]) -> list[str]:
         other = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
         other = [key for key in other if key not in _MODES.values()]
     if other or not modes:
-        raise ValueError(f"pooling by {', '.join(other) or 'nothing'}")
+        raise ValueError(T350_MODES.format(modes=", ".join(other) or "nothing"))
     return modes
 
 
@@ -230,18 +241,18 @@ def _dense(folder: Path) -> tuple[Dense, dict[str, Tensor]]:
     config = _json(folder / "config.json", dict)
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
     if activation not in _ACTIVATIONS:
-        raise ValueError(f"the activation {activation}")
+        raise ValueError(T350_ACTIVATION.format(activation=activation))
     if config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
-        raise ValueError(f"it reads {config['module_input_name']}")
+        raise ValueError(T350_INPUT.format(name=config["module_input_name"]))
     if not (folder / "model.safetensors").is_file():
-        raise ValueError("it has no model.safetensors")
+        raise ValueError(T350_PICKLED)
     weights = load_file(folder / "model.safetensors")
     dense = Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), activation)
     wanted = {"linear.weight": (dense.n_out, dense.n_in), **({"linear.bias": (dense.n_out,)} if dense.bias else {})}
     if {name: tuple(value.shape) for name, value in weights.items()} != wanted:
-        raise ValueError("its weights are of another shape than its config.json says")
+        raise ValueError(T350_SHAPE)
     if not all(value.is_floating_point() and value.isfinite().all() for value in weights.values()):
-        raise ValueError("its weights are not finite numbers")
+        raise ValueError(T350_FINITE)
     return dense, {name: value.float() for name, value in weights.items()}
 
 
