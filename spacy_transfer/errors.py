@@ -177,8 +177,14 @@ T063 = (
 )
 T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
-T071 = "[T071] device = '{device}' is not there: {have}."
-T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
+T071 = (
+    "[T071] device = '{device}' is not available here. Available: {have}. To train on another device, override it: "
+    '--components.NAME.model.device "auto" (NAME is the component), or device = "auto" in the config.'
+)
+T072 = (
+    "[T072] precision = '{precision}' is not supported by {device}. Supported: {have}. To train in another precision, "
+    'override it: --components.NAME.model.precision "auto" (NAME is the component), or precision = "auto" in the config.'
+)
 T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
 T074 = (
     "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
@@ -191,8 +197,30 @@ T077 = (
     "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
     "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
 )
-T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: this step is run again with {half}. Lower piece_budget."
+T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: from here on at most {half}. Set piece_budget = {half} to begin with that."
 T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
+
+T300 = (
+    "[T300] The environment variable {name} is '{value}'. Use one of {known}, or unset it: the fastest precision is then "
+    "measured."
+)
+T301 = (
+    "[T301] The pipeline was saved with {saved}, which is not available here. It predicts with {taken} instead. "
+    'To choose yourself: spacy.load(..., config={{"components.NAME.model.{field}": "auto"}}), or on the command line '
+    '--components.NAME.model.{field} "auto" (NAME is the component).'
+)
+T302 = (
+    "[T302] '{name}' was saved with {saved}, which is not available here. It can predict, but a run would train in "
+    'another way than its config says. Override it: --components.{name}.model.{field} "auto"'
+)
+T303 = (
+    "[T303] '{name}' was saved by spacy-transfer {found}, which is newer than the installed {installed}. If something "
+    "fails: pip install 'spacy-transfer>={found}'"
+)
+T304 = (
+    "[T304] precision = 'bf16': this CPU has no instructions for it and emulates it, many times slower than fp32. "
+    '"auto" takes the faster one.'
+)
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
@@ -375,6 +403,26 @@ T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each
 T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
 T194 = "[T194] {run} cannot be trained and is left out: {reason}"
 T195 = "[T195] --{option} needs --seeds or --sweep."
+# 37x and 38x: folders, files and their owners.
+T370 = "[T370] {path} is in use by {holder}\nWait until it has ended, or choose another folder. Nothing was changed."
+T371 = (
+    "[T371] {folder} holds {names}, which no run of spacy-transfer has left there. Choose another folder, move them away, "
+    "or replace them with --force."
+)
+T372 = (
+    "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Nothing that was there "
+    "is lost. Free some space, then {way_out}"
+)
+T373 = "[T373] Cannot write to {path}: {problem}. Choose another path."
+T373_INPUT = "the command reads {other}"
+T373_OUTPUT = "another output of the command goes there too"
+T374 = "[T374] {folder}: finished what an interrupted command had begun to write: {names}."
+T374_FAILED = (
+    "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
+    "folder writable, then run the command again."
+)
+T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
+
 T200 = (
     "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
     "'spacy transfer detach' makes an encoder of our own of them."
@@ -466,6 +514,16 @@ T244 = (
     "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
     "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
+)
+T310 = (
+    "[T310] This process was forked from one that has used the GPU, and CUDA cannot be used after a fork. Use "
+    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start processes anew: "
+    'multiprocessing.set_start_method("spawn").'
+)
+
+T360 = (
+    "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
+    "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
 )
 
 

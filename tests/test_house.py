@@ -20,7 +20,7 @@ ROOT = Path(spacy_transfer.__file__).parent
 FILES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text("utf-8")) for file in ROOT.rglob("*.py")}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "text_output"},
+{"errors", "log", "checks", "files", "locks", "text_output"},
     {"nn", "pipeline"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
@@ -100,7 +100,9 @@ def test_imports_run_down() -> None:
     ("who", "what"),
     [
         ("nn", {"spacy", "thinc"}), ("pipeline", {"torch", "transformers", "tokenizers", "safetensors"}),
-        ("errors.py", {"spacy", "thinc", "torch", "transformers", "numpy"}), ("evaluation", {"torch", "transformers"}),
+        ("errors.py", {"spacy", "thinc", "torch", "transformers", "numpy"}),
+        ("files", {"spacy", "thinc", "torch", "transformers", "numpy", "srsly", "safetensors"}),
+        ("evaluation", {"torch", "transformers"}),
         ("model", {"transformers"}), ("training", {"transformers"}), ("corpora", {"torch", "transformers"}),
     ],
 )  # fmt: skip

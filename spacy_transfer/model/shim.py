@@ -11,7 +11,6 @@ from torch import Tensor
 from ..errors import T063
 from ..nn.losses import Loss
 from ..nn.network import Network
-from . import forking  # noqa: F401  (registers the hooks)
 from .augmentation import draw_texts
 from .coupled import is_plain, learn_whole
 from .joining import Joined, rows
@@ -51,7 +50,8 @@ class NetworkShim(NetworkLife):
         check_solvable(self.settings.head)
         network.eval()
         self.pathway.open()
-        vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
+        read = [texts[i] for i in chosen]
+        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read, self.reader))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
@@ -67,6 +67,9 @@ class NetworkShim(NetworkLife):
 
     def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
+        return self.room.run(self.device, lambda _: self._logits(texts, joined))
+
+    def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
         network = self.network
         if network.training:
             network.eval()
@@ -143,7 +146,7 @@ class NetworkShim(NetworkLife):
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
         joined (Joined | None): Features beside the vectors; their summed gradient is given back.
-        RETURNS (float): Sum of the documents' losses; on a GPU as a tensor without dimensions.
+        RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
@@ -169,14 +172,12 @@ class NetworkShim(NetworkLife):
                 total += value.detach()
             return total
 
-        least = self.settings.windows.length
-        total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, len(texts), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         if joined is not None:
             joined.give_back(self.gradients.loss_scale)
-        # On a GPU the number stays there: fetching it would make every step wait for the device.
-        return cast(float, total) if device.type == "cuda" else float(total)
+        return self._loss(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
         """The loss on logits that the caller has, for loops that go through `begin_update`.

@@ -68,17 +68,19 @@ class AdamW(Optimizer):  # type: ignore[misc]
         weights: Mapping[str, nn.Parameter],
         rates: Mapping[str, float],
         scale: float,
-    ) -> None:
+    ) -> Tensor:
         """Move the weights that have a gradient.
 
         owner (int): Id of the shim, under which averages are kept.
         weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
         scale (float): Factor on the summed gradients: one over the number of documents.
+        RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """
         torch_adam = self._networks.get(network)
         if torch_adam is None:
             torch_adam = self._networks[network] = _new_adam()
         _regroup(torch_adam, weights, rates)
+        _follow(torch_adam, weights)
         norms = torch._foreach_norm([cast(Tensor, w.grad) for w in weights.values()])
         norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
         # Dividing by the number of documents and clipping are one factor, which the fused kernel applies as it reads.
@@ -92,10 +94,12 @@ class AdamW(Optimizer):  # type: ignore[misc]
             group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
         torch_adam.grad_scale = 1.0 / factor  # type: ignore[attr-defined]
         # A gradient that is no finite number would spoil every weight for good: the kernel leaves the step out.
-        torch_adam.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        found_inf = (~torch.isfinite(norm)).float()
+        torch_adam.found_inf = found_inf  # type: ignore[attr-defined]
         self.grad_norm = norm
         torch_adam.step()
         self._average(owner, weights)
+        return found_inf
 
     def network_moments(self, network: nn.Module) -> dict[str, dict[str, Tensor]]:
         """What is remembered of each weight that has moved, by its name: step (), exp_avg, exp_avg_sq (its shape)."""
@@ -124,6 +128,8 @@ class AdamW(Optimizer):  # type: ignore[misc]
                 if average is None or average.shape != weight.shape:
                     self.averages[key] = weight.detach().clone()
                     continue
+                if average.device != weight.device:
+                    average = self.averages[key] = average.to(weight.device)
                 t = self.nr_update[key]
                 average.lerp_(weight, 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY))
 
@@ -132,6 +138,15 @@ def _new_adam() -> torch.optim.AdamW:
     adam = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
     adam.param_groups.clear()
     return adam
+
+
+def _follow(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter]) -> None:
+    """A network that was moved to another device takes its moments along. All of it is on one, so the first weight that
+    has moments tells."""
+    known = next(((weight, state) for weight in weights.values() if (state := adam.state.get(weight))), None)
+    if known is not None and known[1]["exp_avg"].device != (device := known[0].device):
+        for state in adam.state.values():
+            state.update({key: value.to(device) for key, value in state.items()})
 
 
 def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> None:
