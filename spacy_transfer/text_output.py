@@ -81,6 +81,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
 
     @show_color.setter
     def show_color(self, may: bool) -> None:
+        """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
     def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:

@@ -61,10 +61,10 @@ def _read_prodigy(record: Cells) -> dict[str, object]:
     if answer not in _ANSWERS:
         raise Unclear(errors.T043_TOOL.format(tool="Prodigy", field="answer", value=excerpt(answer)))
     if answer == "ignore":
-        raise Skipped("answer: ignore")
+        raise Skipped(errors.T043_SKIPPED.format(field="answer", value="ignore"))
     if "options" in record or "accept" in record:
         if answer == "reject":
-            raise Skipped("answer: reject")
+            raise Skipped(errors.T043_SKIPPED.format(field="answer", value="reject"))
         return _choices_of_prodigy(record)
     label = record.get("label")
     if not isinstance(label, str):
@@ -90,7 +90,7 @@ def _choices_of_prodigy(record: Cells) -> dict[str, object]:
 
 
 def _nothing(field: str) -> dict[str, object]:
-    raise Skipped(f"{field}: nothing chosen")
+    raise Skipped(errors.T043_SKIPPED.format(field=field, value="nothing chosen"))
 
 
 # ---- doccano -----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _read_label_studio(record: Cells) -> dict[str, object]:
         if isinstance(one, Mapping) and not one.get("was_cancelled") and not one.get("skipped")
     ]
     if not valid:
-        raise Skipped("cancelled or skipped" if annotations else "no annotation yet")
+        raise Skipped(errors.T043_SKIPPED_CANCELLED if annotations else errors.T043_SKIPPED_NONE)
     votes = [_choices(one.get("result")) for one in valid]
     texts = [value for key, value in data.items() if isinstance(value, str)]
     text = data.get("text", texts[0] if len(texts) == 1 else None)
@@ -176,7 +176,7 @@ def _read_label_studio_min(record: Cells) -> dict[str, object]:
     if not chosen and len(plain) == 1:
         return {**rest, TEXT: text, LABEL: rest[plain[0]]}
     if not chosen and not plain:
-        raise Skipped("no annotation")
+        raise Skipped(errors.T043_SKIPPED_NONE)
     found = ", ".join([*chosen, *plain])
     raise Unclear(errors.T043_TOOL.format(tool="Label Studio", field="the labels", value=f"one of {excerpt(found)}"))
 
@@ -232,7 +232,8 @@ def _answered(text: object, answers: list[tuple[object, object]], rest: Cells) -
     given = [value for value, status in answers if status in (None, "submitted") and value is not None]
     if not given:
         statuses = sorted({str(status) for _, status in answers})
-        raise Skipped(f"response: {', '.join(statuses)}" if statuses else "no response yet")
+        said = errors.T043_SKIPPED.format(field="response", value=", ".join(statuses))
+        raise Skipped(said if statuses else errors.T043_SKIPPED_NONE)
     votes = [frozenset(map(str, value)) if isinstance(value, list) else str(value) for value in given]
     return _agreed(text, votes, "Argilla", rest)
 
@@ -246,7 +247,7 @@ def _is_argilla_1(record: Cells) -> bool:
 def _read_argilla_1(record: Cells) -> dict[str, object]:
     annotation = record.get("annotation")
     if record.get("status") in ("Discarded", "Default") or annotation is None:
-        raise Skipped(f"status: {record.get('status')}")
+        raise Skipped(errors.T043_SKIPPED.format(field="status", value=excerpt(record.get("status"))))
     if isinstance(annotation, list):
         return {**record, LABELS: [str(label) for label in annotation]}
     return {**record, LABEL: annotation}
