@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +82,18 @@ def score_of(label: str, value: object, doc: Doc) -> float:
     RETURNS (float): From 0 to 1.
     RAISES (ValueError): T033 for anything else.
     """
-    number = _number(value)
-    if number is None or not 0.0 <= number <= 1.0:  # NaN fails the comparison too
+    if not is_score(value):
         raise ValueError(T033.format(label=label, value=shown(value), text=doc.text[:80]))
-    return number
+    return float(cast(float, value))
+
+
+def is_score(value: object) -> bool:
+    """Whether a value is a number from 0 to 1; NaN fails the comparison, and 10 ** 400 is not a float.
+
+    value (Any): Of a label. RETURNS (bool): True for Python's and NumPy's numbers and for bools.
+    """
+    number = _number(value)
+    return number is not None and 0.0 <= number <= 1.0
 
 
 def _number(value: Any) -> float | None:
