@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import TEXTS, exclusive_examples, network_of, pipeline, scores_of, shim_of, weights_of
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from spacy_transfer.locks import NETWORK, ForkLock, NetworkLock
 from spacy_transfer.training.adamw import AdamW
@@ -24,19 +25,20 @@ class Held:
 
     def __init__(self, nlp: Any, run: Callable[[], Any]) -> None:
         self.inside, self.go_on = threading.Event(), threading.Event()
-        # The last layer: prefix, resume and plain runs all meet it, or the one before.
-        layer = network_of(nlp).encoder._layers[1]
-        self._hook = layer.register_forward_pre_hook(self._wait)
+        # Above the boundary and not the last: prefix, resume and plain runs all meet it, or stop at it.
+        self._layer = network_of(nlp).encoder._layers[1]
+        # For all modules, so that copies of the encoder do not hold it.
+        self._hook = register_module_forward_pre_hook(self._wait)
         self._thread = threading.Thread(target=run)
-        self._ident = 0
+        self._pid = os.getpid()
 
-    def _wait(self, *args: Any) -> None:
-        if threading.get_ident() == self._thread.ident and os.getpid() == self._pid and not self.go_on.is_set():
+    def _wait(self, module: Any, args: Any) -> None:
+        is_held = module is self._layer and threading.get_ident() == self._thread.ident and os.getpid() == self._pid
+        if is_held and not self.go_on.is_set():
             self.inside.set()
             self.go_on.wait(60)
 
     def __enter__(self) -> "Held":
-        self._pid = os.getpid()
         self._thread.start()
         assert self.inside.wait(60)
         return self

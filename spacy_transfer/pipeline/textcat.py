@@ -278,6 +278,7 @@ class TransferTextCategorizer(StoredPipe):
             # Before the head, whose width they add to.
             fit_features(self.model, inputs)
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
+        self._note_machine(nlp)
         training = {} if nlp is None else nlp.config.get("training", {})
         is_streamed = training.get("max_epochs", 0) == -1
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known, is_streamed=is_streamed)
