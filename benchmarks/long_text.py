@@ -1,8 +1,8 @@
 """Memory of one step on a batch with one very long text, against the usual batch.
 
-    python benchmarks/long_text.py [--characters 42500] [--encoder sentence-transformers/all-MiniLM-L6-v2]
+    python benchmarks/long_text.py [--characters 42500] [--steps 3] [--encoder sentence-transformers/all-MiniLM-L6-v2]
 
-Each case runs in a process of its own: three updates of 16 texts, then the highest memory of the process above what it
+Each case runs in a process of its own: updates of 16 texts, then the highest memory of the process above what it
 had before the first. "usual" are 16 texts of some 1,000 characters (four fill the micro-batch of 4,096 pieces in
 windows of 256); "long" has one text of `--characters` among them.
 """
@@ -46,7 +46,7 @@ class Peak(threading.Thread):
         return self.highest
 
 
-def measure(case: str, characters: int, encoder: str, sender: Any) -> None:
+def measure(case: str, characters: int, steps: int, encoder: str, sender: Any) -> None:
     """Train, then predict; send the most bytes above the start of each, and the seconds of a step."""
     import spacy
     import torch
@@ -69,9 +69,9 @@ def measure(case: str, characters: int, encoder: str, sender: Any) -> None:
     nlp.update([Example.from_dict(nlp.make_doc("late"), {"cats": cats[0]})], sgd=sgd)
     before, peak, start = resident(), Peak(), time.perf_counter()
     peak.start()
-    for _ in range(3):
+    for _ in range(steps):
         nlp.update(examples, sgd=sgd)
-    trained, seconds = peak.end() - before, (time.perf_counter() - start) / 3
+    trained, seconds = peak.end() - before, (time.perf_counter() - start) / steps
     before, peak = resident(), Peak()
     peak.start()
     list(nlp.pipe(texts))
@@ -82,13 +82,14 @@ def main() -> None:
     """Print megabytes of each case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--characters", type=int, default=42_500)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     context, found = multiprocessing.get_context("spawn"), {}
     for case in ("usual", "long"):
         receiver, sender = context.Pipe(False)
-        child = context.Process(target=measure, args=(case, args.characters, args.encoder, sender))
+        child = context.Process(target=measure, args=(case, args.characters, args.steps, args.encoder, sender))
         child.start()
         # Not here, the child has failed and said why.
         sender.close()
