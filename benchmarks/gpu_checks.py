@@ -1,11 +1,11 @@
 """What gpu.sh asks of Python: makes encoders, reads logs, times predictions. Nothing comes from the network.
 
-python benchmarks/gpu_checks.py encoders FOLDER [--small]      FOLDER/encoder (MiniLM's size), FOLDER/bert (BERT-base's)
-python benchmarks/gpu_checks.py variant CONFIG TARGET KEY=JSON     a config with a value that it leaves at its default
-python benchmarks/gpu_checks.py speeds RUN...                  documents a second and score of runs, from their logs
-python benchmarks/gpu_checks.py predict PIPELINE --gpu 0       speed in bf16 and fp32, and how far a CPU's scores are
-python benchmarks/gpu_checks.py fork PIPELINE --gpu 0          what n_process=2 says
-python benchmarks/gpu_checks.py same RUN RUN                   whether two runs have the same weights; else how far apart
+encoders FOLDER [--small]       FOLDER/encoder of MiniLM's size, FOLDER/bert of BERT-base's
+variant CONFIG TARGET KEY=JSON  a config with a value that it leaves at its default
+speeds RUN...                   documents a second and best score of runs, from their logs
+predict PIPELINE --gpu 0        speed in bf16 and fp32, and how far a CPU's scores are
+fork PIPELINE --gpu 0           what n_process=2 says
+same RUN RUN                    whether two runs have the same weights, else how far apart
 """
 
 import argparse

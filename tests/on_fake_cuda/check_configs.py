@@ -65,6 +65,8 @@ def prepared(file: Path, encoder: Path, corpus: Path, device: str) -> Config:
     component = next(name for name in config["components"] if name.startswith(NAME))
     config["components"][component]["model"] |= {"precision": "fp32", "device": device}
     config["training"] |= {"max_steps": N_STEPS, "max_epochs": 0, "eval_frequency": 3}
+    # Without CuPy there is no pool to share: whoever asks for it is not bothered.
+    config["training"]["gpu_allocator"] = "pytorch"
     # Sizes that do not fit the tiny encoder, or take their time.
     for block in ("features",):
         if block in config["components"][component]["model"]:
