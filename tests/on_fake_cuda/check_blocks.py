@@ -54,7 +54,7 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
     "augmented": {"augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "augmented, frozen": {**ALL, "augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "LoRA": {"tuning": {"adapter": misc("LoRA", rank=2)}},
-    "DoRA": {"tuning": {"adapter": misc("LoRA", rank=2, dora=True)}},
+    "DoRA": {"tuning": {"adapter": misc("LoRA", rank=2, variant="dora")}},
     "IA3": {"tuning": {"adapter": misc("IA3")}},
     "checkpointed": {"gradient_checkpointing": True},
     "features": FEATURES,
@@ -62,7 +62,7 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
 }
 MULTILABEL: dict[str, dict[str, Any]] = {
     "binary": {},
-    "focal": loss("Focal"),
+    "focal": loss("Focal", exclusive=False),
     "asymmetric": loss("Asymmetric"),
     "squared": loss("SquaredError"),
     "smooth L1": loss("SmoothL1"),
@@ -71,11 +71,11 @@ MULTILABEL: dict[str, dict[str, Any]] = {
 KINDS = [(False, name) for name in EXCLUSIVE] + [(True, name) for name in MULTILABEL]
 
 
-def trained(encoder: Path, device: str, blocks: dict[str, Any], multilabel: bool, n_steps: int = 3) -> tuple[Any, Any]:
+def trained(encoder: Path, device: str, blocks: dict[str, Any], multilabel: bool, n_steps: int = 2) -> tuple[Any, Any]:
     fix_random_seed(0)
     blocks = {key: dict(value) if isinstance(value, dict) else value for key, value in blocks.items()}
     nlp = pipeline(encoder, multilabel=multilabel, device=device, **blocks)
-    examples = (multilabel_examples if multilabel else exclusive_examples)(nlp, 9)
+    examples = (multilabel_examples if multilabel else exclusive_examples)(nlp, 6)
     optimizer = AdamW(learn_rate=1e-3)
     losses = []
     for _ in range(n_steps):
@@ -95,9 +95,7 @@ def test_a_block_learns_what_it_learns_on_a_cpu(quiet_bert: Path, multilabel: bo
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize(
-    "blocks", [{}, {"tuning": {"frozen_depth": 1}}, ALL, QUERY], ids=["full", "half", "all", "query"]
-)
+@pytest.mark.parametrize("blocks", [{}, {"tuning": {"frozen_depth": 1}}], ids=["full", "half"])
 def test_half_precisions_go_the_same_way(quiet_bert: Path, precision: str, blocks: dict[str, Any]) -> None:
     _, wanted = trained(quiet_bert, "cpu", blocks, False)
     _, found = trained(quiet_bert, "cuda", {**blocks, "precision": precision}, False)
