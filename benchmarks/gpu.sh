@@ -4,6 +4,7 @@
 #
 #     bash benchmarks/gpu.sh                 results in $OUT, or ./gpu-results: summary.txt, and lines.tgz with the
 #                                            output of every line
+#     ONLY='speed|waits' bash benchmarks/gpu.sh     only the lines whose names match
 #     DRY=1 bash benchmarks/gpu.sh           on a CPU, tiny and short: whether the script itself is sound
 #
 # Needs: an environment with spacy-transfer and its extra "test" ("cuda" too, for the lines that need CuPy), torch for
@@ -21,7 +22,7 @@ SUMMARY=$RESULTS/summary.txt
 : >"$SUMMARY"
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 
-DRY=${DRY:-}
+DRY=${DRY:-} ONLY=${ONLY:-.}
 GPU=0 SMALL="" N=1 TEXTS=20000 PATIENCE=1
 # Whether it is sound does not depend on how busy the machine is.
 if [ -n "$DRY" ]; then GPU=-1 SMALL=--small N=20 TEXTS=200 PATIENCE=10; fi
@@ -42,6 +43,7 @@ steps() { # of a line, fewer where the script is only tried
 line() {
     local name=$1 limit=$(($2 * PATIENCE)) should=$3 start=$SECONDS left=$((TOTAL - SECONDS)) status
     shift 3
+    [[ $name =~ ^(machine|encoders|corpus)$ || $name =~ $ONLY ]] || return
     if [ "$left" -lt 5 ]; then
         echo "$name: no time left" >>"$SUMMARY"
         return
@@ -50,7 +52,7 @@ line() {
     status=$?
     {
         echo "== $name: status $status, $((SECONDS - start)) s. Should: $should"
-        grep -aE "documents/s|texts/s|texts by|most memory|scores are|bits \(|passed|failed|^[0-9]+ T0|waits:|T[0-9]{3}\]|Error" \
+        grep -aE "documents/s|accuracy|texts/s|texts by|most memory|scores are|bits \(|passed|failed|^[0-9]+ T0|waits:|T[0-9]{3}\]|Error" \
             "$LINES/$name.txt" | cut -c1-220 | awk '!seen[$0]++' | tail -n 8 | sed 's/^/    /'
     } | tee -a "$SUMMARY"
 }
