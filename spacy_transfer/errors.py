@@ -26,21 +26,32 @@ T016 = "[T016] config.json of '{name}' is not one that transformers knows withou
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
-T021 = (
-    "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T021 = '[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}, or "auto".'
+T022 = (
+    "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow. In "
+    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = {stride}.'
 )
-T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
 T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
 T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
 T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
 
 T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
-T032 = "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. Text: {text!r}"
-T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value!r}. Text: {text!r}"
+T032 = (
+    "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. If a text may have several labels, "
+    "or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list those of this "
+    "one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
+)
+T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value}. Text: {text!r}"
 T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
 T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
-T036 = "[T036] A label must be a str, got {label!r} of type {type}."
-T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
+T036 = "[T036] A label must be a str, got {label} of type {type}."
+T037 = (
+    "[T037] positive_label = {label!r}: a positive label is one of the two labels of an exclusive classifier, but "
+    "'{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
+)
+T037_MULTILABEL = "takes any number of labels a text, each with scores of its own"
+T037_COUNT = "has {n_labels} labels: {labels}"
+T037_OTHER = "has the labels {labels}"
 T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
@@ -49,9 +60,11 @@ T039 = "[T039] '{name}' got no text to initialize from: the training data are em
 
 T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
-T042 = (
-    "[T042] {path} is not UTF-8: byte 0x{byte:02X} at offset {offset} (line {line}). If it is {guess}: "
-    "iconv -f {guess} -t UTF-8 '{path}' > '{way_out}'"
+T042 = "[T042] {path} is not {encoding}: byte 0x{byte:02X} at offset {offset} (line {line}). {way_out}"
+T042_GIVEN = "Say how the file is encoded with --encoding (utf-8, cp1252, ...), or save it as UTF-8"
+T042_GUESSES = (
+    "What else it is cannot be told for sure. Choose the encoding that reads well here, as in --encoding cp1251, or save "
+    "the file as UTF-8:\n{readings}"
 )
 T043 = (
     "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n{lines}\n"
@@ -63,6 +76,16 @@ T043_OBJECT = "a JSON object is expected, not {value}"
 T043_TWICE = "the key '{key}' stands there twice"
 T043_CSV = "invalid {format}: {reason}"
 T043_COLUMNS = "{n_cells} columns where the header has {n_columns}"
+T043_HEADER = "the header again: were several files joined? Remove the line"
+T043_OPEN = (
+    "the quotation mark that opens in line {line} is not closed, so it takes in the lines below: close or remove it; if "
+    "quotation marks are letters in this file: --quoting none"
+)
+T043_SWALLOWED = (
+    "one cell holds whole rows, as if the quotation mark that opens in line {line} had been left open down to line {last}: "
+    "close or remove it; if quotation marks are letters in this file: --quoting none; if the cell is right: --quoting csv"
+)
+T043_MARKS = "the label {value} stands in quotation marks of its own: remove the blank before them, or the marks"
 T043_CELL = "a value that cannot be read: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
@@ -72,27 +95,47 @@ T043_NO_LABEL = "no label: {fields} missing or empty"
 T043_MIXED = (
     "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
 )
-T043_LABEL_TYPE = 'the label {value} is no str: write "{value}"'
+T043_LABEL_TYPE = 'the label {value} is no str: write "{value}", or name the numbers with --label-names'
 T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
+T043_LIST = (
+    "the field '{field}' holds {value}, which looks like a list and is not JSON, or not in its place: several labels are "
+    'written as JSON, ["a", "b"], or joined by --separator, in the field that --labels-field names'
+)
+T043_PYTHON = ". This is how Python prints it; write it with json.dumps"
+T043_MISSING = "the label '{label}', which stands for none (--missing-labels)"
+T043_INVISIBLE = "the label {value} has no character that can be seen"
+T043_NO_NAME = "the label {value} has no name: the numbers that have one are {numbers}"
+T043_TRUTH = "the label column '{label}' holds {value}: 0 or 1 is expected"
+T043_TOOL = "an export of {tool} with {value} as {field}, which says nothing about labels"
+T043_SKIPPED = "{field}: {value}"
+T043_SKIPPED_CANCELLED = "cancelled or skipped"
+T043_SKIPPED_NONE = "no annotation yet"
+T043_VOTES = "annotators disagree in {tool}: {votes}. Settle it there"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
 T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
 T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a number, a list of those or nothing is expected"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
-T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
+T044 = "[T044] {path} holds no usable text ({n_bad} bad lines, {n_skipped} left out). Leave the file out, or correct it"
 T045 = (
     "[T045] There already: {paths}. Write over it with --force, or choose another folder; "
     "to add a split with the same labels: --labels {labels}"
 )
 T045_FOLDER = "[T045] {path} is a file. Choose a folder"
 T046 = (
-    "[T046] {path} has the columns {columns}: {problem}. "
-    "Say which ones count with --text-field and one of --label-field, --labels-field, --cats-field"
+    "[T046] {path} has the columns {columns}: {problem}. Say which ones count with --text-field and one of --label-field, "
+    "--labels-field, --cats-field or --label-columns{hints}"
 )
+T046_DELIMITER = "The delimiter was taken to be {delimiter}; another one is chosen with --delimiter"
+T046_HEADER_LINE = "Line {line} has these columns: --header-line {line}"
+T046_NO_HEADER = "If the file has no header, name its columns: --columns text,label"
+T046_TRUTHS = "Columns of 0 and 1: --label-columns '{columns}'"
 T046_MISSING = "there is none for {fields}"
 T046_SEVERAL = "{fields} cannot all hold the labels"
 T046_TWICE = "'{field}' stands there twice"
 T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it anew, or name the file that was meant"
+T047_ROWS = "a list of objects is expected"
+T047_CHANGED = "it changed while it was read: convert it again when nothing writes to it"
 T047_LABELS_LIST = "a list is expected, or one label in a line"
 T047_LABEL_TWICE = "the label '{label}' stands there twice"
 T047_NO_LABELS = "there is no label in it"
@@ -140,7 +183,7 @@ T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
 T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
 T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
 
-T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 to {n_layers}, or \"all\"."
+T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to freeze nothing, 0 for the embeddings, 1 to {n_layers} for layers, or \"all\"."
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
@@ -224,8 +267,8 @@ T113 = (
     'training. Read the data with @readers = "spacy-transfer.Corpus.v1" (told once).'
 )
 T114 = (
-    "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
-    "a Python name, and no field of the text or the labels."
+    "[T114] '{name}' gives no name for an extension attribute (doc._.name): give --attribute-field a field with letters in "
+    "its name, not that of the text or the labels, and each name once."
 )
 
 T120 = (
@@ -515,6 +558,106 @@ T360 = (
     "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
     "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
 )
+
+T345 = (
+    "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
+    "them, nlp.initialize(lambda: examples), before you train it."
+)
+T346 = (
+    "[T346] '{name}' has labels in common with '{other}', which runs before it: {labels}. Its scores overwrite those of "
+    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix and "
+    "labels of its own under [initialize.components.{name}] (shown once)."
+)
+T347 = (
+    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
+    "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
+)
+
+T348 = "[T348] '{name}' is a trained classifier. Its encoder is used; its head and its labels, {labels}, are dropped."
+T349 = (
+    "[T349] '{name}' is a sentence-transformers model. Not followed: {what}. To follow it: pooling = "
+    '{{"@layers": "spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
+)
+T349_LENGTH = 'its max_seq_length of {length} (windows.length is {window}; "auto" follows it)'
+T350 = (
+    "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
+    "spacy-transfer.MeanPooling.v1 for instance."
+)
+# Why a module cannot be followed; they stand inside T349 and T350.
+T350_TYPE = "{file} holds a {type}"
+T350_PLACE = "it is not a folder inside"
+T350_MODES = "pooling by {modes}"
+T350_ACTIVATION = "the activation {activation}"
+T350_INPUT = "it reads {name}"
+T350_PICKLED = "it has no model.safetensors"
+T350_SHAPE = "its weights have other shapes than its config.json says"
+T350_FINITE = "its weights hold NaN or infinity"
+T350_WIDTH = "a Dense takes vectors of width {n_in}, but there they have {have}"
+T350_GONE = "the weights of its Dense are not in the folder"
+T351 = (
+    "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
+    "another pooling, spacy-transfer.MeanPooling.v1 for instance."
+)
+T352 = (
+    "[T352] loss: what {name}.build() returns lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose docstring "
+    "says what each of them is."
+)
+T353 = (
+    "[T353] loss: {name} must give one finite loss for each document, of shape (n_docs,), and its `activate` one score for "
+    "each document and label. For {n_docs} documents it gave: {problem}. Do not take the mean over the documents: sums are "
+    "divided once, at the step."
+)
+T354 = (
+    "[T354] pooling: {name} must give one vector of fp32 numbers for each document, of shape (n_docs, any width). For 2 "
+    "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
+)
+
+T355 = (
+    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was saved "
+    "without such counts, so its weights stay as they were. Initialize it with the data, or give pairs of label and weight."
+)
+
+
+T390 = (
+    "[T390] No text of {paths} has a label. Name the field that holds them with --label-field, --labels-field, "
+    "--cats-field or --label-columns; texts without labels are for 'spacy transfer pretrain'"
+)
+T391 = (
+    "[T391] {path} is {found}, and .spacy files are read here. Make them with: python -m spacy transfer convert "
+    "{path} FOLDER"
+)
+T391_NONE = "[T391] {path} holds no .spacy file{found}"
+T392 = (
+    "[T392] This is no column of labels: {reason} ({shown}, ...). Name the right one with --label-field; if these are the "
+    "labels after all, give the whole set as a file with --labels"
+)
+T393 = (
+    "[T393] {n_labels:,} labels for each of {n_texts:,} texts are {n_values:,} values, more than a .spacy file should hold. "
+    "Where each text has exactly one label, use --label-field; else give only the values that are known with --cats-field, "
+    "or convert the texts in parts"
+)
+T394 = "[T394] --label-names {value}: {problem}. Give neg,pos (from 0 on), or 0=neg,4=pos, or a file with a JSON list"
+T394_EMPTY = "every name needs at least a letter"
+T394_TWICE = "the name {name} stands there twice"
+T395 = "[T395] {path} is a spreadsheet: {way_out}"
+T395_INSTALL = "save it as \"CSV UTF-8\" and convert that, or: pip install 'spacy-transfer[excel]'"
+T395_SAVE = 'save it as .xlsx or as "CSV UTF-8" (File, Save as) and convert that'
+T396 = "[T396] {option} {value} is not possible: expected {want}"
+T396_ENCODING = "an encoding that Python knows, such as utf-8, cp1252 or utf-16"
+T396_DELIMITER = "one character, or its name: comma, semicolon, tab, pipe"
+T396_HEADER = "a line from 1 on; without --columns, which is for files without a header"
+T396_COLUMNS = "a name for each column, as in text,label"
+T397 = (
+    "[T397] {path} unpacks to {size} MB or more, too much for the {there} MB of memory here. If it is meant to be that "
+    "large, split it; if not, do not trust the file"
+)
+T398 = (
+    "[T398] --name {names}: give one name for each of the {n_sources} file(s), as a file may be called, in their order: "
+    "--name train --name dev"
+)
+T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
+T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
+T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the file again with values from 0 to 1"
 
 
 def require(package: str, extra: str) -> ModuleType:

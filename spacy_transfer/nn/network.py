@@ -39,16 +39,23 @@ class Network(nn.Module):
 
     head: reads vectors, or the states themselves; pooling is then not used.
     precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
+    vector_width: of what the pooling gives; by default that of the states.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
 
     def __init__(
-        self, encoder: Encoder, pooling: Pooling, head: LabelHead | LabelQueryDecoder, precision: torch.dtype
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        head: LabelHead | LabelQueryDecoder,
+        precision: torch.dtype,
+        vector_width: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
         self.head = head
+        self.vector_width = encoder.width if vector_width is None else vector_width
         self.precision = precision
         self.boundary = -1
         self._is_headless = False
@@ -89,7 +96,8 @@ class Network(nn.Module):
 
     def encode(self, batch: RowBatch) -> Tensor:
         """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
-        if self.boundary >= 1:
+        # Without a graph all depths run at once, to the same bits; in bf16 the frozen ones have weights of their own.
+        if self.boundary >= 1 and (torch.is_grad_enabled() or self.frozen_dtype != torch.float32):
             return self.resume(self.prefix(batch), batch)
         with self._autocast(), self._kernels():
             states: Tensor = self.encoder(batch.ids, batch.mask)
