@@ -1,5 +1,6 @@
 """An encoder warmed up on raw texts: the command, its work folder, resume, ranks."""
 
+import errno
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ from scratches import NAME, WORDS, classifier
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
+from spacy_transfer.files import DiskFull
 from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.model.settings import Settings
 from spacy_transfer.nn.pretrained import PretrainedEncoder
@@ -281,12 +283,12 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch:
         pretrain(blocks, RAW[:30], tmp_path / "out", plan=plan)
 
     def full(*args: Any) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     other = Pretraining(steps=1, rows=4, seed=5)
     with monkeypatch.context() as patch:
-        patch.setattr("spacy_transfer.training.pretraining_work.put_folder", full)
-        with pytest.raises(OSError, match="No space"):
+        patch.setattr("spacy_transfer.training.pretraining_work.shutil.copyfile", full)
+        with pytest.raises(DiskFull, match=r"T372.*out"):
             pretrain(blocks, RAW[:30], tmp_path / "out", plan=other, force=True)
     assert (tmp_path / "out" / "weights.safetensors").read_bytes() == kept
     # What was learned is not lost.
