@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T001, T005, T135
+from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
@@ -187,7 +188,7 @@ class MaskedPieceShim(TrainingShim):
         """Micro-batches on the CPU: document of each row, (n_rows,); ids, ids to read, mask, and where pieces were
         chosen, each (n_rows, n_pieces)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
-        for group in micro_batches(documents, budget, kind):
+        for group in micro_batches(documents, budget, kind, few_shapes=are_wanted(self.device, self.precision)):
             batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
             read, chosen = hide(

@@ -143,7 +143,8 @@ class NetworkLife(TrainingShim):
 
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""
-        self.network.forget_copies()
+        if self.is_built:
+            self.network.forget_copies()
 
     def tell_epoch(self, epoch: int) -> None:
         """The loop says which epoch it is in; unfreezing by epochs follows."""
@@ -157,6 +158,7 @@ class NetworkLife(TrainingShim):
         return describe(self.network, self.settings.tuning)
 
     def _stepped(self) -> None:
+        self.network.weights_moved()
         tuning = self.settings.tuning
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
             self._freeze()
@@ -211,6 +213,7 @@ class NetworkLife(TrainingShim):
         if not self.is_built or "adapter" not in self.record:
             return 0
         self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
+        self.network.forget_copies()
         self.pathway.close()
         self._freeze()
         return n_weights

@@ -91,7 +91,9 @@ class Pathway:
         """
         if self._kind == "vectors" and self._serves_predictions:
             return [list(range(len(documents)))] if documents else []
-        return micro_batches(documents, budget or self.budget, self.network.device.type)
+        return micro_batches(
+            documents, budget or self.budget, self.network.device.type, few_shapes=self.network.few_shapes
+        )
 
     @property
     def _serves_predictions(self) -> bool:
@@ -130,7 +132,9 @@ class Pathway:
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self.network(
+                collate(chosen, self.network.encoder.pad_id, self.network.device, self.network.max_pieces), joined
+            )
         lasting = [j for j, i in enumerate(group) if clean[i]]
         passing = [j for j, i in enumerate(group) if not clean[i]]
         if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
@@ -151,7 +155,9 @@ class Pathway:
         """
         chosen = [documents[i] for i in group]
         if not self._serves_predictions:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self.network(
+                collate(chosen, self.network.encoder.pad_id, self.network.device, self.network.max_pieces), joined
+            )
         missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
         if missing:
             # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
@@ -175,7 +181,7 @@ class Pathway:
                     if self._features is not None and self._kind == "vectors":
                         found[places] = self._cached_vectors(chosen)
                         continue
-                    batch = collate(chosen, network.encoder.pad_id, network.device)
+                    batch = collate(chosen, network.encoder.pad_id, network.device, network.max_pieces)
                     found[places] = network.pool(network.encode(batch), batch).cpu()
         return found.to(network.device)
 
@@ -218,9 +224,9 @@ class Pathway:
         states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
-            batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
             return network.from_states(network.prefix(batch), batch, joined)
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
         return network.from_states(padded.to(network.device, non_blocking=True), batch, joined)
 
@@ -229,7 +235,7 @@ class Pathway:
         network = self.network
         if self._kind == "vectors":
             return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device), joined)
-        return network(collate(documents, network.encoder.pad_id, network.device), joined)
+        return network(collate(documents, network.encoder.pad_id, network.device, network.max_pieces), joined)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
@@ -262,7 +268,7 @@ class Pathway:
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
-        for group in micro_batches(documents, self.budget, network.device.type):
+        for group in micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
             kept = features.put(entries) if keep else []
@@ -276,7 +282,7 @@ class Pathway:
         """Features of one micro-batch by key."""
         network = self.network
         with torch.no_grad():
-            batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
             states = network.prefix(batch)
             if self._kind == "vectors":
                 pooled = network.pool(states, batch).cpu()
