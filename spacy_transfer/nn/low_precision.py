@@ -92,7 +92,7 @@ def linear_weights(encoder: Encoder, boundary: int, dtype: torch.dtype) -> tuple
     memo = _shared_hooks(encoder)
     memo.update((id(value), value) for value in [*encoder.parameters(), *encoder.buffers()])
     low = copy.deepcopy(encoder, memo).eval()
-    modules = []
+    modules: list[nn.Module] = []
     for (name, module), part in zip(encoder.named_modules(), low.modules(), strict=True):
         if isinstance(module, nn.Linear) and encoder.depth_of(f"{name}.weight") > boundary:
             modules.append(module)
