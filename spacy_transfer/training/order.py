@@ -11,6 +11,7 @@ from spacy.language import Language
 from spacy.training import Example
 from torch import Tensor
 
+from ..corpora.docbins import check_path_of
 from ..errors import T171, T185
 from .fingerprint import example_digest, fingerprint_of
 from .random_state import EVERY, RandomState
@@ -75,6 +76,7 @@ class Order:
             return
         self.examples = list(self.corpus(self.nlp))
         if not self.examples:
+            check_path_of(self.corpus)
             raise ValueError(T171)
         self._numbers = {id(example): i for i, example in enumerate(self.examples)}
 
