@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -282,12 +283,16 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch:
     with pytest.raises(FileExistsError, match="T137"):
         pretrain(blocks, RAW[:30], tmp_path / "out", plan=plan)
 
-    def full(*args: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    copyfile = shutil.copyfile
+
+    def full(source: Any, target: Any, **options: Any) -> Any:
+        if Path(target).name == "log.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copyfile(source, target, **options)
 
     other = Pretraining(steps=1, rows=4, seed=5)
     with monkeypatch.context() as patch:
-        patch.setattr("spacy_transfer.training.pretraining_work.shutil.copyfile", full)
+        patch.setattr(shutil, "copyfile", full)
         with pytest.raises(DiskFull, match=r"T372.*out"):
             pretrain(blocks, RAW[:30], tmp_path / "out", plan=other, force=True)
     assert (tmp_path / "out" / "weights.safetensors").read_bytes() == kept
