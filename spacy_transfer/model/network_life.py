@@ -164,17 +164,24 @@ class NetworkLife(TrainingShim):
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
         pathway, tensors = self.pathway.state(self.reader)
-        own = {"n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway}
-        return {**state, **own}, tensors
+        return {**state, **self._progress(), "n_draws": self.n_draws, "pathway": pathway}, tensors
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         super().restore_state(state, tensors)
-        self.n_draws, self.epoch = state["n_draws"], state["epoch"]
-        self._set_label_weights(state["label_weights"])
-        self._freeze()
+        self._take_progress(state)
+        self.n_draws = state["n_draws"]
         self.network.forget_copies()
         self.pathway.restore(state["pathway"], tensors, self.reader)
+
+    def _progress(self) -> dict[str, Any]:
+        """Where freezing and the loss stand, whoever owns the encoder."""
+        return {"epoch": self.epoch, "label_weights": self.label_weights}
+
+    def _take_progress(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        self._set_label_weights(state["label_weights"])
+        self._freeze()
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Pooling and head on the states of somebody else's encoder."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from weakref import ref
 
@@ -29,6 +29,7 @@ from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
 from .thinc_optimizers import averaged
+from .training_shim import TrainingShim
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
@@ -268,6 +269,19 @@ class SharedShim(NetworkShim):
         weights = {} if body is None else dict(body.named_parameters())
         with super().use_params(params), averaged(weights, params, self._owner):
             yield
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
+        are its component's, and nothing is cached."""
+        state, tensors = TrainingShim.checkpoint_state(self)
+        return {**state, **self._progress()}, tensors
+
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        TrainingShim.restore_state(self, state, tensors)
+        self._take_progress(state)
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
