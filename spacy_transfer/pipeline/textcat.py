@@ -14,7 +14,9 @@ from thinc.api import Model, Optimizer
 
 from ..errors import T002, T003, T004, T031, T036, T037, T038, T039, T113
 from ..log import logger
+from .dev_data import check_dev
 from .gold import Gold, read_gold
+from .length import forget_counted_steps, look_ahead
 from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
 from .stored_pipe import StoredPipe
 from .table import depth_table
@@ -154,6 +156,7 @@ class TransferTextCategorizer(StoredPipe):
             return losses
         self._require_weights()
         self._show_table()
+        forget_counted_steps()
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
@@ -271,6 +274,8 @@ class TransferTextCategorizer(StoredPipe):
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()
+        look_ahead(nlp, examples)
+        check_dev(nlp, self.name, self.labels, docs)
 
     def _check_score_weights(self, nlp: Language | None) -> None:
         """A prefix renames the scores: without a weight of that name every evaluation would score 0."""
