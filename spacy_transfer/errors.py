@@ -456,7 +456,7 @@ T328 = (
 T329 = "[T329] No text of the {what} data has these labels of '{name}': {labels}. So {effect}."
 T330 = "[T330] {key}: there is no such setting.{hint} Those of [{section}] are: {known}."
 T331 = "[T331] {key} = {value!r}: expected {want}."
-T332 = "[T332] {key} = \"{value}\" is text, but a number is expected: write {key} = {value}, without quotation marks."
+T332 = '[T332] {key} = "{value}" is text, but a number is expected: write {key} = {value}, without quotation marks.'
 T333 = "[T333] {key} = {value} is not a finite number. Give a number."
 T334 = "[T334] {key}: nothing in this config reads it.{hint}"
 T335 = (
@@ -473,6 +473,10 @@ T338 = (
     "last step too."
 )
 T339 = "[T339] optimizer.learn_rate gives no number ({reason}). Are numbers in its block in quotation marks?"
+T340 = (
+    "[T340] encoder.dropout: the configuration of '{family}' names no dropout that could be set. Leave encoder.dropout at "
+    "null."
+)
 T337 = (
     "[T337] The rate is 0, and no loop moves its schedule on: nothing is learned. Call optimizer.step_schedules() after "
     "each update, or give learn_rate a number (shown once)."

@@ -782,7 +782,7 @@ def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
         "train", shipped, "--output", tmp_path / "out", "--paths.train", tmp_path / "train.spacy",
         "--paths.dev", tmp_path / "train.spacy", "--paths.labels", tmp_path / "labels.json",
         "--paths.encoder", quiet_bert, "--training.max_steps", 4, "--training.eval_frequency", 2,
-        "--training.optimizer.learn_rate.warmup_steps", 1,
+        "--training.optimizer.learn_rate.warmup", 0.25,
         "--components.transfer_textcat.model.tuning.frozen_depth", 2,
     ]  # fmt: skip
     result = CliRunner().invoke(app, [str(arg) for arg in args])

@@ -7,7 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..errors import T073
+from ..errors import T073, T336
+from ..log import logger
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
@@ -69,6 +70,9 @@ class NetworkLife(TrainingShim):
         texts (Callable): Gives the training texts.
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
+        tuning = self.settings.tuning
+        if tuning.adapter is not None and tuning.frozen_depth == -1:
+            logger.info(T336)
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from weakref import WeakSet
 
@@ -135,8 +136,9 @@ def warn(length: Length, training: Mapping[str, Any]) -> None:
     block = training["optimizer"].get("learn_rate") if isinstance(training["optimizer"], Mapping) else None
     if not isinstance(block, Mapping) or COUNTED in block or is_ours(block):
         return
-    rates = iter(registry.resolve({"rate": block})["rate"])
-    zeros = [step for step, rate in zip(range(min(length.n_steps or 1000, _MOST_RATES)), rates, strict=False) if not rate]
+    n_looked_at = min(length.n_steps or 1000, _MOST_RATES)
+    rates = islice(registry.resolve({"rate": block})["rate"], n_looked_at)
+    zeros = [step for step, rate in enumerate(rates) if not rate]
     # Warm-ups begin with 0, and what falls in a line ends there.
     if len(zeros) > 2:
         logger.warning(T326.format(n_zeros=len(zeros), n_steps=length.n_steps or "1000 and more", first=zeros[1]))

@@ -12,7 +12,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
-from ..errors import T002, T003, T004, T031, T036, T037, T038, T039, T113
+from ..errors import T002, T003, T004, T031, T036, T037, T038, T039, T113, T331
 from ..log import logger
 from .dev_data import check_dev
 from .gold import Gold, read_gold
@@ -143,11 +143,13 @@ class TransferTextCategorizer(StoredPipe):
 
         examples (Iterable[Example]): Documents with `cats` in 0..1. Labels without annotation are left out of the loss
             when labels are independent, and count as 0 when they are exclusive.
-        drop (float): Dropout of the head; the encoder's own is in its configuration.
+        drop (float): Dropout of the head, where its block sets none; the encoder has its own, `encoder.dropout`.
         sgd (Optimizer | None): Steps at once; without it `finish_update` does.
         losses (dict | None): The sum of the documents' losses is added under the component's name.
-        RAISES (ValueError): T032, T033, T036 for bad annotations.
+        RAISES (ValueError): T032, T033, T036 for bad annotations, T331 for a dropout that is none.
         """
+        if not 0.0 <= drop < 1.0:
+            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
