@@ -62,9 +62,7 @@ LABELS = ["card", "login", "money"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--fake-cuda", action="store_true", help="On a CUDA device that is not there: fake_cuda.py"
-    )
+    parser.addoption("--fake-cuda", action="store_true", help="On a CUDA device that is not there: fake_cuda.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -126,12 +126,13 @@ class MaskedPieceShim(TrainingShim):
         """Most pieces in a micro-batch."""
         return piece_budget_on(self.device, self.settings.piece_budget)
 
-    def step(self, documents: Sequence[Document]) -> tuple[Any, int]:
+    def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
 
         documents (Sequence[Document]): Rows of each document.
-        RETURNS (tuple): Sum of the losses of the chosen pieces, on a GPU as a tensor without dimensions, and how many
-            pieces were chosen; `finish_update` divides by the number of all of them since the last step.
+        RETURNS (tuple): Sum of the losses of the chosen pieces, a tensor without dimensions where
+            `keeps_losses_on_gpu` says so, and how many pieces were chosen; `finish_update` divides by the number of
+            all of them since the last step.
         """
         network, device = self.network, self.device
         if not network.training:
@@ -153,7 +154,7 @@ class MaskedPieceShim(TrainingShim):
 
         total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
         self.gradients.n_docs += n_chosen
-        return total if device.type == "cuda" else float(total), n_chosen
+        return self._loss(total), n_chosen
 
     @torch.no_grad()
     def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:

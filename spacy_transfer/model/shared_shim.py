@@ -235,7 +235,7 @@ class SharedShim(NetworkShim):
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
         if joined is not None:
             joined.give_back()
-        return float(value.detach())
+        return self._loss(value.detach())
 
     def prepare_head(
         self,
