@@ -99,10 +99,11 @@ class Progress:
         else:
             step += f", epoch {line['epoch'] + 1}"
         parts.append(step)
-        several = len(line["loss"]) > 1
+        # A component that only hands gradients on, such as a transformer, has a loss of 0.
+        losses = {name: value for name, value in line["loss"].items() if value} or line["loss"]
         parts += [
-            f"mean loss of '{name}' {value:.4f}" if several else f"mean loss {value:.4f}"
-            for name, value in line["loss"].items()
+            f"mean loss of '{name}' {value:.4f}" if len(losses) > 1 else f"mean loss {value:.4f}"
+            for name, value in losses.items()
         ]
         measures = [value for name, value in line["scores"].items() if name.endswith("_score_desc")]
         measure = f" ({measures[0]})" if len(measures) == 1 and isinstance(measures[0], str) else ""

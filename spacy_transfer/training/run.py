@@ -132,6 +132,9 @@ class Run:
             try:
                 self.at.epoch, batch = next(self.order)
             except StopIteration:
+                # The epochs have ended, which nobody knows before the next batch is asked for.
+                if self.at.results and self.at.results[-1][1] < self.at.n_done - 1:
+                    yield self._evaluate()
                 break
             step = self.at.n_done
             self._step(step, batch)
@@ -139,25 +142,27 @@ class Run:
             self.at.n_words += sum(len(example) for example in batch)
             self.at.n_docs += len(batch)
             # The last step too, or what training ends with would never be looked at.
-            if step % self.settings["eval_frequency"] == 0 or self.is_over:
+            if step % self.settings["eval_frequency"] == 0 or self._is_at_max_steps:
                 yield self._evaluate()
             else:
                 self.at.seconds = default_timer() - self._start
                 yield Event(self._info(None, None), None)
-        if self.at.results and self.at.results[-1][1] < self.at.n_done - 1:
-            # The epochs ended, which nobody knows before the next batch is asked for.
-            yield self._evaluate()
         self._check(self.log.flush())
 
     @property
     def is_over(self) -> bool:
-        """Whether patience or steps have ended. spaCy's own loop makes one step more than `max_steps`."""
+        """Whether patience or steps have ended."""
         step = self.at.n_done - 1
         if step < 0:
             return False
-        patience, max_steps = self.settings["patience"], self.settings["max_steps"]
+        patience = self.settings["patience"]
         out_of_patience = bool(patience and self.at.results and step - self.at.best[1] >= patience)
-        return out_of_patience or bool(max_steps and step + 1 >= max_steps)
+        return out_of_patience or self._is_at_max_steps
+
+    @property
+    def _is_at_max_steps(self) -> bool:
+        """spaCy's own loop makes one step more than `max_steps`."""
+        return bool(self.settings["max_steps"]) and self.at.n_done >= self.settings["max_steps"]
 
     # ---- a step --------------------------------------------------------------------------------------------------
 

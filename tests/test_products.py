@@ -1,0 +1,167 @@
+"""Every shipped config with everything that is done with a config; every family of encoders with every way to train.
+
+Laws hold for products of features, not only for each alone.
+"""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from conftest import (
+    KNOWN_FAMILIES, LABELS, TEXTS, examples_of, exclusive_examples, moved, multilabel_examples, network_of, one_hot,
+    pipeline, scores_of, shim_of, weights_of, write_encoder,
+)  # fmt: skip
+from runs import assert_same_run, files_of, killed_at, run
+from spacy.cli import app
+from spacy.cli._util import show_validation_error
+from spacy.cli.debug_config import debug_config
+from spacy.cli.debug_data import debug_data
+from spacy.cli.evaluate import evaluate as spacy_evaluate
+from spacy.cli.init_config import fill_config
+from spacy.cli.package import package
+from spacy.cli.train import train as spacy_train
+from spacy.tokens import DocBin
+from thinc.api import Config
+from typer.testing import CliRunner
+
+from spacy_transfer.training.study import Plan, study
+from spacy_transfer.training.train import train
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
+MULTILABEL = {"imbalanced", "label_query", "multilabel"}
+# Those that need a package of an extra.
+NEEDS = {"lora": "peft", "shared": "spacy_transformers", "solved": "sklearn"}
+names = pytest.mark.parametrize("config", [path for path in CONFIGS], ids=[path.stem for path in CONFIGS])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train, dev and labels of both kinds."""
+    folder = tmp_path_factory.mktemp("data")
+    nlp = spacy.blank("en")
+    for prefix, made, labels in (
+        ("", exclusive_examples(nlp), LABELS), ("multilabel_", multilabel_examples(nlp), [*LABELS, "late"])
+    ):  # fmt: skip
+        docs = [example.reference for example in made]
+        DocBin(docs=docs).to_disk(folder / f"{prefix}train.spacy")
+        DocBin(docs=docs[:9]).to_disk(folder / f"{prefix}dev.spacy")
+        (folder / f"{prefix}labels.json").write_text(json.dumps(labels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three layers, and positions for the windows of the shipped configs."""
+    return write_encoder(tmp_path_factory.mktemp("long-bert"), "bert", max_position_embeddings=256)
+
+
+def overrides_of(config: Path, data: Path, encoder: Path, *, short: bool = True) -> dict[str, Any]:
+    """Paths, and for a quick run few steps."""
+    if (package_name := NEEDS.get(config.stem)) is not None:
+        pytest.importorskip(package_name)
+    prefix = "multilabel_" if config.stem in MULTILABEL else ""
+    values: dict[str, Any] = {
+        f"paths.{name}": str(data / f"{prefix}{file}")
+        for name, file in (("train", "train.spacy"), ("dev", "dev.spacy"), ("labels", "labels.json"))
+    }
+    if config.stem != "scratch":
+        values["paths.encoder"] = str(encoder)
+    if short and config.stem != "solved":
+        values |= {"training.max_epochs": 2, "training.eval_frequency": 2, "training.batcher.docs": 12}
+    return values
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Within: what a stock command prints is not shown, and how it exits is an error."""
+    try:
+        yield
+    except SystemExit as error:
+        assert not error.code, "the command failed"
+
+
+def component_of(config: Path) -> str:
+    return "transfer_textcat_multilabel" if config.stem in MULTILABEL else "transfer_textcat"
+
+
+@names
+def test_stock_commands_take_a_shipped_config(
+    config: Path, data: Path, long_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """init fill-config, and of what it writes, as these commands want it: debug config, debug data, debug model."""
+    values = overrides_of(config, data, long_bert)
+    filled = tmp_path / "filled.cfg"
+    with quietly():
+        fill_config(filled, config)
+        debug_config(filled, overrides=values)
+        debug_data(filled, config_overrides=values)
+    options = [part for key, value in values.items() for part in (f"--{key}", str(value))]
+    done = CliRunner().invoke(app, ["debug", "model", str(filled), component_of(config), "-P3", *options])
+    assert done.exit_code == 0, done.output
+
+
+@names
+def test_a_shipped_config_trains_stops_and_resumes(
+    config: Path, data: Path, long_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under spacy train and in our loop, to the same weights; killed and resumed to the same bytes; as of two seeds."""
+    values = overrides_of(config, data, long_bert)
+    ours, theirs, parts = (tmp_path / name for name in ("ours", "theirs", "parts"))
+    whole = run(config, ours, overrides=values)
+    assert whole.n_steps == (1 if config.stem == "solved" else 4)
+    with quietly():
+        # Its loop makes a step more than max_steps.
+        spacy_train(config, theirs, overrides=values)
+    if config.stem != "solved":
+        assert files_of(ours / "model-last") == files_of(theirs / "model-last")
+        with killed_at(monkeypatch, 3):
+            run(config, parts, overrides=values, checkpoint_every="2")
+        run(config, parts, overrides=values, resume=True)
+        assert_same_run(ours, parts)
+
+    def train_one(folder: Path, own: Any, stop_at: int, resume: bool) -> None:
+        run(config, folder, overrides=own, stop_at=stop_at, resume=resume)
+
+    studied = study(config, tmp_path / "study", Plan(seeds=(0, 1)), train_one, overrides=values)
+    assert len(studied.best.scores) == 2
+    assert files_of(tmp_path / "study" / "model-best") in [
+        files_of(tmp_path / "study" / f"seed-{seed}" / "model-best") for seed in (0, 1)
+    ]
+    _is_handed_on(ours / "model-last", values, tmp_path)
+    _learns_on(ours / "model-last", config)
+
+
+def _is_handed_on(model: Path, values: dict[str, Any], tmp_path: Path) -> None:
+    """Loaded, evaluated, packaged: everywhere the same scores."""
+    nlp = spacy.load(model)
+    before = scores_of(nlp, TEXTS)
+    assert before.isfinite().all()
+    nlp.to_disk(tmp_path / "again")
+    assert torch.equal(scores_of(spacy.load(tmp_path / "again"), TEXTS), before)
+    found = spacy_evaluate(str(model), Path(values["paths.dev"]), silent=True)
+    assert math.isfinite(found["cats_score"])
+    with quietly():
+        package(model, tmp_path, name="product", version="0.0.1", create_sdist=False, create_wheel=False, silent=True)
+    (packed,) = (tmp_path / "en_product-0.0.1" / "en_product").glob("en_product-*")
+    assert torch.equal(scores_of(spacy.load(packed), TEXTS), before)
+
+
+def _learns_on(model: Path, config: Path) -> None:
+    """What the config's optimizer does in Python: its highest rate, not where a warm-up begins, and no interpolation."""
+    nlp = spacy.load(model)
+    make = multilabel_examples if config.stem in MULTILABEL else exclusive_examples
+    optimizer = nlp.resume_training()
+    block = nlp.config["training"]["optimizer"]["learn_rate"]
+    assert optimizer.learn_rate == (block["peak"] if isinstance(block, dict) else block)
+    before = weights_of(nlp, component_of(config))
+    losses = nlp.update(make(nlp), sgd=optimizer)
+    nlp.rehearse(make(nlp), sgd=optimizer)
+    assert math.isfinite(losses[component_of(config)])
+    assert bool(moved(before, weights_of(nlp, component_of(config)))) == (config.stem != "solved")
+    assert nlp.create_optimizer().learn_rate == optimizer.learn_rate
