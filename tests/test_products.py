@@ -6,7 +6,7 @@ Laws hold for products of features, not only for each alone.
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ import pytest
 import spacy
 import torch
 from conftest import (
-    KNOWN_FAMILIES, LABELS, TEXTS, examples_of, exclusive_examples, moved, multilabel_examples, network_of, one_hot,
-    pipeline, scores_of, shim_of, weights_of, write_encoder,
+    LABELS,
+    TEXTS,
+    exclusive_examples,
+    moved,
+    multilabel_examples,
+    scores_of,
+    weights_of,
+    write_encoder,
 )  # fmt: skip
 from runs import assert_same_run, files_of, killed_at, run
 from spacy.cli import app
-from spacy.cli._util import show_validation_error
 from spacy.cli.debug_config import debug_config
 from spacy.cli.debug_data import debug_data
 from spacy.cli.evaluate import evaluate as spacy_evaluate
@@ -27,17 +32,15 @@ from spacy.cli.init_config import fill_config
 from spacy.cli.package import package
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
-from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.training.study import Plan, study
-from spacy_transfer.training.train import train
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.
 NEEDS = {"lora": "peft", "shared": "spacy_transformers", "solved": "sklearn"}
-names = pytest.mark.parametrize("config", [path for path in CONFIGS], ids=[path.stem for path in CONFIGS])
+names = pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,8 @@ def quietly() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        assert not error.code, "the command failed"
+        if error.code:
+            pytest.fail(f"the command failed with status {error.code}")
 
 
 def component_of(config: Path) -> str:
@@ -153,7 +157,7 @@ def _is_handed_on(model: Path, values: dict[str, Any], tmp_path: Path) -> None:
 
 
 def _learns_on(model: Path, config: Path) -> None:
-    """What the config's optimizer does in Python: its highest rate, not where a warm-up begins, and no interpolation."""
+    """What the config's optimizer does in Python: the highest rate, not where a warm-up begins."""
     nlp = spacy.load(model)
     make = multilabel_examples if config.stem in MULTILABEL else exclusive_examples
     optimizer = nlp.resume_training()

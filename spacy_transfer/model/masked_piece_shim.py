@@ -17,7 +17,6 @@ from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.vocabulary import Texts
 from .batches import collate, micro_batches
-from .pathway import piece_budget_on
 from .pieces import PieceTokenizer
 from .reading import Document
 from .settings import EncoderBrick
@@ -110,8 +109,8 @@ class MaskedPieceShim(TrainingShim):
         self._build(self.settings.encoder.load(texts))
         self.n_steps = self.n_draws = 0
 
-    def _build(self, loaded: LoadedEncoder) -> None:
-        tokenizer, device, precision = self._prepare_for(loaded)
+    def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
@@ -124,7 +123,7 @@ class MaskedPieceShim(TrainingShim):
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        return piece_budget_on(self.device, self.settings.piece_budget)
+        return self.room.on(self.device)
 
     def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
@@ -152,7 +151,9 @@ class MaskedPieceShim(TrainingShim):
                     n_chosen += n
             return total
 
-        total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
+        n_pieces = sum(len(row.ids) for document in documents for row in document)
+        n_terms = round(self.settings.share * n_pieces)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, n_terms, run)
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
 
@@ -166,8 +167,12 @@ class MaskedPieceShim(TrainingShim):
         network, device = self.network, self.device
         if network.training:
             network.eval()
+        return self.room.run(device, lambda budget: self._figures(documents, budget))
+
+    def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
+        device = self.device
         found = torch.zeros((len(documents), 3), dtype=torch.float64)
-        for owner, ids, read, mask, chosen in self._hidden(documents, self.budget, _FIXED_KEY, at_least_one=True):
+        for owner, ids, read, mask, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
             if chosen.any():
                 logits, wanted = self._logits(read, mask, chosen), ids[chosen].to(device)
                 losses = F.cross_entropy(logits, wanted, reduction="none")
@@ -224,7 +229,8 @@ class MaskedPieceShim(TrainingShim):
 
     def _restore(self, stored: StoredNetwork) -> None:
         rng = torch.get_rng_state()
-        self._build(LoadedEncoder(self.settings.encoder.rebuild(stored.record), stored.tokenizer, stored.record))
+        encoder = self.settings.encoder.rebuild(stored.record)
+        self._build(LoadedEncoder(encoder, stored.tokenizer, stored.record), to_predict=True)
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])

@@ -1,9 +1,10 @@
 """What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import srsly
 import torch
@@ -11,16 +12,21 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024
-from ..nn.precision import Precision, resolve_device, resolve_precision
+from ..errors import T006, T024, T301, T302
+from ..nn.machine import describe_machine, versions
+from ..nn.precision import Choice, Precision, choose_precision, resolve_device
 from ..nn.pretrained import LoadedEncoder
+from ..nn.product_speed import Shapes, shapes_of
 from .forking import check_reach
 from .gradients import Gradients
+from .memory import PieceBudget
 from .pieces import PieceTokenizer
 from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
 from .windows import Windows
+
+Taken = TypeVar("Taken")
 
 
 class NetworkOptimizer(Protocol):
@@ -33,8 +39,11 @@ class NetworkOptimizer(Protocol):
         weights: Mapping[str, nn.Parameter],
         rates: Mapping[str, float],
         scale: float,
-    ) -> None:
-        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
+    ) -> Tensor:
+        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients.
+
+        RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
+        """
 
 
 class TrainingSettings(Protocol):
@@ -78,13 +87,19 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.n_steps = 0
         self._reader: TextReader | None = None
         self.gradients = Gradients(half=False)
+        self.room = PieceBudget(settings.piece_budget, settings.windows.length)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
         self.keeps_losses_on_gpu = False
+        self._left_out: bool | Tensor = False
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
+        # Why its arithmetic is what it is.
+        self._choice: Choice | None = None
+        # What of the config a loaded network cannot have here: the setting, and as it stands there.
+        self._lacking: list[tuple[str, str]] = []
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -119,19 +134,60 @@ class TrainingShim(Shim):  # type: ignore[misc]
         check_reach(self._model)
         return part
 
-    def _prepare_for(self, loaded: LoadedEncoder) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
+    def _prepare_for(
+        self, loaded: LoadedEncoder, *, to_predict: bool = False
+    ) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
         """Tokenizer of an encoder, and where and how the network on it will compute.
 
+        to_predict (bool): It is loaded: where device or precision are not available here, others are taken, and a
+            warning says so (T301).
         RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
         """
         settings: TrainingSettings = self.settings
-        device = resolve_device(settings.device, get_torch_default_device())
-        precision = resolve_precision(settings.precision, device)
+        self._lacking = []
+        default = get_torch_default_device()
+        device = self._available("device", lambda value: resolve_device(value, default), to_predict)
+        precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
+        if self._lacking:
+            saved = " and ".join(text for _, text in self._lacking)
+            taken = f"device = '{device}', precision = '{str(precision).removeprefix('torch.')}'"
+            warnings.warn(T301.format(saved=saved, taken=taken, field=self._lacking[0][0]), stacklevel=2)
         tokenizer = PieceTokenizer(loaded.tokenizer)
         settings.windows.check(tokenizer, loaded.encoder.max_pieces)
         if settings.piece_budget != "auto" and settings.piece_budget < settings.windows.length:
             raise ValueError(T024.format(budget=settings.piece_budget, length=settings.windows.length))
         return tokenizer, device, precision
+
+    def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
+        self._choice = self._available("precision", lambda value: choose_precision(value, device, shapes), to_predict)
+        return self._choice.dtype
+
+    def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
+        """What a setting stands for; of a loaded network "auto" where it is not available here."""
+        value = getattr(self.settings, field)
+        try:
+            return resolve(value)
+        except ValueError:
+            if not to_predict or value == "auto":
+                raise
+            self._lacking.append((field, f"{field} = '{value}'"))
+            return resolve("auto")
+
+    def require_settings(self, name: str) -> None:
+        """Before a run. name (str): Of the component.
+
+        RAISES (ValueError): T302 if device or precision of the config are not available here.
+        """
+        for field, saved in self._lacking:
+            raise ValueError(T302.format(name=name, saved=saved, field=field))
+
+    @property
+    def computes_with(self) -> dict[str, Any]:
+        """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
+        choice = self._choice
+        facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
+        measured = {"gflops": dict(choice.gflops)} if choice is not None and choice.gflops else {}
+        return {**facts, **measured, **describe_machine(self.device), "versions": versions()}
 
     def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
         """Take a network that was made on an encoder."""
@@ -145,12 +201,13 @@ class TrainingShim(Shim):  # type: ignore[misc]
         if self.is_built:
             device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
             network: Any = self.network.to(device)
-            network.precision = resolve_precision(self.settings.precision, device)
+            network.precision = self._choose(device, shapes_of(network.encoder), to_predict=True)
             self.gradients = Gradients(half=network.precision == torch.float16)
             self._was_moved()
 
     def _was_moved(self) -> None:
-        """The network is on another device."""
+        """The network is on another device, with other memory."""
+        self.room.limit = None
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -161,6 +218,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         """
         if not self.is_built:
             return
+        self._left_out = False
         if self.sum_over_ranks is not None:
             self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
@@ -170,9 +228,10 @@ class TrainingShim(Shim):  # type: ignore[misc]
         rates = {name: self._rates[name] for name in weights}
         scale = self.gradients.factor()
         if not self.gradients.accept(weights):
-            pass
+            self._left_out = True
         elif hasattr(optimizer, "step_network"):
-            cast(NetworkOptimizer, optimizer).step_network(self.id, self.network, weights, rates, scale)
+            stepper = cast(NetworkOptimizer, optimizer)
+            self._left_out = stepper.step_network(self.id, self.network, weights, rates, scale)
         else:
             step_by_weight(optimizer, self.id, weights, rates, scale)
         for weight in weights.values():
@@ -180,6 +239,11 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.gradients.finish()
         self.n_steps += 1
         self._stepped()
+
+    @property
+    def was_left_out(self) -> bool:
+        """Whether the last step has moved nothing, since its gradients were not finite. A GPU is waited for."""
+        return bool(self._left_out)
 
     def _stepped(self) -> None:
         """A step is done."""
@@ -209,12 +273,14 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
-        return {"n_steps": self.n_steps, "gradients": self.gradients.state()}, {}
+        state = {"n_steps": self.n_steps, "gradients": self.gradients.state(), "piece_limit": self.room.limit}
+        return state, {}
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         self.n_steps = state["n_steps"]
         self.gradients.restore(state["gradients"])
+        self.room.limit = state["piece_limit"]
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:

@@ -49,6 +49,7 @@ class MaskedPiecePredictor(StoredPipe):
         validate_examples(examples, "MaskedPiecePredictor.initialize")
         self.model.attrs["initialize_network"](self.model, [eg.predicted for eg in examples])
         look_ahead(nlp, examples)
+        self._note_machine(nlp)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 

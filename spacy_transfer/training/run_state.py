@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import T167
+from ..nn import machine
 from .checkpoint import Checkpoint
 from .optimizer_state import optimizer_state, restore_optimizer
 from .pipeline_state import all_weights, fill_all_weights, network_shims
@@ -15,12 +16,14 @@ from .position import Position
 from .random_state import RandomState
 from .run import Run
 
-_PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "tokenizers", "numpy")
-
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {**{name: version(name) for name in _PACKAGES}, "machine": platform.machine()}
+    # Another model of GPU adds in another order, and draws other dropout from the same state.
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    gpus = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(n_gpus)}))
+    kernels = "deterministic" if torch.are_deterministic_algorithms_enabled() else "any"
+    return {**machine.versions(), "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
 
 
 def precisions(run: Run) -> dict[str, str]:

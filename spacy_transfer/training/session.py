@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import IO, Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from thinc.util import has_cupy_gpu
 
 from ..errors import T173, T177
 from ..log import logger
+from ..nn.precision import current_record
 from ..pipeline.dev_data import compare_labels, require_dev
 from ..pipeline.length import Length, measure, warn
 from ..pipeline.textcat import TransferTextCategorizer
@@ -26,6 +28,7 @@ from .config_logger import EvaluationFile, LogStep, takes_place_of_ours
 from .evaluation import Evaluation
 from .fingerprint import differences, flat, refuse_others
 from .log_file import LogFile
+from .machine import machine_lines, note_machine
 from .order import Order
 from .outcome import Outcome
 from .pipeline_state import all_weights
@@ -102,6 +105,7 @@ class Session:
         size = checkpoint.state["log_size"] if checkpoint is not None else 0
         log = LogFile(output / "log.jsonl" if self.writes else None, size)
         update = make_update(nlp) if make_update is not None else None
+        self.machine = note_machine(nlp)
         self.run = Run(nlp, self.settings, order, evaluation, log, on_nan=on_nan, update=update, together=ranks)
         if ranks is not None:
             ranks.join(nlp, [name for name, _ in self.run.trainable])
@@ -171,7 +175,7 @@ class Session:
 
     def checkpoint(self) -> None:
         """Write one."""
-        run = self.run
+        run, start = self.run, perf_counter()
         run.check_now()
         random = [] if self.ranks is None else self.ranks.gather_random(json.dumps(RandomState.now().to_json()))
         if not self.writes:
@@ -184,10 +188,10 @@ class Session:
         identity = {**self.identity(), "dev": run.evaluation.fingerprint, "streamed": streamed}
         state.update(
             identity=identity, versions=versions(), threads=torch.get_num_threads(), start=self._start,
-            log_size=run.log.size,
+            log_size=run.log.size, precision=current_record(),
         )  # fmt: skip
         self.checkpoints.write(run.at.n_done, state, tensors)
-        self.cadence.done(run.at.n_done)
+        self.cadence.done(run.at.n_done, perf_counter() - start)
 
     def _take_random(self, states: list[Any] | None) -> None:
         """Random numbers of this rank; a rank that was not there before has its own from the seed."""
@@ -202,12 +206,19 @@ class Session:
     def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str], stop_at: int) -> Trained:
         """Train to the end, to a step or to a signal."""
         run, settings, nlp = self.run, self.settings, self.nlp
+        numbers: list[int] = []
+
+        def end(number: int) -> None:
+            numbers.append(number)
+            run.is_wanted_to_end = True
+
         if not self._resumed:
-            run.order.read()
-            self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
-            if self.ranks is not None:
-                self.ranks.agree("the training data", self._data)
-            self._know_data()
+            with ending_on_signals(end):
+                run.order.read()
+                self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
+                if self.ranks is not None:
+                    self.ranks.agree("the training data", self._data)
+                self._know_data()
         if self.writes:
             if self._resumed:
                 self.outcome.repair()
@@ -218,21 +229,19 @@ class Session:
             progress.say(f"Going on after step {run.at.n_done - 1}: {self.length}.")
         else:
             progress.say(f"{self.length}.")
+        if self.writes:
+            for line in machine_lines(self.machine):
+                progress.say(line)
         run.show_evaluations(progress.evaluating)
         log_step, finalize_logger = _silent_logger()
         if self.writes:
             with nlp.select_pipes(disable=settings["frozen_components"]):
                 log_step, finalize_logger = self._logger(stdout, stderr)
-        numbers: list[int] = []
         is_paused = False
-
-        def end(number: int) -> None:
-            numbers.append(number)
-            run.is_wanted_to_end = True
-
         try:
             with ending_on_signals(end):
                 if not self._resumed:
+                    run.log.add({"kind": "run", "machine": self.machine})
                     if self.writes:
                         self._start = self.checkpoints.begin(all_weights(nlp, only_moving=False))
                     self.checkpoint()
@@ -257,7 +266,10 @@ class Session:
         score, best_step = at.best if at.results else (0.0, -1)
         if self.writes:
             scores = best_scores(self.output / "log.jsonl", best_step)
-            result = Result(status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds)
+            result = Result(
+                status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds,
+                machine=self.machine, precision=current_record(),
+            )  # fmt: skip
             result.write(self.output)
         return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
 
