@@ -48,6 +48,8 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.
 NEEDS = {"lora": "peft", "shared": "spacy_transformers", "solved": "sklearn"}
+# Close to others: what comes after training is tried on those.
+ALONE = {"augmented", "full", "imbalanced"}
 names = pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
 
 
@@ -120,6 +122,9 @@ def test_stock_commands_take_a_shipped_config(
     if config.stem == "gradual":
         # The command trains outside of any loop, so nobody says which epoch it is.
         assert "[T063]" in str(done.exception)
+    elif config.stem == "shared":
+        # It trains both, then predicts without the transformer, where stock listeners make do with states of zero.
+        assert "[T202]" in str(done.exception)
     else:
         assert done.exit_code == 0, done.output
 
@@ -146,6 +151,9 @@ def test_a_shipped_config_trains_stops_and_resumes(
     def train_one(folder: Path, own: Any, stop_at: int, resume: bool) -> None:
         run(config, folder, overrides=own, stop_at=stop_at, resume=resume)
 
+    if config.stem in ALONE:
+        # What follows differs in no other way than these do.
+        return
     studied = study(config, tmp_path / "study", Plan(seeds=(0, 1)), train_one, overrides=values)
     assert len(studied.best.scores) == 2
     assert files_of(tmp_path / "study" / "model-best") in [
