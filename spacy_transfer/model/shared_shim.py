@@ -10,6 +10,7 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ..errors import T204, T205
+from ..locks import changes_network
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device
@@ -28,8 +29,7 @@ from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .thinc_optimizers import averaged
-from .training_shim import TrainingShim
+from .training_shim import TrainingShim, predicts
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
@@ -136,10 +136,9 @@ class SharedShim(NetworkShim):
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(data, width, self.network.device)
 
+    @predicts
     def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
-        if self.network.training:
-            self.network.eval()
         parts: dict[int, Tensor] = {}
         with torch.no_grad():
             for group in groups(data, _BUDGET):
@@ -193,6 +192,7 @@ class SharedShim(NetworkShim):
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
+    @changes_network
     def step(
         self,
         texts: Sequence[Any],
@@ -237,6 +237,7 @@ class SharedShim(NetworkShim):
             joined.give_back()
         return self._loss(value.detach())
 
+    @changes_network
     def prepare_head(
         self,
         read: Callable[[list[int]], Sequence[Any]],
@@ -267,7 +268,7 @@ class SharedShim(NetworkShim):
         give it: a head belongs to the encoder it was averaged with."""
         body = self._body() if self._body is not None else None
         weights = {} if body is None else dict(body.named_parameters())
-        with super().use_params(params), averaged(weights, params, self._owner):
+        with super().use_params(params), self._averaged(weights, params, self._owner):
             yield
 
     # ---- resuming ------------------------------------------------------------------------------------------------
@@ -278,6 +279,7 @@ class SharedShim(NetworkShim):
         state, tensors = TrainingShim.checkpoint_state(self)
         return {**state, **self._progress()}, tensors
 
+    @changes_network
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         TrainingShim.restore_state(self, state, tensors)
