@@ -19,7 +19,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from ..errors import T325, T326, T338
-from ..log import logger
+from ..log import announce, logger
 
 # Schedules of ours wait for the number in this key; others have no such key.
 COUNTED = "counted_steps"
@@ -159,7 +159,7 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
         return
     training = nlp.config.interpolate()["training"]
     length = measure(training, examples)
-    logger.info(f"{length}.")
+    announce(f"{length}.")
     warn(length, training)
     if 1 < length.n_steps <= int(training["eval_frequency"]):
         logger.warning(T338.format(n_steps=length.n_steps, every=training["eval_frequency"]))
