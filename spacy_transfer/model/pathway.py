@@ -98,13 +98,15 @@ class Pathway:
         """
         if self._kind == "vectors" and self._is_current:
             return [list(range(len(documents)))] if documents else []
-        return micro_batches(documents, budget or self.budget, self.network.device.type)
+        return micro_batches(
+            documents, budget or self.budget, self.network.device.type, few_shapes=self.network.few_shapes
+        )
 
     def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """The same for documents that are only predicted."""
         if self._serves_predictions:
             return self.groups(documents)
-        return micro_batches(documents, self.budget, self.network.device.type)
+        return micro_batches(documents, self.budget, self.network.device.type, few_shapes=self.network.few_shapes)
 
     @property
     def _is_current(self) -> bool:
@@ -181,7 +183,7 @@ class Pathway:
 
     def _run(self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None) -> Tensor:
         """Logits of documents, all depths."""
-        batch = collate(documents, self.network.encoder.pad_id, self.network.device)
+        batch = collate(documents, self.network.encoder.pad_id, self.network.device, self.network.max_pieces)
         return logits_of(self.network, batch, budget or self.budget, joined)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
@@ -205,7 +207,7 @@ class Pathway:
     def pooled(self, documents: Sequence[Document]) -> Tensor:
         """Vectors of one micro-batch as the network stands, past the cache. RETURNS (Tensor): (n_docs, width)."""
         network = self.network
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         return network.pool(self._last_states(batch), batch)
 
     def _last_states(self, batch: RowBatch) -> Tensor:
@@ -253,9 +255,9 @@ class Pathway:
         states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
-            batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
             return logits_of(network, batch, budget, joined, prefix_states(network, batch, budget))
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
         return logits_of(network, batch, budget, joined, padded.to(network.device, non_blocking=True))
 
@@ -299,7 +301,7 @@ class Pathway:
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
-        for group in micro_batches(documents, self.budget, network.device.type):
+        for group in micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
             kept = features.put(entries) if keep else []
@@ -313,7 +315,7 @@ class Pathway:
         """Features of one micro-batch by key."""
         network = self.network
         with torch.no_grad():
-            batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
             states = prefix_states(network, batch, self.budget)
             if self._kind == "vectors":
                 pooled = network.pool(states, batch).cpu()
