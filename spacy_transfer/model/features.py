@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import T005, T077
 from ..locks import CACHE, ForkLock
-from ..log import logger
+from ..log import announce
 from ..nn.network import Network
 from .segments import KEY_BYTES, Segments
 from .windows import Row
@@ -108,7 +108,7 @@ class Features:
                     new.append(key)
                 if not kept and self._disk is None and not self._told_full:
                     self._told_full = True
-                    logger.info(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
+                    announce(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
             if self._disk is not None:
                 integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
                 stored = {k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in entries.items()}

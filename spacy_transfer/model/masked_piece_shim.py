@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T001, T005, T135
+from ..locks import changes_network
+from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
@@ -23,8 +25,8 @@ from .settings import EncoderBrick
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .training_shim import TrainingShim
-from .windows import Windows
+from .training_shim import TrainingShim, predicts
+from .windows import Row, Windows
 
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
@@ -125,6 +127,7 @@ class MaskedPieceShim(TrainingShim):
         """Most pieces in a micro-batch."""
         return self.room.on(self.device)
 
+    @changes_network
     def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
 
@@ -157,6 +160,7 @@ class MaskedPieceShim(TrainingShim):
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
 
+    @predicts
     @torch.no_grad()
     def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:
         """How well hidden pieces are predicted; of each row at least one is hidden, always the same ones.
@@ -164,10 +168,7 @@ class MaskedPieceShim(TrainingShim):
         RETURNS (NDArray): Of each document the sum of the losses, how many pieces were asked for, and how many of them
             were right, (n_docs, 3).
         """
-        network, device = self.network, self.device
-        if network.training:
-            network.eval()
-        return self.room.run(device, lambda budget: self._figures(documents, budget))
+        return self.room.run(self.device, lambda budget: self._figures(documents, budget))
 
     def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
         device = self.device
@@ -187,14 +188,17 @@ class MaskedPieceShim(TrainingShim):
         """Micro-batches on the CPU: document of each row, (n_rows,); ids, ids to read, mask, and where pieces were
         chosen, each (n_rows, n_pieces)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
-        for group in micro_batches(documents, budget, kind):
-            batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
+        parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
+        owners = torch.tensor([i for i, _ in parts])
+        few = are_wanted(self.device, self.precision)
+        for group in micro_batches([part for _, part in parts], budget, kind, few_shapes=few):
+            batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
             read, chosen = hide(
                 batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
                 key=key, at_least_one=at_least_one,
             )  # fmt: skip
-            yield torch.tensor(group)[batch.owner], batch.ids, read, batch.mask, chosen
+            yield owners[group][batch.owner], batch.ids, read, batch.mask, chosen
 
     def _logits(self, read: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
         device = self.device
@@ -234,3 +238,10 @@ class MaskedPieceShim(TrainingShim):
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+
+def _under(budget: int, document: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """A document, or where it is above the budget its rows in parts: each is learned from for itself."""
+    size = max(1, budget // max(len(row.ids) for row in document))
+    for begin in range(0, len(document), size):
+        yield document[begin : begin + size]

@@ -17,6 +17,9 @@ from .fingerprint import example_digest, fingerprint_of
 from .random_state import EVERY, RandomState
 from .schedules import CountedBatcher
 
+# Places of texts in a stream that are known: enough for the batches that messages may still name.
+_MOST_NUMBERS = 50_000
+
 
 @dataclass
 class _Epoch:
@@ -151,7 +154,10 @@ class Order:
         for example in self.corpus(self.nlp):
             if not is_known:
                 self._digest.update(example_digest(example))
+            self._numbers.pop(id(example), None)
             self._numbers[id(example)] = self._n_read
+            if len(self._numbers) > _MOST_NUMBERS:
+                del self._numbers[next(iter(self._numbers))]
             self._n_read += 1
             yield example
 

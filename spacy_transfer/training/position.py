@@ -13,7 +13,7 @@ class Position:
     losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
     norms (dict): Gradient norms of the last step, by component.
     results (list): Score and step of every evaluation. pending (bool): The last step's evaluation is still to be made.
-    epoch (int): Of the last step. seconds (float): Spent in training.
+    rate (float): Of the last step. epoch (int): Of the last step. seconds (float): Spent in training.
     """
 
     n_done: int = 0
@@ -21,6 +21,7 @@ class Position:
     n_skipped: int = 0
     n_docs: int = 0
     epoch: int = 0
+    rate: float = 0.0
     seconds: float = 0.0
     pending: bool = False
     losses: dict[str, Any] = field(default_factory=dict)
