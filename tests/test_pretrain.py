@@ -4,8 +4,8 @@ import errno
 import itertools
 import json
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -319,7 +319,7 @@ def test_another_run_is_refused(
         again(resume=False)
     with pytest.raises(ValueError, match=r"T167[^$]*texts"):
         again(RAW[:61])
-    with pytest.raises(ValueError, match=r"T167[^$]*training.max_steps: 7 then, 9 now"):
+    with pytest.raises(ValueError, match=r"T167[^$]*training.max_steps: 8 then, 10 now"):
         again(plan=Pretraining(steps=9, rows=8, rate=1e-2, seed=3))
     (tmp_path / "out.work" / "note.txt").write_text("mine")
     # Insisting goes on with other texts' rows, which are cut already.
@@ -373,7 +373,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = ["pretrain", tmp_path / "config.cfg", tmp_path / "raw.txt", tmp_path / "more.jsonl", tmp_path / "out"]
     done = run(*args, "--steps", "4", "--rows", "8")
     assert done.exit_code == 0, done.output
-    assert "step 4 |" in done.output
+    assert "step 4 of 5" in done.output
     assert "60 texts" in done.output
     assert PretrainedEncoder(str(tmp_path / "out")).load().encoder.family == "spacy-transfer-scratch"
     again = run(*args)

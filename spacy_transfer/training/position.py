@@ -15,7 +15,7 @@ class Position:
     norms (dict): Gradient norms of the last step, by component.
     results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
     pending (bool): The last step's evaluation is still to be made.
-    epoch (int): Of the last step. seconds (float): Spent in training.
+    rate (float): Of the last step. epoch (int): Of the last step. seconds (float): Spent in training.
     """
 
     n_done: int = 0
@@ -24,6 +24,7 @@ class Position:
     n_skipped_in_a_row: int = 0
     n_docs: int = 0
     epoch: int = 0
+    rate: float = 0.0
     seconds: float = 0.0
     pending: bool = False
     losses: dict[str, Any] = field(default_factory=dict)

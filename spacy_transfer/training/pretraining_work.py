@@ -159,6 +159,8 @@ class Work:
         encoder = {
             "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"), "revision": None,
             "attention": getattr(settings.encoder, "attention", "auto"),
+            # An encoder from scratch has its own in its configuration.
+            "dropout": getattr(settings.encoder, "dropout", None),
         }  # fmt: skip
         model = {
             "@architectures": "spacy-transfer.MaskedPieces.v1", "share": plan.share, "seed": plan.seed,
@@ -171,7 +173,7 @@ class Work:
             "corpora": {"train": train, "dev": {**rows, "path": str(self.folder / "rows" / "held")}},
             "training": {
                 "seed": plan.seed, "gpu_allocator": None, "dropout": 0.0, "accumulate_gradient": plan.accumulate,
-                "max_epochs": -1, "max_steps": plan.steps, "patience": 0, "eval_frequency": self._every(plan),
+                "max_epochs": -1, "max_steps": plan.steps + 1, "patience": 0, "eval_frequency": self._every(plan),
                 "batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": plan.rows, "get_length": None},
                 "optimizer": {
                     "@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": rate, "weight_decay": plan.weight_decay,

@@ -143,13 +143,17 @@ class Run:
             try:
                 self.at.epoch, batch = next(self.order)
             except StopIteration:
+                # The epochs have ended, which nobody knows before the next batch is asked for.
+                if self.at.results and self.at.results[-1][1] < self.at.n_done - 1:
+                    yield self._evaluate()
                 break
             step = self.at.n_done
             self._step(step, batch)
             self.at.n_done += 1
             self.at.n_words += sum(len(example) for example in batch)
             self.at.n_docs += len(batch)
-            if step % self.settings["eval_frequency"] == 0:
+            # The last step too, or what training ends with would never be looked at.
+            if step % self.settings["eval_frequency"] == 0 or self._is_at_max_steps:
                 yield self._evaluate()
             else:
                 self.at.seconds = default_timer() - self._start
@@ -162,9 +166,14 @@ class Run:
         step = self.at.n_done - 1
         if step < 0:
             return False
-        patience, max_steps = self.settings["patience"], self.settings["max_steps"]
+        patience = self.settings["patience"]
         out_of_patience = bool(patience and self.at.results and step - self.at.best[1] >= patience)
-        return out_of_patience or bool(max_steps and step >= max_steps)
+        return out_of_patience or self._is_at_max_steps
+
+    @property
+    def _is_at_max_steps(self) -> bool:
+        """spaCy's own loop makes one step more than `max_steps`."""
+        return bool(self.settings["max_steps"]) and self.at.n_done >= self.settings["max_steps"]
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -185,7 +194,7 @@ class Run:
             with suppress(NonFiniteLoss):
                 self._update(part, drop=dropout, losses=losses)
         losses = self.together.total(losses)
-        rate = float(optimizer.learn_rate)
+        rate = self.at.rate = float(optimizer.learn_rate)
         line: dict[str, Any] = {
             "kind": "step", "step": step, "epoch": self.at.epoch, "n_docs": len(batch), "learn_rate": rate,
             "loss": {name: value / len(batch) for name, value in losses.items()},
@@ -303,15 +312,17 @@ class Run:
         if is_best:
             at.best_scores = numbers_of(scores)
         at.seconds = default_timer() - self._start
-        losses = {name: float(value) for name, value in at.losses.items()}
+        # Mean of a text everywhere; of a component whose steps were all left out, 0.
+        losses = {name: float(at.losses.get(name, 0.0)) / max(1, at.n_docs) for name, _ in self.trainable}
+        losses |= {name: float(value) / max(1, at.n_docs) for name, value in at.losses.items()}
         info = self._info(score, scores)
         info["losses"] = losses
         window = default_timer() - self._window_start
-        found = ((name, _depths(proc, self.optimizer)) for name, proc in self.trainable)
+        found = ((name, _depths(proc, at.rate)) for name, proc in self.trainable)
         depths = {name: depth for name, depth in found if depth}
         self.line = {
             "kind": "evaluation", "step": step, "epoch": at.epoch, "score": score, "best": is_best, "scores": scores,
-            "loss": {name: value / max(1, at.n_docs) for name, value in losses.items()},
+            "loss": losses, "learn_rate": at.rate,
             "grad_norm": {name: float(norm) for name, norm in at.norms.items()},
             "n_words": at.n_words, "n_skipped": at.n_skipped,
             "components": depths,
@@ -336,7 +347,7 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, optimizer: Any) -> dict[str, Any]:
+def _depths(proc: Any, rate: float) -> dict[str, Any]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
     describe = proc.model.attrs.get("describe")
     if describe is None:
@@ -344,5 +355,4 @@ def _depths(proc: Any, optimizer: Any) -> dict[str, Any]:
     rows = describe(proc.model)
     moving = [row for row in rows if row.n_moving]
     frozen = [row.depth for row in rows if not row.n_moving and row.n_weights]
-    rate = float(optimizer.learn_rate)
     return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.rate for row in moving}}

@@ -35,6 +35,9 @@ def precisions(run: Run) -> dict[str, str]:
 def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Everything that `restore_run` needs beside the weights that the run began with."""
     nlp, optimizer = run.nlp, run.optimizer
+    # Between two steps every listener has handed its states on: they are in no checkpoint.
+    nodes = (node for _, proc in run.trainable if hasattr(proc.model, "walk") for node in proc.model.walk())
+    assert not any(getattr(node, "is_waiting", False) for node in nodes)
     order, order_tensors = run.order.state()
     sums, moments = optimizer_state(nlp, optimizer)
     networks: dict[str, Any] = {}

@@ -19,8 +19,12 @@ from thinc.util import has_cupy_gpu
 from ..errors import T173, T177, T378, T379
 from ..log import logger
 from ..nn.precision import current_record
+from ..pipeline.dev_data import compare_labels, require_dev
+from ..pipeline.length import Length, measure, warn
+from ..pipeline.textcat import TransferTextCategorizer
 from .cadence import Cadence
 from .checkpoint import Checkpoint, Checkpoints
+from .config_logger import EvaluationFile, LogStep, takes_place_of_ours
 from .evaluation import Evaluation
 from .fingerprint import differences, flat, parts_of, refuse_others
 from .log_file import LogFile
@@ -32,6 +36,7 @@ from .pipeline_state import all_weights, network_shims
 from .progress import Progress, Show
 from .random_state import RandomState
 from .ranks import Ranks
+from .rates import set_length
 from .result import Result
 from .run import Interrupted, OnNan, Run, Update
 from .run_state import precisions, restore_run, run_state, versions
@@ -123,6 +128,28 @@ class Session:
         self._start = ""
         self._data = ""
         self._resumed = self._is_settled = checkpoint is not None
+        self.length = Length(0, 0, 0.0, 0, 0, 0)
+
+    def _know_data(self) -> None:
+        """The training data are read: look at the dev data, and say the schedules how long the training is.
+
+        RAISES (ValueError): T327 if there are no dev data.
+        """
+        run, block = self.run, self.config["training"]
+        self.length = measure(block, [] if run.order.is_streamed else run.order.examples)
+        set_length(run.optimizer, self.length.n_steps)
+        before = RandomState.now()
+        dev = run.evaluation.read()
+        before.restore()
+        require_dev(dev, block["dev_corpus"])
+        if self._resumed or not self.writes:
+            return
+        warn(self.length, block)
+        if not run.order.is_streamed:
+            train_docs, dev_docs = ([one.reference for one in some] for some in (run.order.examples, dev))
+            for name, proc in run.trainable:
+                if isinstance(proc, TransferTextCategorizer):
+                    compare_labels(name, proc.labels, train_docs, dev_docs)
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
@@ -141,14 +168,12 @@ class Session:
         streamed = run.order.is_streamed
         run.order.reread(checkpoint.state["order"])
         self._data = "streamed" if streamed else run.order.fingerprint()
+        self._know_data()
         now = self.identity()
         found = [
             line for part in ("config", "data", "precision", "parts") for line in differences(then[part], now[part])
         ]
         if then["dev"] is not None:
-            before = RandomState.now()
-            run.evaluation.read()
-            before.restore()
             found += differences({"dev data": then["dev"]}, {"dev data": run.evaluation.fingerprint})
         refuse_others(self.output, found, force=force)
         if other := differences(checkpoint.state["versions"], versions()):
@@ -230,8 +255,24 @@ class Session:
     def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str], stop_at: int) -> Trained:
         """Train to the end, to a step or to a signal."""
         run, settings, nlp = self.run, self.settings, self.nlp
-        n_steps = settings["max_steps"] + 1 if settings["max_steps"] else 0
-        progress = Progress(show, n_steps, run.at.n_done, stderr)
+        numbers: list[int] = []
+
+        def end(number: int) -> None:
+            numbers.append(number)
+            run.is_wanted_to_end = True
+
+        if not self._resumed:
+            with ending_on_signals(end):
+                run.order.read()
+                self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
+                if self.ranks is not None:
+                    self.ranks.agree("the training data", self._data)
+                self._know_data()
+        progress = Progress(show, self.length, run.at.n_done, settings["eval_frequency"], stderr)
+        if self._resumed:
+            progress.say(f"Going on after step {run.at.n_done - 1}: {self.length}.")
+        else:
+            progress.say(f"{self.length}.")
         if self.writes:
             for line in machine_lines(self.machine):
                 progress.say(line)
@@ -239,22 +280,12 @@ class Session:
         log_step, finalize_logger = _silent_logger()
         if self.writes:
             with nlp.select_pipes(disable=settings["frozen_components"]):
-                log_step, finalize_logger = self._logger(progress)(nlp, stdout, stderr)
-        numbers: list[int] = []
+                log_step, finalize_logger = self._logger(stdout, stderr)
         is_paused = False
-
-        def end(number: int) -> None:
-            numbers.append(number)
-            run.is_wanted_to_end = True
-
         try:
             with ending_on_signals(end):
                 if not self._resumed:
                     run.log.add({"kind": "run", "machine": self.machine})
-                    run.order.read()
-                    self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
-                    if self.ranks is not None:
-                        self.ranks.agree("the training data", self._data)
                     if self.writes:
                         if not self.checkpoints.folder.exists():
                             self._mark()
@@ -294,7 +325,7 @@ class Session:
             shim.forget_texts()
         return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
 
-    def _train(self, progress: Progress, log_step: Callable[[dict[str, Any] | None], None], stop_at: int) -> bool:
+    def _train(self, progress: Progress, log_step: LogStep, stop_at: int) -> bool:
         """RETURNS (bool): Whether `stop_at` came before the end."""
         run, nlp = self.run, self.nlp
         if self._is_at(stop_at):
@@ -325,14 +356,20 @@ class Session:
         run = self.run
         return 0 < stop_at <= run.at.n_done and not run.is_over and not run.at.pending
 
-    def _logger(self, progress: Progress) -> Callable[..., Any]:
-        """The config's logger; spaCy's console table without its bar where ours is."""
+    def _logger(self, stdout: IO[str], stderr: IO[str]) -> tuple[LogStep, Callable[[], None]]:
+        """The config's logger. Of spaCy's console logger only the file: its table would repeat what `Progress` says."""
         block = self.config["training"]["logger"]
-        if progress.show == "bar" and "ConsoleLogger" in block.get("@loggers", "") and block.get("progress_bar"):
-            off = False if block["progress_bar"] is True else None
-            return registry.resolve({"logger": {**block, "progress_bar": off}})["logger"]
-        return self.settings["logger"]
+        if not takes_place_of_ours(block):
+            log_step, finalize = self.settings["logger"](self.nlp, stdout, stderr)
+            return log_step, finalize
+        if not block.get("output_file"):
+            return _silent_logger()
+        at = self.run.at
+        file = EvaluationFile(
+            Path(block["output_file"]), self.output, n_done=at.n_done, is_resumed=self._resumed, is_pending=at.pending
+        )
+        return file, lambda: None
 
 
-def _silent_logger() -> tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]:
+def _silent_logger() -> tuple[LogStep, Callable[[], None]]:
     return lambda info: None, lambda: None

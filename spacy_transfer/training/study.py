@@ -12,13 +12,14 @@ import torch
 from spacy.language import DEFAULT_CONFIG
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to_disk_callback
-from spacy.util import registry
+from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, ConfigValidationError
 
 from ..errors import T165, T166, T186, T189, T190, T191, T194
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
 from ..nn.precision import recorded
+from ..pipeline.length import measure
 from .checkpoint import Checkpoints
 from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
@@ -129,10 +130,14 @@ class _Study:
         # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
         self.replaced: dict[str, str] = {}
         base = read_config(config, overrides)
-        blocks = [_checked(base, trial.values)["training"] for trial in self.trials]
+        configs = [_checked(base, trial.values) for trial in self.trials]
+        blocks = [one["training"] for one in configs]
         # Trials of different lengths are judged after the same number of steps.
-        n_steps = min(int(block["max_steps"]) for block in blocks)
+        drops_trials = len(blocks) > 1 and plan.keep_one_in > 1
+        n_steps = _shortest(configs) if drops_trials else 0
         self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
+        # Evaluations that the config's logger writes to a file: each run has its own.
+        self.log_file = str((blocks[0].get("logger") or {}).get("output_file") or "")
         self.identity = {
             **flat(_checked(base, {})),
             "--sweep": [dict(values) for values in plan.values],
@@ -238,7 +243,8 @@ class _Study:
         try:
             is_anothers = self.replaced.get(name) == _token(folder)
             has_begun = Checkpoints(folder / "checkpoints").are_there and not is_anothers
-            self.train(folder, {**self.overrides, **values}, rung.stop_at, has_begun)
+            own = {"training.logger.output_file": str(folder / Path(self.log_file).name)} if self.log_file else {}
+            self.train(folder, {**self.overrides, **values, **own}, rung.stop_at, has_begun)
         except (DiskFull, InUse):
             # Not the trial's fault.
             raise
@@ -308,6 +314,23 @@ def _token(folder: Path) -> str:
     """Of the run in a folder; empty where nothing says which one it is."""
     marker = Marker.read(folder)
     return "" if marker is None else marker.token
+
+
+def _shortest(configs: Sequence[Config]) -> int:
+    """Steps of the shortest of several trainings; 0 if one of them has no last step."""
+    counted: dict[str, int] = {}
+    for config in configs:
+        block = config["training"]
+        parts = {key: block[key] for key in ("max_steps", "max_epochs", "batcher", "train_corpus", "patience")}
+        key = json.dumps({**parts, "corpora": config["corpora"]}, sort_keys=True, default=str)
+        if key not in counted:
+            examples: list[Any] = []
+            if block["max_epochs"] > 0:
+                nlp = load_model_from_config(config, auto_fill=True)
+                (corpus,) = resolve_dot_names(config, [block["train_corpus"]])
+                examples = list(corpus(nlp))
+            counted[key] = measure(block, examples).n_steps
+    return min(counted.values())
 
 
 def _checked(base: Config, values: Mapping[str, Any]) -> Config:

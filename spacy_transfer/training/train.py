@@ -18,6 +18,7 @@ from thinc.util import has_cupy_gpu
 from ..errors import T166, T186
 from ..files import DiskFull, hold_folder, refuse_same, repair
 from ..nn.precision import recorded
+from ..pipeline.length import counted_elsewhere
 from .cadence import Cadence
 from .checkpoint import Checkpoint, Checkpoints
 from .device import use_deterministic_kernels, use_device
@@ -27,6 +28,7 @@ from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
 from .session import Session, Stopped, Trained
+from .settings import check_config, check_overrides
 
 _LONGEST_PATH = 4096
 
@@ -51,6 +53,8 @@ def train(
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
+    `[training] max_steps = N` makes N updates (spaCy's own loop makes one more), and the last step is evaluated too.
+
     config (Path | Config): As for `spacy train`. output (Path): Gets model-best, model-last, checkpoints and log.jsonl.
     overrides (Mapping): Values of the config to replace, by dotted key. gpu_id (int): -1 for the CPU.
     resume (bool): Go on from the last checkpoint in `output`.
@@ -63,13 +67,15 @@ def train(
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
-        run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`, T186 in the
-        folder of a study, T373 for data or an encoder that lie where the run writes.
+        run's, T170 for a loss that is no finite number, T171 without training data, T172 for `checkpoint_every`, T186
+        in the folder of a study, T327 without dev data, T330 to T334 for settings that nothing reads or that are out of
+        range, T373 for data or an encoder that lie where the run writes.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint; SIGTERM gives the status "interrupted".
     RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
     RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
+    config = read_config(config, overrides or {})
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
     is_first = ranks is None or ranks.is_first
     checkpoints = Checkpoints(output / "checkpoints")
@@ -86,14 +92,14 @@ def train(
         if checkpoint is not None and ranks is None:
             # Sums over threads depend on how many there are.
             torch.set_num_threads(checkpoint.state["threads"])
-        config = read_config(config, overrides or {})
         _refuse_inputs_that_go(config, output)
         if deterministic:
             use_deterministic_kernels()
         use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
         known = checkpoint.state["precision"] if checkpoint is not None else None
         with recorded(known, None if ranks is None else ranks.from_first):
-            nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
+            with counted_elsewhere():
+                nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
             session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
             if checkpoint is not None:
                 session.resume(checkpoint, force=force)
@@ -132,7 +138,17 @@ def _refuse_inputs_that_go(config: Config, output: Path) -> None:
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
-    """A config, not interpolated. overrides (Mapping): Values to replace, by dotted key."""
-    if isinstance(config, Path):
-        return util.load_config(config, overrides=dict(overrides), interpolate=False)
-    return Config().from_str(config.to_str(), overrides=dict(overrides), interpolate=False) if overrides else config
+    """A config, not interpolated, that a training can be asked for.
+
+    config (Path | Config): Of a file, or at hand. overrides (Mapping): Values to replace, by dotted key.
+    RAISES (ValueError): T330 to T334, see `check_config`.
+    """
+    check_overrides(overrides)
+    original = util.load_config(config, interpolate=False) if isinstance(config, Path) else config
+    whole = original
+    if overrides and isinstance(config, Path):
+        whole = util.load_config(config, overrides=dict(overrides), interpolate=False)
+    elif overrides:
+        whole = Config().from_str(original.to_str(), overrides=dict(overrides), interpolate=False)
+    check_config(whole, overrides, original)
+    return whole
