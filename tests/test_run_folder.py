@@ -31,7 +31,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(bert: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
     """A run of six steps with checkpoints after 3 and 6, and its config."""
-    config, folder = config_of(bert, corpus, steps=5), tmp_path_factory.mktemp("made")
+    config, folder = config_of(bert, corpus, steps=6), tmp_path_factory.mktemp("made")
     run(config, folder, checkpoint_every="3")
     return config, folder
 
@@ -190,7 +190,7 @@ def test_labels_encoder_tokenizer_attributes_are_part_of_a_run(
     labels = tmp_path / "labels.json"
     labels.write_text('["card", "login", "money"]')
     read = {"@readers": "spacy.read_labels.v1", "path": str(labels), "require": True}
-    config = config_of(encoder, texts, steps=5, initialize={"components": {MODEL: {"labels": read}}})
+    config = config_of(encoder, texts, steps=6, initialize={"components": {MODEL: {"labels": read}}})
     with killed_at(monkeypatch, 4):
         run(config, tmp_path / "out", checkpoint_every="3")
 
