@@ -12,6 +12,7 @@ from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
+from ..corpora.docbins import check_corpora
 from ..errors import T166
 from ..nn.precision import recorded
 from ..pipeline.length import counted_elsewhere
@@ -59,11 +60,13 @@ def train(
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
-        run's, T170 for a loss that is no finite number, T171 without training data, T172 for `checkpoint_every`, T327
+        run's, T170 for a loss that is no finite number, T171 without training data,
+        T391 for a table in the place of .spacy files, T172 for `checkpoint_every`, T327
         without dev data, T330 to T334 for settings that nothing reads or that are out of range.
     """
     cadence = Cadence.parse(checkpoint_every)
     config = read_config(config, overrides or {})
+    check_corpora(config)
     checkpoints = Checkpoints(output / "checkpoints")
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
     is_first = ranks is None or ranks.is_first
