@@ -56,7 +56,10 @@ T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
 )
-T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
+T039 = (
+    "[T039] '{name}' got no text to initialize from: the training data are empty. [corpora.train] reads .spacy files; "
+    "'spacy transfer convert' makes them of tables and records."
+)
 
 T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"

@@ -10,6 +10,7 @@ import spacy
 import srsly
 from conftest import LABELS, TEXTS, one_hot, pipeline
 from spacy.tokens import Doc, DocBin
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
@@ -77,12 +78,18 @@ def test_a_folder_without_any(tmp_path: Path) -> None:
 def test_training_on_a_table_says_so(tmp_path: Path) -> None:
     from spacy.training import Corpus
 
-    from spacy_transfer.corpora.docbins import check_path_of
+    from spacy_transfer.corpora.docbins import check_corpora, check_path_of
 
     (tmp_path / "train.csv").write_text("text,label\na,x\n")
     with pytest.raises(ValueError, match=r"T391.*a CSV file.*spacy transfer convert"):
         check_path_of(Corpus(tmp_path / "train.csv"))
     check_path_of(lambda nlp: [])
+    block = {"@readers": "spacy.Corpus.v1", "path": "${paths.train}"}
+    config = Config({"paths": {"train": str(tmp_path / "train.csv")}, "corpora": {"train": block}})
+    with pytest.raises(ValueError, match=r"T391.*a CSV file"):
+        check_corpora(config)
+    config["paths"]["train"] = str(write(tmp_path / "train.spacy"))
+    check_corpora(config)
 
 
 @pytest.mark.parametrize("memory_mb", [1, 10])

@@ -162,6 +162,10 @@ def test_what_is_likely_not_meant_is_said(
     run(config, tmp_path)
     for words in ("T325] 5 steps see only 83%", "T326] The learning rate is 0 in 4 of 5", "T329] No text of the dev"):
         assert words in caplog.text
+    caplog.clear()
+    # Where the head was solved, no step shall move it.
+    run(by_epochs(bert, corpus, 0, max_steps=1, optimizer={**OPTIMIZER, "learn_rate": 0.0}), tmp_path / "solved")
+    assert "T32" not in caplog.text
 
 
 def test_empty_dev_data_are_an_error(bert: Path, corpus: Path, tmp_path: Path) -> None:

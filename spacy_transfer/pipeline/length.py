@@ -128,12 +128,15 @@ def warn(length: Length, training: Mapping[str, Any]) -> None:
 
     training (Mapping): The block [training], interpolated.
     """
+    block = training["optimizer"].get("learn_rate") if isinstance(training["optimizer"], Mapping) else None
+    if isinstance(block, int | float) and not block:
+        # Somebody wants it so: the head was solved, and no step shall move it.
+        return
     if length.n_texts and length.n_steps and length.n_epochs < 0.995:
         logger.warning(
             T325.format(n_steps=length.n_steps, share=length.n_epochs, n_texts=length.n_texts,
                         n_needed=int(np.ceil(length.steps_per_epoch)))
         )  # fmt: skip
-    block = training["optimizer"].get("learn_rate") if isinstance(training["optimizer"], Mapping) else None
     if not isinstance(block, Mapping) or COUNTED in block or is_ours(block):
         return
     n_looked_at = min(length.n_steps or 1000, _MOST_RATES)

@@ -15,6 +15,7 @@ from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
+from ..corpora.docbins import check_corpora
 from ..errors import T166, T186
 from ..files import DiskFull, hold_folder, refuse_same, repair
 from ..nn.precision import recorded
@@ -67,15 +68,17 @@ def train(
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
-        run's, T170 for a loss that is no finite number, T171 without training data, T172 for `checkpoint_every`, T186
-        in the folder of a study, T327 without dev data, T330 to T334 for settings that nothing reads or that are out of
-        range, T373 for data or an encoder that lie where the run writes.
+        run's, T170 for a loss that is no finite number, T171 without training data, T391 for a table in the place of
+        .spacy files, T172 for `checkpoint_every`, T186 in the folder of a study, T327 without dev data, T330 to T334
+        for settings that nothing reads or that are out of range, T373 for data or an encoder that lie where the run
+        writes.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint; SIGTERM gives the status "interrupted".
     RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
     RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
     config = read_config(config, overrides or {})
+    check_corpora(config)
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
     is_first = ranks is None or ranks.is_first
     checkpoints = Checkpoints(output / "checkpoints")
