@@ -238,7 +238,8 @@ def test_parts_and_micro_batches_change_nothing(plan: dict[str, int], blocks: di
     for name in one:
         torch.testing.assert_close(one[name], other[name], atol=1e-4, rtol=1e-3, msg=name)
     for line, same in zip(log_of(tmp_path / "one"), log_of(tmp_path / "other"), strict=True):
-        assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
+        if line["kind"] != "run":
+            assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
 
 
 @pytest.mark.slow
@@ -255,7 +256,8 @@ def test_two_ranks_are_one(quiet_bert: Path, tmp_path: Path) -> None:
             continue
         torch.testing.assert_close(weights_in(tmp_path / "two")[name], weight, atol=1e-4, rtol=1e-3, msg=name)
     for line, same in zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True):
-        assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
+        if line["kind"] != "run":
+            assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
     assert names(tmp_path) == ["one", "two"]
 
 
