@@ -123,6 +123,13 @@ def test_the_encoder_may_not_lie_where_the_run_writes(made: tuple[Config, Path],
     other = Config(merged(config, {"components": {MODEL: {"model": {"encoder": encoder}}}}))
     with pytest.raises(ValueError, match=r"T373.*model-best"):
         run(other, folder, force=True)
+    # A folder that holds the output may be named.
+    around = {
+        "name": str(shutil.copytree(Path(config["components"][MODEL]["model"]["encoder"]["name"]), tmp_path / "e"))
+    }
+    shutil.move(folder, tmp_path / "e" / "out")
+    other = Config(merged(config, {"components": {MODEL: {"model": {"encoder": around}}}}))
+    assert run(other, tmp_path / "e" / "out", force=True).status == "finished"
 
 
 def test_a_study_and_a_run_do_not_take_each_others_place(made: tuple[Config, Path], tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
 from ..corpora.docbins import check_corpora
-from ..errors import T166, T186
-from ..files import DiskFull, hold_folder, refuse_same, repair
+from ..errors import T166, T186, T373, T373_INPUT
+from ..files import DiskFull, hold_folder, repair
 from ..nn.precision import recorded
 from ..pipeline.length import counted_elsewhere
 from .cadence import Cadence
@@ -134,10 +134,13 @@ def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) 
 
 def _refuse_inputs_that_go(config: Config, output: Path) -> None:
     """RAISES (ValueError): T373 for a path in the config that lies where the run will write."""
-    places = [place for name in RUN_NAMES if (place := output / name).exists()]
+    places = [place.resolve() for name in RUN_NAMES if (place := output / name).exists()]
     for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values() if places else ():
         if isinstance(value, str) and os.sep in value and len(value) < _LONGEST_PATH and Path(value).exists():
-            refuse_same(places, [Path(value)])
+            for place in places:
+                # A folder that holds the output is no trouble: only what is replaced with it is.
+                if Path(value).resolve().is_relative_to(place):
+                    raise ValueError(T373.format(path=place, problem=T373_INPUT.format(other=value)))
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
