@@ -10,14 +10,15 @@ from ..errors import T373, T373_INPUT, T373_OUTPUT, T376
 def refuse_same(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
     """Refuse a command that would write over what it reads, or write one file twice.
 
-    outputs, inputs (Iterable[Path]): Files or folders, also such as are not there yet. A folder covers what lies in it.
-    RAISES (ValueError): T373 for an output that is, holds, or lies in, an input or another output, by whatever name.
+    outputs, inputs (Iterable[Path]): Files or folders, also such as are not there yet.
+    RAISES (ValueError): T373 for an output that is or holds an input, that is a file within a folder that is read, or
+        that is, holds or lies in another output, by whatever name.
     """
     read = [path for path in inputs if path.exists()]
     written: list[Path] = []
     for path in outputs:
         for other in read:
-            if _same(path, other) or _is_in(path, other) or _is_in(other, path):
+            if _same(path, other) or _is_in(other, path) or (path.is_file() and _is_in(path, other)):
                 raise ValueError(T373.format(path=path, problem=T373_INPUT.format(other=other)))
         if any(_same(path, other) or _is_in(path, other) or _is_in(other, path) for other in written):
             raise ValueError(T373.format(path=path, problem=T373_OUTPUT))
