@@ -371,6 +371,14 @@ T170 = (
     "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
     "--on-nan skip. The last checkpoint stays as it is."
 )
+T170_IN_A_ROW = (
+    "[T170] {n} steps in a row gave a loss or gradient that is not finite (NaN or infinity), up to step {step} at the rate "
+    "{rate:g}: skipping more of them cannot help. Lower the rate or look at the data, then begin a new run."
+)
+T170_SCORES = (
+    "[T170] After step {step} the scores of {n} dev text(s) are not finite (NaN or infinity), first of text number {first}: "
+    "the weights are spoiled, so this pipeline is not saved. Lower the rate, then begin a new run."
+)
 T171 = "[T171] The training data are empty. Check [corpora.train] and the paths it names."
 T172 = "[T172] --checkpoint-every {value!r}: give a number of steps such as 100, or a time such as 30s, 5m or 1h."
 T173 = "[T173] Stopped after step {step}; everything is in {folder}. Go on with:\n{command}"
@@ -438,6 +446,17 @@ T374_FAILED = (
     "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
     "folder writable, then run the command again."
 )
+T377 = "[T377] {path} is a link, and what it leads to is not written to. Remove the link, or choose another folder."
+T378 = (
+    "[T378] {path} is not what it was at the checkpoint of step {step}: it was put aside if it was there, and a new log "
+    "begins with the next step."
+)
+T379 = (
+    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
+    "--force: then the best of the evaluations that follow becomes model-best."
+)
+T380 = "[T380] This process was interrupted, and the run can go on: {command}"
+T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
 T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
 
 T200 = (

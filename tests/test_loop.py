@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import spacy
 import torch
 from conftest import moved, read_json, weights_of
@@ -21,6 +22,7 @@ from spacy.training.loop import train as spacy_train
 
 from spacy_transfer.training.cadence import Cadence
 from spacy_transfer.training.run import Run
+from spacy_transfer.training.session import Stopped
 from spacy_transfer.training.train import train
 
 
@@ -204,6 +206,55 @@ def test_or_is_skipped_and_counted(
     assert all(value.isfinite().all() for value in weights_of(trained.nlp).values())
 
 
+@pytest.mark.parametrize("optimizer", ["Adam.v1", "RAdam.v1", "SGD.v1"])
+def test_gradients_are_looked_at_whatever_the_optimizer(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    original = Run._update_pipeline
+
+    def update(self: Run, batch: Any, *, drop: float, losses: Any) -> None:
+        original(self, batch, drop=drop, losses=losses)
+        if self.at.n_done in (0, 1, 2):
+            weight = next(w for w in self.nlp.get_pipe(MODEL).model.shims[0].network.parameters() if w.grad is not None)
+            weight.grad.view(-1)[0] = math.nan
+
+    monkeypatch.setattr(Run, "_update_pipeline", update)
+    config = config_of(bert, corpus, steps=3, training={"optimizer": {"@optimizers": optimizer, "learn_rate": 1e-3}})
+    config["training"]["optimizer"] = {"@optimizers": optimizer, "learn_rate": 1e-3}
+    trained = run(config, tmp_path, on_nan="skip")
+    assert trained.n_skipped == 3
+    assert all(value.isfinite().all() for value in weights_of(trained.nlp).values())
+
+
+def test_too_many_in_a_row_end_it(bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, *range(100))
+    with pytest.raises(ValueError, match=r"T170\] 20 steps in a row.*step 19"):
+        run(config_of(bert, corpus, steps=40), tmp_path, on_nan="skip")
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_pipeline_that_gives_nan_is_never_the_best(
+    bert: Path, corpus: Path, tmp_path: Path, on_nan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Run._finish_update
+
+    def finish(self: Run) -> Any:
+        found = original(self)
+        if self.at.n_done == 3:
+            with torch.no_grad():
+                for weight in self.nlp.get_pipe(MODEL).model.shims[0].network.parameters():
+                    weight.fill_(math.nan)
+        return found
+
+    config = config_of(bert, corpus)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_finish_update", finish)
+        with pytest.raises(ValueError, match="T170"):
+            run(config, tmp_path, on_nan=on_nan)
+    weights = safetensors.torch.load_file(tmp_path / "model-best" / MODEL / "weights.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
+
+
 def test_a_gradient_that_is_no_number_leaves_the_weights(
     bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,9 +319,16 @@ def test_a_signal_ends_it_in_good_order(
         return original(self)
 
     config, out = config_of(bert, corpus), io.StringIO()
+    was_raised = False
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_finish_update", finish)
-        trained = train(config, tmp_path / "one", stderr=out, stdout=io.StringIO(), command="the command --resume")
+        try:
+            trained = train(config, tmp_path / "one", stderr=out, stdout=io.StringIO(), command="the command --resume")
+        except Stopped as stopped:
+            # A notebook's "Run all" is to end here.
+            trained, was_raised = stopped.trained, True
+    assert was_raised == (number == signal.SIGINT)
+    assert issubclass(Stopped, KeyboardInterrupt)
     assert (trained.status, trained.signal, trained.n_steps) == ("interrupted", number, 6)
     assert "T173" in out.getvalue()
     assert "the command --resume" in out.getvalue()

@@ -19,6 +19,7 @@ from spacy_transfer.cli import transfer_cli
 from spacy_transfer.training import soup
 from spacy_transfer.training.result import Result
 from spacy_transfer.training.run import Run
+from spacy_transfer.training.session import Stopped
 from spacy_transfer.training.soup import mix
 from spacy_transfer.training.study import Interrupted, Plan, Studied, study
 from spacy_transfer.training.sweep import Rung, grid, parse_sweep, rungs
@@ -47,7 +48,10 @@ class Made:
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         self.parts.append((folder.name, stop_at, resume))
-        trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
+        try:
+            trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
+        except Stopped as stopped:
+            raise Interrupted(stopped.trained.signal) from stopped
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 

@@ -7,8 +7,8 @@ from typing import Any
 import srsly
 
 from ..errors import T335
+from ..files import write_text
 from ..log import logger
-from ..model.storage import write_file
 
 LogStep = Callable[[dict[str, Any] | None], None]
 
@@ -38,7 +38,7 @@ class EvaluationFile:
             self.path = None
         if self.path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, "".join(f"{line}\n" for line in kept))
+            write_text(path, "".join(f"{line}\n" for line in kept))
 
     def __call__(self, info: dict[str, Any] | None) -> None:
         """Add an evaluation. info (dict | None): As loggers of spaCy get it; None for a step without one."""

@@ -13,18 +13,22 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
-from ..errors import T170, T176
+from ..errors import T170, T170_IN_A_ROW, T170_SCORES, T176
 from ..log import logger
 from ..model.evaluating import evaluating
 from ..pipeline.textcat import NonFiniteLoss
 from .evaluation import Evaluation, Tick
-from .gradients import drop_gradients
+from .gradients import are_finite, drop_gradients
 from .log_file import LogFile
 from .order import Order
 from .pipeline_state import network_shims
 from .position import Position
 from .random_state import RandomState
+from .result import numbers_of
 from .together import Alone, Together
+
+# Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
+_MOST_IN_A_ROW = 20
 
 OnNan = Literal["stop", "skip"]
 
@@ -75,6 +79,11 @@ class Run:
         self.optimizer = settings["optimizer"]
         self.at = Position()
         self.on_nan, self.together = on_nan, together or Alone()
+        # Our own optimizer looks at the gradients of our networks itself, and leaves the weights as they were.
+        self._looks_at_gradients = not hasattr(self.optimizer, "grad_norm") or any(
+            node.param_names
+            for _, proc in self.trainable if hasattr(proc.model, "walk") for node in proc.model.walk()
+        )  # fmt: skip
         # Before the evaluation that is under way: what an interruption takes down.
         self.random: RandomState | None = None
         self.is_wanted_to_end = False
@@ -194,7 +203,13 @@ class Run:
         # On a GPU asking would make every step wait for the device: unless a step is to be left out, it is seen later.
         waits = any(isinstance(value, torch.Tensor) for value in losses.values()) and self.on_nan == "stop"
         # Summed over the ranks, so all of them see the same.
-        if not waits and not all(math.isfinite(float(value)) for value in losses.values()):
+        is_bad = not waits and not all(math.isfinite(float(value)) for value in losses.values())
+        if not waits and not is_bad and self._looks_at_gradients:
+            is_bad = self.together.any(not are_finite(proc.model for _, proc in self.trainable))
+        # Every component stands in the losses, also where all steps since the last evaluation are left out.
+        for name in (name for name, _ in self.trainable):
+            self.at.losses.setdefault(name, 0.0)
+        if is_bad:
             self._bad(line)
             line["skipped"] = True
             drop_gradients(proc.model for _, proc in self.trainable)
@@ -209,6 +224,8 @@ class Run:
                 # The optimizer has left the weights as they were.
                 self._bad(line)
                 line["skipped"] = True
+        if not line.get("skipped"):
+            self.at.n_skipped_in_a_row = 0
         optimizer.step_schedules()
         self._check(self.log.add(line))
         if not waits:
@@ -242,6 +259,9 @@ class Run:
         if self.on_nan == "stop":
             raise ValueError(T170.format(**facts))
         self.at.n_skipped += 1
+        self.at.n_skipped_in_a_row += 1
+        if (n := self.at.n_skipped_in_a_row) >= _MOST_IN_A_ROW:
+            raise ValueError(T170_IN_A_ROW.format(n=n, step=step, rate=rate))
         logger.warning(T176.format(**facts, n_skipped=self.at.n_skipped))
 
     def _check(self, lines: list[dict[str, Any]]) -> None:
@@ -282,10 +302,15 @@ class Run:
                 interrupted = True
         if interrupted:
             raise Interrupted
+        if self.evaluation.not_finite:
+            first, n = self.evaluation.not_finite[0], len(self.evaluation.not_finite)
+            raise ValueError(T170_SCORES.format(step=self.at.n_done - 1, n=n, first=first))
         at, step = self.at, self.at.n_done - 1
         is_best = not at.results or score > at.best[0]
         at.pending, self.random = False, None
         at.results.append((score, step))
+        if is_best:
+            at.best_scores = numbers_of(scores)
         at.seconds = default_timer() - self._start
         # Mean of a text everywhere; of a component whose steps were all left out, 0.
         losses = {name: float(at.losses.get(name, 0.0)) / max(1, at.n_docs) for name, _ in self.trainable}

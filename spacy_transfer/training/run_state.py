@@ -78,7 +78,7 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
     position = Position(**state["position"])
     position.results = [(score, step) for score, step in position.results]
     run.skip_to(position)
-    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"])
+    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"], keep_settings=same_run)
     places = tensors["places"]
     for name, shim in network_shims(nlp).items():
         known = dict(state["networks"][name])
