@@ -26,32 +26,48 @@ T016 = "[T016] config.json of '{name}' is not one that transformers knows withou
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
-T021 = (
-    "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T021 = '[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}, or "auto".'
+T022 = (
+    "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow. In "
+    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = {stride}.'
 )
-T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
 T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
 T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
 T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
 
 T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
-T032 = "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. Text: {text!r}"
-T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value!r}. Text: {text!r}"
+T032 = (
+    "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. If a text may have several labels, "
+    "or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list those of this "
+    "one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
+)
+T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value}. Text: {text!r}"
 T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
 T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
-T036 = "[T036] A label must be a str, got {label!r} of type {type}."
-T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
+T036 = "[T036] A label must be a str, got {label} of type {type}."
+T037 = (
+    "[T037] positive_label = {label!r}: a positive label is one of the two labels of an exclusive classifier, but "
+    "'{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
+)
+T037_MULTILABEL = "takes any number of labels a text, each with scores of its own"
+T037_COUNT = "has {n_labels} labels: {labels}"
+T037_OTHER = "has the labels {labels}"
 T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
 )
-T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
+T039 = (
+    "[T039] '{name}' got no text to initialize from: the training data are empty. [corpora.train] reads .spacy files; "
+    "'spacy transfer convert' makes them of tables and records."
+)
 
 T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
-T042 = (
-    "[T042] {path} is not UTF-8: byte 0x{byte:02X} at offset {offset} (line {line}). If it is {guess}: "
-    "iconv -f {guess} -t UTF-8 '{path}' > '{way_out}'"
+T042 = "[T042] {path} is not {encoding}: byte 0x{byte:02X} at offset {offset} (line {line}). {way_out}"
+T042_GIVEN = "Say how the file is encoded with --encoding (utf-8, cp1252, ...), or save it as UTF-8"
+T042_GUESSES = (
+    "What else it is cannot be told for sure. Choose the encoding that reads well here, as in --encoding cp1251, or save "
+    "the file as UTF-8:\n{readings}"
 )
 T043 = (
     "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n{lines}\n"
@@ -63,6 +79,16 @@ T043_OBJECT = "a JSON object is expected, not {value}"
 T043_TWICE = "the key '{key}' stands there twice"
 T043_CSV = "invalid {format}: {reason}"
 T043_COLUMNS = "{n_cells} columns where the header has {n_columns}"
+T043_HEADER = "the header again: were several files joined? Remove the line"
+T043_OPEN = (
+    "the quotation mark that opens in line {line} is not closed, so it takes in the lines below: close or remove it; if "
+    "quotation marks are letters in this file: --quoting none"
+)
+T043_SWALLOWED = (
+    "one cell holds whole rows, as if the quotation mark that opens in line {line} had been left open down to line {last}: "
+    "close or remove it; if quotation marks are letters in this file: --quoting none; if the cell is right: --quoting csv"
+)
+T043_MARKS = "the label {value} stands in quotation marks of its own: remove the blank before them, or the marks"
 T043_CELL = "a value that cannot be read: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
@@ -72,27 +98,47 @@ T043_NO_LABEL = "no label: {fields} missing or empty"
 T043_MIXED = (
     "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
 )
-T043_LABEL_TYPE = 'the label {value} is no str: write "{value}"'
+T043_LABEL_TYPE = 'the label {value} is no str: write "{value}", or name the numbers with --label-names'
 T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
+T043_LIST = (
+    "the field '{field}' holds {value}, which looks like a list and is not JSON, or not in its place: several labels are "
+    'written as JSON, ["a", "b"], or joined by --separator, in the field that --labels-field names'
+)
+T043_PYTHON = ". This is how Python prints it; write it with json.dumps"
+T043_MISSING = "the label '{label}', which stands for none (--missing-labels)"
+T043_INVISIBLE = "the label {value} has no character that can be seen"
+T043_NO_NAME = "the label {value} has no name: the numbers that have one are {numbers}"
+T043_TRUTH = "the label column '{label}' holds {value}: 0 or 1 is expected"
+T043_TOOL = "an export of {tool} with {value} as {field}, which says nothing about labels"
+T043_SKIPPED = "{field}: {value}"
+T043_SKIPPED_CANCELLED = "cancelled or skipped"
+T043_SKIPPED_NONE = "no annotation yet"
+T043_VOTES = "annotators disagree in {tool}: {votes}. Settle it there"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
 T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
 T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a number, a list of those or nothing is expected"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
-T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
+T044 = "[T044] {path} holds no usable text ({n_bad} bad lines, {n_skipped} left out). Leave the file out, or correct it"
 T045 = (
     "[T045] There already: {paths}. Write over it with --force, or choose another folder; "
     "to add a split with the same labels: --labels {labels}"
 )
 T045_FOLDER = "[T045] {path} is a file. Choose a folder"
 T046 = (
-    "[T046] {path} has the columns {columns}: {problem}. "
-    "Say which ones count with --text-field and one of --label-field, --labels-field, --cats-field"
+    "[T046] {path} has the columns {columns}: {problem}. Say which ones count with --text-field and one of --label-field, "
+    "--labels-field, --cats-field or --label-columns{hints}"
 )
+T046_DELIMITER = "The delimiter was taken to be {delimiter}; another one is chosen with --delimiter"
+T046_HEADER_LINE = "Line {line} has these columns: --header-line {line}"
+T046_NO_HEADER = "If the file has no header, name its columns: --columns text,label"
+T046_TRUTHS = "Columns of 0 and 1: --label-columns '{columns}'"
 T046_MISSING = "there is none for {fields}"
 T046_SEVERAL = "{fields} cannot all hold the labels"
 T046_TWICE = "'{field}' stands there twice"
 T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it anew, or name the file that was meant"
+T047_ROWS = "a list of objects is expected"
+T047_CHANGED = "it changed while it was read: convert it again when nothing writes to it"
 T047_LABELS_LIST = "a list is expected, or one label in a line"
 T047_LABEL_TWICE = "the label '{label}' stands there twice"
 T047_NO_LABELS = "there is no label in it"
@@ -140,7 +186,7 @@ T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
 T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
 T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
 
-T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 to {n_layers}, or \"all\"."
+T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to freeze nothing, 0 for the embeddings, 1 to {n_layers} for layers, or \"all\"."
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
@@ -148,8 +194,14 @@ T063 = (
 )
 T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
-T071 = "[T071] device = '{device}' is not there: {have}."
-T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
+T071 = (
+    "[T071] device = '{device}' is not available here. Available: {have}. To train on another device, override it: "
+    '--components.NAME.model.device "auto" (NAME is the component), or device = "auto" in the config.'
+)
+T072 = (
+    "[T072] precision = '{precision}' is not supported by {device}. Supported: {have}. To train in another precision, "
+    'override it: --components.NAME.model.precision "auto" (NAME is the component), or precision = "auto" in the config.'
+)
 T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
 T074 = (
     "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
@@ -162,8 +214,30 @@ T077 = (
     "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
     "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
 )
-T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: this step is run again with {half}. Lower piece_budget."
+T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: from here on at most {half}. Set piece_budget = {half} to begin with that."
 T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
+
+T300 = (
+    "[T300] The environment variable {name} is '{value}'. Use one of {known}, or unset it: the fastest precision is then "
+    "measured."
+)
+T301 = (
+    "[T301] The pipeline was saved with {saved}, which is not available here. It predicts with {taken} instead. "
+    'To choose yourself: spacy.load(..., config={{"components.NAME.model.{field}": "auto"}}), or on the command line '
+    '--components.NAME.model.{field} "auto" (NAME is the component).'
+)
+T302 = (
+    "[T302] '{name}' was saved with {saved}, which is not available here. It can predict, but a run would train in "
+    'another way than its config says. Override it: --components.{name}.model.{field} "auto"'
+)
+T303 = (
+    "[T303] '{name}' was saved by spacy-transfer {found}, which is newer than the installed {installed}. If something "
+    "fails: pip install 'spacy-transfer>={found}'"
+)
+T304 = (
+    "[T304] precision = 'bf16': this CPU has no instructions for it and emulates it, many times slower than fp32. "
+    '"auto" takes the faster one.'
+)
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
@@ -196,8 +270,8 @@ T113 = (
     'training. Read the data with @readers = "spacy-transfer.Corpus.v1" (told once).'
 )
 T114 = (
-    "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
-    "a Python name, and no field of the text or the labels."
+    "[T114] '{name}' gives no name for an extension attribute (doc._.name): give --attribute-field a field with letters in "
+    "its name, not that of the text or the labels, and each name once."
 )
 
 T120 = (
@@ -297,6 +371,14 @@ T170 = (
     "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
     "--on-nan skip. The last checkpoint stays as it is."
 )
+T170_IN_A_ROW = (
+    "[T170] {n} steps in a row gave a loss or gradient that is not finite (NaN or infinity), up to step {step} at the rate "
+    "{rate:g}: skipping more of them cannot help. Lower the rate or look at the data, then begin a new run."
+)
+T170_SCORES = (
+    "[T170] After step {step} the scores of {n} dev text(s) are not finite (NaN or infinity), first of text number {first}: "
+    "the weights are spoiled, so this pipeline is not saved. Lower the rate, then begin a new run."
+)
 T171 = "[T171] The training data are empty. Check [corpora.train] and the paths it names."
 T172 = "[T172] --checkpoint-every {value!r}: give a number of steps such as 100, or a time such as 30s, 5m or 1h."
 T173 = "[T173] Stopped after step {step}; everything is in {folder}. Go on with:\n{command}"
@@ -346,6 +428,37 @@ T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each
 T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
 T194 = "[T194] {run} cannot be trained and is left out: {reason}"
 T195 = "[T195] --{option} needs --seeds or --sweep."
+# 37x and 38x: folders, files and their owners.
+T370 = "[T370] {path} is in use by {holder}\nWait until it has ended, or choose another folder. Nothing was changed."
+T371 = (
+    "[T371] {folder} holds {names}, which no run of spacy-transfer has left there. Choose another folder, move them away, "
+    "or replace them with --force."
+)
+T372 = (
+    "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Nothing that was there "
+    "is lost. Free some space, then {way_out}"
+)
+T373 = "[T373] Cannot write to {path}: {problem}. Choose another path."
+T373_INPUT = "the command reads {other}"
+T373_OUTPUT = "another output of the command goes there too"
+T374 = "[T374] {folder}: finished what an interrupted command had begun to write: {names}."
+T374_FAILED = (
+    "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
+    "folder writable, then run the command again."
+)
+T377 = "[T377] {path} is a link, and what it leads to is not written to. Remove the link, or choose another folder."
+T378 = (
+    "[T378] {path} is not what it was at the checkpoint of step {step}: it was put aside if it was there, and a new log "
+    "begins with the next step."
+)
+T379 = (
+    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
+    "--force: then the best of the evaluations that follow becomes model-best."
+)
+T380 = "[T380] This process was interrupted, and the run can go on: {command}"
+T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
+T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
+
 T200 = (
     "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
     "'spacy transfer detach' makes an encoder of our own of them."
@@ -438,6 +551,161 @@ T244 = (
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
     "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
 )
+T310 = (
+    "[T310] This process was forked from one that has used the GPU, and CUDA cannot be used after a fork. Use "
+    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start processes anew: "
+    'multiprocessing.set_start_method("spawn").'
+)
+
+T360 = (
+    "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
+    "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
+)
+
+T325 = (
+    "[T325] {n_steps:,} steps see only {share:.0%} of your {n_texts:,} training texts. To see all of them once takes "
+    "{n_needed:,} steps: set the length in epochs, --training.max_epochs 3 --training.max_steps 0 for instance."
+)
+T326 = (
+    "[T326] The learning rate is 0 in {n_zeros:,} of {n_steps} steps, the first of them step {first:,}: nothing is learned "
+    "there. Its schedule ends before the training does: set its total_steps to the number of steps, or take a schedule "
+    'that knows it: [training.optimizer.learn_rate] @schedules = "spacy-transfer.WarmupLinear.v1", peak = 3e-4.'
+)
+T327 = "[T327] The dev data are empty, so no pipeline could be chosen as the best one. Check [{where}] and the path it names."
+T328 = (
+    "[T328] Nobody has counted the steps of this training, so the rate stays at its peak of {peak:g}. Train with "
+    "'spacy transfer train', or set total_steps in [training.optimizer.learn_rate] (shown once)."
+)
+T329 = "[T329] No text of the {what} data has these labels of '{name}': {labels}. So {effect}."
+T330 = "[T330] {key}: there is no such setting.{hint} Those of [{section}] are: {known}."
+T331 = "[T331] {key} = {value!r}: expected {want}."
+T332 = '[T332] {key} = "{value}" is text, but a number is expected: write {key} = {value}, without quotation marks.'
+T333 = "[T333] {key} = {value} is not a finite number. Give a number."
+T334 = "[T334] {key}: nothing in this config reads it.{hint}"
+T335 = (
+    "[T335] [training.logger] output_file: {path} exists and is not of this run, so nothing is written there. Move it, or "
+    "name another file. Every figure is in {log} as well."
+)
+T336 = (
+    "[T336] tuning: with an adapter all of the encoder's own weights are frozen, so frozen_depth = -1 is taken as 0 "
+    "(adapters in every layer). Set frozen_depth = 0 to say so."
+)
+T338 = (
+    "[T338] The {n_steps:,} steps end before a second evaluation (training.eval_frequency = {every:,}): under 'spacy train' "
+    "model-best would be what one step has made. Lower eval_frequency, or use 'spacy transfer train', which evaluates the "
+    "last step too."
+)
+T339 = "[T339] optimizer.learn_rate gives no number ({reason}). Are numbers in its block in quotation marks?"
+T340 = (
+    "[T340] encoder.dropout: the configuration of '{family}' names no dropout that could be set. Leave encoder.dropout at "
+    "null."
+)
+T337 = (
+    "[T337] The rate is 0, and no loop moves its schedule on: nothing is learned. Call optimizer.step_schedules() after "
+    "each update, or give learn_rate a number (shown once)."
+)
+T345 = (
+    "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
+    "them, nlp.initialize(lambda: examples), before you train it."
+)
+T346 = (
+    "[T346] '{name}' has labels in common with '{other}', which runs before it: {labels}. Its scores overwrite those of "
+    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix and "
+    "labels of its own under [initialize.components.{name}] (shown once)."
+)
+T347 = (
+    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
+    "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
+)
+
+T348 = "[T348] '{name}' is a trained classifier. Its encoder is used; its head and its labels, {labels}, are dropped."
+T349 = (
+    "[T349] '{name}' is a sentence-transformers model. Not followed: {what}. To follow it: pooling = "
+    '{{"@layers": "spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
+)
+T349_LENGTH = 'its max_seq_length of {length} (windows.length is {window}; "auto" follows it)'
+T350 = (
+    "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
+    "spacy-transfer.MeanPooling.v1 for instance."
+)
+# Why a module cannot be followed; they stand inside T349 and T350.
+T350_TYPE = "{file} holds a {type}"
+T350_PLACE = "it is not a folder inside"
+T350_MODES = "pooling by {modes}"
+T350_ACTIVATION = "the activation {activation}"
+T350_INPUT = "it reads {name}"
+T350_PICKLED = "it has no model.safetensors"
+T350_SHAPE = "its weights have other shapes than its config.json says"
+T350_FINITE = "its weights hold NaN or infinity"
+T350_WIDTH = "a Dense takes vectors of width {n_in}, but there they have {have}"
+T350_GONE = "the weights of its Dense are not in the folder"
+T351 = (
+    "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
+    "another pooling, spacy-transfer.MeanPooling.v1 for instance."
+)
+T352 = (
+    "[T352] loss: what {name}.build() returns lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose docstring "
+    "says what each of them is."
+)
+T353 = (
+    "[T353] loss: {name} must give one finite loss for each document, of shape (n_docs,), and its `activate` one score for "
+    "each document and label. For {n_docs} documents it gave: {problem}. Do not take the mean over the documents: sums are "
+    "divided once, at the step."
+)
+T354 = (
+    "[T354] pooling: {name} must give one vector of fp32 numbers for each document, of shape (n_docs, any width). For 2 "
+    "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
+)
+
+T355 = (
+    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was saved "
+    "without such counts, so its weights stay as they were. Initialize it with the data, or give pairs of label and weight."
+)
+
+
+T390 = (
+    "[T390] No text of {paths} has a label. Name the field that holds them with --label-field, --labels-field, "
+    "--cats-field or --label-columns; texts without labels are for 'spacy transfer pretrain'"
+)
+T391 = (
+    "[T391] {path} is {found}, and .spacy files are read here. Make them with: python -m spacy transfer convert "
+    "{path} FOLDER"
+)
+T391_NONE = "[T391] {path} holds no .spacy file{found}"
+T392 = (
+    "[T392] This is no column of labels: {reason} ({shown}, ...). Name the right one with --label-field; if these are the "
+    "labels after all, give the whole set as a file with --labels"
+)
+T393 = (
+    "[T393] {n_labels:,} labels for each of {n_texts:,} texts are {n_values:,} values, more than a .spacy file should hold. "
+    "Where each text has exactly one label, use --label-field; else give only the values that are known with --cats-field, "
+    "or convert the texts in parts"
+)
+T394 = "[T394] --label-names {value}: {problem}. Give neg,pos (from 0 on), or 0=neg,4=pos, or a file with a JSON list"
+T394_EMPTY = "every name needs at least a letter"
+T394_TWICE = "the name {name} stands there twice"
+T395 = "[T395] {path} is a spreadsheet: {way_out}"
+T395_INSTALL = "save it as \"CSV UTF-8\" and convert that, or: pip install 'spacy-transfer[excel]'"
+T395_SAVE = 'save it as .xlsx or as "CSV UTF-8" (File, Save as) and convert that'
+T396 = "[T396] {option} {value} is not possible: expected {want}"
+T396_ENCODING = "an encoding that Python knows, such as utf-8, cp1252 or utf-16"
+T396_DELIMITER = "one character, or its name: comma, semicolon, tab, pipe"
+T396_HEADER = "a line from 1 on; without --columns, which is for files without a header"
+T396_COLUMNS = "a name for each column, as in text,label"
+T397 = (
+    "[T397] {path} unpacks to {size} MB or more, too much for the {there} MB of memory here. If it is meant to be that "
+    "large, split it; if not, do not trust the file"
+)
+T398 = (
+    "[T398] --name {names}: give one name for each of the {n_sources} file(s), as a file may be called, in their order: "
+    "--name train --name dev"
+)
+T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
+T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
+T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the file again with values from 0 to 1"
+T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
+T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
+T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -1,24 +1,25 @@
 """`spacy transfer check`"""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option, echo
-from wasabi import msg
+from typer import Argument, Exit, Option
 
+from ..text_output import msg
+from .findings import print_findings
 from .group import plain_errors, transfer_cli
 
 if TYPE_CHECKING:
     from ..corpora.check import Lengths, Report
-    from ..corpora.findings import Finding
 
 
 @transfer_cli.command("check", no_args_is_help=True)
 def check_cli(
-    paths: Annotated[list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, train first")],
+    paths: Annotated[
+        list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, or folders of them; train first")
+    ],
     encoder: Annotated[
         Path | None, Option("--encoder", "-e", help="Folder of the encoder, to measure texts in its pieces")
     ] = None,
@@ -33,19 +34,24 @@ def check_cli(
 ) -> None:
     """Check data before training.
 
-    Looked at are labels, values, repeats, contradictions, the overlap of splits and the length of the texts. Every
-    finding has a code and is an error, a warning or an info; errors make the exit status 1.
+    Checks labels and their names, values, repeats, contradictions, the overlap of splits and the length of the texts.
+    Every finding has a code and is an error, a warning or an info; errors make the exit status 1.
     """
     from ..corpora.check import check
+    from ..files import refuse_others_file, refuse_same, write_text
 
     with plain_errors():
+        if json_file is not None:
+            refuse_same([json_file], [*paths, *([encoder] if encoder else [])])
+            refuse_others_file(json_file, what="a report of this command", keys=["splits", "findings"])
         report = check(paths, encoder=encoder, window=window, exclusive=exclusive)
         if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            json_file.write_text(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            write_text(json_file, json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
     _print_splits(report)
     _print_labels(report)
-    _print_findings(report.findings)
+    print_findings(report.findings)
+    if not report.findings:
+        msg.good("Nothing found that needs a look")
     if report.n_errors:
         raise Exit(1)
 
@@ -72,13 +78,3 @@ def _print_labels(report: "Report") -> None:
     rows = [[label, *(f"{split.label_counts[label]:,}" for split in report.splits)] for label in report.labels]
     if rows:
         msg.table(rows, header=["label", *names], divider=True, aligns=["l"] + ["r"] * len(names), max_col=60)
-
-
-def _print_findings(findings: "Sequence[Finding]") -> None:
-    show = {"error": msg.fail, "warning": msg.warn, "info": msg.info}
-    for found in findings:
-        show[found.level](f"{found.code}: {found.message}")
-        for example in found.examples:
-            echo(f"    {example}")
-    if not findings:
-        msg.good("Nothing found that needs a look")

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
-from wasabi import msg
 
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 
 
 @transfer_cli.command("evaluate", no_args_is_help=True)
 def evaluate_cli(
     pipeline: Annotated[str, Argument(help="Folder or package name of a trained pipeline")],
-    data: Annotated[Path, Argument(help="Annotated documents, a .spacy file")],
+    data: Annotated[Path, Argument(help="Annotated documents: a .spacy file or a folder of them")],
     output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,
@@ -21,13 +21,15 @@ def evaluate_cli(
 
     Unlike `spacy evaluate`, the JSON keeps every score the components make.
     """
-    from spacy.cli._util import setup_gpu
     from spacy.util import load_model
 
-    from ..evaluation.evaluate import evaluate, write_scores
+    from ..evaluation.evaluate import evaluate, refuse_output, write_scores
+    from ..training.device import use_device
 
     with plain_errors():
-        setup_gpu(gpu_id, silent=True)
+        if output is not None:
+            refuse_output(output, [data, Path(pipeline)])
+        use_device(gpu_id)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:
             write_scores(scores, output)

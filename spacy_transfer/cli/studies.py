@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer import Exit, echo
-from wasabi import msg
+from typer import Exit
 
 from ..errors import T192, T193, T195
+from ..text_output import echo, msg
 
 if TYPE_CHECKING:
     from ..training.progress import Show
@@ -77,6 +77,7 @@ class Runs:
     on_nan: "OnNan"
     show: "Show"
     command: str
+    deterministic: bool = False
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
@@ -85,19 +86,29 @@ class Runs:
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
-        # A run that begins anew throws away what one that was never told of has left.
+        # The study has looked at what is there; what lies in a run's places goes once its first step is done.
         trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
     def train(self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool) -> "Trained":
         """Train in a folder, in this process."""
+        from ..training.session import Stopped
         from ..training.train import train
 
+        try:
+            return self._train(train, folder, values, stop_at, resume, force)
+        except Stopped as stopped:
+            # The command ends with the status of a signal instead.
+            return stopped.trained
+
+    def _train(
+        self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool
+    ) -> Any:
         return train(
             self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
-            stop_at=stop_at,
+            stop_at=stop_at, deterministic=self.deterministic,
         )  # fmt: skip
 
     def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
@@ -111,6 +122,7 @@ class Runs:
             "-m", "spacy", "transfer", "train", str(self.config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
             "--checkpoint-every", self.checkpoint_every, "--on-nan", self.on_nan, "--show", self.show,
             "--stop-at", str(stop_at), *resumed, *(["--code", str(self.code)] if self.code else []),
+            *["--deterministic"] * self.deterministic,
             *(f"--{key}={json.dumps(value)}" for key, value in values.items()),
         ]  # fmt: skip
         try:

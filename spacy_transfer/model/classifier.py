@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..errors import T001, T206, T223
+from ..files import write_data
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
@@ -24,8 +25,9 @@ from .joining import Joined, begin, finish, read
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
 from .start import StartBrick
-from .storage import check_file, write_data
+from .storage import check_file
 from .text import Text
+from .thinc_optimizers import forget_gradients
 from .windows import Windows
 
 Floats = NDArray[np.float32]
@@ -58,7 +60,8 @@ def build_transfer_classifier(
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
     encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer` component's).
-    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
+    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or
+        `AutoPooling`, as the encoder's folder says.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
         of `nn.losses`; several can be put around each other.
@@ -103,11 +106,13 @@ def build_transfer_classifier(
     layers = [] if layer is None else [layer]
     # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
     attrs = {
-        "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
+        "step": step, "scores": scores, "vectors": vectors,
+        "initialize_network": initialize_network, "is_built": is_built,
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
-        "finish_update": finish_update,
+        "finish_update": finish_update, "made_of_texts": made_of_texts, "drop_gradients": drop_gradients,
+        "weigh_labels": weigh_labels, "computes_with": computes_with, "forget_texts": forget_texts,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -157,6 +162,11 @@ def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     return shim_of(model).scores(texts_of(model, docs), read(model, docs, _device(model)))
 
 
+def vectors(model: Classifier, docs: Sequence[Doc]) -> Floats:
+    """Vectors (n_docs, width) on the host, as the pooling gives them; see `NetworkShim.vectors`."""
+    return cast(Floats, shim_of(model).vectors(texts_of(model, docs)).cpu().numpy())
+
+
 def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:
     """Before `initialize_network`: initialise the features on the training documents; the head gets their width.
 
@@ -176,6 +186,20 @@ def initialize_network(
     model.set_dim("nO", len(labels), force=True)
 
 
+def made_of_texts(model: Classifier) -> list[str]:
+    """Names of the blocks that take something from the annotated training texts, other than labels."""
+    found = shim_of(model).settings.made_of_texts()
+    features = features_of(model)
+    if features is not None and any("fits_data" in node.attrs for node in features.walk()):
+        found.append("features")
+    return found
+
+
+def drop_gradients(model: Classifier) -> None:
+    """Forget what was summed since the last step."""
+    shim_of(model).drop_gradients()
+
+
 def is_built(model: Classifier) -> bool:
     """Whether the model has weights."""
     return shim_of(model).is_built
@@ -189,6 +213,11 @@ def resize_output(model: Classifier, n_labels: int, labels: Sequence[str] = ()) 
     return model
 
 
+def computes_with(model: Classifier) -> dict[str, Any]:
+    """Precision, machine and versions; see `TrainingShim.computes_with`."""
+    return shim_of(model).computes_with
+
+
 def describe(model: Classifier) -> list[DepthRow]:
     """Per depth: weights, moving weights, rate factor; top first."""
     return shim_of(model).describe()
@@ -199,20 +228,34 @@ def tell_epoch(model: Classifier, epoch: int) -> None:
     shim_of(model).tell_epoch(epoch)
 
 
-def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
+def prepare(
+    model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False
+) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
 
     def join(chosen: Sequence[int]) -> Joined | None:
         return read(model, [docs[i] for i in chosen], _device(model))
 
-    shim_of(model).prepare(texts_of(model, docs), targets, known, join)
+    shim_of(model).prepare(texts_of(model, docs), targets, known, join, is_streamed=is_streamed)
+
+
+def forget_texts(model: Classifier) -> None:
+    """Drop what is remembered of texts; see `TrainingShim.forget_texts`."""
+    shim_of(model).forget_texts()
 
 
 def finish_update(model: Classifier, optimizer: Any) -> None:
-    """Step network and features, both with the mean gradient over all documents since the last step."""
-    n_docs = shim_of(model).gradients.n_docs
-    shim_of(model).finish_update(optimizer)
-    finish(model, optimizer, 1.0 / (n_docs or 1))
+    """Step network and features, both with the mean gradient over all documents since the last step, or neither."""
+    shim = shim_of(model)
+    n_docs = shim.gradients.n_docs
+    shim.finish_update(optimizer)
+    if (features := features_of(model)) is None:
+        return
+    # Asking makes a GPU be waited for; so does Thinc, for each weight, where it clips its gradient.
+    if shim.was_left_out:
+        forget_gradients(features)
+    else:
+        finish(model, optimizer, 1.0 / (n_docs or 1))
 
 
 def save_network(model: Classifier, folder: Path) -> dict[str, Any]:
@@ -244,6 +287,11 @@ def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None
 def loss_gradient(model: Classifier, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
     """Mean loss of documents and its gradient on their logits; see `NetworkShim.loss_gradient`."""
     return shim_of(model).loss_gradient(logits, targets, known)
+
+
+def weigh_labels(model: Classifier, labels: Sequence[str]) -> bool:
+    """Weigh labels as the config says, in place of what was stored; see `NetworkLife.weigh_labels`."""
+    return shim_of(model).weigh_labels(labels)
 
 
 def merge_adapter(model: Classifier) -> int:

@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T001, T005, T135
+from ..locks import changes_network
+from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.vocabulary import Texts
 from .batches import collate, micro_batches
-from .pathway import piece_budget_on
 from .pieces import PieceTokenizer
 from .reading import Document
 from .settings import EncoderBrick
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .training_shim import TrainingShim
-from .windows import Windows
+from .training_shim import TrainingShim, predicts
+from .windows import Row, Windows
 
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
@@ -110,8 +111,8 @@ class MaskedPieceShim(TrainingShim):
         self._build(self.settings.encoder.load(texts))
         self.n_steps = self.n_draws = 0
 
-    def _build(self, loaded: LoadedEncoder) -> None:
-        tokenizer, device, precision = self._prepare_for(loaded)
+    def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
@@ -124,14 +125,16 @@ class MaskedPieceShim(TrainingShim):
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        return piece_budget_on(self.device, self.settings.piece_budget)
+        return self.room.on(self.device)
 
-    def step(self, documents: Sequence[Document]) -> tuple[Any, int]:
+    @changes_network
+    def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
 
         documents (Sequence[Document]): Rows of each document.
-        RETURNS (tuple): Sum of the losses of the chosen pieces, on a GPU as a tensor without dimensions, and how many
-            pieces were chosen; `finish_update` divides by the number of all of them since the last step.
+        RETURNS (tuple): Sum of the losses of the chosen pieces, a tensor without dimensions where
+            `keeps_losses_on_gpu` says so, and how many pieces were chosen; `finish_update` divides by the number of
+            all of them since the last step.
         """
         network, device = self.network, self.device
         if not network.training:
@@ -151,10 +154,13 @@ class MaskedPieceShim(TrainingShim):
                     n_chosen += n
             return total
 
-        total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
+        n_pieces = sum(len(row.ids) for document in documents for row in document)
+        n_terms = round(self.settings.share * n_pieces)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, n_terms, run)
         self.gradients.n_docs += n_chosen
-        return total if device.type == "cuda" else float(total), n_chosen
+        return self._loss(total), n_chosen
 
+    @predicts
     @torch.no_grad()
     def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:
         """How well hidden pieces are predicted; of each row at least one is hidden, always the same ones.
@@ -162,11 +168,12 @@ class MaskedPieceShim(TrainingShim):
         RETURNS (NDArray): Of each document the sum of the losses, how many pieces were asked for, and how many of them
             were right, (n_docs, 3).
         """
-        network, device = self.network, self.device
-        if network.training:
-            network.eval()
+        return self.room.run(self.device, lambda budget: self._figures(documents, budget))
+
+    def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
+        device = self.device
         found = torch.zeros((len(documents), 3), dtype=torch.float64)
-        for owner, ids, read, mask, chosen in self._hidden(documents, self.budget, _FIXED_KEY, at_least_one=True):
+        for owner, ids, read, mask, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
             if chosen.any():
                 logits, wanted = self._logits(read, mask, chosen), ids[chosen].to(device)
                 losses = F.cross_entropy(logits, wanted, reduction="none")
@@ -181,14 +188,17 @@ class MaskedPieceShim(TrainingShim):
         """Micro-batches on the CPU: document of each row, (n_rows,); ids, ids to read, mask, and where pieces were
         chosen, each (n_rows, n_pieces)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
-        for group in micro_batches(documents, budget, kind):
-            batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
+        parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
+        owners = torch.tensor([i for i, _ in parts])
+        few = are_wanted(self.device, self.precision)
+        for group in micro_batches([part for _, part in parts], budget, kind, few_shapes=few):
+            batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
             read, chosen = hide(
                 batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
                 key=key, at_least_one=at_least_one,
             )  # fmt: skip
-            yield torch.tensor(group)[batch.owner], batch.ids, read, batch.mask, chosen
+            yield owners[group][batch.owner], batch.ids, read, batch.mask, chosen
 
     def _logits(self, read: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
         device = self.device
@@ -223,7 +233,15 @@ class MaskedPieceShim(TrainingShim):
 
     def _restore(self, stored: StoredNetwork) -> None:
         rng = torch.get_rng_state()
-        self._build(LoadedEncoder(self.settings.encoder.rebuild(stored.record), stored.tokenizer, stored.record))
+        encoder = self.settings.encoder.rebuild(stored.record)
+        self._build(LoadedEncoder(encoder, stored.tokenizer, stored.record), to_predict=True)
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+
+def _under(budget: int, document: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """A document, or where it is above the budget its rows in parts: each is learned from for itself."""
+    size = max(1, budget // max(len(row.ids) for row in document))
+    for begin in range(0, len(document), size):
+        yield document[begin : begin + size]

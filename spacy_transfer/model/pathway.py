@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..log import logger
-from ..nn.network import Network
+from ..nn.network import Network, RowBatch
+from ..nn.row_parts import last_states, logits_of, prefix_states
 from .batches import collate, micro_batches
+from .evaluating import is_evaluating
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
+from .memory import PieceBudget
 from .reading import Document, TextReader
 
-# Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
-_BUDGETS = {"cpu": 4096, "cuda": 65_536}
 # Texts filled at a time, sorted by length: much faster than a training batch at a time.
 _LEAST_FILL, _MOST_FILL = 512, 4096
 # Texts that are only predicted, as in evaluations during training, are cached up to so many.
@@ -24,23 +25,26 @@ _MOST_PREDICTED = 50_000
 _PREDICTED = b"predicted"
 
 
-def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int:
-    """Most pieces in a micro-batch. setting (int | "auto"): Of the config."""
-    return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
+def _room_for_checkpoints(network: Network) -> int:
+    """Bytes that a run writes beside the cache: two checkpoints and the one being written, each with the weights that
+    move and two moments; the weights at the start, and model-best and model-last with the ones that replace them."""
+    weights = [(w.numel() * w.element_size(), w.requires_grad) for w in network.parameters()]
+    return 3 * 3 * sum(size for size, moves in weights if moves) + 5 * sum(size for size, _ in weights)
 
 
 class Pathway:
     """Runs a network over documents.
 
     network (Network): With its boundary set. brick (FeatureCache): The block of the config.
-    piece_budget (int | "auto"): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
-        implementation, pooling, versions.
+    room (PieceBudget): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
+        implementation, versions. pooling (str): How states are pooled, for features that are vectors.
     """
 
     def __init__(
-        self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]
+        self, network: Network, brick: FeatureCache, room: PieceBudget, identity: Sequence[str], pooling: str
     ) -> None:
-        self.network, self.piece_budget = network, piece_budget
+        self.network, self.room = network, room
+        self._pooling = pooling
         self._brick, self._identity = brick, identity
         self._features: Features | None = None
         self._kind = ""
@@ -75,34 +79,49 @@ class Pathway:
         whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
         whole = whole and network.head.reads == "vectors"
         self._kind = "vectors" if whole else "states"
-        pooling = [type(network.pooling).__name__] if whole else []
+        pooling = [self._pooling] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen)
+        width = network.vector_width if whole else network.encoder.width
+        reserve = _room_for_checkpoints(network)
+        self._features = Features(self._brick, width, dtype, namespace, seen, reserve)
 
     def close(self) -> None:
-        """Forget all features: the weights are others now."""
-        self._boundary, self._features = -1, None
+        """Forget all features: the weights are others now, or nobody needs them any more."""
+        self._boundary, self._features, self._n_filled, self._n_predicted = -1, None, 0, 0
+        self._fills = Fills()
 
     def groups(self, documents: Sequence[Document], budget: int | None = None) -> Iterable[list[int]]:
         """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one.
 
         budget (int | None): Most pieces in one, in place of the setting.
         """
-        if self._kind == "vectors" and self._serves_predictions:
+        if self._kind == "vectors" and self._is_current:
             return [list(range(len(documents)))] if documents else []
-        return micro_batches(documents, budget or self.budget, self.network.device.type)
+        return micro_batches(
+            documents, budget or self.budget, self.network.device.type, few_shapes=self.network.few_shapes
+        )
+
+    def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
+        """The same for documents that are only predicted."""
+        if self._serves_predictions:
+            return self.groups(documents)
+        return micro_batches(documents, self.budget, self.network.device.type, few_shapes=self.network.few_shapes)
+
+    @property
+    def _is_current(self) -> bool:
+        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
+        return self._features is not None and self._boundary == self.network.boundary
 
     @property
     def _serves_predictions(self) -> bool:
-        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
-        current = self._features is not None and self._boundary == self.network.boundary
-        return current and self._n_predicted <= _MOST_PREDICTED
+        # What is predicted elsewhere never comes again: a service that has trained keeps nothing of it.
+        return self._is_current and self._n_predicted <= _MOST_PREDICTED and is_evaluating()
 
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        return piece_budget_on(self.network.device, self.piece_budget)
+        return self.room.on(self.network.device)
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """Which documents of a step come from the cache: the clean ones, and those it holds already (in another case,
@@ -121,37 +140,39 @@ class Pathway:
         reader: TextReader,
         clean: Sequence[bool],
         joined: Tensor | None = None,
+        budget: int | None = None,
     ) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
         clean (Sequence[bool]): Of each document, as `keeps` says.
         joined (Tensor | None): Features beside their vectors, (len(group), n_features).
+        budget (int | None): As for `groups`; the rows of one document above it run in parts.
         RETURNS (Tensor): (len(group), n_labels).
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self._run(chosen, joined, budget)
         lasting = [j for j, i in enumerate(group) if clean[i]]
         passing = [j for j, i in enumerate(group) if not clean[i]]
         if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
             self._fill(missing, reader)
         if not passing:
-            return self._from_features(chosen, joined=joined)
+            return self._from_features(chosen, joined=joined, budget=budget)
         beside = [None if joined is None else joined[places] for places in (passing, lasting)]
-        parts = [self._without_features([chosen[j] for j in passing], beside[0])]
+        parts = [self._without_features([chosen[j] for j in passing], beside[0], budget)]
         if lasting:
-            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1]))
+            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1], budget=budget))
         order = torch.tensor([*passing, *lasting], device=self.network.device).argsort()
         return torch.cat(parts)[order]
 
     def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
-        """Logits of documents that are only predicted; between training steps what is frozen is cached too.
+        """Logits of documents that are only predicted; in the evaluations of a loop what is frozen is cached too.
 
         joined (Tensor | None): Features beside their vectors, (len(group), n_features).
         """
         chosen = [documents[i] for i in group]
         if not self._serves_predictions:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self._run(chosen, joined)
         missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
         if missing:
             # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
@@ -160,9 +181,14 @@ class Pathway:
             self._compute(chosen, _PREDICTED)
         return self._from_features(chosen, _PREDICTED, joined)
 
+    def _run(self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None) -> Tensor:
+        """Logits of documents, all depths."""
+        batch = collate(documents, self.network.encoder.pad_id, self.network.device, self.network.max_pieces)
+        return logits_of(self.network, batch, budget or self.budget, joined)
+
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
-        network, found = self.network, torch.zeros((len(texts), self.network.encoder.width))
+        network, found = self.network, torch.zeros((len(texts), self.network.vector_width))
         for begin in range(0, len(texts), _MOST_FILL):
             documents = reader.read(texts[begin : begin + _MOST_FILL], remember=True)
             if self._features is not None and self._kind == "vectors":
@@ -175,9 +201,19 @@ class Pathway:
                     if self._features is not None and self._kind == "vectors":
                         found[places] = self._cached_vectors(chosen)
                         continue
-                    batch = collate(chosen, network.encoder.pad_id, network.device)
-                    found[places] = network.pool(network.encode(batch), batch).cpu()
+                    found[places] = self.pooled(chosen).cpu()
         return found.to(network.device)
+
+    def pooled(self, documents: Sequence[Document]) -> Tensor:
+        """Vectors of one micro-batch as the network stands, past the cache. RETURNS (Tensor): (n_docs, width)."""
+        network = self.network
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
+        return network.pool(self._last_states(batch), batch)
+
+    def _last_states(self, batch: RowBatch) -> Tensor:
+        network = self.network
+        fits = batch.ids.numel() <= self.budget
+        return network.encode(batch) if fits else last_states(network, batch, self.budget)
 
     # ---- features ------------------------------------------------------------------------------------------------
 
@@ -210,26 +246,29 @@ class Pathway:
         return [features.get(key) if key in features else features.get(other) for key, other in pairs]
 
     def _from_features(
-        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None
-    ) -> Tensor:
-        network = self.network
+        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None,
+        budget: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        network, budget = self.network, budget or self.budget
         if self._kind == "vectors":
             return network.classify(self._cached_vectors(documents, purpose).to(network.device), joined)
         states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
-            batch = collate(documents, network.encoder.pad_id, network.device)
-            return network.from_states(network.prefix(batch), batch, joined)
-        batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
+            return logits_of(network, batch, budget, joined, prefix_states(network, batch, budget))
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         padded = pad_sequence([value for value in states if value is not None], batch_first=True)
-        return network.from_states(padded.to(network.device, non_blocking=True), batch, joined)
+        return logits_of(network, batch, budget, joined, padded.to(network.device, non_blocking=True))
 
-    def _without_features(self, documents: Sequence[Document], joined: Tensor | None) -> Tensor:
+    def _without_features(
+        self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None
+    ) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
         network = self.network
         if self._kind == "vectors":
             return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device), joined)
-        return network(collate(documents, network.encoder.pad_id, network.device), joined)
+        return self._run(documents, joined, budget)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
@@ -262,12 +301,12 @@ class Pathway:
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
-        for group in micro_batches(documents, self.budget, network.device.type):
+        for group in micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
             kept = features.put(entries) if keep else []
             if not purpose:
-                self._fills.add([document_key(document) for document in chosen], kept)
+                self._fills.add([document.text for document in chosen], kept)
             if self._kind == "vectors":
                 vectors.update((i, entries[document_key(documents[i], purpose)]) for i in group)
         return [vectors[i] for i in sorted(vectors)]
@@ -276,8 +315,8 @@ class Pathway:
         """Features of one micro-batch by key."""
         network = self.network
         with torch.no_grad():
-            batch = collate(documents, network.encoder.pad_id, network.device)
-            states = network.prefix(batch)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
+            states = prefix_states(network, batch, self.budget)
             if self._kind == "vectors":
                 pooled = network.pool(states, batch).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
@@ -296,11 +335,8 @@ class Pathway:
             entries = self._compute_together(reader.read(texts, remember=True), b"")
             features.put({key: entries[key] for key in self._fills.came_from(number, list(entries))})
 
-    def state(self, reader: TextReader) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a resumed run needs to know of the cache: which features came from which micro-batch, not their values.
-
-        reader (TextReader): Knows the texts.
-        """
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a resumed run needs to know of the cache: from which micro-batch features came, not their values."""
         data: dict[str, Any] = {
             "boundary": self._boundary,
             "n_filled": self._n_filled,
@@ -310,7 +346,7 @@ class Pathway:
             return data, {}
         features, keys = self._features.state()
         numbers = {text: i for i, text in enumerate(self._training_texts)}
-        fills, tensors = self._fills.state(keys, reader.text_of, numbers)
+        fills, tensors = self._fills.state(keys, numbers)
         return {**data, "features": features, "fills": fills}, tensors
 
     def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], reader: TextReader) -> None:

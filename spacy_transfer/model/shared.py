@@ -22,13 +22,16 @@ def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Mod
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
     shim = SharedShim(settings)
+    listener = StatesListener(shim.brick.upstream)
     return Model(
         "transfer_classifier",
         _forward,
         dims={"nO": None},
-        layers=[StatesListener(shim.brick.upstream), *layers],
+        layers=[listener, *layers],
+        # By this name `spacy debug model` looks for what has to run before.
+        refs={"tok2vec": listener},
         shims=[shim],
-        attrs={**attrs, "step": step, "scores": scores, "prepare": prepare, "connect": connect},
+        attrs={**attrs, "step": step, "scores": scores, "vectors": vectors, "prepare": prepare, "connect": connect},
     )
 
 
@@ -72,6 +75,11 @@ def scores(model: Model, docs: Sequence[Doc]) -> Floats:
     return shim_of(model).scores(states_on(docs, "transfer_textcat"), joined)
 
 
+def vectors(model: Model, docs: Sequence[Doc]) -> Floats:
+    """Vectors (n_docs, width) on the host, of documents that the transformer has seen."""
+    return cast(Floats, shim_of(model).vectors(states_on(docs, "transfer_textcat")).cpu().numpy())
+
+
 def connect(model: Model, nlp: Language | None, name: str) -> None:
     """Before `initialize`: find the transformer, learn its width, freeze in it what tuning says.
 
@@ -84,7 +92,7 @@ def connect(model: Model, nlp: Language | None, name: str) -> None:
     shim.upstream = transformer
 
 
-def prepare(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
+def prepare(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False) -> None:
     """Solve the head on what the transformer gives for the training texts; see `SharedShim.prepare_head`."""
     shim = shim_of(model)
     transformer, shim.upstream = shim.upstream, None

@@ -1,7 +1,7 @@
 """Pooling and head on the states of somebody else's encoder."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from weakref import ref
 
@@ -9,10 +9,12 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T204, T205
+from ..errors import T204, T205, T351
+from ..locks import changes_network
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.precision import resolve_device
+from ..nn.sentence_pooling import AutoPooling
 from ..nn.shared_body import SharedBody
 from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
 from ..nn.tuning import DepthRow
@@ -28,7 +30,7 @@ from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .thinc_optimizers import averaged
+from .training_shim import TrainingShim, predicts
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
@@ -50,6 +52,8 @@ class SharedShim(NetworkShim):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if isinstance(settings.pooling, AutoPooling):
+            raise ValueError(T351)
         _check(settings)
         self.width: int | None = None
         self._body: ref[nn.Module] | None = None
@@ -89,16 +93,18 @@ class SharedShim(NetworkShim):
     ) -> None:
         """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
         weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
         self.n_steps = 0
         self.epoch = None
         self._build_on(cast(int, self.width), len(labels), weights)
 
-    def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
+    def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
         s = self.settings
         self.width = width
-        pooling, head = s.build_top(width, self.n_features, n_labels)
-        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
-        self._model = network.to(resolve_device(s.device, get_torch_default_device()))
+        pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
+        default = get_torch_default_device()
+        self._model = network.to(self._available("device", lambda value: resolve_device(value, default), to_predict))
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
         self._freeze()
@@ -135,10 +141,9 @@ class SharedShim(NetworkShim):
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(data, width, self.network.device)
 
+    @predicts
     def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
-        if self.network.training:
-            self.network.eval()
         parts: dict[int, Tensor] = {}
         with torch.no_grad():
             for group in groups(data, _BUDGET):
@@ -149,7 +154,9 @@ class SharedShim(NetworkShim):
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
         """Pooled states. RETURNS (Tensor): (n_docs, width)."""
-        return self._predict(data, self.network.pool)
+        if not len(data):
+            return torch.zeros((0, self.network.vector_width))
+        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
     def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
@@ -169,6 +176,7 @@ class SharedShim(NetworkShim):
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
+            self._met.add_all()
             self._return(states, texts, give_back, self.brick.grad_factor)
             if joined is not None:
                 joined.give_back()
@@ -192,6 +200,7 @@ class SharedShim(NetworkShim):
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
+    @changes_network
     def step(
         self,
         texts: Sequence[Any],
@@ -231,11 +240,13 @@ class SharedShim(NetworkShim):
             value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
+        self._met.add(targets * known)
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
         if joined is not None:
             joined.give_back()
-        return float(value.detach())
+        return self._loss(value.detach())
 
+    @changes_network
     def prepare_head(
         self,
         read: Callable[[list[int]], Sequence[Any]],
@@ -251,7 +262,7 @@ class SharedShim(NetworkShim):
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.start.choose(len(targets))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         self.network.eval()
@@ -266,15 +277,30 @@ class SharedShim(NetworkShim):
         give it: a head belongs to the encoder it was averaged with."""
         body = self._body() if self._body is not None else None
         weights = {} if body is None else dict(body.named_parameters())
-        with super().use_params(params), averaged(weights, params, self._owner):
+        with super().use_params(params), self._averaged(weights, params, self._owner):
             yield
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
+        are its component's, and nothing is cached."""
+        state, tensors = TrainingShim.checkpoint_state(self)
+        return {**state, **self._progress()}, tensors
+
+    @changes_network
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        TrainingShim.restore_state(self, state, tensors)
+        self._take_progress(state)
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
     def _stored(self) -> StoredNetwork:
         state = {
             "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width, "n_features": self.n_features,
+            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
+            "balanced": self.is_balanced,
         }  # fmt: skip
         return StoredNetwork({}, "", weights_of(self.network), state)
 
@@ -283,8 +309,10 @@ class SharedShim(NetworkShim):
         self.n_steps, self.epoch = int(state["n_steps"]), None
         self.n_features = int(state.get("n_features", 0))
         rng = torch.get_rng_state()
-        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
+        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
         fill_weights(self.network, stored.weights)
 
 

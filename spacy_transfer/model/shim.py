@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T063
+from ..locks import changes_network
 from ..nn.losses import Loss
 from ..nn.network import Network
-from . import forking  # noqa: F401  (registers the hooks)
 from .augmentation import draw_texts
+from .batches import micro_batches
 from .coupled import is_plain, learn_whole
 from .joining import Joined, rows
 from .network_life import NetworkLife
 from .reading import Document
 from .solving import check_solvable, solve_head
+from .training_shim import predicts
 
 Floats = NDArray[np.float32]
 
@@ -30,28 +32,34 @@ class NetworkShim(NetworkLife):
 
     # ---- before training -----------------------------------------------------------------------------------------
 
+    @changes_network
     def prepare(
         self,
         texts: Sequence[str],
         targets: Floats,
         known: Floats,
         join: Callable[[Sequence[int]], Joined | None],
+        *,
+        is_streamed: bool = False,
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
         join (Callable): Indices of texts to their features, if there are any.
+        is_streamed (bool): These are only the first of a stream, whose texts never come again.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
-        self.pathway.expect(texts)
+        self.is_streamed = is_streamed
+        self.pathway.expect([] if is_streamed else texts)
         start, network = self.settings.start, self.network
         chosen = start.choose(len(texts))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         network.eval()
         self.pathway.open()
-        vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
+        read = [texts[i] for i in chosen]
+        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read, self.reader))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
@@ -65,29 +73,56 @@ class NetworkShim(NetworkLife):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
+    @predicts
     def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
+        return self.room.run(self.device, lambda _: self._logits(texts, joined))
+
+    def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
         network = self.network
-        if network.training:
-            network.eval()
         documents = self.reader.read(texts, remember=False)
         out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
         with torch.no_grad():
-            for group in self.pathway.groups(documents):
+            for group in self.pathway.predicted_groups(documents):
                 out[torch.tensor(group, device=network.device)] = self.pathway.predict(
                     documents, group, rows(joined, group)
                 )
         return cast(Floats, out.cpu().numpy())
 
     def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
-        """Scores of texts, (n_texts, n_labels)."""
+        """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
         logits = torch.from_numpy(self.logits(texts, joined))
-        return cast(Floats, self.settings.loss.activate(logits).numpy())
+        awaited = self.network.head.awaited
+        if not awaited:
+            return cast(Floats, self.settings.loss.activate(logits).numpy())
+        scored = [i for i in range(logits.shape[1]) if i not in awaited]
+        out = torch.zeros_like(logits)
+        # Without the others, and not on their -inf: so the arithmetic is that of before, to the bit.
+        out[:, scored] = self.settings.loss.activate(logits[:, scored])
+        return cast(Floats, out.numpy())
+
+    @predicts
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts as the network stands, (n_texts, width), fp32: pooled states, before features and head."""
+        return self.room.run(self.device, lambda budget: self._vectors(texts, budget))
+
+    def _vectors(self, texts: Sequence[str], budget: int) -> Tensor:
+        network = self.network
+        documents = self.reader.read(texts, remember=False)
+        out = torch.zeros((len(texts), network.vector_width), device=network.device)
+        with torch.no_grad():
+            for group in micro_batches(documents, budget, network.device.type):
+                out[torch.tensor(group, device=network.device)] = self.pathway.pooled([documents[i] for i in group])
+        return out
 
     def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
             return self.logits(texts, joined), lambda d_logits: []
+        return self._begin(texts, joined)
+
+    @changes_network
+    def _begin(self, texts: Sequence[str], joined: Joined | None) -> tuple[Floats, Any]:
         network = self._training()
         documents, clean = self._draw(texts, None)
         groups = self.pathway.groups(documents)
@@ -99,11 +134,18 @@ class NetworkShim(NetworkLife):
             out[torch.tensor(group, device=network.device)] = logits.detach()
 
         def backprop(d_logits: Any) -> list[Any]:
+            with self.lock.changing():
+                # What is computed again in the backward pass needs the mode it had.
+                self._training()
+                return _backprop(d_logits)
+
+        def _backprop(d_logits: Any) -> list[Any]:
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[torch.tensor(group, device=network.device)])
             if joined is not None:
                 joined.give_back(self.gradients.loss_scale)
+            self._met.add_all()
             return []
 
         return out.cpu().numpy(), backprop
@@ -131,9 +173,12 @@ class NetworkShim(NetworkLife):
         """Documents to learn from, and for each whether the cache may have it: changed ones are remembered nowhere."""
         drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
         self.n_draws += 1
+        if self.is_streamed:
+            clean = [False] * len(drawn)
         documents = self.reader.read(drawn, remember=clean)
         return documents, self.pathway.keeps(documents, clean)
 
+    @changes_network
     def step(
         self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float, joined: Joined | None = None
     ) -> float:
@@ -143,7 +188,7 @@ class NetworkShim(NetworkLife):
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
         joined (Joined | None): Features beside the vectors; their summed gradient is given back.
-        RETURNS (float): Sum of the documents' losses; on a GPU as a tensor without dimensions.
+        RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
@@ -152,10 +197,10 @@ class NetworkShim(NetworkLife):
         device = network.device
         wanted, mask = _to_device(targets, device), _to_device(known, device)
 
-        def learn(group: Sequence[int]) -> Tensor:
-            return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))
-
         def run(budget: int) -> Tensor:
+            def learn(group: Sequence[int]) -> Tensor:
+                return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group), budget)
+
             if joined is not None:
                 joined.forget_gradient()
             if not is_plain(loss):
@@ -169,14 +214,13 @@ class NetworkShim(NetworkLife):
                 total += value.detach()
             return total
 
-        least = self.settings.windows.length
-        total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, len(texts), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
+        self._met.add(targets * known)
         if joined is not None:
             joined.give_back(self.gradients.loss_scale)
-        # On a GPU the number stays there: fetching it would make every step wait for the device.
-        return cast(float, total) if device.type == "cuda" else float(total)
+        return self._loss(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
         """The loss on logits that the caller has, for loops that go through `begin_update`.

@@ -7,6 +7,7 @@ from spacy.language import Language
 from thinc.api import Model
 
 from .masked_pieces import MaskedPiecePredictor
+from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
 
 # A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
@@ -14,6 +15,7 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 _ENCODER = {
     "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER, "revision": None, "attention": "auto",
+    "dropout": None,
 }  # fmt: skip
 _WINDOWS = {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"}
 _NORMALIZATION = {
@@ -99,9 +101,11 @@ def make_transfer_textcat(
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
-    return TransferTextCategorizer(
+    pipe = TransferTextCategorizer(
         nlp.vocab, model, name, exclusive=True, threshold=threshold, score_prefix=score_prefix, scorer=scorer
     )
+    belongs_to(pipe, nlp)
+    return pipe
 
 
 @Language.factory(
@@ -125,9 +129,11 @@ def make_transfer_textcat_multilabel(
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
-    return TransferTextCategorizer(
+    pipe = TransferTextCategorizer(
         nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer
     )
+    belongs_to(pipe, nlp)
+    return pipe
 
 
 @Language.factory(

@@ -1,49 +1,70 @@
 """A component of ours on disk and in one message."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import srsly
+from packaging.version import InvalidVersion, Version
+from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
-from ..errors import T006, T082, T083
+from ..errors import T006, T082, T083, T303
+from ..files import new_contents, repair
+from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
+_PACKAGE = "spacy-transfer"
 Self = TypeVar("Self", bound="StoredPipe")
 
 
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
-    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`; `cfg` is JSON-able."""
+    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
+
+    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
+        where a value that is given at load, or edited in config.cfg, counts.
+    """
 
     cfg: dict[str, Any]
+    learned: tuple[str, ...] = ()
 
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
         if not self.model.attrs["is_built"](self.model):
             raise ValueError(T006.format(name=self.name))
 
+    def _note_machine(self, nlp: Language | None) -> None:
+        """What the network computes on, and versions, go into the pipeline's meta.json."""
+        tell = self.model.attrs.get("computes_with")
+        if nlp is not None and tell is not None:
+            nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
+
     def _cfg_was_read(self) -> None:
         """`cfg` is that of a stored component now."""
+
+    def _model_was_read(self) -> None:
+        """Weights and `cfg` are those of a stored component now."""
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
         """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
 
-        Each file is complete or not there, and `cfg`, written last, holds their checksums.
+        All of them are the new ones, or all are those that were there, whatever happens meanwhile.
+
+        RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        cfg = {**self.cfg, "format": FORMAT}
-        if "model" not in exclude and self.model.attrs["is_built"](self.model):
-            cfg["network"] = self.model.attrs["save_network"](self.model, folder)
-        if "vocab" not in exclude:
-            self.vocab.to_disk(folder / "vocab", exclude=exclude)
-        beside = folder / "cfg.part"
-        beside.write_text(json.dumps(cfg, indent=2), "utf-8")
-        beside.replace(folder / "cfg")
+        with new_contents(folder, last="cfg") as made:
+            cfg = self._cfg_to_store()
+            if "model" not in exclude and self.model.attrs["is_built"](self.model):
+                cfg["network"] = self.model.attrs["save_network"](self.model, made)
+            if "vocab" not in exclude:
+                self.vocab.to_disk(folder / "vocab", exclude=exclude)
+            (made / "cfg").write_text(json.dumps(cfg, indent=2), "utf-8")
 
     def from_disk(self: Self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_disk` wrote; without the network, and without the encoder it started from.
@@ -52,6 +73,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         RAISES (ValueError): T083 for a form that this version does not know.
         """
         folder = Path(path)
+        # Writing may have been interrupted.
+        repair(folder)
         try:
             cfg = json.loads((folder / "cfg").read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -63,12 +86,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
             self.model.attrs["load_network"](self.model, folder, network)
+            self._model_was_read()
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], Any]] = {
-            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT}),
+            "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -83,13 +107,30 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             "model": self.model.from_bytes,
         }
         from_bytes(bytes_data, deserialize, exclude)
+        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+            self._model_was_read()
         return self
+
+    def _cfg_to_store(self) -> dict[str, Any]:
+        learned = {key: self.cfg[key] for key in self.learned}
+        return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
+
+    def _compare_versions(self, found: object) -> None:
+        try:
+            is_newer = Version(str(found)) > Version(version(_PACKAGE))
+        except InvalidVersion:
+            return
+        if is_newer:
+            warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
     def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
         found = cfg.pop("format", None)
         if found != FORMAT:
             raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
+        self._compare_versions(cfg.pop("written_by", None))
         network: dict[str, Any] | None = cfg.pop("network", None)
-        self.cfg.update(cfg)
+        self.cfg.update((key, cfg[key]) for key in self.learned if key in cfg)
+        # What the documents bring along, nobody need register before the pipeline runs.
+        register_attributes(sources_of(self.model.attrs))
         self._cfg_was_read()
         return network

@@ -1,4 +1,6 @@
-"""Where a run computes."""
+"""Where a command computes."""
+
+import os
 
 import torch
 from thinc.api import require_gpu
@@ -9,7 +11,7 @@ from ..nn.precision import prefer_device
 
 
 def use_device(gpu_id: int) -> None:
-    """Train on a GPU, or on the CPU.
+    """Compute on a GPU, or on the CPU.
 
     gpu_id (int): -1 for the CPU. With CuPy all of the pipeline computes there; without it our networks do, which need
         none, and other components stay on the CPU.
@@ -24,4 +26,15 @@ def use_device(gpu_id: int) -> None:
     if has_cupy_gpu:
         require_gpu(gpu_id)
     else:
+        torch.cuda.set_device(gpu_id)
         prefer_device(torch.device("cuda", gpu_id))
+
+
+def use_deterministic_kernels() -> None:
+    """For the rest of the process: the same bits at every run on the same GPU, at some cost. Without it, attention's
+    backward pass and sums over windows add in whatever order threads finish."""
+    # Read when cuBLAS makes its handle, so before the first product.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Else every `torch.empty` is filled, which no result depends on.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

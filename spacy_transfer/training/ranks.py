@@ -70,7 +70,8 @@ class Ranks:
         weights = all_weights(nlp, only_moving=False)
         for name in sorted(weights):
             value = weights[name].contiguous()
-            distributed.broadcast(value, src=0)
+            # Thinc's weights are in the hosts' memories, which NCCL does not reach.
+            distributed.broadcast(value, src=0, group=self._hosts if value.device.type == "cpu" else None)
             weights[name] = value
         fill_all_weights(nlp, weights)
         for shim in network_shims(nlp).values():
@@ -85,6 +86,10 @@ class Ranks:
             raise ValueError(
                 T181.format(what=what, values="; ".join(f"rank {i}: {one}" for i, one in enumerate(found)))
             )
+
+    def from_first(self, make: Callable[[], str]) -> str:
+        """A text that the first rank makes, on every rank. make (Callable): Called on the first one only."""
+        return self._gather(make().encode("utf-8") if self.is_first else b"")[0].decode("utf-8")
 
     # ---- the loop's side -----------------------------------------------------------------------------------------
 

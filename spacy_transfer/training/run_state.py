@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import T167
+from ..nn import machine
 from .checkpoint import Checkpoint
 from .optimizer_state import optimizer_state, restore_optimizer
 from .pipeline_state import all_weights, fill_all_weights, network_shims
@@ -15,12 +16,14 @@ from .position import Position
 from .random_state import RandomState
 from .run import Run
 
-_PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "tokenizers", "numpy")
-
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {**{name: version(name) for name in _PACKAGES}, "machine": platform.machine()}
+    # Another model of GPU adds in another order, and draws other dropout from the same state.
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    gpus = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(n_gpus)}))
+    kernels = "deterministic" if torch.are_deterministic_algorithms_enabled() else "any"
+    return {**machine.versions(), "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
 
 
 def precisions(run: Run) -> dict[str, str]:
@@ -32,6 +35,9 @@ def precisions(run: Run) -> dict[str, str]:
 def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Everything that `restore_run` needs beside the weights that the run began with."""
     nlp, optimizer = run.nlp, run.optimizer
+    # Between two steps every listener has handed its states on: they are in no checkpoint.
+    nodes = (node for _, proc in run.trainable if hasattr(proc.model, "walk") for node in proc.model.walk())
+    assert not any(getattr(node, "is_waiting", False) for node in nodes)
     order, order_tensors = run.order.state()
     sums, moments = optimizer_state(nlp, optimizer)
     networks: dict[str, Any] = {}
@@ -72,7 +78,7 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
     position = Position(**state["position"])
     position.results = [(score, step) for score, step in position.results]
     run.skip_to(position)
-    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"])
+    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"], keep_settings=same_run)
     places = tensors["places"]
     for name, shim in network_shims(nlp).items():
         known = dict(state["networks"][name])
