@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..log import logger
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from .batches import collate, micro_batches
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
@@ -137,12 +139,13 @@ class Pathway:
             self._fill(missing, reader)
         if not passing:
             return self._from_features(chosen, joined=joined)
-        beside = [None if joined is None else joined[places] for places in (passing, lasting)]
+        device = self.network.device
+        beside = [None if joined is None else joined[to_device(places, device)] for places in (passing, lasting)]
         parts = [self._without_features([chosen[j] for j in passing], beside[0])]
         if lasting:
             parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1]))
-        order = torch.tensor([*passing, *lasting], device=self.network.device).argsort()
-        return torch.cat(parts)[order]
+        order = np.argsort([*passing, *lasting])
+        return torch.cat(parts)[to_device(order, device)]
 
     def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
         """Logits of documents that are only predicted; between training steps what is frozen is cached too.
@@ -214,7 +217,7 @@ class Pathway:
     ) -> Tensor:
         network = self.network
         if self._kind == "vectors":
-            return network.classify(self._cached_vectors(documents, purpose).to(network.device), joined)
+            return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
         states = [value for document in documents for value in self._get(document, purpose)]
         if any(value is None for value in states):
             # Dropped for want of room, or damaged: computed anew, together.
@@ -227,9 +230,19 @@ class Pathway:
     def _without_features(self, documents: Sequence[Document], joined: Tensor | None) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
         network = self.network
-        if self._kind == "vectors":
-            return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device), joined)
-        return network(collate(documents, network.encoder.pad_id, network.device), joined)
+        if self._kind != "vectors":
+            return network(collate(documents, network.encoder.pad_id, network.device), joined)
+        groups = list(micro_batches(documents, self.budget, network.device.type))
+        order = np.argsort(np.concatenate(groups))
+        with torch.no_grad():
+            vectors = torch.cat([self._pooled([documents[i] for i in group]) for group in groups])
+        return network.classify(vectors[to_device(order, network.device)], joined)
+
+    def _pooled(self, documents: Sequence[Document]) -> Tensor:
+        """Vectors of one micro-batch, (n_docs, width), on the device."""
+        network = self.network
+        batch = collate(documents, network.encoder.pad_id, network.device)
+        return network.pool(network.prefix(batch), batch)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
@@ -254,8 +267,8 @@ class Pathway:
         self._compute(list(wanted.values()))
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
-    def _compute(self, documents: Sequence[Document], purpose: bytes = b"", *, keep: bool = True) -> list[Tensor]:
-        """Compute features and put them into the cache, unless told otherwise.
+    def _compute(self, documents: Sequence[Document], purpose: bytes = b"") -> list[Tensor]:
+        """Compute features and put them into the cache.
 
         RETURNS (list[Tensor]): Vectors, one row each; or nothing.
         """
@@ -265,7 +278,7 @@ class Pathway:
         for group in micro_batches(documents, self.budget, network.device.type):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
-            kept = features.put(entries) if keep else []
+            kept = features.put(entries)
             if not purpose:
                 self._fills.add([document_key(document) for document in chosen], kept)
             if self._kind == "vectors":
@@ -276,13 +289,11 @@ class Pathway:
         """Features of one micro-batch by key."""
         network = self.network
         with torch.no_grad():
-            batch = collate(documents, network.encoder.pad_id, network.device)
-            states = network.prefix(batch)
             if self._kind == "vectors":
-                pooled = network.pool(states, batch).cpu()
+                pooled = self._pooled(documents).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
             rows = [row for document in documents for row in document]
-            host = states.cpu()
+            host = network.prefix(collate(documents, network.encoder.pad_id, network.device)).cpu()
             return {row_key(row, purpose): host[j, : len(row.ids)] for j, row in enumerate(rows)}
 
     # ---- resuming ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .encoder import Encoder
 from .head import LabelHead
+from .host_rows import HostRows
 from .kernels import CpuKernels
 from .label_query import LabelQueryDecoder, document_states
 from .pooling import Pooling
@@ -25,6 +26,7 @@ class RowBatch:
     counted (Tensor): 1 where pooling counts the piece, (n_rows, n_pieces): each piece of a document once.
     owner (Tensor): Document of each row, (n_rows,), ascending from 0.
     n_docs (int): Documents.
+    host (HostRows | None): What the host knows of them.
     """
 
     ids: Tensor
@@ -32,6 +34,12 @@ class RowBatch:
     counted: Tensor
     owner: Tensor
     n_docs: int
+    host: HostRows | None = None
+
+    @property
+    def is_full(self) -> bool | None:
+        """Whether nothing is padding, where the host knows."""
+        return None if self.host is None else self.host.is_full
 
 
 class Network(nn.Module):
@@ -92,7 +100,7 @@ class Network(nn.Module):
         if self.boundary >= 1:
             return self.resume(self.prefix(batch), batch)
         with self._autocast(), self._kernels():
-            states: Tensor = self.encoder(batch.ids, batch.mask)
+            states: Tensor = self.encoder(batch.ids, batch.mask, batch.is_full)
         return states
 
     def prefix(self, batch: RowBatch) -> Tensor:
@@ -100,15 +108,15 @@ class Network(nn.Module):
         with torch.no_grad():
             if self.frozen_dtype == torch.float32:
                 with self._autocast():
-                    return self.encoder.prefix(batch.ids, batch.mask, self.boundary)
+                    return self.encoder.prefix(batch.ids, batch.mask, self.boundary, batch.is_full)
             with self._kernels():
-                return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary)
+                return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary, batch.is_full)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
         with self._autocast(), self._kernels():
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
-            return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary)
+            return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary, batch.is_full)
 
     def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
@@ -160,7 +168,7 @@ class Network(nn.Module):
         if self.head.reads == "vectors":
             return self.classify(self.pool(states, batch), joined)
         with self._kernels():
-            logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs))
+            logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs, batch.host))
         return logits
 
     def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
