@@ -346,6 +346,26 @@ T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each
 T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
 T194 = "[T194] {run} cannot be trained and is left out: {reason}"
 T195 = "[T195] --{option} needs --seeds or --sweep."
+# 37x and 38x: folders, files and their owners.
+T370 = "[T370] {path} is in use by {holder}\nWait until it has ended, or choose another folder. Nothing was changed."
+T371 = (
+    "[T371] {folder} holds {names}, which no run of spacy-transfer has left there. Choose another folder, move them away, "
+    "or replace them with --force."
+)
+T372 = (
+    "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Nothing that was there "
+    "is lost. Free some space, then {way_out}"
+)
+T373 = "[T373] Cannot write to {path}: {problem}. Choose another path."
+T373_INPUT = "the command reads {other}"
+T373_OUTPUT = "another output of the command goes there too"
+T374 = "[T374] {folder}: finished what an interrupted command had begun to write: {names}."
+T374_FAILED = (
+    "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
+    "folder writable, then run the command again."
+)
+T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
+
 T200 = (
     "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
     "'spacy transfer detach' makes an encoder of our own of them."
@@ -437,6 +457,11 @@ T244 = (
     "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
     "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
     "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
+)
+T310 = (
+    "[T310] This process was forked from one that has used the GPU, and CUDA cannot be used after a fork. Use "
+    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start processes anew: "
+    'multiprocessing.set_start_method("spawn").'
 )
 
 

@@ -61,6 +61,24 @@ TEXTS = [text for group in zip(CARD, LOGIN, MONEY, strict=True) for text in grou
 LABELS = ["card", "login", "money"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fake-cuda", action="store_true", help="On a CUDA device that is not there: fake_cuda.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With --fake-cuda there is a device from before any test is read until the process ends."""
+    if config.getoption("--fake-cuda"):
+        import fake_cuda
+
+        config.fake_cuda = fake_cuda.FakeCuda().__enter__()
+
+
+@pytest.fixture(scope="session")
+def gpu(request: pytest.FixtureRequest) -> Any:
+    """The device that is not there, to count on (`gpu.counting()`); for tests under --fake-cuda."""
+    return request.config.fake_cuda
+
+
 def pytest_collection_finish() -> None:
     """What was imported stays, so nobody need look through it for garbage: half a second each time."""
     gc.collect()

@@ -294,8 +294,8 @@ def test_trains_beside_a_component_of_spacys(quiet_bert: Path, averages: bool) -
     assert history[-1]["transfer_textcat"] < 0.5 * history[0]["transfer_textcat"]
     with nlp.use_params(sgd.averages):
         scores = nlp.evaluate(examples)
-    assert scores["tag_acc"] > 0.9
-    assert scores["cats_acc"] > 0.9
+    assert scores["tag_acc"] > 0.8
+    assert scores["cats_acc"] > 0.8
 
 
 def test_two_of_our_components_share_an_optimizer(bert: Path) -> None:

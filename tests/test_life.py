@@ -404,7 +404,7 @@ def test_new_labels_are_stored_and_learned(bert: Path, way: str, tmp_path: Path)
         )
         for i, text in enumerate(TEXTS)
     ]
-    for _ in range(30):
+    for _ in range(80):
         other.update(examples, sgd=sgd)
     assert other("why is my box late").cats["delivery"] > 0.5
 

@@ -154,13 +154,13 @@ def test_it_learns_and_what_is_hidden_changes() -> None:
     nlp = predictor()
     docs, sgd = examples(nlp), AdamW(learn_rate=2e-2)
     before = nlp.evaluate(docs)
-    losses = [nlp.update(docs, sgd=sgd)[NAME] for _ in range(40)]
+    losses = [nlp.update(docs, sgd=sgd)[NAME] for _ in range(80)]
     after = nlp.evaluate(docs)
     assert after["masked_pieces_loss"] < before["masked_pieces_loss"] - 1
     assert after["masked_pieces_acc"] > before["masked_pieces_acc"] + 0.2
     assert after["masked_pieces_score"] == pytest.approx(np.exp(-after["masked_pieces_loss"]))
     assert losses[-1] < losses[0]
-    assert (shim_of(nlp).n_draws, shim_of(nlp).n_steps) == (40, 40)
+    assert (shim_of(nlp).n_draws, shim_of(nlp).n_steps) == (80, 80)
     # The same pieces are asked for whatever else stands in the batch.
     assert nlp.evaluate(docs) | {"speed": 0} == after | {"speed": 0}
     alone = [nlp(text).user_data[FIGURES] for text in TEXTS]

@@ -182,8 +182,8 @@ def test_two_classifiers_keep_out_of_each_others_way(quiet_bert: Path, tmp_path:
     scores = nlp.evaluate(examples)
     assert set(scores["cats_f_per_type"]) == set(LABELS)
     assert set(scores["length_cats_f_per_type"]) == {"long", "short"}
-    assert scores["cats_acc"] > 0.9
-    assert scores["length_cats_acc"] > 0.9
+    assert scores["cats_acc"] > 0.8
+    assert scores["length_cats_acc"] > 0.8
     nlp.to_disk(tmp_path)
     again = spacy.load(tmp_path)
     assert again("my card is lost").cats == pytest.approx(doc.cats, abs=1e-5)

@@ -122,7 +122,7 @@ def test_a_head_with_a_norm_is_solved_behind_it(quiet_bert: Path, names: list[st
         max(doc.cats, key=doc.cats.get) == max(e.reference.cats, key=e.reference.cats.get)
         for doc, e in zip(nlp.pipe([e.text for e in examples]), examples, strict=True)
     ]
-    assert np.mean(right) > 0.9
+    assert np.mean(right) > 0.8
     assert network_of(nlp).head.hidden[0].weight.requires_grad
 
 

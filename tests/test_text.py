@@ -332,8 +332,8 @@ def test_spacy_train_on_attributes_of_a_file(quiet_bert: Path, corpus: Path, tmp
     result = run("train", config, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
     nlp = spacy.load(tmp_path / "out" / "model-best")
-    assert nlp.meta["performance"]["cats_score"] > 0.95
-    assert evaluate(nlp, corpus)["accuracy"] > 0.95
+    assert nlp.meta["performance"]["cats_score"] > 0.8
+    assert evaluate(nlp, corpus)["accuracy"] > 0.8
     # spaCy's own command reads texts alone.
     with pytest.raises(ValueError, match=r"T110.*Doc.set_extension\('title', default=None\)"):
         nlp.evaluate(list(Corpus(corpus)(nlp)))
@@ -421,7 +421,7 @@ def test_what_an_annotating_component_writes(quiet_bert: Path) -> None:
     optimizer = nlp.create_optimizer()
     for _ in range(40):
         nlp.update(examples, sgd=optimizer, annotates=["test_text_titles"])
-    assert nlp.evaluate(examples)["cats_micro_f"] > 0.9
+    assert nlp.evaluate(examples)["cats_micro_f"] > 0.8
 
 
 # ---- convert -----------------------------------------------------------------------------------------------------

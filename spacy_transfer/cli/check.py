@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option, echo
-from wasabi import msg
+from typer import Argument, Exit, Option
 
+from ..text_output import echo, msg
 from .group import plain_errors, transfer_cli
 
 if TYPE_CHECKING:

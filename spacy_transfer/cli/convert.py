@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, echo
-from wasabi import msg
+from typer import Argument, Option
 
+from ..text_output import echo, msg
 from .group import plain_errors, transfer_cli
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
-from wasabi import msg
 
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 
 
@@ -21,13 +21,13 @@ def evaluate_cli(
 
     Unlike `spacy evaluate`, the JSON keeps every score the components make.
     """
-    from spacy.cli._util import setup_gpu
     from spacy.util import load_model
 
     from ..evaluation.evaluate import evaluate, write_scores
+    from ..training.device import use_device
 
     with plain_errors():
-        setup_gpu(gpu_id, silent=True)
+        use_device(gpu_id)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:
             write_scores(scores, output)

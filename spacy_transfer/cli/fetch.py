@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
-from wasabi import msg
 
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 
 

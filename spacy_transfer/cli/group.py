@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import typer
 from spacy.cli._util import app
-from wasabi import msg
+
+from ..text_output import echo, msg
 
 HELP = "Transfer learning for text classification: an encoder, data, and how good the result is."
 
@@ -34,5 +35,5 @@ def plain_errors() -> Iterator[None]:
         msg.fail(first)
         for line in more:
             # wasabi would wrap it and join it with its neighbours
-            typer.echo(line)
+            echo(line)
         raise typer.Exit(1) from error

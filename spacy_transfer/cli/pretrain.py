@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
-from wasabi import msg
 
 from ..errors import T138
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 

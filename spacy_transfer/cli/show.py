@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Context
 
+from ..text_output import echo
 from .group import plain_errors, transfer_cli
 
 
@@ -28,4 +28,4 @@ def show_cli(
     from ..model.show import show
 
     with plain_errors():
-        typer.echo(show(path, parse_config_overrides(ctx.args)))
+        echo(show(path, parse_config_overrides(ctx.args)))

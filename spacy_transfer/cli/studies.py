@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer import Exit, echo
-from wasabi import msg
+from typer import Exit
 
 from ..errors import T192, T193, T195
+from ..text_output import echo, msg
 
 if TYPE_CHECKING:
     from ..training.progress import Show

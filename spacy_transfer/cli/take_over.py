@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
-from wasabi import msg
 
 from ..errors import T211
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]

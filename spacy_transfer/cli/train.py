@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from typer import Argument, Option
-from wasabi import msg
 
+from ..text_output import msg
 from .group import plain_errors, transfer_cli
 from .studies import Runs, Wish, train_several
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on, without_option

@@ -1,12 +1,16 @@
 """Makes `nlp.pipe(n_process=2)` safe under fork, the default start method on Linux.
 
 A forked child of a process that has run torch on several threads waits for threads it does not have: without the hook
-below it hangs for ever. The Rust tokenizer likewise, when TOKENIZERS_PARALLELISM is set.
+below it hangs for ever. The Rust tokenizer likewise, when TOKENIZERS_PARALLELISM is set. A GPU that the parent has used
+is out of reach for the child whatever is done; it is told so.
 """
 
 import os
+from typing import Any
 
 import torch
+
+from ..errors import T310
 
 _before: list[str | None] = []
 
@@ -22,6 +26,12 @@ def _restore_tokenizers() -> None:
         os.environ.pop("TOKENIZERS_PARALLELISM", None)
     else:
         os.environ["TOKENIZERS_PARALLELISM"] = value
+
+
+def check_reach(network: Any) -> None:
+    """RAISES (RuntimeError): T310 for a network on CUDA in a child of a process that had used CUDA before it forked."""
+    if torch.cuda._is_in_bad_fork() and network.device.type == "cuda":
+        raise RuntimeError(T310)
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..nn.pinned import to_device
 from .doc_features import features_of
-from .thinc_optimizers import from_xp, to_xp
+from .thinc_optimizers import array_of, from_xp
 
 _TOGETHER = 256  # documents that are only predicted, at a time
 
@@ -19,12 +19,12 @@ class Joined:
     """What is joined to the vectors of a batch's documents.
 
     values (Tensor): (n_docs, n_features), on the network's device; in training a leaf that takes the gradient.
-    backprop (Callable): Takes that gradient as an array of Thinc's.
+    backprop (Callable): Takes that gradient as an array of Thinc's. xp: The module that makes such arrays.
     """
 
-    def __init__(self, values: Tensor, backprop: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, values: Tensor, backprop: Callable[[Any], Any] | None = None, xp: Any = None) -> None:
         self.values = values.requires_grad_(backprop is not None)
-        self._backprop = backprop
+        self._backprop, self._xp = backprop, xp
 
     def of(self, group: Sequence[int]) -> Tensor:
         """Those of some documents, (len(group), n_features)."""
@@ -41,7 +41,7 @@ class Joined:
         """
         if self._backprop is not None:
             gradient = torch.zeros_like(self.values) if self.values.grad is None else self.values.grad
-            self._backprop(to_xp(gradient / loss_scale))
+            self._backprop(array_of(gradient / loss_scale, self._xp))
 
 
 def rows(joined: Joined | None, group: Sequence[int]) -> Tensor | None:
@@ -73,7 +73,7 @@ def begin(
             node.attrs["divisor"] = max(n_docs, 1)
     values, backprop = features.begin_update(list(docs))
     ops = features.ops
-    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)))
+    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
 
 
 def finish(model: Model, optimizer: Any, scale: float) -> None:

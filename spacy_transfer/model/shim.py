@@ -12,7 +12,6 @@ from ..errors import T063
 from ..nn.losses import Loss
 from ..nn.network import Network
 from ..nn.pinned import to_device
-from . import forking  # noqa: F401  (registers the hooks)
 from .augmentation import draw_texts
 from .coupled import is_plain, learn_whole
 from .joining import Joined, rows
@@ -139,7 +138,7 @@ class NetworkShim(NetworkLife):
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
         joined (Joined | None): Features beside the vectors; their summed gradient is given back.
-        RETURNS (float): Sum of the documents' losses; on a GPU as a tensor without dimensions.
+        RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
@@ -171,8 +170,7 @@ class NetworkShim(NetworkLife):
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         if joined is not None:
             joined.give_back(self.gradients.loss_scale)
-        # On a GPU the number stays there: fetching it would make every step wait for the device.
-        return cast(float, total) if device.type == "cuda" else float(total)
+        return self._loss(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
         """The loss on logits that the caller has, for loops that go through `begin_update`.

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from thinc.util import has_cupy_gpu, torch2xp, xp2torch
 from torch import Tensor, nn
 
 
@@ -25,8 +26,9 @@ def step_by_weight(
             # Not by `lr_scale`, which Thinc's RAdam ignores.
             optimizer.learn_rate = rate * rates[name]
             key = (owner, name)
-            _forget_other_shapes(optimizer, key, weight)
-            values, _ = optimizer(key, to_xp(weight.data), to_xp(gradient))
+            values = array_of(weight.data)
+            _make_moments_fit(optimizer, key, values)
+            values, _ = optimizer(key, values, array_of(gradient))
             weight.data.copy_(from_xp(values, weight.device).view_as(weight))
     finally:
         optimizer.learn_rate = rate
@@ -56,23 +58,32 @@ def from_xp(array: Any, device: torch.device) -> Tensor:
         return array.to(device)
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array).to(device)
-    from thinc.util import xp2torch
-
     return cast(Tensor, xp2torch(array, device=device))
 
 
-def _forget_other_shapes(optimizer: Any, key: tuple[int, str], weight: Tensor) -> None:
-    """New labels make the head grow; Thinc's moments of its old shape would not fit."""
+def _make_moments_fit(optimizer: Any, key: tuple[int, str], values: Any) -> None:
+    """New labels make the head grow, whose old moments are forgotten; a weight that was moved to another device, or
+    whose run goes on on one, takes its moments along.
+
+    values (Array): The weight.
+    """
     for moments in (optimizer.mom1, optimizer.mom2, optimizer.averages or {}):
-        if key in moments and moments[key].size != weight.numel():
+        if key not in moments:
+            continue
+        if moments[key].size != values.size:
             del moments[key]
             optimizer.nr_update.pop(key, None)
+        elif type(moments[key]) is not type(values):
+            host = from_xp(moments[key], torch.device("cpu"))
+            moments[key] = host.numpy() if isinstance(values, np.ndarray) else torch2xp(host.cuda())
 
 
-def to_xp(tensor: Tensor) -> Any:
-    """A tensor as an array of CuPy on CUDA, else of numpy."""
-    if tensor.device.type == "cuda":
-        from thinc.util import torch2xp
+def array_of(tensor: Tensor, xp: Any = None) -> Any:
+    """A tensor as an array.
 
+    xp: The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where the tensor is on CUDA
+        and CuPy is there, else numpy.
+    """
+    if tensor.device.type == "cuda" and (has_cupy_gpu if xp is None else xp is not np):
         return torch2xp(tensor)
     return tensor.detach().cpu().numpy()

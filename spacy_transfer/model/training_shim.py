@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import T006, T024
 from ..nn.precision import Precision, resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder
+from .forking import check_reach
 from .gradients import Gradients
 from .pieces import PieceTokenizer
 from .reading import TextReader
@@ -79,6 +80,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.gradients = Gradients(half=False)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
+        # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
+        self.keeps_losses_on_gpu = False
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
@@ -113,6 +116,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def _there(self, part: Any) -> Any:
         if part is None:
             raise ValueError(T006.format(name=self.kind))
+        check_reach(self._model)
         return part
 
     def _prepare_for(self, loaded: LoadedEncoder) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
@@ -179,6 +183,13 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     def _stepped(self) -> None:
         """A step is done."""
+
+    def _loss(self, total: Tensor) -> float:
+        """A loss as spaCy's loops want it, which write it to JSON: a number, whatever device it was computed on.
+
+        total (Tensor): Without dimensions. RETURNS (float): Still a tensor where the loop asks for one.
+        """
+        return cast(float, total) if self.keeps_losses_on_gpu and total.device.type == "cuda" else float(total)
 
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""

@@ -93,11 +93,18 @@ class MaskedPieceNetwork(nn.Module):
         """Where the weights are."""
         return self.bias.device
 
-    def forward(self, ids: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
-        """ids, mask, chosen (n_rows, n_pieces) -> logits of the chosen pieces, (n_chosen, n_vocabulary), fp32."""
+    def forward(self, ids: Tensor, mask: Tensor, chosen: Tensor, is_full: bool | None = None) -> Tensor:
+        """Predict chosen pieces.
+
+        ids, mask (Tensor): (n_rows, n_pieces).
+        chosen (Tensor): Places of the chosen pieces, all rows seen as one, (n_chosen,). By their numbers, since of a
+            mask only the device knows how many they are.
+        is_full (bool | None): As for `Encoder.forward`.
+        RETURNS (Tensor): Logits, (n_chosen, n_vocabulary), fp32.
+        """
         half = self.precision != torch.float32
         kernels = CpuKernels() if ids.device.type == "cpu" else nullcontext()
         with torch.autocast(ids.device.type, self.precision if half else torch.bfloat16, enabled=half), kernels:
-            found = self.transform(self.encoder(ids, mask)[chosen])
+            found = self.transform(self.encoder(ids, mask, is_full).flatten(0, 1).index_select(0, chosen))
             logits = F.linear(found, self._table)
         return logits.float() + self.bias

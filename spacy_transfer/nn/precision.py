@@ -29,7 +29,8 @@ def resolve_device(device: str, default: torch.device) -> torch.device:
     have = ["cpu"]
     have += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     have += ["mps"] if torch.backends.mps.is_available() else []
-    wanted = "cuda:0" if device == "cuda" else device
+    # The current one: that of `require_gpu`, of --gpu-id, of a rank.
+    wanted = f"cuda:{torch.cuda.current_device()}" if device == "cuda" and torch.cuda.is_available() else device
     if wanted not in have:
         raise ValueError(T071.format(device=device, have=", ".join(have)))
     return torch.device(wanted)

@@ -79,6 +79,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
         if torch_adam is None:
             torch_adam = self._networks[network] = _new_adam()
         _regroup(torch_adam, weights, rates)
+        _follow(torch_adam, weights)
         norms = torch._foreach_norm([cast(Tensor, w.grad) for w in weights.values()])
         norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
         # Dividing by the number of documents and clipping are one factor, which the fused kernel applies as it reads.
@@ -116,22 +117,39 @@ class AdamW(Optimizer):  # type: ignore[misc]
     def _average(self, owner: int, weights: Mapping[str, nn.Parameter]) -> None:
         if self.averages is None:
             return
-        with torch.no_grad():
-            for name, weight in weights.items():
-                key = (owner, name)
-                self.nr_update[key] += 1
-                average = self.averages.get(key)
-                if average is None or average.shape != weight.shape:
-                    self.averages[key] = weight.detach().clone()
-                    continue
-                t = self.nr_update[key]
-                average.lerp_(weight, 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY))
+        # By their share of the new weight: at a GPU all of one share are one launch.
+        following: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+        for name, weight in weights.items():
+            key = (owner, name)
+            self.nr_update[key] += 1
+            average = self.averages.get(key)
+            if average is None or average.shape != weight.shape:
+                self.averages[key] = weight.detach().clone()
+                continue
+            if average.device != weight.device:
+                average = self.averages[key] = average.to(weight.device)
+            t = self.nr_update[key]
+            share = 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY)
+            averages, moved = following.setdefault(share, ([], []))
+            averages.append(average)
+            moved.append(weight.detach())
+        for share, (averages, moved) in following.items():
+            torch._foreach_lerp_(averages, moved, share)
 
 
 def _new_adam() -> torch.optim.AdamW:
     adam = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
     adam.param_groups.clear()
     return adam
+
+
+def _follow(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter]) -> None:
+    """A network that was moved to another device takes its moments along. All of it is on one, so the first weight that
+    has moments tells."""
+    known = next(((weight, state) for weight in weights.values() if (state := adam.state.get(weight))), None)
+    if known is not None and known[1]["exp_avg"].device != (device := known[0].device):
+        for state in adam.state.values():
+            state.update({key: value.to(device) for key, value in state.items()})
 
 
 def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> None:

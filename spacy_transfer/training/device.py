@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""Where a command computes."""
 
 import torch
 from thinc.api import require_gpu
@@ -9,7 +9,7 @@ from ..nn.precision import prefer_device
 
 
 def use_device(gpu_id: int) -> None:
-    """Train on a GPU, or on the CPU.
+    """Compute on a GPU, or on the CPU.
 
     gpu_id (int): -1 for the CPU. With CuPy all of the pipeline computes there; without it our networks do, which need
         none, and other components stay on the CPU.
@@ -24,4 +24,5 @@ def use_device(gpu_id: int) -> None:
     if has_cupy_gpu:
         require_gpu(gpu_id)
     else:
+        torch.cuda.set_device(gpu_id)
         prefer_device(torch.device("cuda", gpu_id))

@@ -28,9 +28,8 @@ def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
     n_devices = torch.cuda.device_count() if gpu else os.cpu_count() or 1
     if n_ranks > n_devices:
         raise ValueError(T180.format(ranks=n_ranks, devices=f"{n_devices} {'GPU(s)' if gpu else 'CPU core(s)'}"))
-    if not gpu:
-        # Ranks with all the cores each would only get in each other's way.
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_devices // n_ranks)))
+    # Ranks with all the cores each would only get in each other's way; on GPUs too, where the host tokenizes.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_ranks)))
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=n_ranks, run_id="spacy-transfer", rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=0, monitor_interval=0.2,

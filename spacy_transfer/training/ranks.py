@@ -70,7 +70,8 @@ class Ranks:
         weights = all_weights(nlp, only_moving=False)
         for name in sorted(weights):
             value = weights[name].contiguous()
-            distributed.broadcast(value, src=0)
+            # Thinc's weights are in the hosts' memories, which NCCL does not reach.
+            distributed.broadcast(value, src=0, group=self._hosts if value.device.type == "cpu" else None)
             weights[name] = value
         fill_all_weights(nlp, weights)
         for shim in network_shims(nlp).values():

@@ -19,6 +19,7 @@ from .evaluation import Evaluation, Tick
 from .gradients import drop_gradients
 from .log_file import LogFile
 from .order import Order
+from .pipeline_state import network_shims
 from .position import Position
 from .random_state import RandomState
 from .together import Alone, Together
@@ -114,6 +115,17 @@ class Run:
 
         RAISES (ValueError): T170 where a loss is no finite number. RAISES (Interrupted): Within an evaluation.
         """
+        shims = network_shims(self.nlp).values()
+        try:
+            for shim in shims:
+                shim.keeps_losses_on_gpu = True
+            yield from self._events()
+        finally:
+            # Whoever trains on by `nlp.update` gets floats again.
+            for shim in shims:
+                shim.keeps_losses_on_gpu = False
+
+    def _events(self) -> Iterator[Event]:
         if self.at.pending:
             yield self._evaluate()
         while not self.is_over:

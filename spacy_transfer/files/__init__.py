@@ -1,0 +1,28 @@
+"""Files and folders that are whole or not there, whatever ends the process that writes them; locks; digests."""
+
+from .digests import open_regular, sha256_of, sha256_of_file
+from .distinct import refuse_same
+from .locks import InUse, held, hold_folder, hold_place
+from .space import DiskFull, size_of
+from .staging import repair
+from .writing import all_or_none, new_file, new_folder, sync_tree, write_data, write_text
+
+__all__ = [
+    "DiskFull",
+    "InUse",
+    "all_or_none",
+    "held",
+    "hold_folder",
+    "hold_place",
+    "new_file",
+    "new_folder",
+    "open_regular",
+    "refuse_same",
+    "repair",
+    "sha256_of",
+    "sha256_of_file",
+    "size_of",
+    "sync_tree",
+    "write_data",
+    "write_text",
+]
