@@ -464,6 +464,11 @@ T310 = (
     'multiprocessing.set_start_method("spawn").'
 )
 
+T360 = (
+    "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
+    "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
+)
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

@@ -1,18 +1,25 @@
 """The feature cache: the same numbers as without it, whatever happens to its files."""
 
+import errno
 import multiprocessing
 import os
+import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import spacy
 import torch
 from conftest import TEXTS, exclusive_examples, multilabel_examples, pipeline, scores_of, shim_of, weights_of
 from spacy.language import Language
+from spacy.tokens import DocBin
 
+from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
+from spacy_transfer.corpora.reader import make_corpus
 from spacy_transfer.model.features import FeatureCache, Features
 from spacy_transfer.model.segments import Segments
 from spacy_transfer.training.adamw import AdamW
@@ -250,21 +257,137 @@ def test_two_writers_share_a_folder(tmp_path: Path) -> None:
         assert np.array_equal(store.get(key), value)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_once_and_training_goes_on(
-    quiet_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    quiet_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks: dict[str, Any] = {"tuning": {"frozen_depth": 2}}
     expected = train(pipeline(quiet_bert, **blocks, cache=OFF), n_steps=8)
     nlp = pipeline(quiet_bert, **blocks, cache={"memory": 0, "cache_dir": str(tmp_path)})
-    shim = shim_of(nlp)
-    shim.network.train()
-    shim.pathway.open()
-    disk = shim.pathway._features._disk
-    # Every write to this device says that the disk is full.
-    (disk.folder / f"{disk._name}.data").symlink_to("/dev/full")
+
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("spacy_transfer.model.segments._write_at", full)
     torch.testing.assert_close(train(nlp, n_steps=8), expected, atol=1e-5, rtol=1e-4)
     assert sum("T075" in message for message in caplog.messages) == 1
+
+
+def test_room_is_left_on_the_disk(
+    quiet_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the checkpoints of the run; where room is made the cache grows again."""
+    blocks: dict[str, Any] = {"tuning": {"frozen_depth": 2}}
+    expected = train(pipeline(quiet_bert, **blocks, cache=OFF), n_steps=8)
+    nlp = pipeline(quiet_bert, **blocks, cache={"memory": 0, "cache_dir": str(tmp_path)})
+    weights = list(shim_of(nlp).network.parameters())
+    checkpoint = 3 * sum(w.nbytes for w in weights if w.requires_grad)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=2 * checkpoint))
+    torch.testing.assert_close(train(nlp, n_steps=8), expected, atol=1e-5, rtol=1e-4)
+    assert sum("T360" in message for message in caplog.messages) == 1
+    assert not list(tmp_path.rglob("*.data"))
+    monkeypatch.undo()
+    train(nlp, n_steps=8)
+    assert list(tmp_path.rglob("*.data"))
+
+
+def open_files() -> tuple[int, int]:
+    """Handles and maps of this process."""
+    maps = Path("/proc/self/maps").read_text().count("\n")
+    return len(list(Path("/proc/self/fd").iterdir())), maps
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts in /proc")
+def test_many_turns_of_put_and_get_take_no_handles(tmp_path: Path) -> None:
+    store, value = Segments(tmp_path, 4, np.dtype(np.int16)), np.ones((1, 4), np.int16)
+    for i in range(100_000):
+        key = i.to_bytes(16, "little")
+        store.put({key: value})
+        assert store.get(key) is not None
+        if i == 100:
+            handles, maps = open_files()
+    assert open_files()[0] <= handles
+    # numpy and the allocator map some blocks of memory.
+    assert open_files()[1] < maps + 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+def test_a_folder_of_many_segments_takes_few_handles(tmp_path: Path) -> None:
+    for seed in range(100):
+        segments(tmp_path).put(arrays(3, seed))
+    before, store = open_files()[0], segments(tmp_path)
+    assert open_files()[0] == before
+    for _ in range(2):
+        for seed in range(100):
+            for key, value in arrays(3, seed).items():
+                assert np.array_equal(store.get(key), value)
+    assert open_files()[0] <= before + 16
+    del store
+    assert open_files()[0] == before
+
+
+@pytest.mark.parametrize("size", [0, 30])
+@pytest.mark.parametrize("was_read", [False, True])
+def test_a_file_that_is_cut_while_it_is_open(tmp_path: Path, size: int, was_read: bool) -> None:
+    """What another program throws away is absent, and what is written afterwards is right."""
+    segments(tmp_path).put(arrays(6))
+    store = segments(tmp_path)
+    store.put(arrays(6, 1))
+    if was_read:
+        assert all(store.get(key) is not None for key in (*arrays(6), *arrays(6, 1)))
+    for file in tmp_path.glob("*.data"):
+        os.truncate(file, size)
+    store.put(arrays(6, 2))
+    for seed, n_lost in ((0, 6), (1, 6), (2, 0)):
+        found = {key: store.get(key) for key in arrays(6, seed)}
+        assert all(value is None or np.array_equal(value, arrays(6, seed)[key]) for key, value in found.items())
+        assert sum(value is None for value in found.values()) == max(0, n_lost - size // 48)
+    for file in tmp_path.glob("*.data"):
+        file.unlink()
+    reader = segments(tmp_path)
+    assert all(reader.get(key) is None for key in arrays(6, 2))
+
+
+def _write_some(store: Segments, first: int) -> None:
+    for seed in range(first, first + 20):
+        store.put(arrays(10, seed))
+        assert all(store.get(key) is not None for key in arrays(10, seed))
+
+
+def test_threads_and_forked_children_write_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = segments(tmp_path)
+    store.put(arrays(10, 255))
+    threads = [threading.Thread(target=_write_some, args=(store, 20 * i)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    context = multiprocessing.get_context("fork")
+    # Forked while the threads write.
+    children = [context.Process(target=_write_some, args=(store, 80 + 20 * i)) for i in range(3)]
+    for child in children:
+        child.start()
+    for one in (*threads, *children):
+        one.join(60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    reader = segments(tmp_path)
+    for seed in (*range(140), 255):
+        for key, value in arrays(10, seed).items():
+            found = reader.get(key)
+            assert found is not None
+            assert np.array_equal(found, value)
+    assert not [message for message in caplog.messages if "T076" in message]
+
+
+def test_home_is_expanded(quiet_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    train(pipeline(quiet_bert, tuning={"frozen_depth": 2}, cache={"cache_dir": "~/cache"}), n_steps=1)
+    assert list((tmp_path / "cache").rglob("*.data"))
+    assert not (tmp_path / "~").exists()
+    nlp = spacy.blank("xx")
+    DocBin(docs=[nlp("card")]).to_disk(tmp_path / "train.spacy")
+    assert len(list(make_corpus(path=Path("~/train.spacy"))(nlp))) == 1
+    write_rows(tmp_path / "rows", [np.ones(3, np.int32)])
+    assert len(PieceRows(path=Path("~/rows"))) == 1
 
 
 def test_a_folder_that_cannot_be_written_to(quiet_bert: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(spacy_transfer.__file__).parent
 FILES = {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text("utf-8")) for file in ROOT.rglob("*.py")}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "text_output"},
+    {"errors", "log", "checks", "files", "locks", "text_output"},
     {"nn", "pipeline", "evaluation"},
     {"model"},
     {"training", "corpora", "serving"},

@@ -36,7 +36,7 @@ class PieceRows:
 
     The pieces stay in a file that is mapped: ranks share its memory, and only documents of the current batch exist.
 
-    path (Path): The folder, as `write_rows` wrote it.
+    path (Path): The folder, as `write_rows` wrote it; "~" is the home folder.
     shuffle (bool): In a new order each time, drawn from Python's random numbers.
     multiple_of (int): Leave a rest out, another one each time, so that all batches of so many rows are whole; where
         there are fewer rows than that, all of them are given.
@@ -47,7 +47,7 @@ class PieceRows:
         if multiple_of < 1:
             block, want = "spacy-transfer.PieceRows.v1", "multiple_of >= 1"
             raise ValueError(T005.format(block=block, field="multiple_of", value=multiple_of, want=want))
-        self.path, self.shuffle, self.multiple_of = Path(path), shuffle, multiple_of
+        self.path, self.shuffle, self.multiple_of = Path(path).expanduser(), shuffle, multiple_of
         self._fingerprint: str | None = None
         try:
             self._ids = np.load(self.path / _IDS, mmap_mode="r")

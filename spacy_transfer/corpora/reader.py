@@ -21,8 +21,8 @@ def make_corpus(
     spaCy's reader makes the predicted document from the bare text, so `doc._.title` and span groups stay behind, though
     a document in use has them. Only what the `text` blocks of the pipeline name goes over, no other annotation.
 
-    path (Path): A file or a folder. Attributes are in it if it was written with `DocBin(store_user_data=True)`, or by
-        `spacy transfer convert --attribute-field`.
+    path (Path): A file or a folder, "~" is the home folder. Attributes are in it if it was written with
+        `DocBin(store_user_data=True)`, or by `spacy transfer convert --attribute-field`.
     limit (int): Most documents; 0 is all.
     augmenter (Callable | None): As for `spacy.Corpus.v1`; attributes are those of the document that was augmented, and
         so are span groups where its text did not change.
@@ -31,7 +31,7 @@ def make_corpus(
     """
     if limit < 0:
         raise ValueError(T005.format(block="spacy-transfer.Corpus.v1", field="limit", value=limit, want="limit >= 0"))
-    corpus = Corpus(path, limit=limit)
+    corpus = Corpus(Path(path).expanduser(), limit=limit)
     augment: Augmenter = augmenter or dont_augment
 
     def read(nlp: Language) -> Iterator[Example]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import T005, T077
+from ..locks import CACHE, ForkLock
 from ..log import logger
 from ..nn.network import Network
 from .segments import KEY_BYTES, Segments
@@ -22,8 +23,8 @@ class FeatureCache:
     """Keeps the states at the frozen boundary, or with the whole encoder frozen one vector per document.
 
     memory (int): Bytes of memory to use at most; 0 keeps nothing in memory.
-    cache_dir (str | None): Folder for memory-mapped files, reused by the next run with the same encoder and shared by
-        runs side by side. None keeps nothing on disk. With memory = 0 and no folder nothing is cached.
+    cache_dir (str | None): Folder for files, "~" is the home folder; reused by the next run with the same encoder and
+        shared by runs side by side. None keeps nothing on disk. With memory = 0 and no folder nothing is cached.
     disk_precision (str): "same" stores on disk what was computed, bit for bit; "half" stores 16 bits a value.
     """
 
@@ -48,6 +49,7 @@ class Features:
     width (int): Of a state. dtype (torch.dtype): Of what is computed.
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
+    reserve (int): Bytes of the disk that are left for others.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Features:
         dtype: torch.dtype,
         namespace: str,
         seen: Mapping[str, int] | None = None,
+        reserve: int = 0,
     ) -> None:
+        self._lock = ForkLock(CACHE)
         # Keys whose room is taken already, though their features are still to be computed again.
         self.reserved: set[bytes] = set()
         self.namespace = namespace
@@ -69,25 +73,26 @@ class Features:
         self._disk_dtype = torch.float16 if brick.disk_precision == "half" and dtype == torch.float32 else dtype
         self._disk: Segments | None = None
         if brick.cache_dir is not None:
-            folder = Path(brick.cache_dir) / f"{namespace}-{str(self._disk_dtype).removeprefix('torch.')}"
+            folder = Path(brick.cache_dir).expanduser() / f"{namespace}-{str(self._disk_dtype).removeprefix('torch.')}"
             # numpy has no bf16: its bits travel as integers.
             stored = np.dtype(np.int16) if self._disk_dtype.itemsize == 2 else np.dtype(np.int32)
-            self._disk = Segments(folder, width, stored, seen)
+            self._disk = Segments(folder, width, stored, seen, reserve)
         self.hits = self.misses = 0
 
     def get(self, key: bytes) -> Tensor | None:
         """The feature of a key, (n_pieces or 1, width) on the CPU, or None."""
-        value = self._memory.get(key)
-        if value is None and self._disk is not None and (raw := self._disk.get(key)) is not None:
-            bits = torch.from_numpy(np.array(raw))
-            value = bits.view(self._disk_dtype).to(self.dtype)
-            self._keep(key, value)
-        self.hits += value is not None
-        self.misses += value is None
+        with self._lock:
+            value = self._memory.get(key)
+            if value is None and self._disk is not None and (raw := self._disk.get(key)) is not None:
+                value = torch.from_numpy(raw).view(self._disk_dtype).to(self.dtype)
+                self._keep(key, value)
+            self.hits += value is not None
+            self.misses += value is None
         return value
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._memory or (self._disk is not None and self._disk.get(key) is not None)
+        """Whether it is there; what is damaged on disk turns out when it is asked for, and is computed again."""
+        return key in self._memory or (self._disk is not None and key in self._disk)
 
     def put(self, entries: dict[bytes, Tensor]) -> list[bytes]:
         """Keep features, (n_pieces or 1, width) each; what does not fit is computed anew whenever it is needed.
@@ -95,17 +100,19 @@ class Features:
         RETURNS (list[bytes]): Keys that memory holds from now on and did not before.
         """
         new = []
-        for key, value in entries.items():
-            before = key in self._memory
-            kept = self._keep(key, value)
-            if kept and not before:
-                new.append(key)
-            if not kept and self._disk is None and not self._told_full:
-                self._told_full = True
-                logger.info(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
-        if self._disk is not None:
-            integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
-            self._disk.put({k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in entries.items()})
+        with self._lock:
+            for key, value in entries.items():
+                before = key in self._memory
+                kept = self._keep(key, value)
+                if kept and not before:
+                    new.append(key)
+                if not kept and self._disk is None and not self._told_full:
+                    self._told_full = True
+                    logger.info(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
+            if self._disk is not None:
+                integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
+                stored = {k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in entries.items()}
+                self._disk.put(stored)
         return new
 
     def state(self) -> tuple[dict[str, Any], list[bytes]]:

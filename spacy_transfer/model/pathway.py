@@ -31,6 +31,13 @@ def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int
     return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
 
 
+def _room_for_checkpoints(network: Network) -> int:
+    """Bytes that a run writes beside the cache: two checkpoints and the one being written, each with the weights that
+    move and two moments; the weights at the start, and model-best and model-last with the ones that replace them."""
+    weights = [(w.numel() * w.element_size(), w.requires_grad) for w in network.parameters()]
+    return 3 * 3 * sum(size for size, moves in weights if moves) + 5 * sum(size for size, _ in weights)
+
+
 class Pathway:
     """Runs a network over documents.
 
@@ -80,7 +87,8 @@ class Pathway:
         pooling = [type(network.pooling).__name__] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen)
+        reserve = _room_for_checkpoints(network)
+        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen, reserve)
 
     def close(self) -> None:
         """Forget all features: the weights are others now."""
