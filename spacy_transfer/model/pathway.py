@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ..log import logger
 from ..nn.network import Network
@@ -88,7 +87,8 @@ class Pathway:
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
         reserve = _room_for_checkpoints(network)
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen, reserve)
+        on_gpu = network.device if network.device.type == "cuda" and not whole else None
+        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen, reserve, on_gpu)
 
     def close(self) -> None:
         """Forget all features: the weights are others now."""
@@ -208,32 +208,30 @@ class Pathway:
         assert features is not None
         return all(key in features.reserved for key in self._keys(document, purpose))
 
-    def _get(self, document: Document, purpose: bytes) -> list[Tensor | None]:
-        """Features of a document, first those of training."""
+    def _kept_keys(self, document: Document, purpose: bytes) -> list[bytes]:
+        """Keys under which the features of a document are kept, first those of training."""
         features = self._features
         assert features is not None
         keys = self._keys(document)
         if self._fills.recalled:
             self._recall(keys)
         if not purpose:
-            return [features.get(key) for key in keys]
+            return keys
         pairs = zip(keys, self._keys(document, purpose), strict=True)
-        return [features.get(key) if key in features else features.get(other) for key, other in pairs]
+        return [key if key in features else other for key, other in pairs]
 
     def _from_features(
         self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None
     ) -> Tensor:
-        network = self.network
+        network, features = self.network, self._features
+        assert features is not None
         if self._kind == "vectors":
             return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
-        states = [value for document in documents for value in self._get(document, purpose)]
-        if any(value is None for value in states):
-            # Dropped for want of room, or damaged: computed anew, together.
-            batch = collate(documents, network.encoder.pad_id, network.device)
-            return network.from_states(network.prefix(batch), batch, joined)
+        keys = [key for document in documents for key in self._kept_keys(document, purpose)]
         batch = collate(documents, network.encoder.pad_id, network.device)
-        padded = pad_sequence([value for value in states if value is not None], batch_first=True)
-        return network.from_states(padded.to(network.device, non_blocking=True), batch, joined)
+        states = features.padded(keys, batch.ids.shape[1], network.device)
+        # Dropped for want of room, or damaged: computed anew, together.
+        return network.from_states(network.prefix(batch) if states is None else states, batch, joined)
 
     def _without_features(self, documents: Sequence[Document], joined: Tensor | None) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
@@ -254,7 +252,9 @@ class Pathway:
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
-        found = [self._get(document, purpose)[0] for document in documents]
+        features = self._features
+        assert features is not None
+        found = [features.get(self._kept_keys(document, purpose)[0]) for document in documents]
         pairs = zip(found, documents, strict=True)
         return torch.cat([v if v is not None else self._compute([d], purpose)[0] for v, d in pairs])
 
@@ -301,8 +301,10 @@ class Pathway:
                 pooled = self._pooled(documents).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
             rows = [row for document in documents for row in document]
-            host = network.prefix(collate(documents, network.encoder.pad_id, network.device)).cpu()
-            return {row_key(row, purpose): host[j, : len(row.ids)] for j, row in enumerate(rows)}
+            states = network.prefix(collate(documents, network.encoder.pad_id, network.device))
+            if self._features is None or not self._features.stay_on_gpu:
+                states = states.cpu()
+            return {row_key(row, purpose): states[j, : len(row.ids)] for j, row in enumerate(rows)}
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
