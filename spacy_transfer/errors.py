@@ -162,7 +162,7 @@ T077 = (
     "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
     "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
 )
-T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: this step is run again with {half}. Lower piece_budget."
+T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: from here on at most {half}. Set piece_budget = {half} to begin with that."
 T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import exclusive_examples, network_of, pipeline, shim_of, weights_of
+from runs import CNN
 
+from spacy_transfer.model.doc_features import features_of
+from spacy_transfer.model.gradients import Gradients
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -96,6 +100,52 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(quiet_bert: Path, caplo
     assert any("T079" in message for message in caplog.messages)
     nlp.update(examples, sgd=AdamW(learn_rate=1e-2))
     assert not all(torch.equal(before[name], value) for name, value in weights_of(nlp).items())
+
+
+def test_the_first_scale_is_for_a_mean_and_none_is_zero(quiet_bert: Path) -> None:
+    """Gradients are those of sums: with so many documents they are so much larger."""
+    nlp = pipeline(quiet_bert)
+    shim = shim_of(nlp)
+    shim.gradients = gradients = Gradients(half=True)
+    nlp.update(exclusive_examples(nlp)[:12], sgd=False)
+    assert gradients.loss_scale == 4096.0
+    other = Gradients(half=True)
+    other.restore(gradients.state())
+    shim.gradients = other
+    nlp.update(exclusive_examples(nlp)[:2], sgd=False)
+    assert other.loss_scale == 4096.0
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for _ in range(100):
+        weight.grad = torch.full((1,), float("nan"))
+        assert not other.accept({"weight": weight})
+    assert other.loss_scale > 0.0
+    assert other.factor() < float("inf")
+
+
+def test_a_step_that_is_left_out_moves_no_features_either(quiet_bert: Path) -> None:
+    """Neither one that overflows in fp16, nor one whose gradient is NaN."""
+    for half in (True, False):
+        features = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "tok2vec": CNN}
+        nlp = pipeline(quiet_bert, features=features, tuning={"frozen_depth": "all"})
+        pipe, shim, sgd = nlp.get_pipe("transfer_textcat"), shim_of(nlp), AdamW(learn_rate=1e-2)
+        layer = features_of(pipe.model)
+        assert layer is not None
+
+        def values(layer: Any = layer) -> list[Any]:
+            return [node.get_param(name).copy() for node in layer.walk() for name in node.param_names]
+
+        before = values()
+        if half:
+            shim.gradients = Gradients(half=True)
+        examples = exclusive_examples(nlp)[:6]
+        for spoils in (True, False):
+            nlp.update(examples, sgd=False)
+            if spoils:
+                next(w for w in network_of(nlp).parameters() if w.grad is not None).grad.view(-1)[0] = float("nan")
+            pipe.finish_update(sgd)
+            same = all((a == b).all() for a, b in zip(before, values(), strict=True))
+            assert same == spoils
+            assert all(np.isfinite(value).all() for value in values())
 
 
 def test_gradient_checkpointing_changes_nothing(bert: Path) -> None:

@@ -135,6 +135,20 @@ def test_cadence(text: str, steps: int, seconds: int) -> None:
     assert not cadence.is_due(150)
 
 
+def test_checkpoints_keep_to_a_share_of_the_run() -> None:
+    cadence = Cadence.parse("auto")
+    cadence.done(100, took=10.0)
+    cadence._time -= 299
+    assert not cadence.is_due(1000)
+    cadence._time -= 2
+    assert cadence.is_due(1000)
+    # Whoever names an interval gets it.
+    cadence = Cadence.parse("30s")
+    cadence.done(100, took=10.0)
+    cadence._time -= 31
+    assert cadence.is_due(101)
+
+
 @pytest.mark.parametrize("text", ["", "0", "soon", "1.5m", "-3"])
 def test_no_cadence(text: str) -> None:
     with pytest.raises(ValueError, match="T172"):

@@ -77,6 +77,7 @@ class Runs:
     on_nan: "OnNan"
     show: "Show"
     command: str
+    deterministic: bool = False
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
@@ -97,7 +98,7 @@ class Runs:
         return train(
             self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
-            stop_at=stop_at,
+            stop_at=stop_at, deterministic=self.deterministic,
         )  # fmt: skip
 
     def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
@@ -111,6 +112,7 @@ class Runs:
             "-m", "spacy", "transfer", "train", str(self.config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
             "--checkpoint-every", self.checkpoint_every, "--on-nan", self.on_nan, "--show", self.show,
             "--stop-at", str(stop_at), *resumed, *(["--code", str(self.code)] if self.code else []),
+            *["--deterministic"] * self.deterministic,
             *(f"--{key}={json.dumps(value)}" for key, value in values.items()),
         ]  # fmt: skip
         try:

@@ -64,6 +64,10 @@ def train_cli(
         bool, Option("--soup", help="Average the weights of several runs where that is better on the dev data")
     ] = False,
     stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
+    deterministic: Annotated[
+        bool,
+        Option("--deterministic", help="On a GPU: only kernels that add in a fixed order, the same bits at every run"),
+    ] = False,
 ) -> None:
     """Train as spacy train does, update for update, with checkpoints that a later call goes on from exactly.
 
@@ -81,7 +85,8 @@ def train_cli(
             return
         import_code(code)
         runs = Runs(
-            config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on()
+            config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
+            deterministic=deterministic,
         )  # fmt: skip
         with show_validation_error(config, hint_fill=False):
             if wish.is_there:

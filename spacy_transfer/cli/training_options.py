@@ -18,7 +18,11 @@ class Show(StrEnum):
 
 
 CheckpointEvery = Annotated[
-    str, Option("--checkpoint-every", help="100 steps, 30s, 5m; auto is 100 steps or 30 s, whichever is later")
+    str,
+    Option(
+        "--checkpoint-every",
+        help="100 steps, 30s, 5m; auto is the latest of 100 steps, 30 s and 30 times what the last one took",
+    ),
 ]
 ShowProgress = Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")]
 

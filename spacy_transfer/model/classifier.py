@@ -26,6 +26,7 @@ from .shim import NetworkShim
 from .start import StartBrick
 from .storage import check_file, write_data
 from .text import Text
+from .thinc_optimizers import forget_gradients
 from .windows import Windows
 
 Floats = NDArray[np.float32]
@@ -209,10 +210,17 @@ def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floa
 
 
 def finish_update(model: Classifier, optimizer: Any) -> None:
-    """Step network and features, both with the mean gradient over all documents since the last step."""
-    n_docs = shim_of(model).gradients.n_docs
-    shim_of(model).finish_update(optimizer)
-    finish(model, optimizer, 1.0 / (n_docs or 1))
+    """Step network and features, both with the mean gradient over all documents since the last step, or neither."""
+    shim = shim_of(model)
+    n_docs = shim.gradients.n_docs
+    shim.finish_update(optimizer)
+    if (features := features_of(model)) is None:
+        return
+    # Asking makes a GPU be waited for; so does Thinc, for each weight, where it clips its gradient.
+    if shim.was_left_out:
+        forget_gradients(features)
+    else:
+        finish(model, optimizer, 1.0 / (n_docs or 1))
 
 
 def save_network(model: Classifier, folder: Path) -> dict[str, Any]:

@@ -241,6 +241,13 @@ def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
         if network.encoder.depth_of(name) <= network.boundary:
             digest.update(name.encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    what = [kind, str(network.boundary), str(network.precision), network.device.type, *extra]
+    what = [kind, str(network.boundary), str(network.precision), _processor(network.device), *extra]
     digest.update("\0".join(what).encode())
     return f"{network.encoder.family}-{kind}-{network.boundary}-{digest.hexdigest()[:20]}"
+
+
+def _processor(device: torch.device) -> str:
+    """What computes, so far as its kernels round in their own way: the model of a GPU, the instructions of a CPU."""
+    if device.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(device)}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type

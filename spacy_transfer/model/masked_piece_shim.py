@@ -19,7 +19,6 @@ from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.vocabulary import Texts
 from .batches import collate, micro_batches
-from .pathway import piece_budget_on
 from .pieces import PieceTokenizer
 from .reading import Document
 from .settings import EncoderBrick
@@ -126,7 +125,7 @@ class MaskedPieceShim(TrainingShim):
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        return piece_budget_on(self.device, self.settings.piece_budget)
+        return self.room.on(self.device)
 
     def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
@@ -155,7 +154,9 @@ class MaskedPieceShim(TrainingShim):
                     n_chosen += len(chosen)
             return total
 
-        total = self.gradients.sum_up(self._moving.values(), self.budget, self.settings.windows.length, run)
+        n_pieces = sum(len(row.ids) for document in documents for row in document)
+        n_terms = round(self.settings.share * n_pieces)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, n_terms, run)
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
 
@@ -169,9 +170,12 @@ class MaskedPieceShim(TrainingShim):
         network = self.network
         if network.training:
             network.eval()
+        return self.room.run(self.device, lambda budget: self._figures(documents, budget))
+
+    def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
         owners: list[Tensor] = []
         found: list[Tensor] = []
-        for batch, owner, read, chosen in self._hidden(documents, self.budget, _FIXED_KEY, at_least_one=True):
+        for batch, owner, read, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
             if len(chosen):
                 logits, wanted = self._asked(batch, read, chosen)
                 losses = F.cross_entropy(logits, wanted, reduction="none")

@@ -95,7 +95,7 @@ class NetworkLife(TrainingShim):
         self.tokenizer = tokenizer
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
-        self._pathway = Pathway(self.network, s.cache, s.piece_budget, identity)
+        self._pathway = Pathway(self.network, s.cache, self.room, identity)
         self._set_label_weights(weights)
         self._freeze()
 
@@ -123,6 +123,7 @@ class NetworkLife(TrainingShim):
         self._freeze()
 
     def _was_moved(self) -> None:
+        super()._was_moved()
         self.network.forget_copies()
         self.pathway.close()
         self._set_label_weights(self.label_weights)

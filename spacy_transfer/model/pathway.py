@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +14,14 @@ from ..nn.pinned import to_device
 from .batches import collate, micro_batches
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
+from .memory import PieceBudget
 from .reading import Document, TextReader
 
-# Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
-_BUDGETS = {"cpu": 4096, "cuda": 65_536}
 # Texts filled at a time, sorted by length: much faster than a training batch at a time.
 _LEAST_FILL, _MOST_FILL = 512, 4096
 # Texts that are only predicted, as in evaluations during training, are cached up to so many.
 _MOST_PREDICTED = 50_000
 _PREDICTED = b"predicted"
-
-
-def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int:
-    """Most pieces in a micro-batch. setting (int | "auto"): Of the config."""
-    return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
 
 
 def _room_for_checkpoints(network: Network) -> int:
@@ -41,14 +35,12 @@ class Pathway:
     """Runs a network over documents.
 
     network (Network): With its boundary set. brick (FeatureCache): The block of the config.
-    piece_budget (int | "auto"): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
+    room (PieceBudget): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
         implementation, pooling, versions.
     """
 
-    def __init__(
-        self, network: Network, brick: FeatureCache, piece_budget: int | Literal["auto"], identity: Sequence[str]
-    ) -> None:
-        self.network, self.piece_budget = network, piece_budget
+    def __init__(self, network: Network, brick: FeatureCache, room: PieceBudget, identity: Sequence[str]) -> None:
+        self.network, self.room = network, room
         self._brick, self._identity = brick, identity
         self._features: Features | None = None
         self._kind = ""
@@ -112,7 +104,7 @@ class Pathway:
     @property
     def budget(self) -> int:
         """Most pieces in a micro-batch."""
-        return piece_budget_on(self.network.device, self.piece_budget)
+        return self.room.on(self.network.device)
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """Which documents of a step come from the cache: the clean ones, and those it holds already (in another case,

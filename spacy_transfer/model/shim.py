@@ -51,7 +51,8 @@ class NetworkShim(NetworkLife):
         check_solvable(self.settings.head)
         network.eval()
         self.pathway.open()
-        vectors = self.pathway.vectors([texts[i] for i in chosen], self.reader)
+        read = [texts[i] for i in chosen]
+        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read, self.reader))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
@@ -67,6 +68,9 @@ class NetworkShim(NetworkLife):
 
     def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
+        return self.room.run(self.device, lambda _: self._logits(texts, joined))
+
+    def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
         network = self.network
         if network.training:
             network.eval()
@@ -164,8 +168,7 @@ class NetworkShim(NetworkLife):
                 total += value.detach()
             return total
 
-        least = self.settings.windows.length
-        total = self.gradients.sum_up(self._moving.values(), self.pathway.budget, least, run)
+        total = self.gradients.sum_up(self._moving.values(), self.room, device, len(texts), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         if joined is not None:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from thinc.api import Model
 from thinc.util import has_cupy_gpu, torch2xp, xp2torch
 from torch import Tensor, nn
 
@@ -32,6 +33,20 @@ def step_by_weight(
             weight.data.copy_(from_xp(values, weight.device).view_as(weight))
     finally:
         optimizer.learn_rate = rate
+
+
+def forget_gradients(model: Model) -> None:
+    """Forget what a model of Thinc has summed since the last step, as if the batch had not been."""
+    for node in model.walk():
+        for name in node.param_names:
+            if node.has_grad(name):
+                # In place: layers keep views of it.
+                node.get_grad(name)[...] = 0.0
+        for shim in node.shims:
+            if hasattr(shim, "drop_gradients"):
+                shim.drop_gradients()
+            elif hasattr(shim._model, "zero_grad"):
+                shim._model.zero_grad()
 
 
 @contextlib.contextmanager

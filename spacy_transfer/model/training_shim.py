@@ -16,6 +16,7 @@ from ..nn.precision import Precision, resolve_device, resolve_precision
 from ..nn.pretrained import LoadedEncoder
 from .forking import check_reach
 from .gradients import Gradients
+from .memory import PieceBudget
 from .pieces import PieceTokenizer
 from .reading import TextReader
 from .stored import StoredNetwork
@@ -33,8 +34,11 @@ class NetworkOptimizer(Protocol):
         weights: Mapping[str, nn.Parameter],
         rates: Mapping[str, float],
         scale: float,
-    ) -> None:
-        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients."""
+    ) -> Tensor:
+        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients.
+
+        RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
+        """
 
 
 class TrainingSettings(Protocol):
@@ -78,10 +82,12 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.n_steps = 0
         self._reader: TextReader | None = None
         self.gradients = Gradients(half=False)
+        self.room = PieceBudget(settings.piece_budget, settings.windows.length)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
         self.keeps_losses_on_gpu = False
+        self._left_out: bool | Tensor = False
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
@@ -150,7 +156,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
             self._was_moved()
 
     def _was_moved(self) -> None:
-        """The network is on another device."""
+        """The network is on another device, with other memory."""
+        self.room.limit = None
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -161,6 +168,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         """
         if not self.is_built:
             return
+        self._left_out = False
         if self.sum_over_ranks is not None:
             self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
@@ -170,9 +178,10 @@ class TrainingShim(Shim):  # type: ignore[misc]
         rates = {name: self._rates[name] for name in weights}
         scale = self.gradients.factor()
         if not self.gradients.accept(weights):
-            pass
+            self._left_out = True
         elif hasattr(optimizer, "step_network"):
-            cast(NetworkOptimizer, optimizer).step_network(self.id, self.network, weights, rates, scale)
+            stepper = cast(NetworkOptimizer, optimizer)
+            self._left_out = stepper.step_network(self.id, self.network, weights, rates, scale)
         else:
             step_by_weight(optimizer, self.id, weights, rates, scale)
         for weight in weights.values():
@@ -180,6 +189,11 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.gradients.finish()
         self.n_steps += 1
         self._stepped()
+
+    @property
+    def was_left_out(self) -> bool:
+        """Whether the last step has moved nothing, since its gradients were not finite. A GPU is waited for."""
+        return bool(self._left_out)
 
     def _stepped(self) -> None:
         """A step is done."""
@@ -209,12 +223,14 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
-        return {"n_steps": self.n_steps, "gradients": self.gradients.state()}, {}
+        state = {"n_steps": self.n_steps, "gradients": self.gradients.state(), "piece_limit": self.room.limit}
+        return state, {}
 
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         self.n_steps = state["n_steps"]
         self.gradients.restore(state["gradients"])
+        self.room.limit = state["piece_limit"]
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:

@@ -68,12 +68,13 @@ class AdamW(Optimizer):  # type: ignore[misc]
         weights: Mapping[str, nn.Parameter],
         rates: Mapping[str, float],
         scale: float,
-    ) -> None:
+    ) -> Tensor:
         """Move the weights that have a gradient.
 
         owner (int): Id of the shim, under which averages are kept.
         weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
         scale (float): Factor on the summed gradients: one over the number of documents.
+        RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """
         torch_adam = self._networks.get(network)
         if torch_adam is None:
@@ -93,10 +94,12 @@ class AdamW(Optimizer):  # type: ignore[misc]
             group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
         torch_adam.grad_scale = 1.0 / factor  # type: ignore[attr-defined]
         # A gradient that is no finite number would spoil every weight for good: the kernel leaves the step out.
-        torch_adam.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        found_inf = (~torch.isfinite(norm)).float()
+        torch_adam.found_inf = found_inf  # type: ignore[attr-defined]
         self.grad_norm = norm
         torch_adam.step()
         self._average(owner, weights)
+        return found_inf
 
     def network_moments(self, network: nn.Module) -> dict[str, dict[str, Tensor]]:
         """What is remembered of each weight that has moved, by its name: step (), exp_avg, exp_avg_sq (its shape)."""

@@ -11,20 +11,23 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass
 class Cadence:
-    """Due when so many steps and so many seconds have passed since the last one.
+    """Due when so many steps and so much time have passed since the last one.
 
-    steps (int): 0 asks for none. seconds (float): 0 asks for none.
+    steps (int): 0 asks for none. seconds (float): 0 asks for none. times (float): So many times what the last one took,
+        which keeps them to a share of the run where steps are fast and weights are many; 0 asks for none.
     """
 
     steps: int = 100
     seconds: float = 30.0
+    times: float = 30.0
 
     def __post_init__(self) -> None:
-        self._step, self._time = 0, perf_counter()
+        self._step, self._time, self._took = 0, perf_counter(), 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Cadence":
-        """text (str): "100" steps, "30s", "5m", "1h", or "auto": 100 steps or 30 s, whichever is later.
+        """text (str): "100" steps, "30s", "5m", "1h", or "auto": 100 steps, 30 s or 30 times what the last checkpoint
+            took, whichever is later.
 
         RAISES (ValueError): T172 for anything else.
         """
@@ -34,12 +37,13 @@ class Cadence:
         if not found or not int(found[1]):
             raise ValueError(T172.format(value=text))
         number, unit = int(found[1]), found[2]
-        return cls(0, number * _SECONDS[unit]) if unit else cls(number, 0.0)
+        return cls(0, number * _SECONDS[unit], 0.0) if unit else cls(number, 0.0, 0.0)
 
     def is_due(self, n_done: int) -> bool:
         """n_done (int): Steps done."""
-        return n_done - self._step >= max(1, self.steps) and perf_counter() - self._time >= self.seconds
+        least = max(self.seconds, self.times * self._took)
+        return n_done - self._step >= max(1, self.steps) and perf_counter() - self._time >= least
 
-    def done(self, n_done: int) -> None:
-        """One was written, or could not be, after so many steps."""
-        self._step, self._time = n_done, perf_counter()
+    def done(self, n_done: int, took: float = 0.0) -> None:
+        """One was written, or could not be, after so many steps. took (float): Seconds that it took."""
+        self._step, self._time, self._took = n_done, perf_counter(), took

@@ -1,5 +1,7 @@
 """Where a command computes."""
 
+import os
+
 import torch
 from thinc.api import require_gpu
 from thinc.util import has_cupy_gpu
@@ -26,3 +28,13 @@ def use_device(gpu_id: int) -> None:
     else:
         torch.cuda.set_device(gpu_id)
         prefer_device(torch.device("cuda", gpu_id))
+
+
+def use_deterministic_kernels() -> None:
+    """For the rest of the process: the same bits at every run on the same GPU, at some cost. Without it, attention's
+    backward pass and sums over windows add in whatever order threads finish."""
+    # Read when cuBLAS makes its handle, so before the first product.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Else every `torch.empty` is filled, which no result depends on.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -3,8 +3,12 @@
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
 _MOST_WAITING = 50
@@ -33,7 +37,8 @@ class LogFile:
 
     def flush(self) -> list[dict[str, Any]]:
         """Write what waits. RETURNS (list[dict]): The lines written now."""
-        lines = [_plain(line) for line in self._waiting]
+        numbers = _fetched(self._waiting)
+        lines = [_plain(line, numbers) for line in self._waiting]
         self._waiting.clear()
         if self.path is not None and lines:
             with self.path.open("a", encoding="utf-8") as file:
@@ -60,14 +65,35 @@ def _text(line: dict[str, Any]) -> str:
         return json.dumps(strict(line), ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
-    """Tensors and numpy's numbers as numbers."""
+def _fetched(value: Any) -> dict[int, float]:
+    """Numbers of all tensors without dimensions in a value, by the tensors' ids; one transfer for all of a device."""
+    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, Tensor) and part.ndim == 0:
+            found.setdefault((part.device, part.dtype), []).append(part)
+        elif isinstance(part, dict):
+            rest.extend(part.values())
+        elif isinstance(part, list | tuple):
+            rest.extend(part)
+    return {
+        id(tensor): number
+        for tensors in found.values()
+        for tensor, number in zip(tensors, torch.stack(tensors).detach().cpu().tolist(), strict=True)
+    }
+
+
+def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
+    """Tensors and numpy's numbers as numbers. numbers (Mapping): Those of tensors, by id."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(part, numbers) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_plain(part, numbers) for part in value]
+    if id(value) in numbers:
+        return float(numbers[id(value)])
     if isinstance(value, str | int):
         return value
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import T167
@@ -20,7 +21,12 @@ _PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "token
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {**{name: version(name) for name in _PACKAGES}, "machine": platform.machine()}
+    # Another model of GPU adds in another order, and draws other dropout from the same state.
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    gpus = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(n_gpus)}))
+    kernels = "deterministic" if torch.are_deterministic_algorithms_enabled() else "any"
+    packages = {name: version(name) for name in _PACKAGES}
+    return {**packages, "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
 
 
 def precisions(run: Run) -> dict[str, str]:

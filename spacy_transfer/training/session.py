@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import IO, Any, Literal
 
 import torch
@@ -146,7 +147,7 @@ class Session:
 
     def checkpoint(self) -> None:
         """Write one."""
-        run = self.run
+        run, start = self.run, perf_counter()
         run.check_now()
         random = [] if self.ranks is None else self.ranks.gather_random(json.dumps(RandomState.now().to_json()))
         if not self.writes:
@@ -162,7 +163,7 @@ class Session:
             log_size=run.log.size,
         )  # fmt: skip
         self.checkpoints.write(run.at.n_done, state, tensors)
-        self.cadence.done(run.at.n_done)
+        self.cadence.done(run.at.n_done, perf_counter() - start)
 
     def _take_random(self, states: list[Any] | None) -> None:
         """Random numbers of this rank; a rank that was not there before has its own from the seed."""

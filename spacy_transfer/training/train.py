@@ -15,7 +15,7 @@ from thinc.util import has_cupy_gpu
 from ..errors import T166
 from .cadence import Cadence
 from .checkpoint import Checkpoints
-from .device import use_device
+from .device import use_deterministic_kernels, use_device
 from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
@@ -38,6 +38,7 @@ def train(
     stderr: IO[str] | None = None,
     make_update: Callable[[Language], Update] | None = None,
     stop_at: int = 0,
+    deterministic: bool = False,
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
@@ -45,11 +46,13 @@ def train(
     overrides (Mapping): Values of the config to replace, by dotted key. gpu_id (int): -1 for the CPU.
     resume (bool): Go on from the last checkpoint in `output`.
     force (bool): Go on although config, data, seed or precision are others; without `resume` throw checkpoints away.
-    checkpoint_every (str): "100" steps, "30s", "5m", or "auto": 100 steps or 30 s, whichever is later.
+    checkpoint_every (str): "100" steps, "30s", "5m", or "auto": 100 steps, 30 s or 30 times what the last one took,
+        whichever is later.
     on_nan (str): What to do when a loss is no finite number: "stop" or "skip".
     show (str): "auto", "bar", "lines" or "none". command (str): How to go on, for the message after a signal.
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
+    deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`.
     """
@@ -70,6 +73,8 @@ def train(
         # Sums over threads depend on how many there are.
         torch.set_num_threads(checkpoint.state["threads"])
     config = read_config(config, overrides or {})
+    if deterministic:
+        use_deterministic_kernels()
     use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
     nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
     session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)

@@ -22,6 +22,7 @@ from spacy_transfer.nn.precision import resolve_device
 from spacy_transfer.training import device as devices
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.launch import launch
+from spacy_transfer.training.log_file import LogFile
 from spacy_transfer.training.ranks import Ranks
 
 FEATURES = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "rate": 0.5, "tok2vec": CNN}
@@ -208,6 +209,37 @@ def test_ranks_on_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "elastic_launch", lambda *_: lambda *args: seen.append(os.environ["OMP_NUM_THREADS"]))
     launch(2, ["-c", "pass"], gpu=True)
     assert seen == ["4"]
+
+
+# ---- figures -----------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_fetched_together(tmp_path: Path, gpu: Any) -> None:
+    log = LogFile(tmp_path / "log.jsonl")
+    kinds = (torch.float32, torch.float64)
+    for step in range(30):
+        log.add({"step": step, "loss": {str(kind): torch.tensor(step / 2, dtype=kind).to("cuda") for kind in kinds}})
+    with gpu.counting() as counts:
+        lines = log.flush()
+    assert len(counts.waits) == len(kinds)
+    assert [line["loss"]["torch.float64"] for line in lines] == [step / 2 for step in range(30)]
+
+
+def test_only_deterministic_kernels_where_asked(quiet_bert: Path, corpus: Path, tmp_path: Path) -> None:
+    before = {}
+    try:
+        for deterministic in (False, True):
+            folder = tmp_path / str(deterministic)
+            run(config_of(quiet_bert, corpus, steps=2), folder, gpu_id=0, deterministic=deterministic)
+            state = json.loads(next((folder / "checkpoints").glob("step-*/state.json")).read_text("utf-8"))
+            before[deterministic] = state["versions"]
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    # Whoever goes on otherwise is told by T177.
+    assert [before[way]["kernels"] for way in (False, True)] == ["any", "deterministic"]
+    assert before[True]["GPU"] == "Fake GPU"
 
 
 # ---- copies ------------------------------------------------------------------------------------------------------
