@@ -148,8 +148,14 @@ T063 = (
 )
 T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
-T071 = "[T071] device = '{device}' is not there: {have}."
-T072 = "[T072] precision = '{precision}' is not supported by {device}; it has {have}."
+T071 = (
+    "[T071] device = '{device}' is not available here. Available: {have}. To train on another device, override it: "
+    '--components.NAME.model.device "auto" (NAME is the component), or device = "auto" in the config.'
+)
+T072 = (
+    "[T072] precision = '{precision}' is not supported by {device}. Supported: {have}. To train in another precision, "
+    'override it: --components.NAME.model.precision "auto" (NAME is the component), or precision = "auto" in the config.'
+)
 T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
 T074 = (
     "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
@@ -164,6 +170,28 @@ T077 = (
 )
 T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: from here on at most {half}. Set piece_budget = {half} to begin with that."
 T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
+
+T300 = (
+    "[T300] The environment variable {name} is '{value}'. Use one of {known}, or unset it: the fastest precision is then "
+    "measured."
+)
+T301 = (
+    "[T301] The pipeline was saved with {saved}, which is not available here. It predicts with {taken} instead. "
+    'To choose yourself: spacy.load(..., config={{"components.NAME.model.{field}": "auto"}}), or on the command line '
+    '--components.NAME.model.{field} "auto" (NAME is the component).'
+)
+T302 = (
+    "[T302] '{name}' was saved with {saved}, which is not available here. It can predict, but a run would train in "
+    'another way than its config says. Override it: --components.{name}.model.{field} "auto"'
+)
+T303 = (
+    "[T303] '{name}' was saved by spacy-transfer {found}, which is newer than the installed {installed}. If something "
+    "fails: pip install 'spacy-transfer>={found}'"
+)
+T304 = (
+    "[T304] precision = 'bf16': this CPU has no instructions for it and emulates it, many times slower than fp32. "
+    '"auto" takes the faster one.'
+)
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."

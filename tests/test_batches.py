@@ -28,11 +28,9 @@ from spacy_transfer.corpora.batcher import make_batch_by_pieces
 from spacy_transfer.corpora.piece_length import make_piece_length
 from spacy_transfer.model.batches import collate, micro_batches
 from spacy_transfer.model.windows import Row
-from spacy_transfer.nn.precision import resolve_precision
 from spacy_transfer.training.adamw import AdamW
 
-HAS_BF16 = resolve_precision("auto", torch.device("cpu")) == torch.bfloat16
-PRECISIONS = ["fp32", pytest.param("bf16", marks=pytest.mark.skipif(not HAS_BF16, reason="no bf16 on this CPU"))]
+PRECISIONS = ["fp32", "bf16"]
 TOLERANCE = {"fp32": 1e-5, "bf16": 1e-2}
 LONG = " ".join(TEXTS)
 MIXED = [*TEXTS, "", " ", "\n\t ", LONG, "card", LONG[:90], "!", "\u200b", "日本語のテキスト"]

@@ -246,8 +246,6 @@ def test_another_run_is_refused(
     bert: Path, corpus: Path, tmp_path: Path, change: Any, named: str, tmp_path_factory: pytest.TempPathFactory,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    if "bf16" in str(change) and not torch.cpu._is_avx512_bf16_supported():
-        pytest.skip("no bf16 here")
     config = config_of(bert, corpus, steps=8)
     config["training"]["max_epochs"] = 0
     run(config, tmp_path, checkpoint_every="3")

@@ -473,9 +473,7 @@ def test_records_of_earlier_versions_are_read() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_scores_alone_and_beside_longer_texts(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if precision == "bf16":
-        monkeypatch.setattr("spacy_transfer.nn.precision._cpu_has_bf16", lambda: True)
+def test_scores_alone_and_beside_longer_texts(precision: str) -> None:
     nlp = classifier(precision=precision)
     train(nlp, 3)
     together = scores_of(nlp, [LONG, "card", "", "never heard words", *TEXTS])

@@ -108,7 +108,7 @@ def build_transfer_classifier(
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
-        "finish_update": finish_update,
+        "finish_update": finish_update, "computes_with": computes_with,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -188,6 +188,11 @@ def resize_output(model: Classifier, n_labels: int, labels: Sequence[str] = ()) 
         shim_of(model).resize(n_labels, labels)
         model.set_dim("nO", n_labels, force=True)
     return model
+
+
+def computes_with(model: Classifier) -> dict[str, Any]:
+    """Precision, machine and versions; see `TrainingShim.computes_with`."""
+    return shim_of(model).computes_with
 
 
 def describe(model: Classifier) -> list[DepthRow]:

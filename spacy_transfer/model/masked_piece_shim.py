@@ -111,8 +111,8 @@ class MaskedPieceShim(TrainingShim):
         self._build(self.settings.encoder.load(texts))
         self.n_steps = self.n_draws = 0
 
-    def _build(self, loaded: LoadedEncoder) -> None:
-        tokenizer, device, precision = self._prepare_for(loaded)
+    def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
@@ -237,7 +237,8 @@ class MaskedPieceShim(TrainingShim):
 
     def _restore(self, stored: StoredNetwork) -> None:
         rng = torch.get_rng_state()
-        self._build(LoadedEncoder(self.settings.encoder.rebuild(stored.record), stored.tokenizer, stored.record))
+        encoder = self.settings.encoder.rebuild(stored.record)
+        self._build(LoadedEncoder(encoder, stored.tokenizer, stored.record), to_predict=True)
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])

@@ -57,6 +57,7 @@ def build_masked_pieces(
     attrs = {
         "hide_and_learn": hide_and_learn, "figures": figures, "initialize_network": initialize_network,
         "is_built": is_built, "save_network": save_network, "load_network": load_network,
+        "computes_with": computes_with,
     }  # fmt: skip
     return Model("transfer_masked_pieces", _forward, shims=[MaskedPieceShim(settings)], attrs=attrs)
 
@@ -64,6 +65,11 @@ def build_masked_pieces(
 def shim_of(model: Predictor) -> MaskedPieceShim:
     """The shim of a predictor of hidden pieces."""
     return cast(MaskedPieceShim, model.shims[0])
+
+
+def computes_with(model: Predictor) -> dict[str, Any]:
+    """Precision, machine and versions; see `TrainingShim.computes_with`."""
+    return shim_of(model).computes_with
 
 
 def _forward(model: Predictor, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:

@@ -81,9 +81,11 @@ class NetworkLife(TrainingShim):
         self.n_draws = 0
         self.epoch = None
 
-    def _build(self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float]) -> None:
+    def _build(
+        self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float], *, to_predict: bool = False
+    ) -> None:
         s = self.settings
-        tokenizer, device, precision = self._prepare_for(loaded)
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         pooling, head = s.build_top(loaded.encoder.width, self.n_features, n_labels)
         network = Network(loaded.encoder, pooling, head, precision)
@@ -207,7 +209,7 @@ class NetworkLife(TrainingShim):
         self.n_features = int(state.get("n_features", 0))
         self.epoch = None
         rng = torch.get_rng_state()
-        self._build(loaded, int(state["n_labels"]), state["label_weights"])
+        self._build(loaded, int(state["n_labels"]), state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
         fill(self.network, stored)
         self.pathway.close()

@@ -1,9 +1,10 @@
 """What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import srsly
 import torch
@@ -11,9 +12,11 @@ from thinc.shims import Shim
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T006, T024
-from ..nn.precision import Precision, resolve_device, resolve_precision
+from ..errors import T006, T024, T301, T302
+from ..nn.machine import describe_machine, versions
+from ..nn.precision import Choice, Precision, choose_precision, resolve_device
 from ..nn.pretrained import LoadedEncoder
+from ..nn.product_speed import Shapes, shapes_of
 from .forking import check_reach
 from .gradients import Gradients
 from .memory import PieceBudget
@@ -22,6 +25,8 @@ from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
 from .windows import Windows
+
+Taken = TypeVar("Taken")
 
 
 class NetworkOptimizer(Protocol):
@@ -91,6 +96,10 @@ class TrainingShim(Shim):  # type: ignore[misc]
         # What moves at present, by name, and its rate factor.
         self._moving: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
+        # Why its arithmetic is what it is.
+        self._choice: Choice | None = None
+        # What of the config a loaded network cannot have here: the setting, and as it stands there.
+        self._lacking: list[tuple[str, str]] = []
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -125,19 +134,60 @@ class TrainingShim(Shim):  # type: ignore[misc]
         check_reach(self._model)
         return part
 
-    def _prepare_for(self, loaded: LoadedEncoder) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
+    def _prepare_for(
+        self, loaded: LoadedEncoder, *, to_predict: bool = False
+    ) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
         """Tokenizer of an encoder, and where and how the network on it will compute.
 
+        to_predict (bool): It is loaded: where device or precision are not available here, others are taken, and a
+            warning says so (T301).
         RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
         """
         settings: TrainingSettings = self.settings
-        device = resolve_device(settings.device, get_torch_default_device())
-        precision = resolve_precision(settings.precision, device)
+        self._lacking = []
+        default = get_torch_default_device()
+        device = self._available("device", lambda value: resolve_device(value, default), to_predict)
+        precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
+        if self._lacking:
+            saved = " and ".join(text for _, text in self._lacking)
+            taken = f"device = '{device}', precision = '{str(precision).removeprefix('torch.')}'"
+            warnings.warn(T301.format(saved=saved, taken=taken, field=self._lacking[0][0]), stacklevel=2)
         tokenizer = PieceTokenizer(loaded.tokenizer)
         settings.windows.check(tokenizer, loaded.encoder.max_pieces)
         if settings.piece_budget != "auto" and settings.piece_budget < settings.windows.length:
             raise ValueError(T024.format(budget=settings.piece_budget, length=settings.windows.length))
         return tokenizer, device, precision
+
+    def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
+        self._choice = self._available("precision", lambda value: choose_precision(value, device, shapes), to_predict)
+        return self._choice.dtype
+
+    def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
+        """What a setting stands for; of a loaded network "auto" where it is not available here."""
+        value = getattr(self.settings, field)
+        try:
+            return resolve(value)
+        except ValueError:
+            if not to_predict or value == "auto":
+                raise
+            self._lacking.append((field, f"{field} = '{value}'"))
+            return resolve("auto")
+
+    def require_settings(self, name: str) -> None:
+        """Before a run. name (str): Of the component.
+
+        RAISES (ValueError): T302 if device or precision of the config are not available here.
+        """
+        for field, saved in self._lacking:
+            raise ValueError(T302.format(name=name, saved=saved, field=field))
+
+    @property
+    def computes_with(self) -> dict[str, Any]:
+        """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
+        choice = self._choice
+        facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
+        measured = {"gflops": dict(choice.gflops)} if choice is not None and choice.gflops else {}
+        return {**facts, **measured, **describe_machine(self.device), "versions": versions()}
 
     def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
         """Take a network that was made on an encoder."""
@@ -151,7 +201,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         if self.is_built:
             device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
             network: Any = self.network.to(device)
-            network.precision = resolve_precision(self.settings.precision, device)
+            network.precision = self._choose(device, shapes_of(network.encoder), to_predict=True)
             self.gradients = Gradients(half=network.precision == torch.float16)
             self._was_moved()
 

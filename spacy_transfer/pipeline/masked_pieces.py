@@ -37,7 +37,7 @@ class MaskedPiecePredictor(StoredPipe):
     def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
         """Load the encoder, or make it and its pieces of the training texts.
 
-        get_examples (Callable): Gives the training data; read once. nlp (Language | None): Not looked at.
+        get_examples (Callable): Gives the training data; read once. nlp (Language | None): The pipeline.
         RAISES (ValueError): T039 without data, T135 for an encoder without a mask piece, and what the blocks say.
         """
         if not callable(get_examples):
@@ -47,6 +47,7 @@ class MaskedPiecePredictor(StoredPipe):
             raise ValueError(T039.format(name=self.name))
         validate_examples(examples, "MaskedPiecePredictor.initialize")
         self.model.attrs["initialize_network"](self.model, [eg.predicted for eg in examples])
+        self._note_machine(nlp)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 

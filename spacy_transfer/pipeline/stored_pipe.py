@@ -1,18 +1,23 @@
 """A component of ours on disk and in one message."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import srsly
+from packaging.version import InvalidVersion, Version
+from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
-from ..errors import T006, T082, T083
+from ..errors import T006, T082, T083, T303
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
+_PACKAGE = "spacy-transfer"
 Self = TypeVar("Self", bound="StoredPipe")
 
 
@@ -26,6 +31,12 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if not self.model.attrs["is_built"](self.model):
             raise ValueError(T006.format(name=self.name))
 
+    def _note_machine(self, nlp: Language | None) -> None:
+        """What the network computes on, and versions, go into the pipeline's meta.json."""
+        tell = self.model.attrs.get("computes_with")
+        if nlp is not None and tell is not None:
+            nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
+
     def _cfg_was_read(self) -> None:
         """`cfg` is that of a stored component now."""
 
@@ -36,7 +47,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        cfg = {**self.cfg, "format": FORMAT}
+        cfg = {**self.cfg, "format": FORMAT, "written_by": version(_PACKAGE)}
         if "model" not in exclude and self.model.attrs["is_built"](self.model):
             cfg["network"] = self.model.attrs["save_network"](self.model, folder)
         if "vocab" not in exclude:
@@ -68,7 +79,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], Any]] = {
-            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT}),
+            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT, "written_by": version(_PACKAGE)}),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -85,10 +96,19 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         from_bytes(bytes_data, deserialize, exclude)
         return self
 
+    def _compare_versions(self, found: object) -> None:
+        try:
+            is_newer = Version(str(found)) > Version(version(_PACKAGE))
+        except InvalidVersion:
+            return
+        if is_newer:
+            warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
+
     def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
         found = cfg.pop("format", None)
         if found != FORMAT:
             raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
+        self._compare_versions(cfg.pop("written_by", None))
         network: dict[str, Any] | None = cfg.pop("network", None)
         self.cfg.update(cfg)
         self._cfg_was_read()

@@ -268,6 +268,7 @@ class TransferTextCategorizer(StoredPipe):
             # Before the head, whose width they add to.
             fit_features(self.model, inputs)
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
+        self._note_machine(nlp)
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
         self._table_shown = False
         self._show_table()

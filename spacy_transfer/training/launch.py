@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import T178, T180
+from ..nn.precision import handed_on
 
 Result = TypeVar("Result")
 
@@ -37,7 +38,8 @@ def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
     # The launcher leaves handlers of its own behind.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        elastic_launch(config, sys.executable)(*arguments)
+        with handed_on():
+            elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise ChildProcessError(T178.format(rank=rank, reason=_reason(failure))) from error

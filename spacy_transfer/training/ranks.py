@@ -87,6 +87,10 @@ class Ranks:
                 T181.format(what=what, values="; ".join(f"rank {i}: {one}" for i, one in enumerate(found)))
             )
 
+    def from_first(self, make: Callable[[], str]) -> str:
+        """A text that the first rank makes, on every rank. make (Callable): Called on the first one only."""
+        return self._gather(make().encode("utf-8") if self.is_first else b"")[0].decode("utf-8")
+
     # ---- the loop's side -----------------------------------------------------------------------------------------
 
     def share(self, batch: list[Example]) -> list[Example]:

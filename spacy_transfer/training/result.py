@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ class Result:
     score (float): Main score of the best evaluation. best_step (int): Its step, -1 where there was none.
     scores (dict): All numbers among its scores. data (str): Fingerprint of the training data.
     seconds (float): Spent in training, earlier parts of the run included.
+    machine (dict): By component what it computed on and in which precision; versions.
+    precision (dict): What "auto" stood for, as `nn.precision.recorded` takes it.
     """
 
     status: str
@@ -28,6 +30,8 @@ class Result:
     scores: dict[str, float]
     data: str
     seconds: float
+    machine: dict[str, Any] = field(default_factory=dict)
+    precision: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""

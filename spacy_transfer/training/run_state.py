@@ -2,21 +2,19 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import T167
+from ..nn import machine
 from .checkpoint import Checkpoint
 from .optimizer_state import optimizer_state, restore_optimizer
 from .pipeline_state import all_weights, fill_all_weights, network_shims
 from .position import Position
 from .random_state import RandomState
 from .run import Run
-
-_PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "tokenizers", "numpy")
 
 
 def versions() -> dict[str, str]:
@@ -25,8 +23,7 @@ def versions() -> dict[str, str]:
     n_gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
     gpus = ", ".join(sorted({torch.cuda.get_device_name(i) for i in range(n_gpus)}))
     kernels = "deterministic" if torch.are_deterministic_algorithms_enabled() else "any"
-    packages = {name: version(name) for name in _PACKAGES}
-    return {**packages, "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
+    return {**machine.versions(), "machine": platform.machine(), "GPU": gpus or "none", "kernels": kernels}
 
 
 def precisions(run: Run) -> dict[str, str]:

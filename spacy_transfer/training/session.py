@@ -18,11 +18,13 @@ from thinc.util import has_cupy_gpu
 
 from ..errors import T173, T177
 from ..log import logger
+from ..nn.precision import current_record
 from .cadence import Cadence
 from .checkpoint import Checkpoint, Checkpoints
 from .evaluation import Evaluation
 from .fingerprint import differences, flat, refuse_others
 from .log_file import LogFile
+from .machine import machine_lines, note_machine
 from .order import Order
 from .outcome import Outcome
 from .pipeline_state import all_weights
@@ -98,6 +100,7 @@ class Session:
         size = checkpoint.state["log_size"] if checkpoint is not None else 0
         log = LogFile(output / "log.jsonl" if self.writes else None, size)
         update = make_update(nlp) if make_update is not None else None
+        self.machine = note_machine(nlp)
         self.run = Run(nlp, self.settings, order, evaluation, log, on_nan=on_nan, update=update, together=ranks)
         if ranks is not None:
             ranks.join(nlp, [name for name, _ in self.run.trainable])
@@ -160,7 +163,7 @@ class Session:
         identity = {**self.identity(), "dev": run.evaluation.fingerprint, "streamed": streamed}
         state.update(
             identity=identity, versions=versions(), threads=torch.get_num_threads(), start=self._start,
-            log_size=run.log.size,
+            log_size=run.log.size, precision=current_record(),
         )  # fmt: skip
         self.checkpoints.write(run.at.n_done, state, tensors)
         self.cadence.done(run.at.n_done, perf_counter() - start)
@@ -185,6 +188,9 @@ class Session:
                 self.outcome.clear()
         n_steps = settings["max_steps"] + 1 if settings["max_steps"] else 0
         progress = Progress(show, n_steps, run.at.n_done, stderr)
+        if self.writes:
+            for line in machine_lines(self.machine):
+                progress.say(line)
         run.show_evaluations(progress.evaluating)
         log_step, finalize_logger = _silent_logger()
         if self.writes:
@@ -200,6 +206,7 @@ class Session:
         try:
             with ending_on_signals(end):
                 if not self._resumed:
+                    run.log.add({"kind": "run", "machine": self.machine})
                     run.order.read()
                     self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
                     if self.ranks is not None:
@@ -228,7 +235,10 @@ class Session:
         score, best_step = at.best if at.results else (0.0, -1)
         if self.writes:
             scores = best_scores(self.output / "log.jsonl", best_step)
-            result = Result(status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds)
+            result = Result(
+                status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds,
+                machine=self.machine, precision=current_record(),
+            )  # fmt: skip
             result.write(self.output)
         return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
 

@@ -18,6 +18,7 @@ from thinc.api import Config, ConfigValidationError
 from ..errors import T165, T186, T189, T190, T191, T194
 from ..log import logger
 from ..model.storage import write_file
+from ..nn.precision import recorded
 from .checkpoint import Checkpoints
 from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
@@ -117,6 +118,8 @@ class _Study:
         self.overrides = overrides
         self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
         self.soup: dict[str, Any] = {}
+        # What "auto" stood for in the first run holds for all.
+        self.precision: dict[str, Any] = {}
         self.best_run = ""
         base = read_config(config, overrides)
         blocks = [_checked(base, trial.values)["training"] for trial in self.trials]
@@ -158,11 +161,14 @@ class _Study:
                 names = {name for name, _ in self._runs(trial)}
                 found = {name: one for name, one in known["results"].items() if name in names}
                 trial.results = {name: Result(**{**one, "score": float(one["score"])}) for name, one in found.items()}
-        self.soup, self.best_run = state["soup"], state["best_run"]
+        self.soup, self.best_run, self.precision = state["soup"], state["best_run"], state["precision"]
 
     def _write(self) -> None:
         trials = [asdict(trial) for trial in self.trials]
-        state = {"identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run}
+        state = {
+            "identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run,
+            "precision": self.precision,
+        }  # fmt: skip
         write_file(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
         write_csv(self.trials, self.output / "results.csv")
 
@@ -177,6 +183,10 @@ class _Study:
 
     def go(self) -> Studied:
         """Train what is still to be trained."""
+        with recorded(self.precision) as self.precision:
+            return self._go()
+
+    def _go(self) -> Studied:
         for rung, after in zip(self.rungs, [*self.rungs[1:], None], strict=True):
             for trial in self._alive():
                 for name, values in self._runs(trial):
@@ -215,6 +225,8 @@ class _Study:
             logger.warning(T194.format(run=name, reason=trial.failed))
         else:
             trial.results[name] = Result.read(folder)
+            for key, choice in trial.results[name].precision.items():
+                self.precision.setdefault(key, choice)
         finally:
             # The pipeline of a run is large, and there are many runs.
             gc.collect()

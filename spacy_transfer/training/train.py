@@ -13,6 +13,7 @@ from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
 from ..errors import T166
+from ..nn.precision import recorded
 from .cadence import Cadence
 from .checkpoint import Checkpoints
 from .device import use_deterministic_kernels, use_device
@@ -76,11 +77,13 @@ def train(
     if deterministic:
         use_deterministic_kernels()
     use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
-    nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
-    session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
-    if checkpoint is not None:
-        session.resume(checkpoint, force=force)
-    return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at)
+    known = checkpoint.state["precision"] if checkpoint is not None else None
+    with recorded(known, None if ranks is None else ranks.from_first):
+        nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
+        session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
+        if checkpoint is not None:
+            session.resume(checkpoint, force=force)
+        return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at)
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
