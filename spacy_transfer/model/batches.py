@@ -64,4 +64,5 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
 
     arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
     host = HostRows(counted, owner, bool(inside.all()))
-    return RowBatch(*(to_device(array, device) for array in arrays), len(documents), host)
+    there = [to_device(array, device) for array in arrays]
+    return RowBatch(there[0], there[1], there[2], there[3], len(documents), host)

@@ -86,10 +86,9 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
         if span >= 0:
             ids[row, :size] = _host(data[i].wordpieces.input_ids)[span, first : first + size]
     owner = np.asarray([i for i, *_ in places])
-    batch = RowBatch(
-        *(to_device(array, device) for array in (ids, mask, counts, owner)), len(data),
-        HostRows(counts > 0, owner, is_full=False),
-    )  # fmt: skip
+    host = HostRows(counts > 0, owner, is_full=False)
+    there = [to_device(array, device) for array in (ids, mask, counts, owner)]
+    batch = RowBatch(there[0], there[1], there[2], there[3], len(data), host)
     return States(_padded(data, places, width, longest, device), batch, places)
 
 

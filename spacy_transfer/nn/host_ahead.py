@@ -30,7 +30,7 @@ class HostAhead(TorchFunctionMode):
         self._first = first
 
     def __enter__(self) -> "HostAhead":
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         self._thread: int | None = threading.get_ident()
         # Where a layer is run without hooks (T5 with gradient checkpointing in transformers 4.45) it lasts to the end.
         self._hook = self._first.register_forward_pre_hook(self._end)
@@ -44,7 +44,7 @@ class HostAhead(TorchFunctionMode):
         # The layer may run in another thread, too, and another mode may have come on top.
         if self._thread == threading.get_ident() and _get_current_function_mode() is self:
             self._thread = None
-            super().__exit__(None, None, None)
+            super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
