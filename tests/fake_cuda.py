@@ -21,7 +21,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, ClassVar
 
 import torch
@@ -293,6 +293,7 @@ class FakeCuda(TorchDispatchMode):
         "get_device_capability": (9, 0), "get_device_name": "Fake GPU", "is_bf16_supported": True, "empty_cache": None,
         "synchronize": None, "set_device": None, "_is_in_bad_fork": False, "memory_allocated": 0,
         "max_memory_allocated": 0, "mem_get_info": (80 * 10**9, 80 * 10**9),
+        "get_device_properties": SimpleNamespace(name="Fake GPU", total_memory=80 * 10**9, major=9, minor=0),
         "get_amp_supported_dtype": [torch.bfloat16, torch.float16],
     }  # fmt: skip
 

@@ -252,13 +252,15 @@ def test_states_on_the_gpu_are_those_that_are_computed(precision: str, bert: Pat
         torch.testing.assert_close(found[1], wanted[1], atol=1e-4, rtol=1e-3)
 
 
-def test_a_full_gpu_keeps_what_it_has(bert: Path, monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
+def test_a_full_gpu_keeps_what_it_has(quiet_bert: Path, monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
     from spacy_transfer.model import state_memory
 
     monkeypatch.setattr(state_memory, "_FIRST", 64)
     monkeypatch.setattr(state_memory.StateMemory, "_grow", grown_once(state_memory.StateMemory._grow))
-    nlp = pipeline(bert, **HALF, device="cuda", precision="fp32", piece_budget=64, windows={"length": 32, "stride": 20})
-    wanted = losses_and_scores(pipeline(bert, **HALF, device="cuda", precision="fp32", cache={"memory": 0}))
+    nlp = pipeline(
+        quiet_bert, **HALF, device="cuda", precision="fp32", piece_budget=64, windows={"length": 32, "stride": 20}
+    )
+    wanted = losses_and_scores(pipeline(quiet_bert, **HALF, device="cuda", precision="fp32", cache={"memory": 0}))
     found = losses_and_scores(nlp)
     features = shim_of(nlp).pathway._features
     assert 0 < len(features._memory) < len(TEXTS)
