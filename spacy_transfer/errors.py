@@ -49,9 +49,11 @@ T039 = "[T039] '{name}' got no text to initialize from: the training data are em
 
 T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
-T042 = (
-    "[T042] {path} is not UTF-8: byte 0x{byte:02X} at offset {offset} (line {line}). If it is {guess}: "
-    "iconv -f {guess} -t UTF-8 '{path}' > '{way_out}'"
+T042 = "[T042] {path} is not {encoding}: byte 0x{byte:02X} at offset {offset} (line {line}). {way_out}"
+T042_GIVEN = "Say how the file is encoded with --encoding (utf-8, cp1252, ...), or save it as UTF-8"
+T042_GUESSES = (
+    "What else it is cannot be told for sure. Choose the encoding that reads well here, as in --encoding cp1251, or save "
+    "the file as UTF-8:\n{readings}"
 )
 T043 = (
     "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n{lines}\n"
@@ -63,6 +65,16 @@ T043_OBJECT = "a JSON object is expected, not {value}"
 T043_TWICE = "the key '{key}' stands there twice"
 T043_CSV = "invalid {format}: {reason}"
 T043_COLUMNS = "{n_cells} columns where the header has {n_columns}"
+T043_HEADER = "the header again: were several files joined? Remove the line"
+T043_OPEN = (
+    "the quotation mark that opens in line {line} is not closed, so it takes in the lines below: close or remove it; if "
+    "quotation marks are letters in this file: --quoting none"
+)
+T043_SWALLOWED = (
+    "one cell holds whole rows, as if the quotation mark that opens in line {line} had been left open down to line {last}: "
+    "close or remove it; if quotation marks are letters in this file: --quoting none; if the cell is right: --quoting csv"
+)
+T043_MARKS = "the label {value} stands in quotation marks of its own: remove the blank before them, or the marks"
 T043_CELL = "a value that cannot be read: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
@@ -72,27 +84,47 @@ T043_NO_LABEL = "no label: {fields} missing or empty"
 T043_MIXED = (
     "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
 )
-T043_LABEL_TYPE = 'the label {value} is no str: write "{value}"'
+T043_LABEL_TYPE = 'the label {value} is no str: write "{value}", or name the numbers with --label-names'
 T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
+T043_LIST = (
+    "the field '{field}' holds {value}, which looks like a list and is not JSON, or not in its place: several labels are "
+    'written as JSON, ["a", "b"], or joined by --separator, in the field that --labels-field names'
+)
+T043_PYTHON = ". This is how Python prints it; write it with json.dumps"
+T043_MISSING = "the label '{label}', which stands for none (--missing-labels)"
+T043_INVISIBLE = "the label {value} has no character that can be seen"
+T043_NO_NAME = "the label {value} has no name: the numbers that have one are {numbers}"
+T043_TRUTH = "the label column '{label}' holds {value}: 0 or 1 is expected"
+T043_TOOL = "an export of {tool} with {value} as {field}, which says nothing about labels"
+T043_SKIPPED = "{field}: {value}"
+T043_SKIPPED_CANCELLED = "cancelled or skipped"
+T043_SKIPPED_NONE = "no annotation yet"
+T043_VOTES = "annotators disagree in {tool}: {votes}. Settle it there"
 T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
 T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
 T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a number, a list of those or nothing is expected"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
-T044 = "[T044] {path} holds no usable text ({n_bad} bad lines). Leave the file out, or correct it"
+T044 = "[T044] {path} holds no usable text ({n_bad} bad lines, {n_skipped} left out). Leave the file out, or correct it"
 T045 = (
     "[T045] There already: {paths}. Write over it with --force, or choose another folder; "
     "to add a split with the same labels: --labels {labels}"
 )
 T045_FOLDER = "[T045] {path} is a file. Choose a folder"
 T046 = (
-    "[T046] {path} has the columns {columns}: {problem}. "
-    "Say which ones count with --text-field and one of --label-field, --labels-field, --cats-field"
+    "[T046] {path} has the columns {columns}: {problem}. Say which ones count with --text-field and one of --label-field, "
+    "--labels-field, --cats-field or --label-columns{hints}"
 )
+T046_DELIMITER = "The delimiter was taken to be {delimiter}; another one is chosen with --delimiter"
+T046_HEADER_LINE = "Line {line} has these columns: --header-line {line}"
+T046_NO_HEADER = "If the file has no header, name its columns: --columns text,label"
+T046_TRUTHS = "Columns of 0 and 1: --label-columns '{columns}'"
 T046_MISSING = "there is none for {fields}"
 T046_SEVERAL = "{fields} cannot all hold the labels"
 T046_TWICE = "'{field}' stands there twice"
 T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it anew, or name the file that was meant"
+T047_ROWS = "a list of objects is expected"
+T047_CHANGED = "it changed while it was read: convert it again when nothing writes to it"
 T047_LABELS_LIST = "a list is expected, or one label in a line"
 T047_LABEL_TWICE = "the label '{label}' stands there twice"
 T047_NO_LABELS = "there is no label in it"
@@ -224,8 +256,8 @@ T113 = (
     'training. Read the data with @readers = "spacy-transfer.Corpus.v1" (told once).'
 )
 T114 = (
-    "[T114] '{name}' is no name for an extension attribute (doc._.{name}): give --attribute-field a field whose name is "
-    "a Python name, and no field of the text or the labels."
+    "[T114] '{name}' gives no name for an extension attribute (doc._.name): give --attribute-field a field with letters in "
+    "its name, not that of the text or the labels, and each name once."
 )
 
 T120 = (
@@ -496,6 +528,48 @@ T360 = (
     "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
     "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
 )
+
+
+T390 = (
+    "[T390] No text of {paths} has a label. Name the field that holds them with --label-field, --labels-field, "
+    "--cats-field or --label-columns; texts without labels are for 'spacy transfer pretrain'"
+)
+T391 = (
+    "[T391] {path} is {found}, and .spacy files are read here. Make them with: python -m spacy transfer convert "
+    "{path} FOLDER"
+)
+T391_NONE = "[T391] {path} holds no .spacy file{found}"
+T392 = (
+    "[T392] This is no column of labels: {reason} ({shown}, ...). Name the right one with --label-field; if these are the "
+    "labels after all, give the whole set as a file with --labels"
+)
+T393 = (
+    "[T393] {n_labels:,} labels for each of {n_texts:,} texts are {n_values:,} values, more than a .spacy file should hold. "
+    "Where each text has exactly one label, use --label-field; else give only the values that are known with --cats-field, "
+    "or convert the texts in parts"
+)
+T394 = "[T394] --label-names {value}: {problem}. Give neg,pos (from 0 on), or 0=neg,4=pos, or a file with a JSON list"
+T394_EMPTY = "every name needs at least a letter"
+T394_TWICE = "the name {name} stands there twice"
+T395 = "[T395] {path} is a spreadsheet: {way_out}"
+T395_INSTALL = "save it as \"CSV UTF-8\" and convert that, or: pip install 'spacy-transfer[excel]'"
+T395_SAVE = 'save it as .xlsx or as "CSV UTF-8" (File, Save as) and convert that'
+T396 = "[T396] {option} {value} is not possible: expected {want}"
+T396_ENCODING = "an encoding that Python knows, such as utf-8, cp1252 or utf-16"
+T396_DELIMITER = "one character, or its name: comma, semicolon, tab, pipe"
+T396_HEADER = "a line from 1 on; without --columns, which is for files without a header"
+T396_COLUMNS = "a name for each column, as in text,label"
+T397 = (
+    "[T397] {path} unpacks to {size} MB or more, too much for the {there} MB of memory here. If it is meant to be that "
+    "large, split it; if not, do not trust the file"
+)
+T398 = (
+    "[T398] --name {names}: give one name for each of the {n_sources} file(s), as a file may be called, in their order: "
+    "--name train --name dev"
+)
+T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
+T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
+T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the file again with values from 0 to 1"
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -9,12 +9,17 @@ otherwise wait for code that waits for the fork.
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 # Whoever holds two locks has taken them in this order.
 NETWORK, CACHE, FILES = range(3)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Owner = TypeVar("Owner", bound=Any)
 
 _all: "weakref.WeakSet[ForkLock | NetworkLock]" = weakref.WeakSet()
 _registering = threading.Lock()
@@ -136,6 +141,28 @@ class NetworkLock:
         if in_child:
             # The old one remembers threads that wait for it.
             self._turn = threading.Condition(threading.Lock())
+
+
+def changes_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
+    """Let a method of an object that has a `lock: NetworkLock` run alone."""
+
+    @wraps(method)
+    def alone(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock.changing():
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
+def reads_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
+    """Let a method of an object that has a `lock: NetworkLock` run while nobody changes the network."""
+
+    @wraps(method)
+    def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock.predicting():
+            return method(self, *args, **kwargs)
+
+    return undisturbed
 
 
 def _before() -> None:

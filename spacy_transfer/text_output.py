@@ -7,6 +7,7 @@ line. Everything that a command prints goes through here: `from ..text_output im
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -30,6 +31,14 @@ def printable(text: object) -> str:
     RETURNS (str): The text; what steers a terminal or cannot be seen is an escape such as \x1b or \u202e.
     """
     return _ANY.sub(_escaped, str(text))
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text has anything that can be seen.
+
+    text (str): A label, a name. RETURNS (bool): False if it is white space and characters without a form.
+    """
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 def printable_lines(text: object) -> str:
@@ -72,6 +81,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
 
     @show_color.setter
     def show_color(self, may: bool) -> None:
+        """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
     def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:

@@ -284,16 +284,19 @@ def _register() -> None:
     _registered.extend((hook, guard, everything, aten))
 
 
+PROPERTIES = SimpleNamespace(name="Fake GPU", major=9, minor=0, total_memory=80 * 2**30, multi_processor_count=132)
+
+
 class FakeCuda(TorchDispatchMode):
     """Within: there is one CUDA device, of compute capability 9.0."""
 
     # What torch.cuda answers; each takes whatever arguments the true one does.
     ANSWERS: ClassVar[dict[str, Any]] = {
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "_lazy_init": None,
-        "get_device_capability": (9, 0), "get_device_name": "Fake GPU", "is_bf16_supported": True, "empty_cache": None,
+        "get_device_capability": (9, 0), "get_device_name": "Fake GPU", "get_device_properties": PROPERTIES,
+        "is_bf16_supported": True, "empty_cache": None,
         "synchronize": None, "set_device": None, "_is_in_bad_fork": False, "memory_allocated": 0,
         "max_memory_allocated": 0, "mem_get_info": (80 * 10**9, 80 * 10**9),
-        "get_device_properties": SimpleNamespace(name="Fake GPU", total_memory=80 * 10**9, major=9, minor=0),
         "get_amp_supported_dtype": [torch.bfloat16, torch.float16],
     }  # fmt: skip
 

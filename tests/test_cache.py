@@ -1,12 +1,14 @@
 """The feature cache: the same numbers as without it, whatever happens to its files."""
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,30 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from conftest import TEXTS, exclusive_examples, multilabel_examples, pipeline, scores_of, shim_of, weights_of
+from conftest import (
+    TEXTS,
+    add_classifier,
+    examples_of,
+    exclusive_examples,
+    multilabel_examples,
+    one_hot,
+    pipeline,
+    scores_of,
+    shim_of,
+    weights_of,
+)
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
 from spacy_transfer.corpora.reader import make_corpus
+from spacy_transfer.model.evaluating import evaluating
 from spacy_transfer.model.features import FeatureCache, Features
 from spacy_transfer.model.segments import Segments
 from spacy_transfer.training.adamw import AdamW
+from spacy_transfer.training.order import Order
+from spacy_transfer.training.schedules import CountedBatcher
 
 OFF = {"memory": 0}
 
@@ -100,14 +117,133 @@ def test_frozen_layers_run_once_per_text(quiet_bert: Path) -> None:
     assert sum(seen) == len(set(TEXTS))
 
 
-def test_evaluation_uses_it(quiet_bert: Path) -> None:
-    nlp = pipeline(quiet_bert, tuning={"frozen_depth": 2})
-    examples = exclusive_examples(nlp)
-    train(nlp, n_steps=8)
+def kept(nlp: Language) -> tuple[int, int]:
+    """Features in memory, and texts whose pieces are remembered."""
     features = shim_of(nlp).pathway._features
-    misses = features.misses
-    nlp.evaluate(examples)
-    assert features.misses == misses
+    return (0 if features is None else len(features._memory)), len(shim_of(nlp).reader._known)
+
+
+@pytest.mark.parametrize("frozen", [2, "all"])
+def test_evaluations_of_a_loop_use_it(quiet_bert: Path, frozen: Any) -> None:
+    """What they computed once they take the next time, in both loops; to the same scores."""
+    texts = [f"{text} twice" for text in TEXTS]
+    nlp = pipeline(quiet_bert, tuning={"frozen_depth": frozen})
+    train(nlp, n_steps=8)
+    plain, (before, _) = scores_of(nlp, texts), kept(nlp)
+    with evaluating():
+        torch.testing.assert_close(scores_of(nlp, texts), plain, atol=1e-5, rtol=1e-4)
+        assert kept(nlp)[0] == before + len(texts)
+        shim_of(nlp).network.prefix = None
+        torch.testing.assert_close(scores_of(nlp, texts), plain, atol=1e-5, rtol=1e-4)
+        # Of training it takes what is there.
+        scores_of(nlp, TEXTS)
+
+
+def test_spacys_loop_is_told_apart(quiet_bert: Path) -> None:
+    """`spacy train` evaluates by a callback within its loop."""
+    from spacy.training.loop import train_while_improving
+
+    nlp = pipeline(quiet_bert, tuning={"frozen_depth": 2})
+    new = [f"{text} twice" for text in TEXTS]
+    found = []
+
+    def evaluate() -> tuple[float, dict[str, Any]]:
+        scores_of(nlp, new)
+        found.append(kept(nlp)[0])
+        return 1.0, {}
+
+    batches = [(0, exclusive_examples(nlp)[:4])] * 3
+    options: dict[str, Any] = {
+        "dropout": 0.0, "eval_frequency": 1, "accumulate_gradient": 1, "patience": 0, "max_steps": 0, "exclude": [],
+        "annotating_components": [], "before_update": None,
+    }  # fmt: skip
+    list(train_while_improving(nlp, AdamW(learn_rate=1e-3), iter(batches), evaluate=evaluate, **options))
+    assert found == [found[0]] * 3
+    assert found[0] >= len(new)
+
+
+@pytest.mark.parametrize("frozen", [2, "all"])
+def test_prediction_after_training_keeps_nothing(quiet_bert: Path, tmp_path: Path, frozen: Any) -> None:
+    nlp = pipeline(quiet_bert, tuning={"frozen_depth": frozen}, cache={"cache_dir": str(tmp_path)})
+    train(nlp)
+    before, size = kept(nlp), sum(file.stat().st_size for file in tmp_path.rglob("*.*"))
+    list(nlp.pipe(f"the bill {i}" for i in range(500)))
+    nlp.evaluate(exclusive_examples(nlp))
+    assert kept(nlp) == before
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.*")) == size
+    nlp.get_pipe("transfer_textcat").clear_cache()
+    assert kept(nlp) == (0, 0)
+    # Training goes on as if nothing had been dropped.
+    assert all(np.isfinite(train(nlp)))
+
+
+def test_clearing_the_cache_changes_no_training(quiet_bert: Path) -> None:
+    found = []
+    for clears in (False, True):
+        nlp = pipeline(quiet_bert, tuning={"frozen_depth": 2})
+        train(nlp)
+        if clears:
+            nlp.get_pipe("transfer_textcat").clear_cache()
+        train(nlp)
+        found.append(weights_of(nlp))
+    for name, weight in found[0].items():
+        torch.testing.assert_close(found[1][name], weight, atol=1e-5, rtol=1e-4, msg=name)
+
+
+# ---- streams -----------------------------------------------------------------------------------------------------
+
+
+def streaming(folder: Path, **blocks: Any) -> Language:
+    """A pipeline whose training data are a stream."""
+    nlp = spacy.blank("xx", config={"training": {"max_epochs": -1}})
+    add_classifier(nlp, folder, **blocks)
+    nlp.initialize(lambda: exclusive_examples(nlp))
+    return nlp
+
+
+@pytest.mark.parametrize("cache", [{}, {"memory": 0}])
+def test_of_a_stream_nothing_is_remembered(quiet_bert: Path, tmp_path: Path, cache: dict[str, Any]) -> None:
+    nlp = streaming(quiet_bert, tuning={"frozen_depth": 1}, cache={**cache, "cache_dir": str(tmp_path)})
+    shim, sgd, sizes = shim_of(nlp), AdamW(learn_rate=1e-3), []
+    for step in range(200):
+        texts = [f"the bill {step} {i}" for i in range(8)]
+        nlp.update(examples_of(nlp, texts, [one_hot("money")] * 8), sgd=sgd)
+        if step % 50 == 20:
+            with evaluating():
+                nlp.evaluate(exclusive_examples(nlp))
+            state, tensors = shim.checkpoint_state()
+            sizes.append((len(json.dumps(state)), sum(t.numel() for t in tensors.values()), *kept(nlp)))
+    assert len({size[1:] for size in sizes}) == 1
+    # Numbers of steps and documents have more digits.
+    assert max(size[0] for size in sizes) - sizes[0][0] < 20
+    assert kept(nlp)[0] <= len(TEXTS)
+    assert not shim.reader._known
+
+
+def test_a_stream_without_a_network(quiet_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100,000 texts through all that could remember them."""
+    nlp = streaming(quiet_bert, tuning={"frozen_depth": 1})
+    shim = shim_of(nlp)
+    for begin in range(0, 100_000, 1000):
+        shim._draw([f"bill {begin + i}" for i in range(1000)], None)
+    assert kept(nlp) == (0, 0)
+    assert not shim.pathway._fills.groups
+    monkeypatch.setattr("spacy_transfer.training.order._MOST_NUMBERS", 100)
+    order = Order(nlp, lambda _: (Example(doc, doc) for doc in docs()), CountedBatcher(one_batch, []), -1)
+
+    def docs() -> Iterator[Any]:
+        for _ in range(150):
+            yield Doc(nlp.vocab, words=["bill"])
+
+    order.read()
+    _, batch = next(order)
+    assert len(order._numbers) == 100
+    assert order.lines(batch) == list(range(51, 151))
+
+
+def one_batch(examples: Iterable[Any]) -> Iterator[list[Any]]:
+    """All examples."""
+    yield list(examples)
 
 
 def test_a_pipeline_that_only_predicts_caches_nothing(quiet_bert: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_bad_lines_of_a_table_have_the_number_an_editor_shows(tmp_path, lines, b
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("text;label", "there is none for 'text'"),
+        ("body;label", "there is none for 'text'"),
         ("text,category", "there is none for 'label' or 'labels' or 'cats'"),
         ("text,label,labels", "'label' and 'labels' cannot all hold the labels"),
         ("text,label,text", "'text' stands there twice"),
@@ -244,23 +244,6 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         convert([tmp_path / "train.parquet"], tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("content", "offset", "line", "guess"),
-    [
-        (b'{"text": "a", "label": "x"}\n{"text": "caf\xe9", "label": "x"}\n', 41, 2, "WINDOWS-1252"),
-        (b'\xef\xbb\xbf{"text": "\xff"}', 13, 1, "WINDOWS-1252"),
-        ('{"text": "a"}'.encode("utf-16"), 0, 1, "UTF-16"),
-    ],
-)
-def test_a_file_that_is_not_utf8(tmp_path, content, offset, line, guess):
-    source = tmp_path / "train.jsonl"
-    source.write_bytes(content)
-    with pytest.raises(UnicodeError, match=rf"T042.*offset {offset} \(line {line}\).*iconv -f {guess}") as caught:
-        convert([source], tmp_path / "out", skip_bad=True)
-    assert str(source) in str(caught.value)
-    assert content[offset] == int(str(caught.value).split("byte 0x")[1][:2], 16)
-
-
 def test_byte_order_mark_and_line_ends_of_windows(tmp_path):
     source = tmp_path / "train.jsonl"
     source.write_bytes(b'\xef\xbb\xbf{"text": "a", "label": "x"}\r\n\r\n{"text": "b", "label": "x"}')
@@ -279,16 +262,16 @@ def test_sources_that_cannot_be_meant(tmp_path):
     source = write_jsonl(tmp_path / "train.jsonl", [{"text": "a", "label": "x"}])
     with pytest.raises(FileNotFoundError, match="T040"):
         convert([tmp_path / "dev.jsonl"], tmp_path / "out")
-    (tmp_path / "train.xlsx").touch()
-    with pytest.raises(ValueError, match=r"T041.*'\.xlsx'"):
-        convert([tmp_path / "train.xlsx"], tmp_path / "out")
+    (tmp_path / "train.docx").touch()
+    with pytest.raises(ValueError, match=r"T041.*'\.docx'"):
+        convert([tmp_path / "train.docx"], tmp_path / "out")
     with pytest.raises(ValueError, match="T048"):
         convert([source, tmp_path / "train.csv"], tmp_path / "out")
     with pytest.raises(ValueError, match="T049"):
         convert([source], tmp_path / "out", lang="tlh")
     with pytest.raises(FileExistsError, match="T045"):
         convert([source], source)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl", "train.xlsx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.docx", "train.jsonl"]
 
 
 @pytest.mark.parametrize("content", ['["x", "y", "spare"]', "x\ny\n\nspare\n"])

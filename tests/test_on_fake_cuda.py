@@ -40,6 +40,6 @@ def test_file_passes_on_a_device_that_is_not_there(file: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=1800,
     )
     assert ended.returncode == 0, f"\n{ended.stdout}\n{ended.stderr}"

@@ -1,24 +1,25 @@
 """`spacy transfer check`"""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from ..text_output import echo, msg
+from ..text_output import msg
+from .findings import print_findings
 from .group import plain_errors, transfer_cli
 
 if TYPE_CHECKING:
     from ..corpora.check import Lengths, Report
-    from ..corpora.findings import Finding
 
 
 @transfer_cli.command("check", no_args_is_help=True)
 def check_cli(
-    paths: Annotated[list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, train first")],
+    paths: Annotated[
+        list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, or folders of them; train first")
+    ],
     encoder: Annotated[
         Path | None, Option("--encoder", "-e", help="Folder of the encoder, to measure texts in its pieces")
     ] = None,
@@ -33,8 +34,8 @@ def check_cli(
 ) -> None:
     """Check data before training.
 
-    Looked at are labels, values, repeats, contradictions, the overlap of splits and the length of the texts. Every
-    finding has a code and is an error, a warning or an info; errors make the exit status 1.
+    Checks labels and their names, values, repeats, contradictions, the overlap of splits and the length of the texts.
+    Every finding has a code and is an error, a warning or an info; errors make the exit status 1.
     """
     from ..corpora.check import check
 
@@ -45,7 +46,9 @@ def check_cli(
             json_file.write_text(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     _print_splits(report)
     _print_labels(report)
-    _print_findings(report.findings)
+    print_findings(report.findings)
+    if not report.findings:
+        msg.good("Nothing found that needs a look")
     if report.n_errors:
         raise Exit(1)
 
@@ -72,13 +75,3 @@ def _print_labels(report: "Report") -> None:
     rows = [[label, *(f"{split.label_counts[label]:,}" for split in report.splits)] for label in report.labels]
     if rows:
         msg.table(rows, header=["label", *names], divider=True, aligns=["l"] + ["r"] * len(names), max_col=60)
-
-
-def _print_findings(findings: "Sequence[Finding]") -> None:
-    show = {"error": msg.fail, "warning": msg.warn, "info": msg.info}
-    for found in findings:
-        show[found.level](f"{found.code}: {found.message}")
-        for example in found.examples:
-            echo(f"    {example}")
-    if not findings:
-        msg.good("Nothing found that needs a look")

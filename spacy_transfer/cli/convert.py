@@ -1,46 +1,109 @@
 """`spacy transfer convert`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from ..text_output import echo, msg
+from .findings import print_findings
 from .group import plain_errors, transfer_cli
+
+if TYPE_CHECKING:
+    from ..corpora.convert import Converted
 
 
 @transfer_cli.command("convert", no_args_is_help=True)
 def convert_cli(
     sources: Annotated[
-        list[Path], Argument(help="Files: .jsonl, .csv, .tsv or .parquet; train.jsonl becomes train.spacy")
+        list[Path],
+        Argument(help="Files: .csv, .tsv, .xlsx, .jsonl, .json or .parquet; train.csv becomes train.spacy"),
     ],
     target: Annotated[Path, Argument(help="Folder for the .spacy files and labels.json")],
     labels: Annotated[
         Path | None,
         Option(
-            "--labels", help="Label set that is held to, JSON list or one label in a line; written if not there yet"
+            "--labels",
+            help="Allow only the labels in this file (a JSON list, or one label in a line); if there is no such file, "
+            "it is written",
         ),
     ] = None,
     text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
     label_field: Annotated[
         str | None,
-        Option("--label-field", help="Field of the one label. Default: label, unless another of the three is named"),
+        Option("--label-field", help="Field of the one label. Default: label, unless another field is named"),
     ] = None,
     labels_field: Annotated[
         str | None,
-        Option("--labels-field", help="Field of the list of labels that hold, the others being 0. Default: labels"),
+        Option(
+            "--labels-field", help="Field of a list of labels; those of the set that it lacks are 0. Default: labels"
+        ),
     ] = None,
     cats_field: Annotated[
         str | None,
-        Option("--cats-field", help="Field of labels with values from 0 to 1; others are missing. Default: cats"),
+        Option(
+            "--cats-field",
+            help="Field of labels with values from 0 to 1; those that it lacks are unknown. Default: cats",
+        ),
     ] = None,
-    separator: Annotated[str, Option("--separator", help="Between the labels in one cell of a CSV or TSV file")] = "|",
+    label_columns: Annotated[
+        str | None,
+        Option("--label-columns", help="One column for each label, holding 0 or 1: rude,threat,spam"),
+    ] = None,
+    label_names: Annotated[
+        str | None,
+        Option(
+            "--label-names",
+            help="Names of labels that are numbers: neg,pos or 0=neg,4=pos, or a file of them. Parquet files of "
+            "Hugging Face datasets bring their own",
+        ),
+    ] = None,
+    missing_labels: Annotated[
+        str | None,
+        Option("--missing-labels", help="Labels that mean there is none, as in nan,None: such rows are bad lines"),
+    ] = None,
+    merge_labels: Annotated[
+        bool,
+        Option(
+            "--merge-labels", help="Merge labels that look alike, such as Refund and REFUND, into the most frequent one"
+        ),
+    ] = False,
+    separator: Annotated[
+        str, Option("--separator", help="Between the labels in one cell of a table; JSON lists are read as well")
+    ] = "|",
     attribute_fields: Annotated[
         list[str] | None,
         Option(
             "--attribute-field",
-            help="Further field of text or numbers that is kept, title as doc._.title; may be repeated",
+            help="Another field of text or numbers to keep: title becomes doc._.title. May be repeated",
         ),
+    ] = None,
+    id_field: Annotated[str | None, Option("--id-field", help="Field that identifies a row in messages")] = None,
+    delimiter: Annotated[
+        str | None,
+        Option("--delimiter", help="Between the cells of a table: , ; | or tab. Default: found out from the file"),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        Option("--encoding", help="Of text files: utf-8, cp1252, utf-16 ... Default: found out from the file"),
+    ] = None,
+    quoting: Annotated[
+        str,
+        Option(
+            "--quoting",
+            help="csv: a cell in quotation marks may hold delimiters and line breaks. none: quotation marks are plain "
+            "characters. auto: as csv, but cells that seem to have swallowed rows are bad lines",
+        ),
+    ] = "auto",
+    columns: Annotated[
+        str | None, Option("--columns", help="The table has no header; its columns are these: text,label")
+    ] = None,
+    header_line: Annotated[
+        int, Option("--header-line", min=0, help="Line of the header. Default: the first that is not blank")
+    ] = 0,
+    names: Annotated[
+        list[str] | None,
+        Option("--name", help="Name of the split in place of the file's: train. Repeat it for several files, in order"),
     ] = None,
     lang: Annotated[
         str, Option("--lang", "-l", help="Language whose tokenizer splits the texts: en, de, xx ...")
@@ -48,18 +111,24 @@ def convert_cli(
     dev_share: Annotated[
         float, Option("--dev-share", min=0.0, max=0.99, help="Share of the first file that becomes dev.spacy instead")
     ] = 0.0,
+    test_share: Annotated[
+        float, Option("--test-share", min=0.0, max=0.99, help="Share of the first file that becomes test.spacy instead")
+    ] = 0.0,
     skip_bad: Annotated[bool, Option("--skip-bad", help="Leave bad lines out instead of refusing everything")] = False,
-    force: Annotated[bool, Option("--force", "-F", help="Write over files that are there")] = False,
+    force: Annotated[bool, Option("--force", "-F", help="Overwrite existing files")] = False,
 ) -> None:
-    """Convert JSONL, CSV, TSV or Parquet files to .spacy files, with one label set.
+    """Convert tables, JSON and exports of annotation tools to .spacy files with one label set.
 
-    Either all files appear or none. Bad lines are named and counted, and refuse everything unless they are skipped.
+    Either all files appear or none. Bad lines are named and counted; nothing is written unless --skip-bad leaves them
+    out. Delimiter and encoding are found out and reported. Exports of Prodigy, doccano, Label Studio and Argilla are
+    recognized; what was rejected or skipped there is left out and counted.
 
     A record has a text and one of {"label": "a"}, {"labels": ["a", "b"]} and {"cats": {"a": 1, "b": 0.2}}.
     """
-    from ..corpora.convert import convert
-
     with plain_errors():
+        from ..corpora.convert import convert
+        from ..corpora.table_format import TableFormat
+
         converted = convert(
             sources,
             target,
@@ -68,20 +137,51 @@ def convert_cli(
             label_field=label_field,
             labels_field=labels_field,
             cats_field=cats_field,
+            label_columns=_listed(label_columns),
+            label_names=label_names,
+            missing_labels=_listed(missing_labels),
+            merge_labels=merge_labels,
             separator=separator,
             attribute_fields=attribute_fields or [],
+            id_field=id_field,
+            layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
+            names=names or [],
             lang=lang,
             dev_share=dev_share,
+            test_share=test_share,
             skip_bad=skip_bad,
             force=force,
         )
+    _print(converted)
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
+
+
+def _print(converted: "Converted") -> None:
     for bad in converted.bad_lines:
         echo(str(bad))
     n_bad = sum(converted.n_bad.values())
     if n_bad:
         msg.warn(f"{n_bad} bad line(s) left out, {len(converted.bad_lines)} shown")
+    for source, notes in converted.notes.items():
+        msg.info(f"{source}: {'; '.join(notes)}")
+    for source, skipped in converted.skipped.items():
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in skipped.items())
+        msg.info(f"{source}: {sum(skipped.values()):,} record(s) left out, as the annotation tool says: {reasons}")
+    for name, attribute in converted.attributes.items():
+        if name != attribute:
+            msg.info(f"The field '{name}' becomes doc._.{attribute}")
+    if converted.merged:
+        merged = ", ".join(f"{old!r} -> {new!r}" for old, new in converted.merged.items())
+        msg.info(f"{len(converted.merged)} label(s) merged: {merged}")
+    print_findings(converted.findings)
     for source, path in converted.files.items():
-        msg.good(f"{source} -> {path}: {converted.n_texts[source]} texts")
-    if converted.dev_file is not None:
-        msg.good(f"{dev_share:.0%} of the first went to {converted.dev_file}")
+        msg.good(f"{source} -> {path}: {converted.n_written[path]} texts")
+    for part in (converted.dev_file, converted.test_file):
+        if part is not None:
+            msg.good(f"{next(iter(converted.files))} -> {part}: {converted.n_written[part]} texts")
     msg.good(f"{len(converted.labels)} labels: {converted.labels_file}")
+    if not {path.stem for path in converted.files.values()} & {"train", "dev", "test"}:
+        msg.info("The shipped configs read train.spacy and dev.spacy: --name train names the split so")

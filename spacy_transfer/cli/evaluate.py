@@ -12,7 +12,7 @@ from .group import plain_errors, transfer_cli
 @transfer_cli.command("evaluate", no_args_is_help=True)
 def evaluate_cli(
     pipeline: Annotated[str, Argument(help="Folder or package name of a trained pipeline")],
-    data: Annotated[Path, Argument(help="Annotated documents, a .spacy file")],
+    data: Annotated[Path, Argument(help="Annotated documents: a .spacy file or a folder of them")],
     output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,

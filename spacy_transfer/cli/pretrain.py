@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 def pretrain_cli(
     config: Annotated[Path, Argument(help="Config of a pipeline with one of our components; its encoder block counts")],
     sources: Annotated[
-        list[Path], Argument(help="Raw texts: .txt (a text a line), .jsonl or .spacy; labels are not looked at")
+        list[Path],
+        Argument(help="Raw texts: .txt (one in a line), tables, .jsonl, .parquet, .spacy or folders of .spacy files"),
     ],
     target: Annotated[Path, Argument(help="Folder for the encoder; a classifier starts with encoder.name = this")],
     component: Annotated[
         str | None, Option("--component", "-c", help="Which component, where the config has several of ours")
     ] = None,
-    text_field: Annotated[str, Option("--text-field", help="Field of a .jsonl file that holds the text")] = "text",
+    text_field: Annotated[str, Option("--text-field", help="Field or column that holds the text")] = "text",
     steps: Annotated[int, Option("--steps", "-n", help="Steps of the optimizer")] = 2000,
     rows: Annotated[int, Option("--rows", help="Rows (windows of texts) in a step")] = 64,
     rate: Annotated[

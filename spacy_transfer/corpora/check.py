@@ -8,8 +8,9 @@ from pathlib import Path
 
 from .. import errors
 from .findings import Finding, finding
+from .label_findings import find_label_names
 from .repeats import find_repeats
-from .splits import Split, has_one_label, positives, read_splits
+from .splits import Split, read_splits
 
 LEAST_TEXTS = 5  # texts that a label needs in train before it goes without a warning
 LARGEST_EXCEPTION = (
@@ -76,17 +77,17 @@ def check(
 ) -> Report:
     """Check the splits of a corpus, each by itself and against each other.
 
-    paths (Sequence[Path]): .spacy files, the one to train on first; a split is named after its file.
+    paths (Sequence[Path]): .spacy files or folders of them, the one to train on first; a split is named after it.
     encoder (Path | None): Folder of an encoder whose tokenizer measures the texts.
     window (int): Longest row of the model to come, in pieces, special pieces included.
     exclusive (bool | None): Whether each text must have exactly one label. None: if all but 5 % of the texts do.
     RETURNS (Report): Numbers and findings.
     RAISES (FileNotFoundError): T040.
-    RAISES (ValueError): T047 for what is no .spacy file, T048 for two splits of one name, T054 for an encoder without
-        tokenizer.json.
+    RAISES (ValueError): T047 for what is no .spacy file, T391 for a table or a folder without any, T397 for a file that
+        unpacks to too much, T048 for two splits of one name, T054 for an encoder without tokenizer.json.
     """
     splits = read_splits(paths)
-    labels = sorted({label for split in splits for cats in split.cats for label in cats})
+    labels = sorted(set().union(*(split.named for split in splits)))
     if exclusive is None:
         exclusive = _looks_exclusive(splits)
     lengths = {split.name: _measure(split, encoder) if encoder else [] for split in splits}
@@ -94,6 +95,7 @@ def check(
         *_find_bad_values(splits),
         *_find_label_troubles(splits, labels, exclusive=exclusive),
         *_find_count_troubles(splits, labels),
+        *_find_name_troubles(splits, labels),
         *_find_text_troubles(splits),
         *find_repeats(splits, exclusive=exclusive),
         *_find_long_texts(splits, lengths, window),
@@ -105,7 +107,7 @@ def check(
             split.name,
             str(split.path),
             len(split.texts),
-            {label: split.n_positive(label) for label in labels},
+            {label: split.counts[label] for label in labels},
             _summarise(lengths[split.name], window),
         )
         for split in splits
@@ -116,7 +118,7 @@ def check(
 def _looks_exclusive(splits: Sequence[Split]) -> bool:
     """One label each, but for 5 % of the texts or a single one: so small data with one slip still counts."""
     n_texts = sum(len(split.cats) for split in splits)
-    n_exceptions = sum(1 for split in splits for cats in split.cats if not has_one_label(cats))
+    n_exceptions = sum(1 for split in splits for cats in split.cats if not cats.has_one_label())
     return 2 * n_exceptions < n_texts and n_exceptions <= max(1, LARGEST_EXCEPTION * n_texts)
 
 
@@ -133,13 +135,16 @@ def _find_label_troubles(splits: Sequence[Split], labels: Sequence[str], *, excl
     if exclusive and len(labels) == 1:
         yield finding("few-labels", label=labels[0])
     n_texts = sum(len(split.cats) for split in splits)
-    share = sum(1 for split in splits for cats in split.cats if has_one_label(cats)) / n_texts
+    share = sum(1 for split in splits for cats in split.cats if cats.has_one_label()) / n_texts
     for split in splits:
-        odd = [index for index, cats in enumerate(split.cats) if not has_one_label(cats)]
-        several = [index for index in odd if len(positives(split.cats[index])) > 1]
-        none = [index for index in odd if not positives(split.cats[index])]
-        part = [index for index, cats in enumerate(split.cats) if 0 < len(cats) < len(labels)]
-        bare = [index for index, cats in enumerate(split.cats) if not cats]
+        odd = [index for index, cats in enumerate(split.cats) if not cats.has_one_label()]
+        several = [index for index in odd if len(split.cats[index].positives()) > 1]
+        none = [index for index in odd if not split.cats[index].positives()]
+        part = [index for index, cats in enumerate(split.cats) if 0 < len(cats.named) < len(labels)]
+        bare = [index for index, cats in enumerate(split.cats) if not cats.named]
+        if exclusive and all(cats.is_compact() for cats in split.cats if cats.has_one_label()):
+            # Written so on purpose: of exclusive labels the one that holds says all.
+            part = [index for index in part if not split.cats[index].is_compact()]
         if exclusive:
             found = {"several-positives": several, "no-positive": none, "incomplete-cats": part}
         else:
@@ -155,16 +160,22 @@ def _find_count_troubles(splits: Sequence[Split], labels: Sequence[str]) -> Iter
         if not split.texts:
             yield finding("empty-split", split=split.name)
             continue
-        counts = {label: split.n_positive(label) for label in labels}
-        # a soft label below 0.5 everywhere counts for no text, but it is there to be learned
-        there = {label for cats in split.cats for label, value in cats.items() if value > 0.0}
-        missing = [label for label in labels if label not in there]
+        missing = [label for label in labels if label not in split.seen]
         if missing:
             code = "missing-from-split" if number else "missing-from-train"
             yield finding(code, missing, n=len(missing), split=split.name)
-        few = [f"{label}: {counts[label]}" for label in labels if label in there and counts[label] < LEAST_TEXTS]
+        few = [
+            f"{label}: {split.counts[label]}"
+            for label in labels
+            if label in split.seen and split.counts[label] < LEAST_TEXTS
+        ]
         if few and not number:
             yield finding("few-texts", few, n=len(few), least=LEAST_TEXTS, split=split.name)
+
+
+def _find_name_troubles(splits: Sequence[Split], labels: Sequence[str]) -> Iterator[Finding]:
+    counts = {label: sum(split.counts[label] for split in splits) for label in labels}
+    return find_label_names(counts, sum(len(split.texts) for split in splits))
 
 
 def _find_text_troubles(splits: Sequence[Split]) -> Iterator[Finding]:

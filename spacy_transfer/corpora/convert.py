@@ -1,22 +1,33 @@
 """Records of all kinds become `.spacy` files, what `spacy train` reads; see `spacy transfer convert --help`."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import errors
-from .dev_part import NAME, DevPart
+from .dev_part import NAME, TEST, Part, Parts
+from .excerpt import excerpt
+from .findings import Finding, finding
+from .label_findings import find_label_names, why_no_labels
 from .labels import read_labels, write_labels
-from .records import BadLine, Record, read_records
+from .numbered_labels import LabelNames, parse_label_names
+from .records import BadLine, Record
 from .rows import Fields
 from .staging import all_or_none
+from .survey import LabelRules, Survey, Trace, good_records, merging, survey_sources
+from .table_format import TableFormat
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import DocBin
+    from spacy.tokens import Doc, DocBin
 
-N_SHOWN = 10  # bad lines that a message shows
+# Above so many labels an exclusive text names only its own: else the file grows by texts times labels.
+MOST_NAMED = 256
+# Values that all texts together may have: some 50 bytes each while the file is made.
+MOST_VALUES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,18 @@ class Converted:
     """What became of the sources.
 
     files (dict[Path, Path]): Each source and the .spacy file it became.
-    dev_file (Path | None): The dev part of the first source, if one was asked for.
+    dev_file, test_file (Path | None): The parts of the first source, if they were asked for.
     n_texts (dict[Path, int]): Texts in each source, bad lines left out.
+    n_written (dict[Path, int]): Texts in each file that was written.
     labels (list[str]): The label set that all of them share, sorted.
     labels_file (Path): Where it stands as a JSON list.
     n_bad (dict[Path, int]): Bad lines in each source, left out.
     bad_lines (list[BadLine]): The first of them all.
+    notes (dict[Path, list[str]]): How a source is written, where that is not what its suffix says.
+    skipped (dict[Path, dict[str, int]]): Records that an annotation tool says to leave out: why, and how many.
+    attributes (dict[str, str]): Fields that are kept, and the names of their extension attributes.
+    merged (dict[str, str]): Labels that became another one.
+    findings (list[Finding]): What is odd about labels and cells.
     """
 
     files: dict[Path, Path]
@@ -39,33 +56,13 @@ class Converted:
     labels_file: Path
     n_bad: dict[Path, int]
     bad_lines: list[BadLine]
-
-
-@dataclass
-class _Survey:
-    """What the first reading found."""
-
-    n_texts: dict[Path, int] = field(default_factory=dict)
-    labels: set[str] = field(default_factory=set)
-    n_bad: dict[Path, int] = field(default_factory=dict)
-    bad_lines: list[BadLine] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _LabelFile:
-    """A label set given beforehand; no labels in it if the file has yet to be written."""
-
-    path: Path | None
-    labels: frozenset[str]
-
-    def judge(self, record: Record | BadLine, source: Path) -> Record | BadLine:
-        """The record, or a bad line if it has a label that the given set lacks."""
-        if isinstance(record, Record) and self.labels:
-            for label in record.values:
-                if label not in self.labels:
-                    reason = errors.T043_UNKNOWN.format(label=label, path=self.path)
-                    return BadLine(source, record.line, reason)
-        return record
+    test_file: Path | None = None
+    n_written: dict[Path, int] = field(default_factory=dict)
+    notes: dict[Path, list[str]] = field(default_factory=dict)
+    skipped: dict[Path, dict[str, int]] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def convert(
@@ -77,16 +74,25 @@ def convert(
     label_field: str | None = None,
     labels_field: str | None = None,
     cats_field: str | None = None,
+    label_columns: Sequence[str] = (),
+    label_names: LabelNames | None = None,
+    missing_labels: Sequence[str] = (),
+    merge_labels: bool = False,
     separator: str = "|",
     attribute_fields: Sequence[str] = (),
+    id_field: str | None = None,
+    layout: TableFormat | None = None,
+    names: Sequence[str] = (),
     lang: str = "en",
     dev_share: float = 0.0,
+    test_share: float = 0.0,
     skip_bad: bool = False,
     force: bool = False,
 ) -> Converted:
     """Convert files of records to .spacy files with one label set, all of them or none.
 
-    sources (Sequence[Path]): .jsonl, .csv, .tsv or .parquet files; train.jsonl becomes train.spacy.
+    sources (Sequence[Path]): .jsonl, .json, .csv, .tsv, .parquet or .xlsx files; train.jsonl becomes train.spacy.
+        Exports of Prodigy, doccano, Label Studio and Argilla are recognized.
     target (Path): Folder for the .spacy files and labels.json.
     labels (Path | None): A label set: a JSON list or one label in a line. Other labels are refused; a file that is not
         there yet is written with the labels found.
@@ -95,96 +101,160 @@ def convert(
     labels_field (str | None): Field of the list of labels that hold, the rest of the set being 0, by default "labels".
     cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats".
         Once one of the three is named, only the named ones count.
-    separator (str): Between the labels in a cell of a CSV or TSV file.
+    label_columns (Sequence[str]): Fields that each stand for a label and hold 0 or 1 (or a value between), in place of
+        the three.
+    label_names (LabelNames | None): Names of labels that are numbers; see `parse_label_names`. A Parquet file that
+        `datasets` wrote has them in its schema.
+    missing_labels (Sequence[str]): Labels that mean that there is none, "nan" for instance: bad lines.
+    merge_labels (bool): Make one label of those that look alike, spelled as most of them are, or as in `labels`.
+    separator (str): Between the labels in a cell of a table; JSON lists are read as well.
     attribute_fields (Sequence[str]): Further fields with a str, a number or a list of those, a title for instance,
-        that become the extension attribute of their name, `doc._.title`; None where a record has none.
+        that become the extension attribute of their name, `doc._.title`; None where a record has none. What is no
+        letter or digit becomes "_".
+    id_field (str | None): Field by which messages name a bad row.
+    layout (TableFormat | None): How tables are written, as far as it is not found out.
+    names (Sequence[str]): Names of the splits in place of the files', in the order of the sources.
     lang (str): Language whose tokenizer makes the Docs.
     dev_share (float): Share of the first source, of each label evenly, that becomes dev.spacy instead; below 1.
+    test_share (float): The same for test.spacy.
     skip_bad (bool): Leave bad lines out instead of refusing everything.
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
     RAISES (FileExistsError): T045 for an output.
     RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
-        T041, T044, T046, T047, T048 for what is wrong with a whole source, T049 for the language.
-    RAISES (UnicodeError): T042 for a file that is not UTF-8.
-    RAISES (ImportError): T081 for Parquet without pyarrow.
+        T398 for names of splits, T394 for names of labels, T390, T392, T393 for labels that cannot be meant, T041,
+        T044, T046, T047, T048, T395, T396, T397 for what is wrong with a whole source, T049 for the language.
+    RAISES (UnicodeError): T042 for a file that cannot be decoded.
+    RAISES (ImportError): T081 for Parquet without pyarrow, T395 for Excel without openpyxl.
     """
-    fields = _name_fields(text_field, label_field, labels_field, cats_field, separator)
-    fields = replace(fields, attributes=_name_attributes(attribute_fields, fields))
-    if not 0.0 <= dev_share < 1.0:
-        raise ValueError(errors.T005.format(block="convert", field="dev_share", value=dev_share, want="0 to below 1"))
-    files = _name_targets(sources, target)
-    dev_file = _name_dev(files, target) if dev_share else None
+    attributes = name_attributes(
+        attribute_fields, {text_field, *_forms(label_field, labels_field, cats_field), *label_columns}
+    )
+    fields = Fields(
+        text_field, *_forms(label_field, labels_field, cats_field),
+        label_columns=_name_columns(label_columns, (label_field, labels_field, cats_field)),
+        label_names=parse_label_names(label_names), missing=frozenset(missing_labels), separator=separator,
+        attributes=attributes, id=id_field,
+        named=bool(label_columns) or any(name is not None for name in (label_field, labels_field, cats_field)),
+    )  # fmt: skip
+    if text_field in (*fields.forms, *fields.label_columns):
+        raise ValueError(errors.T398_FIELD.format(field=text_field))
+    layout = layout or TableFormat()
+    _check_shares(dev_share, test_share)
+    files = _name_targets(sources, target, names)
+    shares: dict[Part, float] = {NAME: dev_share, TEST: test_share}
+    parts = {part: target / f"{part}.spacy" for part, share in shares.items() if share}
+    _check_parts(files, parts)
     labels_file = target / "labels.json"
     label_files = _label_files(labels_file, labels)
     if not force:
-        _refuse_existing([*files.values(), *([dev_file] if dev_file else []), *label_files], labels_file)
-    given = _LabelFile(
+        _refuse_existing([*files.values(), *parts.values(), *label_files], labels_file)
+    rules = LabelRules(
         labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
     )
-    survey = _survey(sources, fields, given)
-    n_bad = sum(survey.n_bad.values())
-    if n_bad and not skip_bad:
-        lines = "\n".join(f"  {bad}" for bad in survey.bad_lines)
-        raise ValueError(errors.T043.format(n_bad=n_bad, n_shown=len(survey.bad_lines), lines=lines))
-    for source, n_texts in survey.n_texts.items():
-        if not n_texts:
-            raise ValueError(errors.T044.format(path=source, n_bad=survey.n_bad[source]))
-    label_set = sorted(given.labels or survey.labels)
+    if merge_labels and rules.labels:
+        rules = merging(rules)
+    survey = survey_sources(sources, fields, layout, rules)
+    _refuse_bad(survey, rules, skip_bad=skip_bad)
+    if merge_labels and not rules.labels:
+        rules = merging(rules, survey)
+    label_set = sorted(rules.labels or {rules.merged.get(label, label) for label in survey.total()})
+    compact = survey.exclusive and len(label_set) > MOST_NAMED
+    _refuse_many(survey, label_set, compact=compact)
     nlp = _blank(lang)
-    stores = bool(fields.attributes)
+    n_written: dict[Path, int] = {}
     with all_or_none() as stage:
-        for source, path in files.items():
-            records = _records(source, fields, given)
-            if dev_file is not None and source == next(iter(files)):
-                kept, dev = _part(records, DevPart(dev_share))
-                _pack(iter(dev), label_set, nlp, with_attributes=stores).to_disk(stage(dev_file))
-                records = iter(kept)
-            _pack(records, label_set, nlp, with_attributes=stores).to_disk(stage(path))
+        for number, (source, path) in enumerate(files.items()):
+            own: dict[Part, Path] = {"train": path, **(parts if number == 0 else {})}
+            divide = Parts(dev_share, test_share) if len(own) > 1 else None
+            docs = {part: _new_docs(stores=bool(attributes)) for part in own}
+            trace = Trace()
+            for record in good_records(source, fields, layout, rules, trace):
+                part = divide.part_of(record) if divide is not None else "train"
+                docs[part].add(_make_doc(record, label_set, nlp, compact=compact))
+            if trace != survey.traces[source]:
+                raise ValueError(errors.T047.format(path=source, format="before", reason=errors.T047_CHANGED))
+            for part, file in own.items():
+                n_written[file] = len(docs[part])
+                docs[part].to_disk(stage(file))
         for path in label_files:
             write_labels(label_set, stage(path))
-    return Converted(files, dev_file, survey.n_texts, label_set, labels_file, survey.n_bad, survey.bad_lines)
+    return Converted(
+        files, parts.get(NAME), {source: trace.n_texts for source, trace in survey.traces.items()}, label_set,
+        labels_file, survey.n_bad, survey.bad_lines, test_file=parts.get(TEST), n_written=n_written,
+        notes={source: reading.notes for source, reading in survey.readings.items() if reading.notes},
+        skipped={source: reading.skipped for source, reading in survey.readings.items() if reading.skipped},
+        attributes=attributes, merged=dict(rules.merged), findings=_find(survey, rules, label_set, compact=compact),
+    )  # fmt: skip
 
 
-def _name_fields(text: str, label: str | None, labels: str | None, cats: str | None, separator: str) -> Fields:
+def _forms(label: str | None, labels: str | None, cats: str | None) -> tuple[str | None, str | None, str | None]:
     if label is None and labels is None and cats is None:
-        return Fields(text=text, separator=separator)
-    return Fields(text=text, label=label, labels=labels, cats=cats, separator=separator)
+        return "label", "labels", "cats"
+    return label, labels, cats
 
 
-def _name_attributes(names: Sequence[str], fields: Fields) -> tuple[str, ...]:
-    for name in names:
-        if not name.isidentifier() or name in (fields.text, *fields.forms):
-            raise ValueError(errors.T114.format(name=name))
-    return tuple(dict.fromkeys(names))
+def _name_columns(names: Sequence[str], forms: Sequence[str | None]) -> tuple[str, ...]:
+    columns = tuple(dict.fromkeys(name.strip() for name in names))
+    if columns and (any(form is not None for form in forms) or "" in columns or len(columns) < len(names)):
+        raise ValueError(errors.T398_COLUMNS.format(columns=excerpt(", ".join(names))))
+    return columns
 
 
-def _name_targets(sources: Sequence[Path], target: Path) -> dict[Path, Path]:
+def name_attributes(names: Sequence[str], taken: set[str | None]) -> dict[str, str]:
+    """Make names of extension attributes of the names of fields.
+
+    names (Sequence[str]): Fields, as a table calls them: "Ticket no.".
+    taken (set[str | None]): Fields of the text and the labels.
+    RETURNS (dict[str, str]): The attribute of each field: "Ticket_no".
+    RAISES (ValueError): T114 for a field of the text or the labels, one of which no name can be made, and two of
+        one name.
+    """
+    made: dict[str, str] = {}
+    for field_name in dict.fromkeys(names):
+        attribute = field_name if field_name.isidentifier() else re.sub(r"\W+", "_", field_name).strip("_")
+        if attribute[:1].isdigit() or keyword.iskeyword(attribute):
+            attribute = f"_{attribute}"
+        if field_name in taken or not attribute.isidentifier() or attribute in made.values():
+            raise ValueError(errors.T114.format(name=field_name))
+        made[field_name] = attribute
+    return made
+
+
+def _check_shares(dev: float, test: float) -> None:
+    for name, share in (("dev_share", dev), ("test_share", test)):
+        if not 0.0 <= share < 1.0:
+            raise ValueError(errors.T005.format(block="convert", field=name, value=share, want="0 to below 1"))
+    if dev + test >= 1.0:
+        want = "below 1 together with dev_share"
+        raise ValueError(errors.T005.format(block="convert", field="test_share", value=test, want=want))
+
+
+def _name_targets(sources: Sequence[Path], target: Path, names: Sequence[str]) -> dict[Path, Path]:
     if target.exists() and not target.is_dir():
         raise FileExistsError(errors.T045_FOLDER.format(path=target))
+    if names and (
+        len(names) != len(sources) or any(re.fullmatch(r"[^/\\\0]*[^/\\\0. ]", name) is None for name in names)
+    ):
+        raise ValueError(errors.T398.format(names=excerpt(", ".join(names)), n_sources=len(sources)))
     named: dict[str, Path] = {}
-    for source in sources:
-        if source.stem in named:
-            raise ValueError(errors.T048.format(first=named[source.stem], second=source, name=source.stem))
-        named[source.stem] = source
+    for source, name in zip(sources, names or [source.stem for source in sources], strict=True):
+        if name in named:
+            raise ValueError(errors.T048.format(first=named[name], second=source, name=name))
+        if source in named.values():
+            raise ValueError(errors.T048.format(first=source, second=source, name=source.stem))
+        named[name] = source
     return {source: target / f"{name}.spacy" for name, source in named.items()}
 
 
-def _name_dev(files: dict[Path, Path], target: Path) -> Path:
-    path = target / f"{NAME}.spacy"
-    for source, other in files.items():
-        if other == path:
-            raise ValueError(errors.T048.format(first="the dev part (--dev-share)", second=source, name=NAME))
-    return path
-
-
-def _part(records: Iterator[Record], part: DevPart) -> tuple[list[Record], list[Record]]:
-    kept: list[Record] = []
-    dev: list[Record] = []
-    for record in records:
-        (dev if part.takes(record) else kept).append(record)
-    return kept, dev
+def _check_parts(files: dict[Path, Path], parts: Mapping[Part, Path]) -> None:
+    for part, path in parts.items():
+        for source, other in files.items():
+            if other == path:
+                raise ValueError(
+                    errors.T048.format(first=f"the {part} part (--{part}-share)", second=source, name=part)
+                )
 
 
 def _label_files(labels_file: Path, labels: Path | None) -> list[Path]:
@@ -202,28 +272,57 @@ def _refuse_existing(paths: list[Path], labels_file: Path) -> None:
         raise FileExistsError(errors.T045.format(paths=", ".join(existing), labels=labels_file))
 
 
-def _survey(sources: Sequence[Path], fields: Fields, given: _LabelFile) -> _Survey:
-    """Read everything once: only then are the labels known that every Doc must name, and whether to write at all."""
-    survey = _Survey()
-    for source in sources:
-        survey.n_texts[source] = survey.n_bad[source] = 0
-        for record in read_records(source, fields):
-            judged = given.judge(record, source)
-            if isinstance(judged, Record):
-                survey.n_texts[source] += 1
-                survey.labels.update(judged.values)
-            else:
-                survey.n_bad[source] += 1
-                if len(survey.bad_lines) < N_SHOWN:
-                    survey.bad_lines.append(judged)
-    return survey
+def _refuse_bad(survey: Survey, rules: LabelRules, *, skip_bad: bool) -> None:
+    n_bad = sum(survey.n_bad.values())
+    if n_bad and not skip_bad:
+        lines = "\n".join(f"  {bad}" for bad in survey.bad_lines)
+        raise ValueError(errors.T043.format(n_bad=n_bad, n_shown=len(survey.bad_lines), lines=lines))
+    for source, trace in survey.traces.items():
+        if not trace.n_texts:
+            n_skipped = sum(survey.readings[source].skipped.values())
+            raise ValueError(errors.T044.format(path=source, n_bad=survey.n_bad[source], n_skipped=n_skipped))
+    if rules.labels:
+        return
+    counts = survey.total()
+    if not counts:
+        raise ValueError(errors.T390.format(paths=", ".join(map(str, survey.traces))))
+    if survey.exclusive and (reason := why_no_labels(counts, survey.n_texts)) is not None:
+        shown = ", ".join(excerpt(label) for label in list(counts)[:5])
+        raise ValueError(errors.T392.format(reason=reason, shown=shown))
 
 
-def _records(source: Path, fields: Fields, given: _LabelFile) -> Iterator[Record]:
-    for record in read_records(source, fields):
-        judged = given.judge(record, source)
-        if isinstance(judged, Record):
-            yield judged
+def _refuse_many(survey: Survey, labels: Sequence[str], *, compact: bool) -> None:
+    n_values = survey.n_texts * len(labels)
+    if (survey.exclusive or survey.fills) and not compact and n_values > MOST_VALUES:
+        raise ValueError(errors.T393.format(n_labels=len(labels), n_texts=survey.n_texts, n_values=n_values))
+
+
+def _find(survey: Survey, rules: LabelRules, labels: Sequence[str], *, compact: bool) -> list[Finding]:
+    counts: dict[str, int] = {}
+    for label, n in survey.total().items():
+        name = rules.merged.get(label, label)
+        counts[name] = counts.get(name, 0) + n
+    found = list(find_label_names(counts, survey.n_texts))
+    if rules.labels:
+        # Only the user knows what a given set means; spellings next to it were refused or merged.
+        found = [one for one in found if one.code in ("look-alike-labels", "invisible-in-label")]
+    if survey.exclusive and len(labels) == 1:
+        found.append(finding("one-label"))
+    if compact:
+        found.append(finding("compact-labels", n=f"{len(labels):,}"))
+    if len(survey.counts) > 1 and not rules.labels:
+        first, *_ = survey.counts
+        absent = [
+            label for label in counts if label not in {rules.merged.get(name, name) for name in survey.counts[first]}
+        ]
+        if absent:
+            found.append(finding("absent-from-first", sorted(absent), n=len(absent), split=first))
+    for source, reading in survey.readings.items():
+        if reading.n_suspicious:
+            found.append(finding("suspicious-cells", reading.broken, n=reading.n_suspicious, split=source))
+        elif reading.n_broken:
+            found.append(finding("broken-cells", n=reading.n_broken, split=source))
+    return found
 
 
 def _blank(lang: str) -> "Language":
@@ -235,17 +334,19 @@ def _blank(lang: str) -> "Language":
         raise ValueError(errors.T049.format(lang=lang, reason=error)) from error
 
 
-def _pack(records: Iterator[Record], labels: list[str], nlp: "Language", *, with_attributes: bool) -> "DocBin":
+def _new_docs(*, stores: bool) -> "DocBin":
     from spacy.tokens import DocBin
 
-    from ..pipeline.sources import store_attribute
-
     # ORTH alone: tags, heads and entities of these Docs are empty, and half of the file otherwise.
-    docs = DocBin(attrs=["ORTH"], store_user_data=with_attributes)
-    for record in records:
-        doc = nlp.make_doc(record.text)
-        doc.cats = record.cats(labels)
+    return DocBin(attrs=["ORTH"], store_user_data=stores)
+
+
+def _make_doc(record: Record, labels: list[str], nlp: "Language", *, compact: bool) -> "Doc":
+    doc = nlp.make_doc(record.text)
+    doc.cats = record.values if compact else record.cats(labels)
+    if record.attributes:
+        from ..pipeline.sources import store_attribute
+
         for name, value in record.attributes.items():
             store_attribute(doc, name, value)
-        docs.add(doc)
-    return docs
+    return doc

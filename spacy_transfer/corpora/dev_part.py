@@ -1,34 +1,48 @@
-"""A dev part for data that come without one."""
+"""Dev and test parts for data that come without them."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from .records import Record
 
-NAME = "dev"
+Part = Literal["train", "dev", "test"]
+NAME: Part = "dev"
+TEST: Part = "test"
 
 
-class DevPart:
-    """Decides record by record whether it goes to the dev part: the share of each label, spread evenly over the data.
+class Parts:
+    """Decides record by record where it goes: the shares of each label, spread evenly over the data.
 
     No random numbers: the same data give the same parts. A text that repeats goes where it went first.
 
-    share (float): Of the records, from 0 (none) to below 1.
+    dev, test (float): Shares of all records, from 0 (none); below 1 together.
     """
 
-    def __init__(self, share: float) -> None:
-        self.share = share
+    def __init__(self, dev: float, test: float = 0.0) -> None:
+        self.dev, self.test = dev, test
+        # Of what is not dev.
+        self._rest_share = test / (1.0 - dev)
         self._seen: dict[str, int] = {}
-        self._went: dict[str, bool] = {}
+        self._rest: dict[str, int] = {}
+        self._went: dict[str, Part] = {}
 
-    def takes(self, record: Record) -> bool:
-        """Whether the record goes to the dev part."""
+    def part_of(self, record: Record) -> Part:
+        """The part that a record goes to."""
         if record.text not in self._went:
-            label = _group(record.values.items())
-            n = self._seen.get(label, 0)
-            self._seen[label] = n + 1
-            # Half a step in, so that labels with few texts give one too.
-            self._went[record.text] = int((n + 1) * self.share + 0.5) > int(n * self.share + 0.5)
+            self._went[record.text] = self._new(_group(record.values.items()))
         return self._went[record.text]
+
+    def _new(self, label: str) -> Part:
+        if _is_due(self._seen, label, self.dev):
+            return "dev"
+        return "test" if _is_due(self._rest, label, self._rest_share) else "train"
+
+
+def _is_due(seen: dict[str, int], label: str, share: float) -> bool:
+    n = seen.get(label, 0)
+    seen[label] = n + 1
+    # Half a step in, so that labels with few texts give one too.
+    return int((n + 1) * share + 0.5) > int(n * share + 0.5)
 
 
 def _group(values: Iterable[tuple[str, float]]) -> str:

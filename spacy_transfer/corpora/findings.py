@@ -24,6 +24,40 @@ FINDINGS: dict[str, tuple[Level, str]] = {
     ),
     "missing-from-train": ("error", "{n} label(s) have no text in {split}, so they cannot be learned"),
     "missing-from-split": ("warning", "{n} label(s) have no text in {split}, so they are not measured there"),
+    "look-alike-labels": (
+        "warning",
+        "{n} label(s) are spelled in several ways that look alike: 'spacy transfer convert --merge-labels' merges them",
+    ),
+    "invisible-in-label": ("warning", "{n} label(s) hold characters that cannot be seen"),
+    "missing-like-labels": (
+        "warning",
+        "{n} label(s) read like a missing value: --missing-labels nan,None makes such rows bad lines of 'convert'",
+    ),
+    "list-labels": ("error", "{n} label(s) are lists that were taken as one name: convert the texts again"),
+    "unsplit-labels": (
+        "warning",
+        "{n} label(s) ({share:.0%}) hold '{label}', and their parts are found in others: if they are several labels, "
+        "convert with --labels-field FIELD --separator '{label}'",
+    ),
+    "number-labels": ("info", "all {n} labels are numbers: --label-names of 'spacy transfer convert' names them"),
+    "date-labels": ("warning", "{n} label(s) ({share:.0%}) are dates or times: is this the column of the labels?"),
+    "unique-labels": (
+        "warning",
+        "{n} text(s) ({share:.0%}) have a label of their own: is this the column of the labels?",
+    ),
+    "one-label": ("warning", "there is only one label: a classifier for exactly one label needs two or more"),
+    "broken-cells": ("info", "{n} cell(s) of {split} hold line breaks"),
+    "suspicious-cells": (
+        "warning",
+        "{n} cell(s) of {split} hold line breaks and the delimiter, as rows do that an open quotation mark takes in; "
+        "if quotation marks are letters in this file: --quoting none",
+    ),
+    "compact-labels": (
+        "info",
+        "{n} labels: each text names only the one that holds, which spacy-transfer's components read as exactly one "
+        "label; spaCy's own textcat needs all of them named",
+    ),
+    "absent-from-first": ("warning", "{n} label(s) have no text in {split}, so they cannot be learned from it"),
     "few-texts": ("warning", "{n} label(s) have fewer than {least} texts in {split}"),
     "incomplete-cats": (
         "warning",

@@ -5,16 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import errors
+from .decoding import decoded_lines
 from .excerpt import excerpt
-from .rows import BadRow, decoded_lines, parse_json
+from .rows import BadRow, parse_json
 
 
 def read_labels(path: Path) -> list[str]:
     """Read a label set, a JSON list or one label in a line.
 
-    path (Path): The file, in UTF-8.
+    path (Path): The file; only a line feed ends a line.
     RETURNS (list[str]): The labels, sorted.
-    RAISES (UnicodeError): T042 if it is not UTF-8.
+    RAISES (UnicodeError): T042 if it is no text.
     RAISES (ValueError): T047 if it is empty, or holds a label twice or one that is no str.
     """
     text = "".join(decoded_lines(path))
@@ -26,10 +27,10 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _parse_labels(text: str) -> list[str]:
-    values = parse_json(text) if text.lstrip().startswith(("[", "{")) else text.splitlines()
+    values = parse_json(text) if text.lstrip().startswith(("[", "{")) else text.split("\n")
     if not isinstance(values, list):
         raise BadRow(errors.T047_LABELS_LIST)
-    labels: list[str] = []
+    labels: dict[str, None] = {}
     for value in values:
         if not isinstance(value, str):
             raise BadRow(errors.T043_LABEL_TYPE.format(value=excerpt(value)))
@@ -37,10 +38,10 @@ def _parse_labels(text: str) -> list[str]:
         if label in labels:
             raise BadRow(errors.T047_LABEL_TWICE.format(label=label))
         if label:
-            labels.append(label)
+            labels[label] = None
     if not labels:
         raise BadRow(errors.T047_NO_LABELS)
-    return labels
+    return list(labels)
 
 
 def write_labels(labels: Iterable[str], path: Path) -> None:

@@ -1,70 +1,57 @@
-"""Raw texts, without labels, from .txt, .jsonl and .spacy files."""
+"""Raw texts, without labels: a text a line, tables, records, `.spacy` files and folders of them."""
 
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from spacy.tokens import DocBin
-from spacy.vocab import Vocab
+from ..errors import T040, T136
+from .decoding import decoded_lines
+from .docbins import SUFFIX, find_docbins, read_docs
+from .records import parse_text
+from .row_files import FORMATS, read_rows
+from .rows import BadRow, Fields
+from .table_format import TableFormat
 
-from ..errors import T040, T041, T043_NO_TEXT, T043_TEXT_TYPE, T047, T136
-from .excerpt import excerpt
-from .rows import BadRow, decoded_lines, parse_json
 
-
-def read_raw_texts(paths: Sequence[Path], *, field: str = "text") -> list[str]:
+def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableFormat | None = None) -> list[str]:
     """All texts of some files; what is only white space is left out.
 
-    paths (Sequence[Path]): .txt (a text a line), .jsonl (one object a line), .spacy (documents).
-    field (str): Field of a .jsonl file that holds the text.
-    RAISES (FileNotFoundError): T040. RAISES (ValueError): T041 for another suffix, T047 for what is no .spacy file,
-        T136 for a line of a .jsonl file that has no text.
-    RAISES (UnicodeError): T042 for what is not UTF-8.
+    Texts are checked as those with labels are: no half surrogate pairs, none above the length that spaCy takes.
+
+    paths (Sequence[Path]): .txt (a text a line), .spacy (documents), folders of .spacy files, and all files that
+        `convert` reads, tables and records.
+    field (str): Field or column that holds the text.
+    layout (TableFormat | None): How tables are written, as far as it is not found out.
+    RAISES (FileNotFoundError): T040. RAISES (ValueError): T041 for another suffix, T046 for a table without the column,
+        T047 for what is not what its suffix says, T136 for a text that cannot be used, T391 for a folder without .spacy
+        files, T395 to T397 as in `read_rows`.
+    RAISES (UnicodeError): T042 for what cannot be decoded.
     """
     texts: list[str] = []
     for path in paths:
-        formats = ", ".join(_READERS)
-        if not path.is_file():
-            raise FileNotFoundError(T040.format(path=path, formats=formats))
-        reader = _READERS.get(path.suffix.lower())
-        if reader is None:
-            raise ValueError(T041.format(path=path, suffix=path.suffix, formats=formats))
-        texts.extend(text for text in reader(path, field) if text.strip())
+        if not path.exists():
+            raise FileNotFoundError(T040.format(path=path, formats=f".txt, {SUFFIX}, {FORMATS}"))
+        for line, text in _read(path, field, layout):
+            if isinstance(text, str) and not text.strip():
+                continue
+            try:
+                texts.append(parse_text(text, field))
+            except BadRow as error:
+                raise ValueError(T136.format(path=path, line=line, reason=error)) from error
     return texts
 
 
-def _read_lines(path: Path, field: str) -> Iterator[str]:
-    return (line.strip() for line in decoded_lines(path))
-
-
-def _read_jsonl(path: Path, field: str) -> Iterator[str]:
-    for number, line in enumerate(decoded_lines(path), start=1):
-        if line.strip():
-            try:
-                yield _text_in(parse_json(line), field)
-            except BadRow as error:
-                raise ValueError(T136.format(path=path, line=number, reason=error)) from error
-
-
-def _text_in(value: object, field: str) -> str:
-    text = value.get(field) if isinstance(value, dict) else None
-    if text is None:
-        raise BadRow(T043_NO_TEXT.format(field=field))
-    if not isinstance(text, str):
-        raise BadRow(T043_TEXT_TYPE.format(field=field, value=excerpt(text)))
-    return text
-
-
-def _read_docs(path: Path, field: str) -> Iterator[str]:
-    try:
-        docs = DocBin().from_disk(path)
-        yield from (doc.text for doc in docs.get_docs(Vocab()))
-    except (zlib.error, ValueError, KeyError, TypeError) as error:
-        raise ValueError(T047.format(path=path, format=".spacy", reason=error)) from error
-
-
-_READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
-    ".txt": _read_lines,
-    ".jsonl": _read_jsonl,
-    ".spacy": _read_docs,
-}
+def _read(path: Path, field: str, layout: TableFormat | None) -> Iterator[tuple[int, object]]:
+    """Where a text stands, from 1, and the text."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == SUFFIX:
+        for file in find_docbins(path):
+            yield from ((number, doc.text) for number, doc in enumerate(read_docs(file), start=1))
+    elif suffix == ".txt":
+        lines = decoded_lines(path, layout.encoding if layout is not None else None)
+        yield from ((number, line.strip()) for number, line in enumerate(lines, start=1))
+    else:
+        fields = Fields(text=field, label=None, labels=None, cats=None)
+        for row in read_rows(path, fields, layout):
+            if isinstance(row.cells, str):
+                raise ValueError(T136.format(path=path, line=row.line, reason=row.cells))
+            yield row.line, row.cells.get(field)

@@ -9,6 +9,7 @@ from spacy.training.corpus import dont_augment
 
 from ..errors import T005
 from ..pipeline.sources import carry_over, sources_read_by
+from .docbins import find_docbins
 
 Augmenter = Callable[[Language, Example], Iterable[Example]]
 
@@ -27,7 +28,8 @@ def make_corpus(
     augmenter (Callable | None): As for `spacy.Corpus.v1`; attributes are those of the document that was augmented, and
         so are span groups where its text did not change.
     RETURNS (Callable): Pipeline to Examples.
-    RAISES (ValueError): T005 for a limit below 0.
+    RAISES (ValueError): T005 for a limit below 0; where it is read, T391 for a table or a folder without .spacy files.
+    RAISES (FileNotFoundError): T040 where it is read and nothing is there.
     """
     if limit < 0:
         raise ValueError(T005.format(block="spacy-transfer.Corpus.v1", field="limit", value=limit, want="limit >= 0"))
@@ -36,6 +38,7 @@ def make_corpus(
 
     def read(nlp: Language) -> Iterator[Example]:
         sources = sources_read_by(nlp)
+        find_docbins(Path(path))
         for example in corpus(nlp):
             carry_over(sources, example.reference, example.predicted)
             for augmented in augment(nlp, example):

@@ -1,17 +1,23 @@
 """From the row of a file to a text with its labels, or to the reason why not."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import errors
+from ..text_output import is_visible
+from .annotation_tools import CATS, LABEL, LABELS, TEXT, Skipped, Tool, Unclear, recognize
 from .excerpt import excerpt
-from .rows import BadRow, Fields, read_rows
+from .row_files import read_rows
+from .rows import BadRow, Fields, Row, looks_like_list
+from .table_format import Reading, TableFormat
 
 Attribute = str | float | list[str | float] | None
 # .spacy files hold 64 bits.
 _TOO_LARGE = 2**63
+_TRUTHS = {"true": 1.0, "false": 0.0}
 
 LONGEST_TEXT = 1_000_000  # characters; spaCy refuses longer ones (E088)
 
@@ -25,6 +31,7 @@ class Record:
     values (dict[str, float]): Labels and their values, 0 to 1.
     fills (bool): Whether the labels of the set that are not in values are 0; else they are missing.
     attributes (dict[str, Attribute]): Further texts and numbers by name; None where the record has none.
+    exclusive (bool): Whether it came in the form that takes exactly one label.
     """
 
     line: int
@@ -32,6 +39,7 @@ class Record:
     values: dict[str, float]
     fills: bool
     attributes: dict[str, Attribute] = field(default_factory=dict)
+    exclusive: bool = False
 
     def cats(self, labels: list[str]) -> dict[str, float]:
         """The values as spaCy wants them, given the label set."""
@@ -40,34 +48,96 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be used: its file, its number from 1, and why."""
+    """Lines that cannot be used.
+
+    path (Path): Their file.
+    line (int): The first of them, from 1.
+    reason (str): Why.
+    last_line (int): The last of them; 0 if there is only one.
+    row (int): As a spreadsheet counts, where that is another number than the line; else 0.
+    id (str): What the id column holds there.
+    """
 
     path: Path
     line: int
     reason: str
+    last_line: int = 0
+    row: int = 0
+    id: str = ""
+
+    @property
+    def n_lines(self) -> int:
+        """How many lines are lost with it."""
+        return max(self.last_line - self.line, 0) + 1
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.reason}"
+        places = [f"lines {self.line} to {self.last_line}"] if self.n_lines > 1 else []
+        places += [f"row {self.row}"] if self.row else []
+        places += [f"id {excerpt(self.id)}"] if self.id else []
+        where = f"{', '.join(places)}: " if places else ""
+        return f"{self.path}:{self.line}: {where}{self.reason}"
 
 
-def read_records(path: Path, fields: Fields) -> Iterator[Record | BadLine]:
+def read_records(
+    path: Path, fields: Fields, layout: TableFormat | None = None, reading: Reading | None = None
+) -> Iterator[Record | BadLine]:
     """Read the records of a file; bad lines come out as such, in their place.
 
-    path (Path): A .jsonl, .csv, .tsv or .parquet file.
+    path (Path): A .jsonl, .json, .csv, .tsv, .parquet or .xlsx file.
     fields (Fields): Which fields hold what.
-    YIELDS (Record | BadLine): One for each line that is not blank.
-    RAISES: As read_rows: T040, T041, T042, T046, T047, T081.
+    layout (TableFormat | None): How the file is written, as far as the user says so.
+    reading (Reading | None): Gets what is found out on the way, and the records that an annotation tool leaves out.
+    YIELDS (Record | BadLine): One for each row that is not blank and not left out.
+    RAISES: As read_rows.
     """
-    for line, row in read_rows(path, fields):
-        if isinstance(row, str):
-            yield BadLine(path, line, row)
+    reading = Reading() if reading is None else reading
+    tool: Tool | None = None
+    begun = False
+    for row in read_rows(path, fields, layout, reading):
+        cells = row.cells
+        if isinstance(cells, str):
+            yield _bad(path, row, cells, fields)
             continue
+        if not begun:
+            tool, begun = recognize(cells), True
+            if tool is not None:
+                reading.notes.append(f"an export of {tool.name}")
         try:
-            record = parse_record(line, row, fields)
-            attributes = {name: _attribute(row.get(name), name) for name in fields.attributes}
-            yield replace(record, attributes=attributes) if attributes else record
-        except BadRow as error:
-            yield BadLine(path, line, str(error))
+            if tool is None:
+                yield _with_attributes(parse_record(row.line, cells, fields), cells, fields)
+            else:
+                yield _of_tool(tool, row.line, cells, fields)
+        except Skipped as skipped:
+            reading.skip(str(skipped))
+        except (BadRow, Unclear) as error:
+            yield _bad(path, row, str(error), fields)
+
+
+def _of_tool(tool: Tool, line: int, cells: dict[str, object], fields: Fields) -> Record:
+    """The record of an annotation tool; fields that the user names win over the tool's own."""
+    if fields.named:
+        with suppress(Unclear):
+            tool.read(cells)
+        return _with_attributes(parse_record(line, cells, fields), cells, fields)
+    row = {**cells, LABEL: None, LABELS: None, CATS: None, **tool.read(cells)}
+    if fields.text != TEXT:
+        data = cells.get("data", cells.get("fields"))
+        row[TEXT] = {**(data if isinstance(data, dict) else {}), **cells}.get(fields.text)
+    own = replace(fields, text=TEXT, label=LABEL, labels=LABELS, cats=CATS)
+    return _with_attributes(parse_record(line, row, own), row, fields)
+
+
+def _with_attributes(record: Record, cells: Mapping[str, object], fields: Fields) -> Record:
+    if not fields.attributes:
+        return record
+    found = {name: _attribute(cells.get(source), source) for source, name in fields.attributes.items()}
+    return replace(record, attributes=found)
+
+
+def _bad(path: Path, row: Row, reason: str, fields: Fields) -> BadLine:
+    name = row.cells.get(fields.id) if fields.id and isinstance(row.cells, dict) else None
+    number = row.number if row.number != row.line else 0
+    return BadLine(path, row.line, reason, row.last_line, number, "" if name is None else str(name))
 
 
 def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record:
@@ -79,7 +149,9 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
     RETURNS (Record): The text and its labels, white space around labels stripped.
     RAISES (BadRow): There is no text or no label, one of another type, a value outside 0 to 1, or two forms at once.
     """
-    text = _text(row.get(fields.text), fields)
+    text = parse_text(row.get(fields.text), fields.text)
+    if fields.label_columns:
+        return Record(line, text, _truths(row, fields), fills=False)
     forms = [name for name in fields.forms if row.get(name) is not None]
     if len(forms) > 1:
         raise BadRow(errors.T043_MIXED.format(fields=" and ".join(f"'{name}'" for name in forms)))
@@ -91,19 +163,25 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
             raise BadRow(
                 errors.T043_LABEL_LIST.format(field=form, value=excerpt(value), labels=fields.labels or "labels")
             )
-        return Record(line, text, {_label(value, form): 1.0}, fills=True)
+        return Record(line, text, {_label(value, form, fields): 1.0}, fills=True, exclusive=True)
     if form == fields.labels:
         if not isinstance(value, list | tuple):
             raise BadRow(errors.T043_LABELS_TYPE.format(field=form, value=excerpt(value)))
-        return Record(line, text, {_label(label, form): 1.0 for label in value}, fills=True)
-    return Record(line, text, _cats(value, form), fills=False)
+        return Record(line, text, {_label(label, form, fields): 1.0 for label in value}, fills=True)
+    return Record(line, text, _cats(value, form, fields), fills=False)
 
 
-def _text(value: object, fields: Fields) -> str:
+def parse_text(value: object, field: str) -> str:
+    """Check a text.
+
+    value (object): What the field holds. field (str): Its name, for messages.
+    RETURNS (str): The text as it is.
+    RAISES (BadRow): It is missing, empty, no str, too long for spaCy, or holds half a surrogate pair.
+    """
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise BadRow(errors.T043_NO_TEXT.format(field=fields.text))
+        raise BadRow(errors.T043_NO_TEXT.format(field=field))
     if not isinstance(value, str):
-        raise BadRow(errors.T043_TEXT_TYPE.format(field=fields.text, value=excerpt(value)))
+        raise BadRow(errors.T043_TEXT_TYPE.format(field=field, value=excerpt(value)))
     if len(value) > LONGEST_TEXT:
         raise BadRow(errors.T043_TEXT_LENGTH.format(n_characters=len(value), longest=LONGEST_TEXT))
     _check_surrogates(value)
@@ -122,6 +200,8 @@ def _attribute(value: object, name: str) -> Attribute:
 
 
 def _check_surrogates(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -129,27 +209,52 @@ def _check_surrogates(text: str) -> None:
         raise BadRow(errors.T043_SURROGATE.format(value=half, position=error.start)) from error
 
 
-def _label(value: object, form: str) -> str:
+def _label(value: object, form: str, fields: Fields) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRow(_no_label(form))
+    if fields.label_names:
+        value = _named(value, fields.label_names)
     if not isinstance(value, str):
         raise BadRow(errors.T043_LABEL_TYPE.format(value=excerpt(value)))
     _check_surrogates(value)
-    return value.strip()
+    label = value.strip()
+    if label in fields.missing:
+        raise BadRow(errors.T043_MISSING.format(label=label))
+    if label[-1] in ")]}" and looks_like_list(label):
+        raise BadRow(errors.T043_LIST.format(field=form, value=excerpt(label)))
+    if not label.isprintable() and not is_visible(label):
+        raise BadRow(errors.T043_INVISIBLE.format(value=excerpt(label)))
+    return label
+
+
+def _named(value: object, names: Mapping[str, str]) -> object:
+    """The name of a label that is a number: 3, "3" and, as pandas writes columns with gaps, 3.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    number = str(value).strip().removesuffix(".0")
+    if number in names:
+        return names[number]
+    if isinstance(value, str) and value.strip() in names.values():
+        return value
+    known = ", ".join(list(names)[:N_NAMES_SHOWN]) + (", ..." if len(names) > N_NAMES_SHOWN else "")
+    raise BadRow(errors.T043_NO_NAME.format(value=excerpt(value), numbers=known))
+
+
+N_NAMES_SHOWN = 10
 
 
 def _no_label(*names: str) -> str:
     return errors.T043_NO_LABEL.format(fields=" or ".join(f"'{name}'" for name in names))
 
 
-def _cats(value: object, form: str) -> dict[str, float]:
+def _cats(value: object, form: str, fields: Fields) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise BadRow(errors.T043_CATS_TYPE.format(field=form, value=excerpt(value)))
     cats: dict[str, float] = {}
     for key, number in value.items():
         if number is None:
             continue
-        label = _label(key, form)
+        label = _label(key, form, fields)
         # NaN fails both comparisons
         if not isinstance(number, int | float) or not 0.0 <= number <= 1.0:
             raise BadRow(errors.T043_CATS_VALUE.format(label=label, value=excerpt(number)))
@@ -159,3 +264,22 @@ def _cats(value: object, form: str) -> dict[str, float]:
     if not cats:
         raise BadRow(_no_label(form))
     return cats
+
+
+def _truths(row: Mapping[str, object], fields: Fields) -> dict[str, float]:
+    """The values of labels that have a column each."""
+    values: dict[str, float] = {}
+    for name in fields.label_columns:
+        value = row.get(name)
+        number: object = value
+        if isinstance(value, str):
+            cell = value.strip().lower()
+            try:
+                number = _TRUTHS[cell] if cell in _TRUTHS else float(cell)
+            except ValueError:
+                number = None
+        # NaN fails both comparisons
+        if not isinstance(number, int | float) or not 0.0 <= number <= 1.0:
+            raise BadRow(errors.T043_TRUTH.format(label=name, value=excerpt(value)))
+        values[name.strip()] = float(number)
+    return values

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from .excerpt import excerpt
 from .findings import Finding, finding
-from .splits import POSITIVE, Split, positives
+from .splits import POSITIVE, Split
 
 Place = tuple[Split, int]  # a split and the index of a text in it
 
@@ -56,20 +56,19 @@ def find_repeats(splits: Sequence[Split], *, exclusive: bool) -> Iterator[Findin
 
 def _contradict(places: Sequence[Place], *, exclusive: bool) -> bool:
     """Whether a label holds in one place and not in another; soft labels may differ a little."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for split, index in places:
-        for label, value in split.cats[index].items():
-            values[label].append(value)
-    if exclusive:
-        for found in values.values():
-            found.extend([0.0] * (len(places) - len(found)))
-    return any(max(found) - min(found) >= POSITIVE for found in values.values())
+    found = [split.cats[index] for split, index in places]
+    # A label that is 0 wherever it stands cannot contradict.
+    for label in {label for cats in found for label in cats.values}:
+        values = [cats.values.get(label, 0.0) for cats in found if exclusive or label in cats.named]
+        if max(values) - min(values) >= POSITIVE:
+            return True
+    return False
 
 
 def _show(places: Sequence[Place]) -> str:
     """The text, and what it is labelled with in the first places."""
     first, first_index = places[0]
     labelled = [
-        f"{split.name}[{index}] {', '.join(positives(split.cats[index])) or 'no label'}" for split, index in places[:4]
+        f"{split.name}[{index}] {', '.join(split.cats[index].positives()) or 'no label'}" for split, index in places[:4]
     ]
     return f"{excerpt(first.texts[first_index])}: {'; '.join(labelled)}"

@@ -1,20 +1,30 @@
-"""Rows of JSONL, CSV, TSV and Parquet files: a line number and the cells that count, or what is wrong with the line."""
+"""Rows of files: a line number and the cells that count, or what is wrong with the line."""
 
-import csv
-import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from .. import errors
 from .excerpt import excerpt
 
-Row = tuple[int, dict[str, object] | str]  # line number from 1; the cells by field, or the reason why the line is bad
+N_COLUMNS_SHOWN = 10
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-LARGEST_CELL = 100_000_000  # characters; csv stops at 131,072 by itself, fewer than a text may have
+
+class Row(NamedTuple):
+    """A row of a file.
+
+    line (int): Its first line, from 1.
+    cells (dict[str, object] | str): The cells by field, or the reason why the row cannot be used.
+    last_line (int): Its last line; the first unless cells hold line breaks or rows were swallowed.
+    number (int): As a spreadsheet counts it, the header being row 1; the line where the file has no header.
+    """
+
+    line: int
+    cells: dict[str, object] | str
+    last_line: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -25,53 +35,42 @@ class Fields:
     label (str | None): The one label of an exclusive record.
     labels (str | None): A list of the labels that hold.
     cats (str | None): Labels with a value from 0 to 1.
-    separator (str): Between the labels in one cell of a CSV or TSV file.
-    attributes (tuple[str, ...]): Further texts, kept as extension attributes.
+    label_columns (tuple[str, ...]): A field for each label, with 0 or 1; no other form counts then.
+    label_names (Mapping[str, str]): Names of labels that are written as numbers, by number.
+    missing (frozenset[str]): Labels that mean that there is none.
+    separator (str): Between the labels in one cell of a table.
+    attributes (Mapping[str, str]): Further fields that are kept, and the names of their extension attributes.
+    id (str | None): The field by which messages name a row.
+    named (bool): Whether the user named the fields of the labels, so that no annotation tool's are taken.
     """
 
     text: str = "text"
     label: str | None = "label"
     labels: str | None = "labels"
     cats: str | None = "cats"
+    label_columns: tuple[str, ...] = ()
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
     separator: str = "|"
-    attributes: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    named: bool = False
 
     @property
     def forms(self) -> list[str]:
         """The fields that may hold labels; a record has one of them."""
+        if self.label_columns:
+            return []
         return [name for name in (self.label, self.labels, self.cats) if name is not None]
+
+    @property
+    def others(self) -> list[str]:
+        """The fields that must be there next to the text and the form of the labels."""
+        return [*self.label_columns, *self.attributes, *([self.id] if self.id else [])]
 
 
 class BadRow(ValueError):
     """A line that cannot be used; the text says why."""
-
-
-def decoded_lines(path: Path) -> Iterator[str]:
-    """Read a UTF-8 file line by line; only a line feed ends a line, as JSONL and CSV want it.
-
-    path (Path): The file, with or without a byte order mark.
-    YIELDS (str): Lines with their line feed.
-    RAISES (UnicodeError): T042 with the offset and the line of the first byte that is not UTF-8.
-    """
-    offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            content = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-            try:
-                yield content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                position = len(line) - len(content) + error.start
-                guess = "UTF-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
-                message = errors.T042.format(
-                    path=path,
-                    byte=line[position],
-                    offset=offset + position,
-                    line=number,
-                    guess=guess,
-                    way_out=path.with_suffix(f".utf8{path.suffix}"),
-                )
-                raise UnicodeError(message) from error
-            offset += len(line)
 
 
 def parse_json(text: str) -> object:
@@ -93,143 +92,106 @@ def parse_json(text: str) -> object:
 
 
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise BadRow(errors.T043_TWICE.format(key=key))
-        found[key] = value
-    return found
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    raise BadRow(errors.T043_TWICE.format(key=twice))
 
 
-def _read_jsonl(path: Path, fields: Fields) -> Iterator[Row]:
-    for number, line in enumerate(decoded_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = parse_json(line)
-        except BadRow as error:
-            yield number, str(error)
-            continue
-        yield number, value if isinstance(value, dict) else errors.T043_OBJECT.format(value=excerpt(value))
+def find_columns(header: Sequence[str], fields: Fields) -> tuple[list[str], str | None]:
+    """Find the columns that count: the text's, the labels', and those that are kept.
+
+    header (Sequence[str]): The names of all columns.
+    fields (Fields): Which ones are wanted.
+    RETURNS (tuple[list[str], str | None]): The columns, and what is unclear about them, if anything.
+    """
+    there = set(header)
+    forms = [name for name in fields.forms if name in there]
+    if fields.text not in there:
+        return [], errors.T046_MISSING.format(fields=excerpt(fields.text))
+    if fields.forms and not forms:
+        return [], errors.T046_MISSING.format(fields=" or ".join(excerpt(name) for name in fields.forms))
+    if len(forms) > 1:
+        return [], errors.T046_SEVERAL.format(fields=" and ".join(excerpt(name) for name in forms))
+    columns = list(dict.fromkeys([fields.text, *forms, *fields.others]))
+    for name in columns:
+        if name not in there:
+            return [], errors.T046_MISSING.format(fields=excerpt(name))
+        if header.count(name) > 1:
+            return [], errors.T046_TWICE.format(field=name)
+    return columns, None
 
 
-def _columns(path: Path, header: Sequence[str], fields: Fields) -> list[str]:
-    """The columns that count, the text's, the labels' and those of attributes; T046 unless they are clear."""
-    problem = None
-    forms = [name for name in fields.forms if name in header]
-    twice = [name for name in (fields.text, *fields.forms, *fields.attributes) if header.count(name) > 1]
-    absent = [name for name in fields.attributes if name not in header]
-    if fields.text not in header:
-        problem = errors.T046_MISSING.format(fields=f"'{fields.text}'")
-    elif not forms:
-        problem = errors.T046_MISSING.format(fields=" or ".join(f"'{name}'" for name in fields.forms))
-    elif len(forms) > 1:
-        problem = errors.T046_SEVERAL.format(fields=" and ".join(f"'{name}'" for name in forms))
-    elif absent:
-        problem = errors.T046_MISSING.format(fields=f"'{absent[0]}'")
-    elif twice:
-        problem = errors.T046_TWICE.format(field=twice[0])
-    if problem:
-        columns = ", ".join(excerpt(name) for name in header)
-        raise ValueError(errors.T046.format(path=path, columns=columns, problem=problem))
-    return [fields.text, forms[0], *fields.attributes]
+def unclear_columns(path: Path, header: Sequence[str], problem: str, hints: Sequence[str] = ()) -> ValueError:
+    """Make the error for a table whose columns are unclear.
+
+    path (Path): The file. header (Sequence[str]): Its columns. problem (str): What is unclear.
+    hints (Sequence[str]): What may help.
+    RETURNS (ValueError): T046; ten columns are shown.
+    """
+    columns = ", ".join(excerpt(name) for name in header[:N_COLUMNS_SHOWN])
+    if len(header) > N_COLUMNS_SHOWN:
+        columns += f" and {len(header) - N_COLUMNS_SHOWN:,} more"
+    more = "".join(f". {hint}" for hint in hints)
+    return ValueError(errors.T046.format(path=path, columns=columns, problem=problem, hints=more))
 
 
-def _cell(name: str, text: str, fields: Fields) -> object:
-    """A cell of a CSV file as JSONL would have it."""
+def cell_of(name: str, text: str, fields: Fields) -> object:
+    """Read a cell of a table as JSONL would have it.
+
+    name (str): Its column. text (str): The cell. fields (Fields): Which fields hold what.
+    RETURNS (object): A list of labels, an object of values, or the cell itself.
+    RAISES (BadRow): It holds a list or an object in a form that is not JSON.
+    """
     if name == fields.labels:
+        if text.lstrip().startswith(("[", "{", "(")):
+            value = parse_list(text, name)
+            if value is not None:
+                return value
         return [label for label in text.split(fields.separator) if label.strip()]
     if name == fields.cats:
-        return parse_json(text) if text.strip() else None
+        if not text.strip():
+            return None
+        try:
+            return parse_json(text)
+        except BadRow as error:
+            hint = errors.T043_PYTHON if text.lstrip().startswith("{'") else ""
+            raise BadRow(f"{error}{hint}") from error
     return text
 
 
-def _read_separated(path: Path, fields: Fields, *, delimiter: str, form: str) -> Iterator[Row]:
-    """A table with a header, quoted as Excel and pandas do it; a quote never closed is a bad line."""
-    reader = csv.reader(decoded_lines(path), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    columns: list[str] = []
-    limit_before = csv.field_size_limit(LARGEST_CELL)
-    try:
-        while True:
-            number = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if not header:
-                    raise ValueError(errors.T047.format(path=path, format=form, reason=error)) from error
-                yield number, errors.T043_CSV.format(format=form, reason=error)
-                continue
-            if not cells:
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                columns = _columns(path, header, fields)
-            elif len(cells) != len(header):
-                yield number, errors.T043_COLUMNS.format(n_cells=len(cells), n_columns=len(header))
-            else:
-                try:
-                    yield number, {name: _cell(name, cells[header.index(name)], fields) for name in columns}
-                except BadRow as error:
-                    yield number, str(error)
-    finally:
-        csv.field_size_limit(limit_before)
+def parse_list(text: str, name: str) -> object:
+    """Read a cell that looks like a list.
 
-
-def _read_csv(path: Path, fields: Fields) -> Iterator[Row]:
-    return _read_separated(path, fields, delimiter=",", form="CSV")
-
-
-def _read_tsv(path: Path, fields: Fields) -> Iterator[Row]:
-    return _read_separated(path, fields, delimiter="\t", form="TSV")
-
-
-def _read_parquet(path: Path, fields: Fields) -> Iterator[Row]:
-    pyarrow: Any = errors.require("pyarrow", "parquet")
-    parquet: Any = importlib.import_module("pyarrow.parquet")
-    number = 0
-    try:
-        file = parquet.ParquetFile(path)
-        columns = _columns(path, file.schema_arrow.names, fields)
-        for batch in file.iter_batches(columns=columns):
-            maps = {name for name in columns if pyarrow.types.is_map(batch.schema.field(name).type)}
-            for index in range(batch.num_rows):
-                number += 1
-                try:
-                    cells = {name: batch.column(name)[index].as_py() for name in columns}
-                except UnicodeDecodeError as error:
-                    yield number, errors.T043_CELL.format(reason=error)
-                    continue
-                yield number, {name: dict(cell) if cell and name in maps else cell for name, cell in cells.items()}
-    except pyarrow.ArrowException as error:
-        raise ValueError(errors.T047.format(path=path, format="Parquet", reason=error)) from error
-
-
-READERS: dict[str, Callable[[Path, Fields], Iterator[Row]]] = {
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".parquet": _read_parquet,
-}
-
-
-def read_rows(path: Path, fields: Fields) -> Iterator[Row]:
-    """Read a file in the format that its suffix names.
-
-    path (Path): A .jsonl, .csv, .tsv or .parquet file; the lines of a Parquet file are its rows, from 1.
-    fields (Fields): Which fields count; a table needs the text and one that holds labels.
-    RETURNS (Iterator[Row]): Line numbers with cells, or with the reason why the line cannot be used.
-    RAISES (FileNotFoundError): T040.
-    RAISES (ValueError): T041 for another suffix, T046 for unclear columns, T047 if it is not what its suffix says.
-    RAISES (UnicodeError): T042 if a text file is not UTF-8.
-    RAISES (ImportError): T081 for a Parquet file without pyarrow.
+    text (str): The cell. name (str): Its column.
+    RETURNS (object): The JSON value; None if it is a cell in round brackets that is no list.
+    RAISES (BadRow): It looks like a list and is none.
     """
-    formats = ", ".join(READERS)
-    if not path.is_file():
-        raise FileNotFoundError(errors.T040.format(path=path, formats=formats))
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(errors.T041.format(path=path, suffix=path.suffix, formats=formats))
-    return reader(path, fields)
+    if not looks_like_list(text):
+        return None
+    try:
+        value = parse_json(text)
+    except BadRow as error:
+        raise BadRow(errors.T043_LIST.format(field=name, value=excerpt(text))) from error
+    if not isinstance(value, list):
+        raise BadRow(errors.T043_LIST.format(field=name, value=excerpt(text)))
+    return value
+
+
+_WRAPPERS = ("array(", "set(", "frozenset(", "list(", "tuple(", "Index(", "Series(", "dict(")
+
+
+def looks_like_list(text: str) -> bool:
+    """Whether a str is plainly the written form of a list, a tuple, a set, an array or an object.
+
+    text (str): A cell, or a label. RETURNS (bool): True for "['a']", "[a, b]", "{'a': 1}", "('a', 'b')"; False for
+        "(other)".
+    """
+    text = text.strip()
+    if text[:1] + text[-1:] in ("[]", "{}") and len(text) > 1:
+        return True
+    if text[:1] == "(" and text[-1:] == ")":
+        return any(mark in text for mark in "'\",")
+    return text.startswith(_WRAPPERS) and text.endswith(")")

@@ -7,21 +7,27 @@ from typing import Any
 
 import srsly
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 
-from ..errors import T084
+from ..corpora.docbins import find_docbins, read_docs
+from ..errors import T033, T036, T084
+from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over, sources_read_by
 
 
 def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
     """All scores of a pipeline on annotated documents.
 
-    pipeline (Language): A trained pipeline. data (Path): A .spacy file. batch_size (int): Documents a batch.
+    pipeline (Language): A trained pipeline. data (Path): A .spacy file or a folder of them.
+    batch_size (int): Documents a batch.
     RETURNS (dict): What `nlp.evaluate` gives, and `accuracy` (share of documents with exactly the right labels; with
         several of our components, of the first), `n_docs`, `docs_per_second` (whole pipeline, tokenizing included).
-    RAISES (FileNotFoundError, ValueError): T084 for a file that is missing or holds no documents.
+    RAISES (FileNotFoundError): T084 for a file that is missing.
+    RAISES (ValueError): T084 for a file without documents, T391 for a table or a folder without .spacy files, T047 and
+        T397 for a .spacy file that cannot be read, T033 and T036 for annotations that are no values from 0 to 1.
     """
-    if not data.is_file():
+    if not data.exists():
         raise FileNotFoundError(T084.format(file=data, error="it does not exist"))
     examples: list[Example] = list(_examples(pipeline, data))
     if not examples:
@@ -45,7 +51,18 @@ def write_scores(scores: dict[str, Any], path: Path) -> None:
 
 def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
     sources = sources_read_by(pipeline)
-    for example in Corpus(data)(pipeline):
-        # What our components read beside the text is input, not annotation: the predicted documents need it too.
-        carry_over(sources, example.reference, example.predicted)
-        yield example
+    for file in find_docbins(data):
+        for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):
+            _check_cats(example.reference)
+            # What our components read beside the text is input, not annotation: the predicted documents need it too.
+            carry_over(sources, example.reference, example.predicted)
+            yield example
+
+
+def _check_cats(doc: Doc) -> None:
+    """As in training: the scorer would end in a TypeError, or take NaN for a no."""
+    for label, value in doc.cats.items():
+        if not isinstance(label, str):
+            raise ValueError(T036.format(label=label, type=type(label).__name__))
+        if not is_score(value):
+            raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))

@@ -108,7 +108,7 @@ def build_transfer_classifier(
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
-        "finish_update": finish_update, "computes_with": computes_with,
+        "finish_update": finish_update, "computes_with": computes_with, "forget_texts": forget_texts,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -205,13 +205,20 @@ def tell_epoch(model: Classifier, epoch: int) -> None:
     shim_of(model).tell_epoch(epoch)
 
 
-def prepare(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
+def prepare(
+    model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False
+) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
 
     def join(chosen: Sequence[int]) -> Joined | None:
         return read(model, [docs[i] for i in chosen], _device(model))
 
-    shim_of(model).prepare(texts_of(model, docs), targets, known, join)
+    shim_of(model).prepare(texts_of(model, docs), targets, known, join, is_streamed=is_streamed)
+
+
+def forget_texts(model: Classifier) -> None:
+    """Drop what is remembered of texts; see `TrainingShim.forget_texts`."""
+    shim_of(model).forget_texts()
 
 
 def finish_update(model: Classifier, optimizer: Any) -> None:

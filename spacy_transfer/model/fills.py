@@ -18,38 +18,35 @@ from .segments import KEY_BYTES
 class Fills:
     """Micro-batches of one cache.
 
-    groups (list[list[bytes]]): Document keys of each micro-batch, in its order.
+    groups (list[list[str]]): Texts of each micro-batch that the cache has something of, in its order: so there are no
+        more of them than features.
     origin (dict[bytes, int]): Micro-batch that a kept feature came from.
     recalled (dict[bytes, int]): Those of them that are not computed again yet.
     """
 
     def __init__(self) -> None:
-        self.groups: list[list[bytes]] = []
+        self.groups: list[list[str]] = []
         self.origin: dict[bytes, int] = {}
         self.recalled: dict[bytes, int] = {}
-        self._texts: dict[int, list[str]] = {}
 
-    def add(self, documents: list[bytes], kept: Sequence[bytes]) -> None:
+    def add(self, texts: list[str], kept: Sequence[bytes]) -> None:
         """A micro-batch was computed. kept (Sequence[bytes]): Keys of its features that the cache has taken."""
         if kept:
             self.origin.update(dict.fromkeys(kept, len(self.groups)))
-            self.groups.append(documents)
+            self.groups.append(texts)
 
-    def state(
-        self, kept: Sequence[bytes], texts: Mapping[bytes, str], numbers: Mapping[str, int]
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `restore` needs.
 
-        kept (Sequence[bytes]): Keys of all features in memory. texts (Mapping): Text of each document key.
+        kept (Sequence[bytes]): Keys of all features in memory.
         numbers (Mapping): Place of each training text; others are written out.
         """
         others: dict[str, int] = {}
         flat: list[int] = []
         sizes: list[int] = []
-        for i, group in enumerate(self.groups):
-            known = self._texts.get(i) or [texts[key] for key in group]
-            sizes.append(len(known))
-            for text in known:
+        for group in self.groups:
+            sizes.append(len(group))
+            for text in group:
                 number = numbers.get(text)
                 flat.append(-1 - others.setdefault(text, len(others)) if number is None else number)
         tensors = {
@@ -67,10 +64,9 @@ class Fills:
         raw = tensors["keys"].numpy().tobytes()
         keys = [raw[i : i + KEY_BYTES] for i in range(0, len(raw), KEY_BYTES)]
         others, flat, begin = data["others"], tensors["texts"].tolist(), 0
-        for i, size in enumerate(tensors["sizes"].tolist()):
+        for size in tensors["sizes"].tolist():
             chosen = flat[begin : begin + size]
-            self._texts[i] = [others[-1 - number] if number < 0 else training_texts[number] for number in chosen]
-            self.groups.append([])
+            self.groups.append([others[-1 - number] if number < 0 else training_texts[number] for number in chosen])
             begin += size
         self.origin = {key: i for key, i in zip(keys, tensors["origin"].tolist(), strict=True) if i >= 0}
         self.recalled = dict(self.origin)
@@ -79,7 +75,7 @@ class Fills:
     def wanted(self, keys: Sequence[bytes]) -> dict[int, list[str]]:
         """Micro-batches to compute again for some features: number and texts."""
         numbers = dict.fromkeys(self.recalled[key] for key in keys if key in self.recalled)
-        return {number: self._texts[number] for number in numbers}
+        return {number: self.groups[number] for number in numbers}
 
     def came_from(self, number: int, keys: Sequence[bytes]) -> list[bytes]:
         """Those of some keys that came from a micro-batch; they count as computed again from now on."""

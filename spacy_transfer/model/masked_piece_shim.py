@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T001, T005, T135
+from ..locks import changes_network
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.network import RowBatch
 from ..nn.pinned import to_device
@@ -25,8 +26,8 @@ from .settings import EncoderBrick
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .training_shim import TrainingShim
-from .windows import Windows
+from .training_shim import TrainingShim, predicts
+from .windows import Row, Windows
 
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
@@ -127,6 +128,7 @@ class MaskedPieceShim(TrainingShim):
         """Most pieces in a micro-batch."""
         return self.room.on(self.device)
 
+    @changes_network
     def step(self, documents: Sequence[Document]) -> tuple[float, int]:
         """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
 
@@ -160,6 +162,7 @@ class MaskedPieceShim(TrainingShim):
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
 
+    @predicts
     @torch.no_grad()
     def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:
         """How well hidden pieces are predicted; of each row at least one is hidden, always the same ones.
@@ -167,9 +170,6 @@ class MaskedPieceShim(TrainingShim):
         RETURNS (NDArray): Of each document the sum of the losses, how many pieces were asked for, and how many of them
             were right, (n_docs, 3).
         """
-        network = self.network
-        if network.training:
-            network.eval()
         return self.room.run(self.device, lambda budget: self._figures(documents, budget))
 
     def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
@@ -193,14 +193,16 @@ class MaskedPieceShim(TrainingShim):
         """Micro-batches on the CPU: rows; document of each, (n_rows,); ids to read, (n_rows, n_pieces); and places of
         the chosen pieces, all rows seen as one, (n_chosen,)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
-        for group in micro_batches(documents, budget, kind):
-            batch = collate([documents[i] for i in group], pad, torch.device("cpu"))
+        parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
+        owners = torch.tensor([i for i, _ in parts])
+        for group in micro_batches([part for _, part in parts], budget, kind):
+            batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
             read, chosen = hide(
                 batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
                 key=key, at_least_one=at_least_one,
             )  # fmt: skip
-            yield batch, torch.tensor(group)[batch.owner], read, chosen.flatten().nonzero()[:, 0]
+            yield batch, owners[group][batch.owner], read, chosen.flatten().nonzero()[:, 0]
 
     def _asked(self, batch: RowBatch, read: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the chosen pieces, (n_chosen, n_vocabulary), and their ids, (n_chosen,)."""
@@ -242,3 +244,10 @@ class MaskedPieceShim(TrainingShim):
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+
+def _under(budget: int, document: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """A document, or where it is above the budget its rows in parts: each is learned from for itself."""
+    size = max(1, budget // max(len(row.ids) for row in document))
+    for begin in range(0, len(document), size):
+        yield document[begin : begin + size]

@@ -81,7 +81,7 @@ def _rows(model: Predictor, docs: Sequence[Doc], *, remember: bool) -> list[Docu
     found: dict[int, Document] = {}
     for i, doc in enumerate(docs):
         if (ids := doc.user_data.get(PIECES)) is not None:
-            found[i] = [Row(ids, (0, len(ids)))]
+            found[i] = Document([Row(ids, (0, len(ids)))])
     others = [i for i in range(len(docs)) if i not in found]
     if others:
         shim = shim_of(model)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import T073
+from ..locks import changes_network, reads_network
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
@@ -61,6 +62,7 @@ class NetworkLife(TrainingShim):
         """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
         return cast(Pathway, self._there(self._pathway))
 
+    @changes_network
     def initialize(
         self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
     ) -> None:
@@ -114,6 +116,7 @@ class NetworkLife(TrainingShim):
             return None
         return name_vectors(labels, self.network, self.reader)
 
+    @changes_network
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
         """Make room for new labels; the logits of the old ones stay as they are. labels: All, if at hand."""
         head = self.network.head
@@ -151,6 +154,7 @@ class NetworkLife(TrainingShim):
         """To be called when weights were changed by other means than an optimizer."""
         self.network.forget_copies()
 
+    @changes_network
     def tell_epoch(self, epoch: int) -> None:
         """The loop says which epoch it is in; unfreezing by epochs follows."""
         if epoch != self.epoch:
@@ -173,13 +177,15 @@ class NetworkLife(TrainingShim):
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
+    @reads_network
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
-        pathway, tensors = self.pathway.state(self.reader)
+        pathway, tensors = self.pathway.state()
         own = {"n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway}
         return {**state, **own}, tensors
 
+    @changes_network
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         super().restore_state(state, tensors)
@@ -216,6 +222,14 @@ class NetworkLife(TrainingShim):
         if self.settings.tuning.adapter is None and "adapter" in self.record:
             self.merge_adapter()
 
+    @changes_network
+    def forget_texts(self) -> None:
+        """Drop rows and features."""
+        super().forget_texts()
+        if self._pathway is not None:
+            self._pathway.close()
+
+    @changes_network
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights; then both are the encoder. RETURNS (int): Weights it had, or 0."""
         if not self.is_built or "adapter" not in self.record:

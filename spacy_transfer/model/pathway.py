@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..log import logger
-from ..nn.network import Network
+from ..nn.network import Network, RowBatch
 from ..nn.pinned import to_device
+from ..nn.row_parts import last_states, logits_of, prefix_states
 from .batches import collate, micro_batches
+from .evaluating import is_evaluating
 from .features import FeatureCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
 from .memory import PieceBudget
@@ -83,23 +85,34 @@ class Pathway:
         self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen, reserve, on_gpu)
 
     def close(self) -> None:
-        """Forget all features: the weights are others now."""
-        self._boundary, self._features = -1, None
+        """Forget all features: the weights are others now, or nobody needs them any more."""
+        self._boundary, self._features, self._n_filled, self._n_predicted = -1, None, 0, 0
+        self._fills = Fills()
 
     def groups(self, documents: Sequence[Document], budget: int | None = None) -> Iterable[list[int]]:
         """Micro-batches, as indices of documents. Where a document is one stored vector, all of them are one.
 
         budget (int | None): Most pieces in one, in place of the setting.
         """
-        if self._kind == "vectors" and self._serves_predictions:
+        if self._kind == "vectors" and self._is_current:
             return [list(range(len(documents)))] if documents else []
         return micro_batches(documents, budget or self.budget, self.network.device.type)
 
+    def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
+        """The same for documents that are only predicted."""
+        if self._serves_predictions:
+            return self.groups(documents)
+        return micro_batches(documents, self.budget, self.network.device.type)
+
+    @property
+    def _is_current(self) -> bool:
+        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
+        return self._features is not None and self._boundary == self.network.boundary
+
     @property
     def _serves_predictions(self) -> bool:
-        # Unfreezing may have lowered the boundary since the last step; then these features lie too high.
-        current = self._features is not None and self._boundary == self.network.boundary
-        return current and self._n_predicted <= _MOST_PREDICTED
+        # What is predicted elsewhere never comes again: a service that has trained keeps nothing of it.
+        return self._is_current and self._n_predicted <= _MOST_PREDICTED and is_evaluating()
 
     @property
     def budget(self) -> int:
@@ -123,38 +136,40 @@ class Pathway:
         reader: TextReader,
         clean: Sequence[bool],
         joined: Tensor | None = None,
+        budget: int | None = None,
     ) -> Tensor:
         """Logits of some training documents, with the graph of what moves.
 
         clean (Sequence[bool]): Of each document, as `keeps` says.
         joined (Tensor | None): Features beside their vectors, (len(group), n_features).
+        budget (int | None): As for `groups`; the rows of one document above it run in parts.
         RETURNS (Tensor): (len(group), n_labels).
         """
         chosen = [documents[i] for i in group]
         if self._features is None:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self._run(chosen, joined, budget)
         lasting = [j for j, i in enumerate(group) if clean[i]]
         passing = [j for j, i in enumerate(group) if not clean[i]]
         if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
             self._fill(missing, reader)
         if not passing:
-            return self._from_features(chosen, joined=joined)
+            return self._from_features(chosen, joined=joined, budget=budget)
         device = self.network.device
         beside = [None if joined is None else joined[to_device(places, device)] for places in (passing, lasting)]
-        parts = [self._without_features([chosen[j] for j in passing], beside[0])]
+        parts = [self._without_features([chosen[j] for j in passing], beside[0], budget)]
         if lasting:
-            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1]))
+            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1], budget=budget))
         order = np.argsort([*passing, *lasting])
         return torch.cat(parts)[to_device(order, device)]
 
     def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
-        """Logits of documents that are only predicted; between training steps what is frozen is cached too.
+        """Logits of documents that are only predicted; in the evaluations of a loop what is frozen is cached too.
 
         joined (Tensor | None): Features beside their vectors, (len(group), n_features).
         """
         chosen = [documents[i] for i in group]
         if not self._serves_predictions:
-            return self.network(collate(chosen, self.network.encoder.pad_id, self.network.device), joined)
+            return self._run(chosen, joined)
         missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
         if missing:
             # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
@@ -162,6 +177,11 @@ class Pathway:
             self._n_predicted += sum(not self._is_reserved(document, _PREDICTED) for document in missing)
             self._compute(chosen, _PREDICTED)
         return self._from_features(chosen, _PREDICTED, joined)
+
+    def _run(self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None) -> Tensor:
+        """Logits of documents, all depths."""
+        batch = collate(documents, self.network.encoder.pad_id, self.network.device)
+        return logits_of(self.network, batch, budget or self.budget, joined)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
@@ -179,8 +199,13 @@ class Pathway:
                         found[places] = self._cached_vectors(chosen)
                         continue
                     batch = collate(chosen, network.encoder.pad_id, network.device)
-                    found[places] = network.pool(network.encode(batch), batch).cpu()
+                    found[places] = network.pool(self._last_states(batch), batch).cpu()
         return found.to(network.device)
+
+    def _last_states(self, batch: RowBatch) -> Tensor:
+        network = self.network
+        fits = batch.ids.numel() <= self.budget
+        return network.encode(batch) if fits else last_states(network, batch, self.budget)
 
     # ---- features ------------------------------------------------------------------------------------------------
 
@@ -213,23 +238,28 @@ class Pathway:
         return [key if key in features else other for key, other in pairs]
 
     def _from_features(
-        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None
-    ) -> Tensor:
-        network, features = self.network, self._features
+        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None,
+        budget: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        network, features, budget = self.network, self._features, budget or self.budget
         assert features is not None
         if self._kind == "vectors":
             return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
         keys = [key for document in documents for key in self._kept_keys(document, purpose)]
         batch = collate(documents, network.encoder.pad_id, network.device)
         states = features.padded(keys, batch.ids.shape[1], network.device)
-        # Dropped for want of room, or damaged: computed anew, together.
-        return network.from_states(network.prefix(batch) if states is None else states, batch, joined)
+        if states is None:
+            # Dropped for want of room, or damaged: computed anew, together.
+            states = prefix_states(network, batch, budget)
+        return logits_of(network, batch, budget, joined, states)
 
-    def _without_features(self, documents: Sequence[Document], joined: Tensor | None) -> Tensor:
+    def _without_features(
+        self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None
+    ) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
         network = self.network
         if self._kind != "vectors":
-            return network(collate(documents, network.encoder.pad_id, network.device), joined)
+            return self._run(documents, joined, budget)
         groups = list(micro_batches(documents, self.budget, network.device.type))
         order = np.argsort(np.concatenate(groups))
         with torch.no_grad():
@@ -240,7 +270,7 @@ class Pathway:
         """Vectors of one micro-batch, (n_docs, width), on the device."""
         network = self.network
         batch = collate(documents, network.encoder.pad_id, network.device)
-        return network.pool(network.prefix(batch), batch)
+        return network.pool(prefix_states(network, batch, self.budget), batch)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
@@ -280,7 +310,7 @@ class Pathway:
             entries = self._compute_together(chosen, purpose)
             kept = features.put(entries)
             if not purpose:
-                self._fills.add([document_key(document) for document in chosen], kept)
+                self._fills.add([document.text for document in chosen], kept)
             if self._kind == "vectors":
                 vectors.update((i, entries[document_key(documents[i], purpose)]) for i in group)
         return [vectors[i] for i in sorted(vectors)]
@@ -293,7 +323,8 @@ class Pathway:
                 pooled = self._pooled(documents).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
             rows = [row for document in documents for row in document]
-            states = network.prefix(collate(documents, network.encoder.pad_id, network.device))
+            batch = collate(documents, network.encoder.pad_id, network.device)
+            states = prefix_states(network, batch, self.budget)
             if self._features is None or not self._features.stay_on_gpu:
                 states = states.cpu()
             return {row_key(row, purpose): states[j, : len(row.ids)] for j, row in enumerate(rows)}
@@ -309,11 +340,8 @@ class Pathway:
             entries = self._compute_together(reader.read(texts, remember=True), b"")
             features.put({key: entries[key] for key in self._fills.came_from(number, list(entries))})
 
-    def state(self, reader: TextReader) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a resumed run needs to know of the cache: which features came from which micro-batch, not their values.
-
-        reader (TextReader): Knows the texts.
-        """
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a resumed run needs to know of the cache: from which micro-batch features came, not their values."""
         data: dict[str, Any] = {
             "boundary": self._boundary,
             "n_filled": self._n_filled,
@@ -323,7 +351,7 @@ class Pathway:
             return data, {}
         features, keys = self._features.state()
         numbers = {text: i for i, text in enumerate(self._training_texts)}
-        fills, tensors = self._fills.state(keys, reader.text_of, numbers)
+        fills, tensors = self._fills.state(keys, numbers)
         return {**data, "features": features, "fills": fills}, tensors
 
     def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], reader: TextReader) -> None:

@@ -1,18 +1,27 @@
 """Texts to documents of rows, each text once per training run."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import T025
-from .features import document_key
 from .pieces import PieceTokenizer
 from .windows import Row, Windows
 
 # Texts are remembered up to so many pieces (about 300 MB); later ones are tokenized each time, at 8,000 a second.
 _MOST_REMEMBERED = 20_000_000
 
-# Rows of one document, in order.
-Document = list[Row]
+
+class Document(list[Row]):
+    """Rows of one text, in order.
+
+    rows (Iterable[Row]): At least one. text (str): What they were made of.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, rows: Iterable[Row], text: str = "") -> None:
+        super().__init__(rows)
+        self.text = text
 
 
 class TextReader:
@@ -26,8 +35,6 @@ class TextReader:
         self._known: dict[str, Document] = {}
         self._n_remembered = 0
         self._told_cut = False
-        # Text of each training document by its key.
-        self.text_of: dict[bytes, str] = {}
 
     def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
@@ -41,12 +48,15 @@ class TextReader:
             for text, document in fresh.items():
                 if text not in lasting:
                     continue
-                self.text_of[document_key(document)] = text
                 size = sum(len(row.ids) for row in document)
                 if self._n_remembered + size <= _MOST_REMEMBERED:
                     self._n_remembered += size
                     self._known[text] = document
         return [fresh[text] if text in fresh else self._known[text] for text in texts]
+
+    def forget(self) -> None:
+        """Drop all rows that were kept for the next epoch."""
+        self._known, self._n_remembered = {}, 0
 
     def _cut(self, texts: Sequence[str]) -> list[Document]:
         pieces = self.tokenizer.encode(texts)
@@ -54,4 +64,4 @@ class TextReader:
         if n_cut and not self._told_cut:
             self._told_cut = True
             warnings.warn(T025.format(n_cut=n_cut, length=self.windows.length), stacklevel=2)
-        return [self.windows.cut(p, self.tokenizer) for p in pieces]
+        return [Document(self.windows.cut(p, self.tokenizer), t) for p, t in zip(pieces, texts, strict=True)]

@@ -84,7 +84,7 @@ def connect(model: Model, nlp: Language | None, name: str) -> None:
     shim.upstream = transformer
 
 
-def prepare(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats) -> None:
+def prepare(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False) -> None:
     """Solve the head on what the transformer gives for the training texts; see `SharedShim.prepare_head`."""
     shim = shim_of(model)
     transformer, shim.upstream = shim.upstream, None

@@ -11,6 +11,7 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ..errors import T204, T205
+from ..locks import changes_network
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.pinned import to_device
@@ -30,7 +31,7 @@ from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .thinc_optimizers import averaged
+from .training_shim import predicts
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
@@ -140,10 +141,9 @@ class SharedShim(NetworkShim):
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(data, width, self.network.device)
 
+    @predicts
     def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
-        if self.network.training:
-            self.network.eval()
         order: list[int] = []
         parts: list[Tensor] = []
         with torch.no_grad():
@@ -199,6 +199,7 @@ class SharedShim(NetworkShim):
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
+    @changes_network
     def step(
         self,
         texts: Sequence[Any],
@@ -243,6 +244,7 @@ class SharedShim(NetworkShim):
             joined.give_back()
         return self._loss(value.detach())
 
+    @changes_network
     def prepare_head(
         self,
         read: Callable[[list[int]], Sequence[Any]],
@@ -273,7 +275,7 @@ class SharedShim(NetworkShim):
         give it: a head belongs to the encoder it was averaged with."""
         body = self._body() if self._body is not None else None
         weights = {} if body is None else dict(body.named_parameters())
-        with super().use_params(params), averaged(weights, params, self._owner):
+        with super().use_params(params), self._averaged(weights, params, self._owner):
             yield
 
     # ---- storage -------------------------------------------------------------------------------------------------

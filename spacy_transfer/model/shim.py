@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import T063
+from ..locks import changes_network
 from ..nn.losses import Loss
 from ..nn.network import Network
 from ..nn.pinned import to_device
@@ -18,6 +19,7 @@ from .joining import Joined, rows
 from .network_life import NetworkLife
 from .reading import Document
 from .solving import check_solvable, solve_head
+from .training_shim import predicts
 
 Floats = NDArray[np.float32]
 
@@ -30,20 +32,25 @@ class NetworkShim(NetworkLife):
 
     # ---- before training -----------------------------------------------------------------------------------------
 
+    @changes_network
     def prepare(
         self,
         texts: Sequence[str],
         targets: Floats,
         known: Floats,
         join: Callable[[Sequence[int]], Joined | None],
+        *,
+        is_streamed: bool = False,
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
         join (Callable): Indices of texts to their features, if there are any.
+        is_streamed (bool): These are only the first of a stream, whose texts never come again.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
-        self.pathway.expect(texts)
+        self.is_streamed = is_streamed
+        self.pathway.expect([] if is_streamed else texts)
         start, network = self.settings.start, self.network
         chosen = start.choose(len(texts))
         if not chosen:
@@ -66,18 +73,17 @@ class NetworkShim(NetworkLife):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
+    @predicts
     def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
         return self.room.run(self.device, lambda _: self._logits(texts, joined))
 
     def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
         network = self.network
-        if network.training:
-            network.eval()
         documents = self.reader.read(texts, remember=False)
         parts: list[tuple[list[int], Tensor]] = []
         with torch.no_grad():
-            for group in self.pathway.groups(documents):
+            for group in self.pathway.predicted_groups(documents):
                 parts.append((group, self.pathway.predict(documents, group, rows(joined, group))))
         return in_order(parts, network.head.n_labels)
 
@@ -90,6 +96,10 @@ class NetworkShim(NetworkLife):
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
             return self.logits(texts, joined), lambda d_logits: []
+        return self._begin(texts, joined)
+
+    @changes_network
+    def _begin(self, texts: Sequence[str], joined: Joined | None) -> tuple[Floats, Any]:
         network = self._training()
         documents, clean = self._draw(texts, None)
         groups = self.pathway.groups(documents)
@@ -98,6 +108,12 @@ class NetworkShim(NetworkLife):
         ]
 
         def backprop(d_logits: Any) -> list[Any]:
+            with self.lock.changing():
+                # What is computed again in the backward pass needs the mode it had.
+                self._training()
+                return _backprop(d_logits)
+
+        def _backprop(d_logits: Any) -> list[Any]:
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[to_device(group, network.device)])
@@ -130,9 +146,12 @@ class NetworkShim(NetworkLife):
         """Documents to learn from, and for each whether the cache may have it: changed ones are remembered nowhere."""
         drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
         self.n_draws += 1
+        if self.is_streamed:
+            clean = [False] * len(drawn)
         documents = self.reader.read(drawn, remember=clean)
         return documents, self.pathway.keeps(documents, clean)
 
+    @changes_network
     def step(
         self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float, joined: Joined | None = None
     ) -> float:
@@ -151,10 +170,10 @@ class NetworkShim(NetworkLife):
         device = network.device
         wanted, mask = to_device(targets, device), to_device(known, device)
 
-        def learn(group: Sequence[int]) -> Tensor:
-            return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))
-
         def run(budget: int) -> Tensor:
+            def learn(group: Sequence[int]) -> Tensor:
+                return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group), budget)
+
             if joined is not None:
                 joined.forget_gradient()
             if not is_plain(loss):

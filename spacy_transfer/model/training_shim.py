@@ -3,8 +3,9 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Set
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
 
 import srsly
 import torch
@@ -13,6 +14,7 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ..errors import T006, T024, T301, T302
+from ..locks import NetworkLock, changes_network, reads_network
 from ..nn.machine import describe_machine, versions
 from ..nn.precision import Choice, Precision, choose_precision, resolve_device
 from ..nn.pretrained import LoadedEncoder
@@ -26,6 +28,9 @@ from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
 from .windows import Windows
 
+P = ParamSpec("P")
+R = TypeVar("R")
+Owner = TypeVar("Owner", bound="TrainingShim")
 Taken = TypeVar("Taken")
 
 
@@ -86,6 +91,10 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.record: dict[str, Any] = {}
         self.n_steps = 0
         self._reader: TextReader | None = None
+        # Whether training texts are read once and never again: then nothing is remembered of them.
+        self.is_streamed = False
+        # Training and predicting from several threads.
+        self.lock = NetworkLock()
         self.gradients = Gradients(half=False)
         self.room = PieceBudget(settings.piece_budget, settings.windows.length)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
@@ -196,6 +205,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self._reader = TextReader(tokenizer, self.settings.windows)
         self.gradients = Gradients(half=self.precision == torch.float16)
 
+    @changes_network
     def to_device(self, device_type: str, device_id: int) -> None:
         """Thinc's `Model.to_gpu` and `to_cpu`."""
         if self.is_built:
@@ -211,6 +221,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
+    @changes_network
     def finish_update(self, optimizer: Any) -> None:
         """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
 
@@ -258,11 +269,18 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""
 
+    @changes_network
     def drop_gradients(self) -> None:
         """Forget what was summed since the last step."""
         for weight in self._moving.values():
             weight.grad = None
         self.gradients.n_docs = 0
+
+    @changes_network
+    def forget_texts(self) -> None:
+        """Drop what is remembered of texts for the next epoch and the next evaluation."""
+        if self._reader is not None:
+            self._reader.forget()
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
@@ -271,11 +289,13 @@ class TrainingShim(Shim):  # type: ignore[misc]
         """Names of the weights that move at present; those that never moved are not among them."""
         return self._moving.keys()
 
+    @reads_network
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state = {"n_steps": self.n_steps, "gradients": self.gradients.state(), "piece_limit": self.room.limit}
         return state, {}
 
+    @changes_network
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         self.n_steps = state["n_steps"]
@@ -286,8 +306,36 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def use_params(self, params: Any) -> Iterator[None]:
         """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
         weights = dict(self.network.named_parameters()) if self.is_built else {}
-        with averaged(weights, params, self.id):
+        with self._averaged(weights, params, self.id):
             yield
+
+    @contextlib.contextmanager
+    def _averaged(self, weights: Mapping[str, nn.Parameter], params: Any, owner: int) -> Iterator[None]:
+        """`averaged`; meanwhile others predict with these weights and nobody trains them."""
+        if not weights or not params:
+            yield
+            return
+        swapped = averaged(weights, params, owner)
+        with self.lock.holding():
+            with self.lock.changing():
+                swapped.__enter__()
+            try:
+                yield
+            finally:
+                with self.lock.changing():
+                    swapped.__exit__(None, None, None)
+
+    @contextlib.contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Within: the network is in evaluation mode, and nobody changes it."""
+        while True:
+            if self.network.training:
+                with self.lock.changing():
+                    self.network.eval()
+            with self.lock.predicting():
+                if not self.network.training:
+                    yield
+                    return
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
@@ -300,10 +348,12 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def _for_disk(self) -> StoredNetwork:
         return self._stored()
 
+    @reads_network
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
         return self._for_disk().to_folder(folder)
 
+    @changes_network
     def load(self, folder: Path, state: Mapping[str, Any]) -> None:
         """Read what `save` wrote; needs neither the network nor the original encoder.
 
@@ -311,10 +361,12 @@ class TrainingShim(Shim):  # type: ignore[misc]
         """
         self._restore(StoredNetwork.from_folder(folder, state))
 
+    @reads_network
     def to_bytes(self) -> bytes:
         """All of it as one message; empty before `initialize`."""
         return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
 
+    @changes_network
     def from_bytes(self, data: bytes) -> "TrainingShim":
         """Read what `to_bytes` gave."""
         if (stored := StoredNetwork.from_bytes(data)) is not None:
@@ -328,3 +380,14 @@ class TrainingShim(Shim):  # type: ignore[misc]
         # A copy gets an id of its own: two with the same one would share moments in an optimizer.
         self.__init__(state["settings"])  # type: ignore[misc]
         self.from_bytes(state["bytes"])
+
+
+def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
+    """Let a method of a shim run within `predicting`."""
+
+    @wraps(method)
+    def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.predicting():
+            return method(self, *args, **kwargs)
+
+    return undisturbed

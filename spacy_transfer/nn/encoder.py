@@ -1,30 +1,20 @@
 """A pretrained encoder that can stop at any depth and go on from there."""
 
-import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..locks import CACHE, ForkLock
 from .depths import depth_of, find_layers, is_after_first
 from .host_ahead import HostAhead
 from .kernels import CpuKernels
+from .layer_gate import LayerGate, Passages
 
-# To stop or to go on at a depth, layers are changed for the time of a run: one run at a time, whatever the threads.
-_one_run = threading.RLock()
-
-
-def _renew_lock() -> None:
-    global _one_run
-    _one_run = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    # A forked child has no thread that could give the lock back.
-    os.register_at_fork(after_in_child=_renew_lock)
+# Finding out how a layer gives its states sets the mode of the whole encoder for a moment.
+_one_probe = ForkLock(CACHE)
 
 
 class Encoder(nn.Module):
@@ -47,6 +37,7 @@ class Encoder(nn.Module):
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
         self._layer_output: Any = None
+        self._passages = Passages()
 
     def depth_of(self, name: str) -> int:
         """Depth of a weight; one that several depths use belongs to the lowest.
@@ -125,7 +116,7 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return self(ids, mask, is_full)
-        with _one_run, self._before_layer(depth, _stop), self._ahead(mask, is_full):
+        with self._before_layer(depth, _stop), self._ahead(mask, is_full):
             try:
                 self.body(input_ids=ids, attention_mask=mask)
             except _Stop as stop:
@@ -145,101 +136,92 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return states
-        with _one_run:
-            if depth == 0:
-                with self._before_layer(0, lambda _: states):
-                    return self(ids, mask, is_full)
-            # Otherwise the last known layer hands the states on. Gradient checkpointing computes a layer again in the
-            # backward pass from what was handed to it, when what was changed is as it was.
-            with self._handed_through(states, depth, self._recorded_output()):
+        if depth == 0:
+            with self._before_layer(0, lambda _: states):
                 return self(ids, mask, is_full)
+        # Otherwise the last known layer hands the states on. Gradient checkpointing computes a layer again in the
+        # backward pass from what was handed to it, when the run is over and each layer is itself again.
+        with self._handed_through(states, depth, self._recorded_output()):
+            return self(ids, mask, is_full)
 
-    @contextmanager
-    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def changed(original: Callable[..., Any]) -> Callable[..., Any]:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                nonlocal calls
-                calls += 1
-                if calls - 1 == index and args:
-                    args = (change(args[0]), *args[1:])
-                elif calls - 1 == index:
-                    kwargs = {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
-                return original(*args, **kwargs)
+        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            if gate.number < 0:
+                return own(*args, **kwargs)
+            calls += 1
+            if calls - 1 == index and args:
+                args = (change(args[0]), *args[1:])
+            elif calls - 1 == index:
+                kwargs = {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+            return own(*args, **kwargs)
 
-            return forward
+        self._put_gates()
+        return self._passages.taking(passage)
 
-        # Not by hooks: T5 in transformers 4.45 calls `forward` itself under gradient checkpointing.
-        modules = self._own_layers
-        for module in modules:
-            module.forward = changed(module.forward)
-        try:
-            yield
-        finally:
-            for module in modules:
-                del module.forward
-
-    @property
-    def _own_layers(self) -> list[nn.Module]:
-        """Each layer once: ALBERT calls the same one several times, so calls are counted, not modules."""
-        return list({id(module): module for module in self._layers}.values())
-
-    @contextmanager
-    def _handed_through(self, states: Tensor, depth: int, form: Any) -> Iterator[None]:
+    def _handed_through(self, states: Tensor, depth: int, form: Any) -> AbstractContextManager[None]:
         """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
         layer's output."""
         calls = 0
         tail = form[1:] if isinstance(form, tuple) else None
 
-        def shortened(original: Callable[..., Any], is_first: bool) -> Callable[..., Any]:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                nonlocal calls, tail
-                calls += 1
-                if calls > depth:
-                    return original(*args, **kwargs)
-                if is_first and self.family in ("t5", "mt5", "umt5", "longt5"):
-                    # T5's first block makes the position bias of all others: its tail is needed, its states are not.
-                    with torch.no_grad():
-                        tail = original(*args, **kwargs)[1:]
-                received = args[0] if args else kwargs["hidden_states"]
-                given = states if calls == depth else received
-                return given if tail is None else (given, *tail)
+        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            nonlocal calls, tail
+            if gate.number < 0:
+                return args[1]
+            calls += 1
+            if calls > depth:
+                return own(*args, **kwargs)
+            if gate.number == 0 and self.family in ("t5", "mt5", "umt5", "longt5"):
+                # T5's first block makes the position bias of all others: its tail is needed, its states are not.
+                with torch.no_grad():
+                    tail = own(*args, **kwargs)[1:]
+            received = args[0] if args else kwargs["hidden_states"]
+            given = states if calls == depth else received
+            return given if tail is None else (given, *tail)
 
-            return forward
+        self._put_gates()
+        return self._passages.taking(passage)
 
-        changed = self._own_layers
-        for index, module in enumerate(self._own_layers):
-            module.forward = shortened(module.forward, index == 0)
-        for name, module in self.body.named_modules():
-            if is_after_first(name):
-                module.forward = lambda received, given, *_: given
-                changed.append(module)
-        try:
-            yield
-        finally:
-            for module in changed:
-                del module.forward
+    def _put_gates(self) -> None:
+        """At the first run that needs them. Each layer has one: ALBERT calls the same layer several times, so calls
+        are counted, not modules."""
+        numbers: dict[int, int] = {}
+        for layer in self._layers:
+            numbers.setdefault(id(layer), len(numbers))
+        if all("forward" in vars(layer) for layer in self._layers):
+            return
+        modules = [(module, numbers[id(module)]) for module in self._layers]
+        modules += [(module, -1) for name, module in self.body.named_modules() if is_after_first(name)]
+        # The layers last: where they have one, all have one.
+        for module, number in reversed(modules):
+            module.forward = LayerGate(module, self._passages, number)
 
     def _recorded_output(self) -> Any:
         """What a layer returns besides its states: a tuple's tail in transformers 4, a bare tensor mostly in 5."""
-        if self._layer_output is None and self._layers:
-            seen: list[Any] = []
-            hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
-            device = next(self.body.parameters()).device
-            row = torch.zeros((1, 1), dtype=torch.long, device=device)
-            modes = [(module, module.training) for module in self.body.modules()]
-            try:
-                with torch.no_grad():
-                    self.body.eval()(input_ids=row, attention_mask=torch.ones_like(row))
-            finally:
-                hook.remove()
-                for module, training in modes:
-                    module.training = training
-            output = seen[0]
-            self._layer_output = (None, *output[1:]) if isinstance(output, tuple) else "tensor"
-        return self._layer_output
+        with _one_probe:
+            if self._layer_output is None and self._layers:
+                self._layer_output = self._probe()
+            return self._layer_output
+
+    def _probe(self) -> Any:
+        seen: list[Any] = []
+        hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
+        device = next(self.body.parameters()).device
+        row = torch.zeros((1, 1), dtype=torch.long, device=device)
+        modes = [(module, module.training) for module in self.body.modules()]
+        try:
+            with torch.no_grad():
+                self.body.eval()(input_ids=row, attention_mask=torch.ones_like(row))
+        finally:
+            hook.remove()
+            for module, training in modes:
+                module.training = training
+        output = seen[0]
+        return (None, *output[1:]) if isinstance(output, tuple) else "tensor"
 
 
 class _Stop(Exception):

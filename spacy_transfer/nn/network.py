@@ -97,7 +97,8 @@ class Network(nn.Module):
 
     def encode(self, batch: RowBatch) -> Tensor:
         """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
-        if self.boundary >= 1:
+        # Without a graph all depths run at once, to the same bits; in bf16 the frozen ones have weights of their own.
+        if self.boundary >= 1 and (torch.is_grad_enabled() or self.frozen_dtype != torch.float32):
             return self.resume(self.prefix(batch), batch)
         with self._autocast(), self._kernels():
             states: Tensor = self.encoder(batch.ids, batch.mask, batch.is_full)

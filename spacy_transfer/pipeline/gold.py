@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
             if j is None:
                 unknown.add(label)
                 continue
-            if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:  # NaN fails the comparison too
+            if not is_score(value):
                 raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))
             targets[i, j] = value
             known[i, j] = 1.0
@@ -66,6 +67,18 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
             _check_one(doc, targets[i], name)
             known[i] = 1.0
     return Gold(targets, known, unknown, missed)
+
+
+def is_score(value: Any) -> bool:
+    """Whether a value is a number from 0 to 1; NaN fails the comparison, 10 ** 400 is no float.
+
+    value (Any): Of a label. RETURNS (bool): True for Python's and NumPy's numbers and for bools.
+    """
+    return isinstance(value, Real) and _is_share(value)
+
+
+def _is_share(value: Any) -> bool:
+    return bool(0.0 <= value <= 1.0)
 
 
 def _check_one(doc: Doc, row: Floats, name: str) -> None:

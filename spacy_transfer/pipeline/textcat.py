@@ -197,6 +197,16 @@ class TransferTextCategorizer(StoredPipe):
         """Tell unfreezing which epoch it is. epoch (int): From 0."""
         self.model.attrs["tell_epoch"](self.model, epoch)
 
+    def clear_cache(self) -> None:
+        """Free the memory that training keeps for its next epoch: pieces of texts, and features of frozen layers.
+
+        Predictions outside a training loop add nothing to it. `spacy transfer train` does this at its end; call it
+        yourself where one process trains, with `nlp.update` or `spacy train`, and then serves. Training may go on
+        afterwards: what is needed is computed again.
+        """
+        if (forget := self.model.attrs.get("forget_texts")) is not None:
+            forget(self.model)
+
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.
 
@@ -269,7 +279,9 @@ class TransferTextCategorizer(StoredPipe):
             fit_features(self.model, inputs)
         self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
         self._note_machine(nlp)
-        self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known)
+        training = {} if nlp is None else nlp.config.get("training", {})
+        is_streamed = training.get("max_epochs", 0) == -1
+        self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known, is_streamed=is_streamed)
         self._table_shown = False
         self._show_table()
 

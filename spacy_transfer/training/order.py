@@ -11,10 +11,14 @@ from spacy.language import Language
 from spacy.training import Example
 from torch import Tensor
 
+from ..corpora.docbins import check_path_of
 from ..errors import T171, T185
 from .fingerprint import example_digest, fingerprint_of
 from .random_state import EVERY, RandomState
 from .schedules import CountedBatcher
+
+# Places of texts in a stream that are known: enough for the batches that messages may still name.
+_MOST_NUMBERS = 50_000
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Order:
             return
         self.examples = list(self.corpus(self.nlp))
         if not self.examples:
+            check_path_of(self.corpus)
             raise ValueError(T171)
         self._numbers = {id(example): i for i, example in enumerate(self.examples)}
 
@@ -149,7 +154,10 @@ class Order:
         for example in self.corpus(self.nlp):
             if not is_known:
                 self._digest.update(example_digest(example))
+            self._numbers.pop(id(example), None)
             self._numbers[id(example)] = self._n_read
+            if len(self._numbers) > _MOST_NUMBERS:
+                del self._numbers[next(iter(self._numbers))]
             self._n_read += 1
             yield example
 

@@ -15,6 +15,7 @@ from spacy.training.loop import subdivide_batch
 
 from ..errors import T170, T176
 from ..log import logger
+from ..model.evaluating import evaluating
 from .evaluation import Evaluation, Tick
 from .gradients import drop_gradients
 from .log_file import LogFile
@@ -263,7 +264,8 @@ class Run:
         with self.nlp.use_params(self.optimizer.averages) if self.optimizer.averages else nullcontext():
             # Caught inside: spaCy puts the weights back only where no exception passes.
             try:
-                score, scores = self.evaluation(heed)
+                with evaluating():
+                    score, scores = self.evaluation(heed)
             except Interrupted:
                 interrupted = True
         if interrupted:

@@ -27,7 +27,7 @@ from .log_file import LogFile
 from .machine import machine_lines, note_machine
 from .order import Order
 from .outcome import Outcome
-from .pipeline_state import all_weights
+from .pipeline_state import all_weights, network_shims
 from .progress import Progress, Show
 from .random_state import RandomState
 from .ranks import Ranks
@@ -94,6 +94,8 @@ class Session:
         )
         batching = counted_batcher(block["batcher"], self.settings["batcher"])
         order = Order(nlp, train_corpus, batching, self.settings["max_epochs"], apart=ranks is not None)
+        for shim in network_shims(nlp).values():
+            shim.is_streamed = order.is_streamed
         share = None if ranks is None else ranks.share_evaluation
         evaluation = Evaluation(nlp, dev_corpus, self.settings["score_weights"], share)
         self.writes = ranks is None or ranks.is_first
@@ -240,6 +242,8 @@ class Session:
                 machine=self.machine, precision=current_record(),
             )  # fmt: skip
             result.write(self.output)
+        for shim in network_shims(self.nlp).values():
+            shim.forget_texts()
         return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
 
     def _train(self, progress: Progress, log_step: Callable[[dict[str, Any] | None], None], stop_at: int) -> bool:

@@ -1,6 +1,5 @@
 """Where the package meets spaCy, Thinc, other processes and the command line, with its network on a GPU."""
 
-import copy
 import json
 import os
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import exclusive_examples, network_of, pipeline, scores_of, shim_of
+from conftest import exclusive_examples, network_of, pipeline, scores_of
 from runs import BOW, CNN, MODEL, config_of, run, write_corpus
 from spacy.cli.train import train as spacy_train
 from thinc.api import RAdam, fix_random_seed
@@ -240,12 +239,3 @@ def test_only_deterministic_kernels_where_asked(quiet_bert: Path, corpus: Path, 
     # Whoever goes on otherwise is told by T177.
     assert [before[way]["kernels"] for way in (False, True)] == ["any", "deterministic"]
     assert before[True]["GPU"] == "Fake GPU"
-
-
-# ---- copies ------------------------------------------------------------------------------------------------------
-
-
-def test_a_copy_stays_on_the_device(quiet_bert: Path) -> None:
-    nlp = pipeline(quiet_bert, device="cuda")
-    other = copy.deepcopy(nlp.get_pipe(MODEL).model)
-    assert other.shims[0].network.device == shim_of(nlp).network.device

@@ -1,0 +1,119 @@
+"""`.spacy` files and folders of them, read with every way in which they can be something else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import errors
+from .memory import refuse_bomb
+from .row_files import READERS, SPREADSHEETS
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+    from spacy.vocab import Vocab
+
+SUFFIX = ".spacy"
+_TEXTS = (".txt", ".conll", ".conllu", ".iob", ".ner")
+_N_SHOWN = 5
+_N_BYTES = 4096
+
+
+def find_docbins(path: Path) -> list[Path]:
+    """Find the .spacy files that a path stands for, as `spacy.Corpus.v1` does.
+
+    path (Path): A file, or a folder with files in it at any depth; names that begin with a dot are left out.
+    RETURNS (list[Path]): Files, sorted.
+    RAISES (FileNotFoundError): T040 if there is nothing.
+    RAISES (ValueError): T391 for a table or a file of records, or a folder without .spacy files.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        raise FileNotFoundError(errors.T040.format(path=path, formats=SUFFIX))
+    found = _kind_of(path)
+    if found is not None:
+        raise ValueError(errors.T391.format(path=path, found=found))
+    return [path]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    others: list[Path] = []
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        # A link may lead back into a folder above.
+        if (real := here.resolve()) in seen:
+            continue
+        seen.add(real)
+        for entry in here.iterdir():
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                waiting.append(entry)
+            elif entry.suffix == SUFFIX:
+                files.append(entry)
+            elif entry.suffix.lower() in READERS:
+                others.append(entry)
+    if not files:
+        names = ", ".join(str(other) for other in sorted(others)[:_N_SHOWN])
+        found = f", only {names}. Make some with: python -m spacy transfer convert {names} FOLDER" if names else ""
+        raise ValueError(errors.T391_NONE.format(path=folder, found=found))
+    return sorted(files)
+
+
+def _kind_of(path: Path) -> str | None:
+    """What a file is that is no .spacy file, by its name or its first bytes; None if it may be one."""
+    suffix = path.suffix.lower()
+    if suffix in READERS or suffix in SPREADSHEETS or suffix in _TEXTS:
+        return f"a {suffix.removeprefix('.').upper()} file"
+    with path.open("rb") as file:
+        head = file.read(_N_BYTES)
+    if head.startswith(b"PAR1"):
+        return "a Parquet file"
+    if head.startswith(b"PK\x03\x04"):
+        return "a zip archive or a workbook"
+    # zlib begins with 0x78, "x", and holds control characters at once; a table does not.
+    if head and not any(byte < 9 or 13 < byte < 32 for byte in head) and b"\n" in head:
+        try:
+            head.decode("utf-8", "strict" if len(head) < _N_BYTES else "ignore")
+        except UnicodeDecodeError:
+            return None
+        return "a JSONL file" if head.lstrip().startswith(b"{") else "a text file or a table"
+    return None
+
+
+def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
+    """Read the documents of a .spacy file.
+
+    path (Path): One file. vocab (Vocab | None): Of the pipeline, or a new one.
+    YIELDS (Doc): The documents.
+    RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
+    """
+    import spacy.vocab
+    from spacy.tokens import DocBin
+
+    try:
+        refuse_bomb(path)
+        docs = DocBin(store_user_data=True).from_disk(path)
+        yield from docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab)
+    except MemoryError as error:
+        size = path.stat().st_size
+        raise ValueError(errors.T397.format(path=path, size=f"{size / 1e6:,.0f}", there="few")) from error
+    except Exception as error:
+        # spaCy's reader raises whatever its parts do: zlib.error, KeyError, struct.error, AssertionError, ...
+        if str(error).startswith("[T"):
+            raise
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ValueError(errors.T047.format(path=path, format=".spacy (a DocBin)", reason=reason)) from error
+
+
+def check_path_of(reader: object) -> None:
+    """Say why a reader of a config gave no documents, if it is its path.
+
+    reader (object): A reader such as `spacy.Corpus.v1`, with a `path`; others are not looked at.
+    RAISES (FileNotFoundError, ValueError): As find_docbins.
+    """
+    path = getattr(reader, "path", None)
+    if isinstance(path, str | Path):
+        find_docbins(Path(path))
