@@ -26,21 +26,32 @@ T016 = "[T016] config.json of '{name}' is not one that transformers knows withou
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
-T021 = (
-    "[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}."
+T021 = '[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}, or "auto".'
+T022 = (
+    "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow. In "
+    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = {stride}.'
 )
-T022 = "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow."
 T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
 T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
 T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
 
 T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
-T032 = "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. Text: {text!r}"
-T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value!r}. Text: {text!r}"
+T032 = (
+    "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. If a text may have several labels, "
+    "or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list those of this "
+    "one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
+)
+T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value}. Text: {text!r}"
 T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
 T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
-T036 = "[T036] A label must be a str, got {label!r} of type {type}."
-T037 = "[T037] positive_label '{label}' must be one of exactly two labels; they are {labels}."
+T036 = "[T036] A label must be a str, got {label} of type {type}."
+T037 = (
+    "[T037] positive_label = {label!r}: a positive label is one of the two labels of an exclusive classifier, but "
+    "'{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
+)
+T037_MULTILABEL = "takes any number of labels a text, each with scores of its own"
+T037_COUNT = "has {n_labels} labels: {labels}"
+T037_OTHER = "has the labels {labels}"
 T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
@@ -172,7 +183,7 @@ T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
 T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
 T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
 
-T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Choose 0 to {n_layers}, or \"all\"."
+T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to freeze nothing, 0 for the embeddings, 1 to {n_layers} for layers, or \"all\"."
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
@@ -527,6 +538,64 @@ T310 = (
 T360 = (
     "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
     "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
+)
+
+T345 = (
+    "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
+    "them, nlp.initialize(lambda: examples), before you train it."
+)
+T346 = (
+    "[T346] '{name}' has labels in common with '{other}', which runs before it: {labels}. Its scores overwrite those of "
+    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix and "
+    "labels of its own under [initialize.components.{name}] (shown once)."
+)
+T347 = (
+    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
+    "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
+)
+
+T348 = "[T348] '{name}' is a trained classifier. Its encoder is used; its head and its labels, {labels}, are dropped."
+T349 = (
+    "[T349] '{name}' is a sentence-transformers model. Not followed: {what}. To follow it: pooling = "
+    '{{"@layers": "spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
+)
+T349_LENGTH = 'its max_seq_length of {length} (windows.length is {window}; "auto" follows it)'
+T350 = (
+    "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
+    "spacy-transfer.MeanPooling.v1 for instance."
+)
+# Why a module cannot be followed; they stand inside T349 and T350.
+T350_TYPE = "{file} holds a {type}"
+T350_PLACE = "it is not a folder inside"
+T350_MODES = "pooling by {modes}"
+T350_ACTIVATION = "the activation {activation}"
+T350_INPUT = "it reads {name}"
+T350_PICKLED = "it has no model.safetensors"
+T350_SHAPE = "its weights have other shapes than its config.json says"
+T350_FINITE = "its weights hold NaN or infinity"
+T350_WIDTH = "a Dense takes vectors of width {n_in}, but there they have {have}"
+T350_GONE = "the weights of its Dense are not in the folder"
+T351 = (
+    "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
+    "another pooling, spacy-transfer.MeanPooling.v1 for instance."
+)
+T352 = (
+    "[T352] loss: what {name}.build() returns lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose docstring "
+    "says what each of them is."
+)
+T353 = (
+    "[T353] loss: {name} must give one finite loss for each document, of shape (n_docs,), and its `activate` one score for "
+    "each document and label. For {n_docs} documents it gave: {problem}. Do not take the mean over the documents: sums are "
+    "divided once, at the step."
+)
+T354 = (
+    "[T354] pooling: {name} must give one vector of fp32 numbers for each document, of shape (n_docs, any width). For 2 "
+    "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
+)
+
+T355 = (
+    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was saved "
+    "without such counts, so its weights stay as they were. Initialize it with the data, or give pairs of label and weight."
 )
 
 

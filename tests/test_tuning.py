@@ -69,7 +69,7 @@ def test_frozen_weights_have_no_gradient(bert: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [4, 24])
 def test_too_many_frozen_layers(bert: Path, frozen: int) -> None:
-    with pytest.raises(ValueError, match=rf"T061.*Cannot freeze {frozen} layers.*has 3\..*0 to 3"):
+    with pytest.raises(ValueError, match=rf"T061.*Cannot freeze {frozen} layers.*has 3\..*-1 .*1 to 3"):
         pipeline(bert, tuning={"frozen_depth": frozen})
 
 
@@ -379,8 +379,7 @@ def test_new_labels_leave_the_freezing(bert: Path) -> None:
 
 
 def test_the_table_counts_every_weight_once(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="spacy"):
-        nlp = pipeline(bert, tuning={"frozen_depth": 1, "lr_decay": 0.5, "head_rate": 3.0})
+    nlp = pipeline(bert, tuning={"frozen_depth": 1, "lr_decay": 0.5, "head_rate": 3.0})
     rows = shim_of(nlp).describe()
     assert [row.name for row in rows] == ["pooling, head", "layer 3", "layer 2", "layer 1", "embeddings"]
     assert [row.rate for row in rows] == [3.0, 1.0, 0.5, 0.25, 0.125]

@@ -14,7 +14,7 @@ from torch import nn
 
 from spacy_transfer.model.batches import collate
 from spacy_transfer.model.pieces import PieceTokenizer
-from spacy_transfer.model.windows import Windows
+from spacy_transfer.model.windows import FittedWindows, Windows
 from spacy_transfer.nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
 from spacy_transfer.training.adamw import AdamW
 
@@ -25,7 +25,7 @@ def tokenizers() -> dict[str, PieceTokenizer]:
     return {name: PieceTokenizer(make().to_str()) for name, make in TOKENIZERS.items()}
 
 
-def content(windows: Windows, n: int, tokenizer: PieceTokenizer) -> tuple[list[int], list[int]]:
+def content(windows: FittedWindows, n: int, tokenizer: PieceTokenizer) -> tuple[list[int], list[int]]:
     """How often each of n pieces is read and counted; the pieces are their own positions."""
     read, counted = [0] * n, [0] * n
     rows = windows.cut(list(range(1000, 1000 + n)), tokenizer)
@@ -57,8 +57,7 @@ ROOM = 10
 @pytest.mark.parametrize("n", [0, 1, ROOM - 1, ROOM, ROOM + 1, 2 * ROOM - 1, 2 * ROOM, 2 * ROOM + 1, 97])
 def test_each_piece_counts_once(name: str, stride: int, n: int, tokenizers: dict[str, PieceTokenizer]) -> None:
     tokenizer = tokenizers[name]
-    windows = Windows(length=ROOM + tokenizer.n_special, stride=stride)
-    windows.check(tokenizer, None)
+    windows = Windows(length=ROOM + tokenizer.n_special, stride=stride).fitted(tokenizer, None)
     read, counted = content(windows, n, tokenizer)
     assert counted == [1] * n
     assert all(times >= 1 for times in read)
@@ -71,13 +70,13 @@ def test_each_piece_counts_once_at_random(tokenizers: dict[str, PieceTokenizer])
     for _ in range(300):
         tokenizer = rng.choice(list(tokenizers.values()))
         room = rng.randint(1, 40)
-        windows = Windows(length=room + tokenizer.n_special, stride=rng.randint(1, room))
+        windows = Windows(length=room + tokenizer.n_special, stride=rng.randint(1, room)).fitted(tokenizer, None)
         _, counted = content(windows, n := rng.randint(0, 300), tokenizer)
         assert counted == [1] * n, (windows, n)
 
 
 def test_a_shared_piece_counts_where_it_has_more_context(tokenizers: dict[str, PieceTokenizer]) -> None:
-    rows = Windows(length=12, stride=6).cut(list(range(16)), tokenizers["bert"])
+    rows = Windows(length=12, stride=6).fitted(tokenizers["bert"], None).cut(list(range(16)), tokenizers["bert"])
     # Pieces 0-9 and 6-15 share 6-9: two each.
     assert [row.counted for row in rows] == [(0, 9), (3, 12)]
 
@@ -87,8 +86,7 @@ def test_a_shared_piece_counts_where_it_has_more_context(tokenizers: dict[str, P
 
 @pytest.mark.parametrize("n", [0, 1, 9, 10, 11, 12, 50])
 def test_head_and_tail_keep_one_row(n: int, tokenizers: dict[str, PieceTokenizer]) -> None:
-    windows = Windows(length=12, stride=999, keep="head_tail")
-    windows.check(tokenizers["bert"], None)
+    windows = Windows(length=12, stride=999, keep="head_tail").fitted(tokenizers["bert"], None)
     (row,) = windows.cut(list(range(1000, 1000 + n)), tokenizers["bert"])
     kept = row.ids[1:-1].tolist()
     assert windows.cuts(range(n), tokenizers["bert"]) == (n > 10)
@@ -208,7 +206,8 @@ def test_truncation_and_padding_of_the_file_are_off(name: str) -> None:
 def test_rows_are_what_the_tokenizer_makes(name: str, tokenizers: dict[str, PieceTokenizer]) -> None:
     raw = TOKENIZERS[name]()
     for text in [*TEXTS, "", " ", "a", "ß 字 \U0001f600"]:
-        (row,) = Windows(length=40, stride=10).cut(tokenizers[name].encode([text])[0], tokenizers[name])
+        windows = Windows(length=40, stride=10).fitted(tokenizers[name], None)
+        (row,) = windows.cut(tokenizers[name].encode([text])[0], tokenizers[name])
         assert row.ids.tolist() == raw.encode(text).ids
 
 
@@ -220,7 +219,7 @@ def test_a_tokenizer_without_special_pieces(tmp_path: Path) -> None:
     tokenizer = PieceTokenizer(raw.to_str())
     assert (tokenizer.prefix, tokenizer.suffix) == ([], [])
     for text, ids in (("card a", [1, 2]), ("", [0])):
-        (row,) = Windows(length=4, stride=2).cut(tokenizer.encode([text])[0], tokenizer)
+        (row,) = Windows(length=4, stride=2).fitted(tokenizer, None).cut(tokenizer.encode([text])[0], tokenizer)
         assert row.ids.tolist() == ids
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import typer
 from spacy.cli._util import app
 
+from ..log import shown
 from ..text_output import echo, msg
 
 HELP = "Transfer learning for text classification: an encoder, data, and how good the result is."
@@ -17,8 +18,10 @@ app.add_typer(transfer_cli, name="transfer", help=HELP, no_args_is_help=True)
 
 
 @transfer_cli.callback()
-def prepare_output() -> None:
-    """Let no label of the user's stop a command because the terminal's encoding lacks a character."""
+def prepare_output(ctx: typer.Context) -> None:
+    """Show what the package logs, and let no label of the user's stop a command because the terminal's encoding lacks a
+    character."""
+    ctx.with_resource(shown())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

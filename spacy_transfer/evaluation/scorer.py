@@ -7,6 +7,8 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..pipeline.gold import check_label, score_of
+
 
 def make_scorer() -> Callable[..., dict[str, Any]]:
     """The scorer `spacy-transfer.scorer.v1`; see `score_cats`."""
@@ -34,6 +36,7 @@ def score_cats(
     threshold (float): Score from which a label counts as predicted, where labels are not exclusive.
     positive_label (str | None): Of two exclusive labels, the one whose F is the main score.
     score_prefix (str): Put before the name of every score.
+    RAISES (ValueError): T033 for a gold score that is no number from 0 to 1, T036 for a gold label that is no str.
     RETURNS (dict): `cats_score` (the main one), `cats_acc` (share of documents with exactly the right labels),
         `cats_micro_*`, `cats_macro_*`, `cats_f_per_type`, `cats_auc_per_type`; all with the prefix.
     """
@@ -58,7 +61,9 @@ def score_cats(
 
 
 def _rounded(doc: Doc, labels: list[str], exclusive: bool) -> dict[str, float]:
-    known = {label: doc.cats[label] for label in labels if label in doc.cats}
+    for label in doc.cats:
+        check_label(label)
+    known = {label: score_of(label, doc.cats[label], doc) for label in labels if label in doc.cats}
     if not exclusive:
         return {label: float(value >= 0.5) for label, value in known.items()}
     best = max(known, key=lambda label: known[label])

@@ -59,7 +59,8 @@ def build_transfer_classifier(
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
     encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer` component's).
-    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling` or `AttentionPooling`.
+    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or
+        `AutoPooling`, as the encoder's folder says.
     head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
         of `nn.losses`; several can be put around each other.
@@ -104,11 +105,13 @@ def build_transfer_classifier(
     layers = [] if layer is None else [layer]
     # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
     attrs = {
-        "step": step, "scores": scores, "initialize_network": initialize_network, "is_built": is_built,
+        "step": step, "scores": scores, "vectors": vectors,
+        "initialize_network": initialize_network, "is_built": is_built,
         "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
-        "finish_update": finish_update, "computes_with": computes_with, "forget_texts": forget_texts,
+        "finish_update": finish_update, "made_of_texts": made_of_texts, "drop_gradients": drop_gradients,
+        "weigh_labels": weigh_labels, "computes_with": computes_with, "forget_texts": forget_texts,
         "exclusive": settings.loss.exclusive, "sources": list(settings.text.sources),
         "feature_sources": [name for node in features.walk() for name in node.attrs.get("sources", [])],
     }  # fmt: skip
@@ -158,6 +161,11 @@ def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
     return shim_of(model).scores(texts_of(model, docs), read(model, docs, _device(model)))
 
 
+def vectors(model: Classifier, docs: Sequence[Doc]) -> Floats:
+    """Vectors (n_docs, width) on the host, as the pooling gives them; see `NetworkShim.vectors`."""
+    return cast(Floats, shim_of(model).vectors(texts_of(model, docs)).cpu().numpy())
+
+
 def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:
     """Before `initialize_network`: initialise the features on the training documents; the head gets their width.
 
@@ -175,6 +183,20 @@ def initialize_network(
     """Load the encoder, make the head; see `NetworkShim.initialize`."""
     shim_of(model).initialize(labels, positives, n_known, lambda: texts_of(model, docs))
     model.set_dim("nO", len(labels), force=True)
+
+
+def made_of_texts(model: Classifier) -> list[str]:
+    """Names of the blocks that take something from the annotated training texts, other than labels."""
+    found = shim_of(model).settings.made_of_texts()
+    features = features_of(model)
+    if features is not None and any("fits_data" in node.attrs for node in features.walk()):
+        found.append("features")
+    return found
+
+
+def drop_gradients(model: Classifier) -> None:
+    """Forget what was summed since the last step."""
+    shim_of(model).drop_gradients()
 
 
 def is_built(model: Classifier) -> bool:
@@ -264,6 +286,11 @@ def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None
 def loss_gradient(model: Classifier, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
     """Mean loss of documents and its gradient on their logits; see `NetworkShim.loss_gradient`."""
     return shim_of(model).loss_gradient(logits, targets, known)
+
+
+def weigh_labels(model: Classifier, labels: Sequence[str]) -> bool:
+    """Weigh labels as the config says, in place of what was stored; see `NetworkLife.weigh_labels`."""
+    return shim_of(model).weigh_labels(labels)
 
 
 def merge_adapter(model: Classifier) -> int:

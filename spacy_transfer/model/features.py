@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import T005, T077
 from ..locks import CACHE, ForkLock
-from ..log import logger
+from ..log import announce
 from ..nn.network import Network
 from ..nn.pinned import to_device
 from .segments import KEY_BYTES, Segments
@@ -116,7 +116,7 @@ class Features:
             dropped = any(key not in self._memory for key in entries)
             if dropped and self._disk is None and not self._told_full:
                 self._told_full = True
-                logger.info(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
+                announce(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
             if self._disk is not None:
                 integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
                 host = _on_host(entries)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..errors import T079
-from ..log import logger
+from ..log import announce
 from .memory import PieceBudget
 
 # As torch's own GradScaler: start, growth after so many good steps.
@@ -110,7 +110,7 @@ class Gradients:
         if not torch.isfinite(norm):
             # Not to 0, which nothing could be divided by, where every gradient is NaN.
             lower = max(self.loss_scale / 2, _LEAST_SCALE)
-            logger.info(T079.format(scale=self.loss_scale, half=lower))
+            announce(T079.format(scale=self.loss_scale, half=lower))
             self.loss_scale, self._n_good = lower, 0
             return False
         self._n_good += 1

@@ -2,22 +2,27 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import T073
+from ..errors import T073, T349, T349_LENGTH, T350, T350_GONE
 from ..locks import changes_network, reads_network
+from ..log import announce
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
+from ..nn.own_blocks import check_loss
 from ..nn.pretrained import LoadedEncoder, transformers_version
+from ..nn.sentence_pooling import AutoPooling, SentenceModules
 from ..nn.tuning import DepthRow, describe
 from ..nn.vocabulary import Texts, no_texts
 from .adapted import fill, for_disk, merged, rebuild, with_adapter
 from .coupled import check_reads
 from .label_names import name_vectors
+from .met_labels import MetLabels
 from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .settings import Settings
@@ -49,6 +54,8 @@ class NetworkLife(TrainingShim):
         self._pathway: Pathway | None = None
         # As tuning was applied last.
         self._frozen_depth = -1
+        self._met = MetLabels()
+        self.is_balanced = False
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -74,8 +81,10 @@ class NetworkLife(TrainingShim):
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
         weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)
+        self._follow_folder(loaded)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
             head.start_from(vectors)
@@ -83,14 +92,35 @@ class NetworkLife(TrainingShim):
         self.n_draws = 0
         self.epoch = None
 
+    def _follow_folder(self, loaded: LoadedEncoder) -> None:
+        """Take the weights that a sentence-transformers folder has behind its pooling, or say what is not followed."""
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        if said is None:
+            return
+        if isinstance(self.settings.pooling, AutoPooling):
+            wanted = self.network.pooling.state_dict()
+            if not wanted:
+                return
+            found = loaded.pooling_weights
+            if {n: w.shape for n, w in found.items()} != {n: w.shape for n, w in wanted.items()}:
+                raise ValueError(T350.format(problems=T350_GONE))
+            self.network.pooling.load_state_dict(dict(found))
+            return
+        what, length = said.beyond_mean(), said.max_length
+        if length is not None and length < self.windows.length:
+            what.append(T349_LENGTH.format(length=length, window=self.windows.length))
+        if what:
+            announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
+
     def _build(
         self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float], *, to_predict: bool = False
     ) -> None:
         s = self.settings
         tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
-        pooling, head = s.build_top(loaded.encoder.width, self.n_features, n_labels)
-        network = Network(loaded.encoder, pooling, head, precision)
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+        network = Network(loaded.encoder, pooling, head, precision, vector_width)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
@@ -99,15 +129,33 @@ class NetworkLife(TrainingShim):
         self.tokenizer = tokenizer
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
-        self._pathway = Pathway(self.network, s.cache, self.room, identity)
+        pooled_by = json.dumps([_fields(s.pooling), said.to_json() if said else None], sort_keys=True, default=str)
+        self._pathway = Pathway(self.network, s.cache, self.room, identity, pooled_by)
         self._set_label_weights(weights)
         self._freeze()
 
     def _set_label_weights(self, weights: Sequence[float]) -> None:
         self.label_weights = [float(w) for w in weights]
-        loss = self.settings.loss.build(self.label_weights).to(self.network.device)
+        loss = check_loss(self.settings.loss, self.settings.loss.build(self.label_weights), len(weights))
+        loss = loss.to(self.network.device)
         check_reads(loss, self.settings.loss, self.network.head)
         self.loss = loss
+
+    def weigh_labels(self, labels: Sequence[str]) -> bool:
+        """Weigh labels as the config says, whatever was stored: it may have been edited, or overridden at load.
+
+        labels (Sequence[str]): All, in order.
+        RETURNS (bool): False where the config says "balanced" and the stored weights are not: they take training texts.
+        RAISES (ValueError): T034 for a weight whose label does not exist.
+        """
+        block = self.settings.loss
+        if block.class_weights == "balanced":
+            return self.is_balanced
+        self.is_balanced = False
+        weights = label_weights(block, labels, (), ())
+        if len(weights) == len(self.label_weights) and weights != self.label_weights:
+            self._set_label_weights(weights)
+        return True
 
     def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
         """What the queries of labels start from, (n_labels, width), where that is their names."""
@@ -118,12 +166,16 @@ class NetworkLife(TrainingShim):
 
     @changes_network
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
-        """Make room for new labels; the logits of the old ones stay as they are. labels: All, if at hand."""
+        """Make room for new labels. They score 0 until a text with them has been learned from, and the scores of the
+        old ones stay as they are. labels: All, if at hand.
+        """
         head = self.network.head
         if isinstance(head, LabelQueryDecoder):
             head.resize(n_labels, self._queries_for(labels[head.n_labels : n_labels]))
         else:
             head.resize(n_labels)
+        head.awaited = (*head.awaited, *range(len(self.label_weights), n_labels))
+        self._met = MetLabels()
         self._set_label_weights([*self.label_weights, *[1.0] * (n_labels - len(self.label_weights))])
         self._freeze()
 
@@ -166,7 +218,20 @@ class NetworkLife(TrainingShim):
         """Per depth: weights, moving weights, rate factor; top first."""
         return describe(self.network, self.settings.tuning)
 
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        return self._met.as_gradients(self.network.head.awaited, self.network.device)
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step."""
+        super().drop_gradients()
+        self._met = MetLabels()
+
     def _stepped(self) -> None:
+        head = self.network.head
+        if head.awaited:
+            if not self.was_left_out:
+                head.awaited = self._met.still_awaited(head.awaited)
+            self._met = MetLabels()
         tuning = self.settings.tuning
         # Only where it changes: freezing walks all weights and modules, some milliseconds of each step.
         if tuning.unfreeze_every and tuning.unfreeze_unit == "steps" and self._unfreezes_now():
@@ -182,7 +247,10 @@ class NetworkLife(TrainingShim):
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
         pathway, tensors = self.pathway.state()
-        own = {"n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway}
+        own = {
+            "n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway,
+            "awaited": list(self.network.head.awaited),
+        }  # fmt: skip
         return {**state, **own}, tensors
 
     @changes_network
@@ -190,6 +258,7 @@ class NetworkLife(TrainingShim):
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         super().restore_state(state, tensors)
         self.n_draws, self.epoch = state["n_draws"], state["epoch"]
+        self.network.head.awaited = tuple(state["awaited"])
         self._set_label_weights(state["label_weights"])
         self._freeze()
         self.network.forget_copies()
@@ -200,6 +269,8 @@ class NetworkLife(TrainingShim):
     def _stored(self) -> StoredNetwork:
         state = {"n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels}
         state["n_draws"] = self.n_draws
+        state["awaited"] = list(self.network.head.awaited)
+        state["balanced"] = self.is_balanced
         state["n_features"] = self.n_features
         tokenizer = cast(PieceTokenizer, self.tokenizer)
         return StoredNetwork(self.record, tokenizer.text, weights_of(self.network), state)
@@ -217,6 +288,8 @@ class NetworkLife(TrainingShim):
         rng = torch.get_rng_state()
         self._build(loaded, int(state["n_labels"]), state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
         fill(self.network, stored)
         self.pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:
@@ -246,3 +319,9 @@ class NetworkLife(TrainingShim):
         super().__setstate__(state)
         if state["epoch"] is not None:
             self.tell_epoch(state["epoch"])
+
+
+def _fields(block: object) -> list[object]:
+    """What tells a block from others of its kind, in every process."""
+    kind = f"{type(block).__module__}.{type(block).__qualname__}"
+    return [kind, asdict(block)] if is_dataclass(block) and not isinstance(block, type) else [kind]

@@ -38,11 +38,14 @@ class Pathway:
 
     network (Network): With its boundary set. brick (FeatureCache): The block of the config.
     room (PieceBudget): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
-        implementation, pooling, versions.
+        implementation, versions. pooling (str): How states are pooled, for features that are vectors.
     """
 
-    def __init__(self, network: Network, brick: FeatureCache, room: PieceBudget, identity: Sequence[str]) -> None:
+    def __init__(
+        self, network: Network, brick: FeatureCache, room: PieceBudget, identity: Sequence[str], pooling: str
+    ) -> None:
         self.network, self.room = network, room
+        self._pooling = pooling
         self._brick, self._identity = brick, identity
         self._features: Features | None = None
         self._kind = ""
@@ -77,12 +80,13 @@ class Pathway:
         whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
         whole = whole and network.head.reads == "vectors"
         self._kind = "vectors" if whole else "states"
-        pooling = [type(network.pooling).__name__] if whole else []
+        pooling = [self._pooling] if whole else []
         namespace = namespace_of(network, self._kind, [*self._identity, *pooling])
         dtype = torch.float32 if whole else network.frozen_dtype
+        width = network.vector_width if whole else network.encoder.width
         reserve = _room_for_checkpoints(network)
         on_gpu = network.device if network.device.type == "cuda" and not whole else None
-        self._features = Features(self._brick, network.encoder.width, dtype, namespace, seen, reserve, on_gpu)
+        self._features = Features(self._brick, width, dtype, namespace, seen, reserve, on_gpu)
 
     def close(self) -> None:
         """Forget all features: the weights are others now, or nobody needs them any more."""
@@ -185,7 +189,7 @@ class Pathway:
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
-        network, found = self.network, torch.zeros((len(texts), self.network.encoder.width))
+        network, found = self.network, torch.zeros((len(texts), self.network.vector_width))
         for begin in range(0, len(texts), _MOST_FILL):
             documents = reader.read(texts[begin : begin + _MOST_FILL], remember=True)
             if self._features is not None and self._kind == "vectors":
@@ -198,9 +202,14 @@ class Pathway:
                     if self._features is not None and self._kind == "vectors":
                         found[places] = self._cached_vectors(chosen)
                         continue
-                    batch = collate(chosen, network.encoder.pad_id, network.device)
-                    found[places] = network.pool(self._last_states(batch), batch).cpu()
+                    found[places] = self.pooled(chosen).cpu()
         return found.to(network.device)
+
+    def pooled(self, documents: Sequence[Document]) -> Tensor:
+        """Vectors of one micro-batch as the network stands, past the cache. RETURNS (Tensor): (n_docs, width)."""
+        network = self.network
+        batch = collate(documents, network.encoder.pad_id, network.device)
+        return network.pool(self._last_states(batch), batch)
 
     def _last_states(self, batch: RowBatch) -> Tensor:
         network = self.network

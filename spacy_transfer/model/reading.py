@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import T025
 from .pieces import PieceTokenizer
-from .windows import Row, Windows
+from .windows import FittedWindows, Row
 
 # Texts are remembered up to so many pieces (about 300 MB); later ones are tokenized each time, at 8,000 a second.
 _MOST_REMEMBERED = 20_000_000
@@ -27,10 +27,10 @@ class Document(list[Row]):
 class TextReader:
     """Tokenizes and cuts.
 
-    tokenizer (PieceTokenizer): Of the encoder. windows (Windows): How long documents are read.
+    tokenizer (PieceTokenizer): Of the encoder. windows (FittedWindows): How long documents are read.
     """
 
-    def __init__(self, tokenizer: PieceTokenizer, windows: Windows) -> None:
+    def __init__(self, tokenizer: PieceTokenizer, windows: FittedWindows) -> None:
         self.tokenizer, self.windows = tokenizer, windows
         self._known: dict[str, Document] = {}
         self._n_remembered = 0

@@ -1,16 +1,20 @@
 """What the config says about a classifier, checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from ..errors import T001, T005, T148, T161, T222
 from ..nn.encoder import Encoder
 from ..nn.head import Head, LabelHead
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import LossBrick
+from ..nn.losses.wrapper import LOSS_FIELDS
+from ..nn.own_blocks import check_pooling, missing
 from ..nn.pooling import Pooling
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
+from ..nn.scratch import ScratchEncoder
+from ..nn.sentence_pooling import AutoPooling, SentenceModules
 from ..nn.tuning import Tuning
 from ..nn.vocabulary import Texts
 from .augmentation import AugmentationBrick
@@ -28,6 +32,14 @@ class EncoderBrick(Protocol):
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
         """For a saved pipeline; the caller loads the weights."""
+
+
+class Top(NamedTuple):
+    """What stands on an encoder. vector_width (int): Of what the pooling gives."""
+
+    pooling: Pooling
+    head: LabelHead | LabelQueryDecoder
+    vector_width: int
 
 
 class PoolingBrick(Protocol):
@@ -62,16 +74,16 @@ class Settings:
         wanted: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             ("encoder", "an encoder", ("load", "rebuild")),
             ("pooling", "a pooling", ("build",)),
-            ("loss", "a loss", ("build", "activate")),
+            ("loss", "a loss", LOSS_FIELDS),
             ("start", "a start of the head", ("choose", "solve")),
             ("augmentation", "an augmentation", ("draw",)),
         )
         for field, want, methods in wanted:
             block = getattr(self, field)
-            if not all(hasattr(block, method) for method in methods) or (
-                field == "pooling" and hasattr(block, "resize")
-            ):
-                raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(block)))
+            lacks = missing(block, methods)
+            if lacks or (field == "pooling" and hasattr(block, "resize")):
+                got = f"{_named(block)}, which lacks {', '.join(lacks)}" if lacks else _named(block)
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
         kinds = (
             ("head", Head | LabelQueryHead, "a head"),
             ("tuning", Tuning, "tuning"),
@@ -91,18 +103,31 @@ class Settings:
             want = "piece_budget >= 1"
             raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
 
-    def build_top(self, width: int, n_features: int, n_labels: int) -> tuple[Pooling, LabelHead | LabelQueryDecoder]:
+    def made_of_texts(self) -> list[str]:
+        """Names of the blocks that take something from the annotated training texts, other than labels."""
+        made = {
+            "encoder": isinstance(self.encoder, ScratchEncoder),
+            "loss.class_weights": self.loss.class_weights == "balanced",
+            "start": bool(self.start.choose(1)),
+        }
+        return [name for name, is_made in made.items() if is_made]
+
+    def build_top(self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None) -> Top:
         """Pooling and head on an encoder.
 
         width (int): Of its states. n_features (int): Width of what is joined to a document's vector.
+        said (SentenceModules | None): What the encoder says of its pooling.
         RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
         """
-        pooling, head = self.pooling.build(width), self.head.build(width + n_features, n_labels)
+        block = self.pooling.following(said) if isinstance(self.pooling, AutoPooling) else self.pooling
+        pooling = block.build(width)
+        vector_width = check_pooling(block, pooling, width)
+        head = self.head.build(width if self.head.reads == "states" else vector_width + n_features, n_labels)
         if head.reads == "states" and list(pooling.parameters()):
             raise ValueError(T148.format(pooling=type(self.pooling).__name__))
         if head.reads == "states" and n_features:
             raise ValueError(T222.format(head=type(self.head).__name__))
-        return pooling, head
+        return Top(pooling, head, vector_width)
 
 
 def _named(block: object) -> str:

@@ -28,7 +28,7 @@ def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Mod
         dims={"nO": None},
         layers=[StatesListener(shim.brick.upstream), *layers],
         shims=[shim],
-        attrs={**attrs, "step": step, "scores": scores, "prepare": prepare, "connect": connect},
+        attrs={**attrs, "step": step, "scores": scores, "vectors": vectors, "prepare": prepare, "connect": connect},
     )
 
 
@@ -70,6 +70,11 @@ def scores(model: Model, docs: Sequence[Doc]) -> Floats:
     """Scores (n_docs, n_labels) on the host, of documents that the transformer has seen."""
     joined = read(model, docs, shim_of(model).network.device)
     return shim_of(model).scores(states_on(docs, "transfer_textcat"), joined)
+
+
+def vectors(model: Model, docs: Sequence[Doc]) -> Floats:
+    """Vectors (n_docs, width) on the host, of documents that the transformer has seen."""
+    return cast(Floats, shim_of(model).vectors(states_on(docs, "transfer_textcat")).cpu().numpy())
 
 
 def connect(model: Model, nlp: Language | None, name: str) -> None:

@@ -10,12 +10,13 @@ import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ..errors import T204, T205
+from ..errors import T204, T205, T351
 from ..locks import changes_network
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
 from ..nn.pinned import to_device
 from ..nn.precision import resolve_device
+from ..nn.sentence_pooling import AutoPooling
 from ..nn.shared_body import SharedBody
 from ..nn.shared_encoder import EncoderElsewhere, SharedEncoder
 from ..nn.tuning import DepthRow
@@ -53,6 +54,8 @@ class SharedShim(NetworkShim):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if isinstance(settings.pooling, AutoPooling):
+            raise ValueError(T351)
         _check(settings)
         self.width: int | None = None
         self._body: ref[nn.Module] | None = None
@@ -92,6 +95,7 @@ class SharedShim(NetworkShim):
     ) -> None:
         """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
         weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
         self.n_steps = 0
         self.epoch = None
         self._build_on(cast(int, self.width), len(labels), weights)
@@ -99,8 +103,8 @@ class SharedShim(NetworkShim):
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
         s = self.settings
         self.width = width
-        pooling, head = s.build_top(width, self.n_features, n_labels)
-        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32)
+        pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
         self._model = network.to(resolve_device(s.device, get_torch_default_device()))
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
@@ -156,7 +160,9 @@ class SharedShim(NetworkShim):
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
         """Pooled states. RETURNS (Tensor): (n_docs, width)."""
-        return self._predict(data, self.network.pool)
+        if not len(data):
+            return torch.zeros((0, self.network.vector_width))
+        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
     def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
@@ -176,6 +182,7 @@ class SharedShim(NetworkShim):
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
+            self._met.add_all()
             self._return(states, texts, give_back, self.brick.grad_factor)
             if joined is not None:
                 joined.give_back()
@@ -239,6 +246,7 @@ class SharedShim(NetworkShim):
             value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
+        self._met.add(targets * known)
         self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
         if joined is not None:
             joined.give_back()
@@ -260,7 +268,7 @@ class SharedShim(NetworkShim):
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.start.choose(len(targets))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         self.network.eval()
@@ -283,7 +291,8 @@ class SharedShim(NetworkShim):
     def _stored(self) -> StoredNetwork:
         state = {
             "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width, "n_features": self.n_features,
+            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
+            "balanced": self.is_balanced,
         }  # fmt: skip
         return StoredNetwork({}, "", weights_of(self.network), state)
 
@@ -294,6 +303,8 @@ class SharedShim(NetworkShim):
         rng = torch.get_rng_state()
         self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
         torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
         fill_weights(self.network, stored.weights)
 
 

@@ -14,6 +14,7 @@ from ..nn.losses import Loss
 from ..nn.network import Network
 from ..nn.pinned import to_device
 from .augmentation import draw_texts
+from .batches import micro_batches
 from .coupled import is_plain, learn_whole
 from .joining import Joined, rows
 from .network_life import NetworkLife
@@ -53,7 +54,7 @@ class NetworkShim(NetworkLife):
         self.pathway.expect([] if is_streamed else texts)
         start, network = self.settings.start, self.network
         chosen = start.choose(len(texts))
-        if not chosen:
+        if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         network.eval()
@@ -88,9 +89,30 @@ class NetworkShim(NetworkLife):
         return in_order(parts, network.head.n_labels)
 
     def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
-        """Scores of texts, (n_texts, n_labels)."""
+        """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
         logits = torch.from_numpy(self.logits(texts, joined))
-        return cast(Floats, self.settings.loss.activate(logits).numpy())
+        awaited = self.network.head.awaited
+        if not awaited:
+            return cast(Floats, self.settings.loss.activate(logits).numpy())
+        scored = [i for i in range(logits.shape[1]) if i not in awaited]
+        out = torch.zeros_like(logits)
+        # Without the others, and not on their -inf: so the arithmetic is that of before, to the bit.
+        out[:, scored] = self.settings.loss.activate(logits[:, scored])
+        return cast(Floats, out.numpy())
+
+    @predicts
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts as the network stands, (n_texts, width), fp32: pooled states, before features and head."""
+        return self.room.run(self.device, lambda budget: self._vectors(texts, budget))
+
+    def _vectors(self, texts: Sequence[str], budget: int) -> Tensor:
+        network = self.network
+        documents = self.reader.read(texts, remember=False)
+        out = torch.zeros((len(texts), network.vector_width), device=network.device)
+        with torch.no_grad():
+            for group in micro_batches(documents, budget, network.device.type):
+                out[torch.tensor(group, device=network.device)] = self.pathway.pooled([documents[i] for i in group])
+        return out
 
     def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
@@ -119,6 +141,7 @@ class NetworkShim(NetworkLife):
                 logits.backward(gradient[to_device(group, network.device)])
             if joined is not None:
                 joined.give_back(self.gradients.loss_scale)
+            self._met.add_all()
             return []
 
         return in_order(parts, network.head.n_labels), backprop
@@ -190,6 +213,7 @@ class NetworkShim(NetworkLife):
         total = self.gradients.sum_up(self._moving.values(), self.room, device, len(texts), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
+        self._met.add(targets * known)
         if joined is not None:
             joined.give_back(self.gradients.loss_scale)
         return self._loss(total)

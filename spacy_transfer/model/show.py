@@ -64,7 +64,7 @@ def draw(name: str, nlp: Language) -> str:
     total, moving = sum(row.n_weights for row in rows), sum(row.n_moving for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
     tokenizer = shim.tokenizer
-    windows = f"windows of {settings.windows.length}"
+    windows = f"windows of {shim.windows.length}"
     pieces = "as the transformer component cuts them"
     if tokenizer is not None:
         subwords = shim.record["config"].get("subwords")
@@ -106,7 +106,7 @@ def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
-        yield _line("pooling", f"{_brick(settings.pooling)}, one vector of {network.encoder.width} a text")
+        yield _line("pooling", f"{_brick(settings.pooling)}, one vector of {network.vector_width} a text")
     if shim.n_features:
         yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
     yield _line("head", f"{_brick(settings.head)}, {network.head.n_labels} logits")

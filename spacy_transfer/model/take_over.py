@@ -46,9 +46,11 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     }  # fmt: skip
     model["precision"] = "fp32"
     windows, longest = model["windows"], loaded.encoder.max_pieces
-    if longest is not None and windows["length"] > longest:
-        windows["length"] = longest
-    windows["stride"] = min(windows["stride"], windows["length"] - PieceTokenizer(loaded.tokenizer).n_special)
+    if windows["length"] != "auto":
+        windows["length"] = min(windows["length"], longest or windows["length"])
+        if windows["stride"] != "auto":
+            room = windows["length"] - PieceTokenizer(loaded.tokenizer).n_special
+            windows["stride"] = min(windows["stride"], room)
     gone = [] if set(transformer.listening_components) - {name} else [transformer.name]
     for one in gone:
         _remove(config, one)
@@ -56,7 +58,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     weights.update(weights_of(shim.network))
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
-        "n_features": shim.n_features,
+        "n_features": shim.n_features, "awaited": list(shim.network.head.awaited), "balanced": shim.is_balanced,
     }  # fmt: skip
     return _rebuilt(nlp, config, name, gone, StoredNetwork(loaded.record, loaded.tokenizer, weights, state))
 
@@ -92,7 +94,6 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
         raise ValueError(T209.format(name=transformer))
     config = nlp.config.copy()
     model = config["components"][name]["model"]
-    windows = model["windows"]
     config["components"][transformer] = {
         "factory": "transformer",
         "model": {
@@ -101,8 +102,8 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
             "tokenizer_config": {"use_fast": True},
             "get_spans": {
                 "@span_getters": "spacy-transformers.strided_spans.v1",
-                "window": windows["length"],
-                "stride": windows["stride"],
+                "window": shim.windows.length,
+                "stride": shim.windows.stride,
             },
         },
     }
@@ -119,6 +120,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
         "n_features": shim.n_features, "width": shim.network.encoder.width,
+        "awaited": list(shim.network.head.awaited), "balanced": shim.is_balanced,
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:

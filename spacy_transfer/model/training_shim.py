@@ -19,6 +19,7 @@ from ..nn.machine import describe_machine, versions
 from ..nn.precision import Choice, Precision, choose_precision, resolve_device
 from ..nn.pretrained import LoadedEncoder
 from ..nn.product_speed import Shapes, shapes_of
+from ..nn.sentence_pooling import SentenceModules
 from .forking import check_reach
 from .gradients import Gradients
 from .memory import PieceBudget
@@ -26,7 +27,7 @@ from .pieces import PieceTokenizer
 from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
-from .windows import Windows
+from .windows import FittedWindows, Windows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,6 +90,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         super().__init__(None)
         self.settings = settings
         self.record: dict[str, Any] = {}
+        # As the encoder reads them; from `initialize` or `load` on.
+        self.windows = FittedWindows(0, 0, "all")
         self.n_steps = 0
         self._reader: TextReader | None = None
         # Whether training texts are read once and never again: then nothing is remembered of them.
@@ -96,7 +99,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         # Training and predicting from several threads.
         self.lock = NetworkLock()
         self.gradients = Gradients(half=False)
-        self.room = PieceBudget(settings.piece_budget, settings.windows.length)
+        # The least is that of the windows, once they are fitted to the encoder.
+        self.room = PieceBudget(settings.piece_budget, 1)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
@@ -162,9 +166,12 @@ class TrainingShim(Shim):  # type: ignore[misc]
             taken = f"device = '{device}', precision = '{str(precision).removeprefix('torch.')}'"
             warnings.warn(T301.format(saved=saved, taken=taken, field=self._lacking[0][0]), stacklevel=2)
         tokenizer = PieceTokenizer(loaded.tokenizer)
-        settings.windows.check(tokenizer, loaded.encoder.max_pieces)
-        if settings.piece_budget != "auto" and settings.piece_budget < settings.windows.length:
-            raise ValueError(T024.format(budget=settings.piece_budget, length=settings.windows.length))
+        longest = SentenceModules.of(loaded.record).max_length
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
+        if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
+            raise ValueError(T024.format(budget=settings.piece_budget, length=windows.length))
+        self.windows = windows
+        self.room.least = windows.length
         return tokenizer, device, precision
 
     def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
@@ -202,7 +209,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         """Take a network that was made on an encoder."""
         self._model = network.to(device)
         self.record = loaded.record
-        self._reader = TextReader(tokenizer, self.settings.windows)
+        self._reader = TextReader(tokenizer, self.windows)
         self.gradients = Gradients(half=self.precision == torch.float16)
 
     @changes_network
@@ -231,7 +238,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
             return
         self._left_out = False
         if self.sum_over_ranks is not None:
-            self.gradients.n_docs = self.sum_over_ranks(self._moving, self.gradients.n_docs)
+            summed = {**self._moving, **self._also_summed()}
+            self.gradients.n_docs = self.sum_over_ranks(summed, self.gradients.n_docs)
         weights = {name: w for name, w in self._moving.items() if w.grad is not None}
         if not weights:
             return
@@ -250,6 +258,10 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.gradients.finish()
         self.n_steps += 1
         self._stepped()
+
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        """What else the ranks sum before a step: as the gradients of these."""
+        return {}
 
     @property
     def was_left_out(self) -> bool:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import T005, T021, T022, T023
 from .pieces import PieceTokenizer
+
+# Attention beyond this costs more than it brings in most tasks; whoever wants it says so.
+_LONGEST = 512
 
 
 class Row(NamedTuple):
@@ -27,37 +30,62 @@ class Row(NamedTuple):
 class Windows:
     """How a document becomes rows of at most `length` pieces.
 
-    length (int): Longest row, in pieces, special pieces included.
-    stride (int): Distance between the starts of two windows, in pieces; 1 <= stride <= length - special pieces.
+    length (int | "auto"): Longest row, in pieces, special pieces included. "auto" is what the encoder reads: the
+        max_seq_length of a sentence-transformers folder, else as many as it has positions, at most 512.
+    stride (int | "auto"): Distance between the starts of two windows, in pieces; 1 <= stride <= length - special
+        pieces. "auto" is three quarters of that.
     keep (str): "all" reads everything in overlapping windows; "head_tail" keeps one row, the first quarter and the
         last three quarters of it, and drops the middle.
     SOURCE: head and tail: Sun et al. 2019, arXiv:1905.05583.
     """
 
-    length: int = 256
-    stride: int = 192
+    length: int | Literal["auto"] = 256
+    stride: int | Literal["auto"] = 192
     keep: Literal["all", "head_tail"] = "all"
 
     def __post_init__(self) -> None:
         for field in ("length", "stride"):
-            if getattr(self, field) < 1:
-                want = f"{field} >= 1"
+            value = getattr(self, field)
+            if value != "auto" and (isinstance(value, str) or value < 1):
+                want = f'{field} >= 1, or "auto"'
                 raise ValueError(T005.format(block="windows", field=field, value=getattr(self, field), want=want))
 
-    def check(self, tokenizer: PieceTokenizer, max_pieces: int | None) -> None:
-        """Compare with what the encoder can read.
+    def fitted(
+        self, tokenizer: PieceTokenizer, max_pieces: int | None, max_length: int | None = None
+    ) -> "FittedWindows":
+        """Compare with what the encoder can read, and settle what is "auto".
 
         max_pieces (int | None): Longest row the encoder's positions allow.
+        max_length (int | None): Longest text that it was trained on, as its folder says.
         RAISES (ValueError): T021 if the stride leaves pieces unread, T022 if the length is above the limit, T023 if
             nothing fits beside the special pieces.
         """
-        room = self.length - tokenizer.n_special
-        if max_pieces is not None and self.length > max_pieces:
-            raise ValueError(T022.format(length=self.length, limit=max_pieces))
+        asked = self.length
+        length = min(max_length or _LONGEST, max_pieces or _LONGEST) if asked == "auto" else asked
+        room = length - tokenizer.n_special
+        if max_pieces is not None and length > max_pieces:
+            stride = _stride(max_pieces - tokenizer.n_special)
+            raise ValueError(T022.format(length=length, limit=max_pieces, stride=stride))
         if room < 1:
-            raise ValueError(T023.format(length=self.length, n_special=tokenizer.n_special))
-        if self.keep == "all" and self.stride > room:
-            raise ValueError(T021.format(stride=self.stride, room=room, length=self.length))
+            raise ValueError(T023.format(length=length, n_special=tokenizer.n_special))
+        # With a length that nobody chose, a stride that does not fit is nobody's choice either.
+        free = self.stride == "auto" or (asked == "auto" and self.stride > room)
+        stride = _stride(room) if free else cast(int, self.stride)
+        if self.keep == "all" and stride > room:
+            raise ValueError(T021.format(stride=stride, room=room, length=length))
+        return FittedWindows(length, stride, self.keep)
+
+
+@dataclass(frozen=True)
+class FittedWindows:
+    """Windows as an encoder reads them.
+
+    length, stride (int), keep (str): As in `Windows`.
+    """
+
+    length: int
+    stride: int
+    keep: Literal["all", "head_tail"]
 
     def cut(self, pieces: Sequence[int], tokenizer: PieceTokenizer) -> list[Row]:
         """Rows of one document.
@@ -88,6 +116,10 @@ class Windows:
     def cuts(self, pieces: Sequence[int], tokenizer: PieceTokenizer) -> bool:
         """Whether a document of these pieces loses its middle."""
         return self.keep == "head_tail" and len(pieces) > self.length - tokenizer.n_special
+
+
+def _stride(room: int) -> int:
+    return max(1, 3 * room // 4)
 
 
 def _row(pieces: Sequence[int], tokenizer: PieceTokenizer) -> Row:

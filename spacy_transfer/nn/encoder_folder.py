@@ -24,6 +24,10 @@ TOKENIZERS = (
     "tokenizer.model",
 )
 COMPANIONS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+# Of sentence-transformers: what follows the encoder, and how long its texts are.
+MODULES = "modules.json"
+SENTENCE_FILES = (MODULES, "sentence_bert_config.json")
+MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot")
 
@@ -59,14 +63,18 @@ class Lock:
 def pick_files(names: Iterable[str]) -> list[str]:
     """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, licence.
 
-    names (Iterable[str]): File names; those in subfolders (ONNX copies, pooling of other packages) are left there.
+    names (Iterable[str]): File names; of those in subfolders only what modules.json may name: pooling and dense layers
+        of sentence-transformers, not copies in other formats.
     RETURNS (list[str]): The names to fetch, sorted. One model.safetensors is preferred to shards.
     """
+    names = set(names)
+    modules = {name for name in names if MODULE_FILE.fullmatch(name)} if MODULES in names else set()
     names = {name for name in names if "/" not in name}
-    wanted = [WEIGHTS, *TOKENIZERS, *COMPANIONS, "README.md", *LICENCES]
+    wanted = [WEIGHTS, *TOKENIZERS, *COMPANIONS, *SENTENCE_FILES, "README.md", *LICENCES]
     if WEIGHTS not in names and WEIGHTS_INDEX in names:
         wanted += [WEIGHTS_INDEX, "*.safetensors"]
-    return sorted(name for name in names if any(fnmatch(name.upper(), pattern.upper()) for pattern in wanted))
+    picked = {name for name in names if any(fnmatch(name.upper(), pattern.upper()) for pattern in wanted)}
+    return sorted(picked | modules)
 
 
 def check_encoder(folder: Path, source: str) -> list[str]:
@@ -78,6 +86,7 @@ def check_encoder(folder: Path, source: str) -> list[str]:
     RAISES (ValueError): T053 if all weights are pickled, T054 if something is missing or cut off.
     """
     present = [path.name for path in folder.iterdir() if path.is_file()]
+    present += [path.relative_to(folder).as_posix() for path in folder.glob("[0-9]*_*/*") if path.is_file()]
     names = pick_files(present)
     weights = _weight_files(folder, names, source)
     if not weights:

@@ -131,6 +131,7 @@ def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
 
 
 def _copy_file(copy: Copy, name: str, part: Path) -> FileRecord:
+    (part / name).parent.mkdir(exist_ok=True)
     shutil.copyfile(copy.folder / name, part / name)
     found = record(part / name)
     expected = copy.sha256.get(name, found.sha256)

@@ -1,9 +1,11 @@
 """From a document's vector to one logit per label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import T005
@@ -17,6 +19,8 @@ class LabelHead(nn.Module):
 
     forward: vectors (n_docs, width) -> logits (n_docs, n_labels), in fp32.
     reads: what the head reads of a document, its vector.
+    awaited: labels that were added and not yet trained, by their place. In evaluation mode their logit is -inf, so they
+        score 0 and the others score as if they were not there; in training mode they take part.
     """
 
     # Or "states", as the label decoder does, which then needs no pooling.
@@ -26,11 +30,16 @@ class LabelHead(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.output = output
+        self.awaited: tuple[int, ...] = ()
 
     def forward(self, vectors: Tensor) -> Tensor:
         """See the class."""
-        logits: Tensor = self.output(self.hidden(vectors))
-        return logits
+        hidden = self.hidden(vectors)
+        if self.training or not self.awaited:
+            logits: Tensor = self.output(hidden)
+            return logits
+        n = n_scored(self.n_labels, self.awaited)
+        return without_awaited(F.linear(hidden, self.output.weight[:n], self.output.bias[:n]), self)
 
     @property
     def n_labels(self) -> int:
@@ -47,9 +56,9 @@ class LabelHead(nn.Module):
         with torch.no_grad():
             new.weight[: old.out_features] = old.weight
             new.bias[: old.out_features] = old.bias
-            # A new label starts from nothing: its logit is the bias of the head alone.
-            new.weight[old.out_features :] = 0.0
-            new.bias[old.out_features :] = old.bias.min() if len(old.bias) else 0.0
+            # A new label starts as the mean of the others: neither ahead nor hopelessly behind, whatever the text.
+            new.weight[old.out_features :] = old.weight.mean(dim=0)
+            new.bias[old.out_features :] = old.bias.mean()
         self.output = new
 
     def set_dropout(self, rate: float) -> None:
@@ -57,6 +66,36 @@ class LabelHead(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate
+
+
+class Awaiting(Protocol):
+    """A head with labels that are not yet trained."""
+
+    awaited: tuple[int, ...]
+
+    @property
+    def n_labels(self) -> int:
+        """All labels."""
+
+
+def n_scored(n_labels: int, awaited: Sequence[int]) -> int:
+    """Up to which label logits are computed: with just the old labels, the arithmetic is that of before, to the bit.
+
+    n_labels (int): All labels. awaited (Sequence[int]): Those that are not yet trained.
+    RETURNS (int): One past the last trained label.
+    """
+    return 1 + max(set(range(n_labels)).difference(awaited), default=-1)
+
+
+def without_awaited(logits: Tensor, head: Awaiting) -> Tensor:
+    """Logits of the first labels to those of all, -inf where a label is not yet trained.
+
+    logits (Tensor): (n_docs, n_scored). RETURNS (Tensor): (n_docs, n_labels).
+    """
+    out = logits.new_full((len(logits), head.n_labels), -torch.inf)
+    out[:, : logits.shape[1]] = logits
+    out[:, list(head.awaited)] = -torch.inf
+    return out
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import T145
+from .head import n_scored, without_awaited
 from .host_rows import HostRows
 from .pinned import to_device
 from .ranges import check_least, check_share
@@ -24,6 +25,7 @@ class LabelQueryDecoder(nn.Module):
 
     forward: states (n_docs, n_pieces, width), seen (n_docs, n_pieces) bool, true where there is a piece -> logits
         (n_docs, n_labels), in fp32.
+    awaited: labels that were added and not yet trained; see `LabelHead`.
     """
 
     reads: Literal["states"] = "states"
@@ -39,14 +41,21 @@ class LabelQueryDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.output = _LabelWeights(width, n_labels)
+        self.awaited: tuple[int, ...] = ()
 
     def forward(self, states: Tensor, seen: Tensor) -> Tensor:
         """See the class."""
-        arrivals = self.get_buffer("arrivals")
+        if self.training or not self.awaited:
+            return self._logits(states, seen, self.n_labels)
+        return without_awaited(self._logits(states, seen, n_scored(self.n_labels, self.awaited)), self)
+
+    def _logits(self, states: Tensor, seen: Tensor, n: int) -> Tensor:
+        """Of the first n labels, (n_docs, n)."""
+        arrivals = self.get_buffer("arrivals")[:n]
         known = arrivals.unsqueeze(1) >= arrivals
         states, seen = states.float(), seen[:, None, None, :]
         # One copy for all documents, until the first of them has been read.
-        decoded = self.queries.unsqueeze(0)
+        decoded = self.queries[:n].unsqueeze(0)
         for layer in self.layers:
             decoded = layer(decoded, known, states, seen)
         return self.output(self.dropout(self.norm(decoded)))
@@ -96,15 +105,15 @@ class _LabelWeights(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_labels))
 
     def forward(self, decoded: Tensor) -> Tensor:
-        return (decoded * self.weight).sum(dim=2) + self.bias
+        n = decoded.shape[1]
+        return (decoded * self.weight[:n]).sum(dim=2) + self.bias[:n]
 
     def resize(self, n_labels: int) -> None:
         weight, bias = self.weight.detach(), self.bias.detach()
         n_new = n_labels - len(bias)
-        # As in the linear head, a new label starts from nothing: its logit is its bias alone.
-        low = bias.min() if len(bias) else torch.zeros((), device=bias.device)
-        self.weight = nn.Parameter(torch.cat([weight, weight.new_zeros(n_new, weight.shape[1])]))
-        self.bias = nn.Parameter(torch.cat([bias, low.repeat(n_new)]))
+        # As in the linear head, a new label starts as the mean of the others.
+        self.weight = nn.Parameter(torch.cat([weight, weight.mean(dim=0).repeat(n_new, 1)]))
+        self.bias = nn.Parameter(torch.cat([bias, bias.mean().repeat(n_new)]))
 
 
 class _Layer(nn.Module):

@@ -47,16 +47,23 @@ class Network(nn.Module):
 
     head: reads vectors, or the states themselves; pooling is then not used.
     precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
+    vector_width: of what the pooling gives; by default that of the states.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
 
     def __init__(
-        self, encoder: Encoder, pooling: Pooling, head: LabelHead | LabelQueryDecoder, precision: torch.dtype
+        self,
+        encoder: Encoder,
+        pooling: Pooling,
+        head: LabelHead | LabelQueryDecoder,
+        precision: torch.dtype,
+        vector_width: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
         self.head = head
+        self.vector_width = encoder.width if vector_width is None else vector_width
         self.precision = precision
         self.boundary = -1
         self._is_headless = False

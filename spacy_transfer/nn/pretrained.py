@@ -1,22 +1,24 @@
 """The door to transformers: a pretrained encoder from a folder, a hub name or one of our own pipelines."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T012, T014, T015, T016, T017, T157, T158
+from ..errors import T012, T014, T015, T016, T017, T157, T158, T348
+from ..log import announce
 from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
 from .scratch_body import SCRATCH, ScratchBody
+from .sentence_pooling import read_modules
 from .sources import EncoderFolder, find_encoder
 from .vocabulary import Texts, no_texts
 
@@ -35,6 +37,8 @@ class LoadedEncoder:
     encoder: Encoder
     tokenizer: str
     record: dict[str, Any]
+    # Of the dense layers that a sentence-transformers folder has behind its pooling, for `AutoPooling`.
+    pooling_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,13 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
         raise ValueError(T014.format(name=found.name, error=f"no weights for {', '.join(missing[:5])}"))
     encoder = Encoder(body, config)
     record = {"config": config, "source": found.name, "revision": found.revision, "licence": found.licence}
-    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record))
+    said, pooling_weights = read_modules(found.folder)
+    if said is not None:
+        record["sentence"] = said.to_json()
+    if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or []):
+        labels = [str(label) for label in (config.get("id2label") or {}).values()]
+        announce(T348.format(name=found.name, labels=labels[:10]))
+    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record), pooling_weights)
 
 
 def _from_component(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
@@ -160,7 +170,8 @@ def _from_component(found: EncoderFolder, attention: Attention) -> LoadedEncoder
     encoder.load_state_dict(own, strict=base is None)
     if adapter is not None:
         merge(encoder)
-    return LoadedEncoder(encoder, (found.folder / "tokenizer.json").read_text("utf-8"), record)
+    pooling = {name.removeprefix("pooling."): value for name, value in weights.items() if name.startswith("pooling.")}
+    return LoadedEncoder(encoder, (found.folder / "tokenizer.json").read_text("utf-8"), record, pooling)
 
 
 def _read_config(found: EncoderFolder) -> dict[str, Any]:

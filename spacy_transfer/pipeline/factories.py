@@ -7,6 +7,7 @@ from spacy.language import Language
 from thinc.api import Model
 
 from .masked_pieces import MaskedPiecePredictor
+from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
 
 # A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
@@ -99,9 +100,11 @@ def make_transfer_textcat(
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
-    return TransferTextCategorizer(
+    pipe = TransferTextCategorizer(
         nlp.vocab, model, name, exclusive=True, threshold=threshold, score_prefix=score_prefix, scorer=scorer
     )
+    belongs_to(pipe, nlp)
+    return pipe
 
 
 @Language.factory(
@@ -125,9 +128,11 @@ def make_transfer_textcat_multilabel(
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
-    return TransferTextCategorizer(
+    pipe = TransferTextCategorizer(
         nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer
     )
+    belongs_to(pipe, nlp)
+    return pipe
 
 
 @Language.factory(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,19 +47,19 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
     missed: set[str] = set()
     for i, doc in enumerate(docs):
         for label, value in doc.cats.items():
-            if not isinstance(label, str):
-                raise ValueError(T036.format(label=label, type=type(label).__name__))
+            # Asked by type first, since thousands of labels in every step are almost all of them.
+            if type(label) is not str:
+                check_label(label)
             j = column.get(label)
             if j is None:
                 unknown.add(label)
                 continue
-            if not is_score(value):
-                raise ValueError(T033.format(label=label, value=value, text=doc.text[:80]))
-            targets[i, j] = value
+            is_plain = type(value) is float and 0.0 <= value <= 1.0
+            targets[i, j] = value if is_plain else score_of(label, value, doc)
             known[i, j] = 1.0
         if not exclusive:
             continue
-        others = {label for label, value in doc.cats.items() if value and label not in column}
+        others = {label for label, value in doc.cats.items() if label not in column and _number(value)}
         if others and not targets[i].any():
             missed |= others if known[i].any() else set()
             known[i] = 0.0
@@ -69,16 +69,51 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
     return Gold(targets, known, unknown, missed)
 
 
-def is_score(value: Any) -> bool:
-    """Whether a value is a number from 0 to 1; NaN fails the comparison, 10 ** 400 is no float.
+def check_label(label: object) -> None:
+    """Check a label. RAISES (ValueError): T036 if it is not a str."""
+    if not isinstance(label, str):
+        raise ValueError(T036.format(label=shown(label), type=type(label).__name__))
+
+
+def score_of(label: str, value: object, doc: Doc) -> float:
+    """Check one annotation.
+
+    label (str): Its label. value (Any): What the document says of it. doc (Doc): For the message.
+    RETURNS (float): From 0 to 1.
+    RAISES (ValueError): T033 for anything else.
+    """
+    if not is_score(value):
+        raise ValueError(T033.format(label=label, value=shown(value), text=doc.text[:80]))
+    return float(cast(float, value))
+
+
+def is_score(value: object) -> bool:
+    """Whether a value is a number from 0 to 1; NaN fails the comparison, and 10 ** 400 is not a float.
 
     value (Any): Of a label. RETURNS (bool): True for Python's and NumPy's numbers and for bools.
     """
-    return isinstance(value, Real) and _is_share(value)
+    number = _number(value)
+    return number is not None and 0.0 <= number <= 1.0
 
 
-def _is_share(value: Any) -> bool:
-    return bool(0.0 <= value <= 1.0)
+def _number(value: Any) -> float | None:
+    """A real number as a float, infinite where it is too far from 0 for one; None for anything else."""
+    if not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value from data, as a message shows it. longest (int): Characters."""
+    try:
+        text = repr(value)
+    except Exception:
+        # An int of more than 4,300 digits, or a class whose own repr fails.
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _check_one(doc: Doc, row: Floats, name: str) -> None:
@@ -88,5 +123,5 @@ def _check_one(doc: Doc, row: Floats, name: str) -> None:
     if n_positive and math.isclose(float(row.sum()), 1.0, abs_tol=1e-3) and row.max() < 1.0:
         return
     found = "none" if not n_positive else f"{n_positive} that sum to {float(row.sum()):g}"
-    positive = {label: value for label, value in doc.cats.items() if value}
-    raise ValueError(T032.format(name=name, found=found, cats=positive, text=doc.text[:80]))
+    positive = {label: value for label, value in doc.cats.items() if _number(value)}
+    raise ValueError(T032.format(name=name, found=found, cats=shown(positive, 400), text=doc.text[:80]))

@@ -120,6 +120,17 @@ def sources_read_by(nlp: Language) -> list[Source]:
     return parse_sources(list(found)) if found else []
 
 
+def register_attributes(names: Iterable[str]) -> None:
+    """Register the extension attributes that some sources read, with the default None, where nobody has.
+
+    names (Iterable[str]): Of sources, as the config says them.
+    """
+    for source in parse_sources(list(names)) if (names := list(names)) else []:
+        holder = Doc if source.group is None else Span
+        if source.attribute is not None and not holder.has_extension(source.attribute):
+            holder.set_extension(source.attribute, default=None)
+
+
 def carry_over(sources: Iterable[Source], reference: Doc, predicted: Doc) -> None:
     """Give a predicted document what the reference holds of the sources; nothing else of the annotation goes over.
 

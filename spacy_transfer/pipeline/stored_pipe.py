@@ -14,6 +14,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
 from ..errors import T006, T082, T083, T303
+from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
@@ -22,9 +23,14 @@ Self = TypeVar("Self", bound="StoredPipe")
 
 
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
-    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`; `cfg` is JSON-able."""
+    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
+
+    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
+        where a value that is given at load, or edited in config.cfg, counts.
+    """
 
     cfg: dict[str, Any]
+    learned: tuple[str, ...] = ()
 
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
@@ -40,6 +46,9 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def _cfg_was_read(self) -> None:
         """`cfg` is that of a stored component now."""
 
+    def _model_was_read(self) -> None:
+        """Weights and `cfg` are those of a stored component now."""
+
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
         """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
 
@@ -47,7 +56,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        cfg = {**self.cfg, "format": FORMAT, "written_by": version(_PACKAGE)}
+        cfg = self._cfg_to_store()
         if "model" not in exclude and self.model.attrs["is_built"](self.model):
             cfg["network"] = self.model.attrs["save_network"](self.model, folder)
         if "vocab" not in exclude:
@@ -74,12 +83,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
             self.model.attrs["load_network"](self.model, folder, network)
+            self._model_was_read()
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], Any]] = {
-            "cfg": lambda: srsly.json_dumps({**self.cfg, "format": FORMAT, "written_by": version(_PACKAGE)}),
+            "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -94,7 +104,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             "model": self.model.from_bytes,
         }
         from_bytes(bytes_data, deserialize, exclude)
+        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+            self._model_was_read()
         return self
+
+    def _cfg_to_store(self) -> dict[str, Any]:
+        learned = {key: self.cfg[key] for key in self.learned}
+        return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
 
     def _compare_versions(self, found: object) -> None:
         try:
@@ -110,6 +126,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
         self._compare_versions(cfg.pop("written_by", None))
         network: dict[str, Any] | None = cfg.pop("network", None)
-        self.cfg.update(cfg)
+        self.cfg.update((key, cfg[key]) for key in self.learned if key in cfg)
+        # What the documents bring along, nobody need register before the pipeline runs.
+        register_attributes(sources_of(self.model.attrs))
         self._cfg_was_read()
         return network

@@ -1,5 +1,6 @@
 """The component: a transferred Transformer classifier in a spaCy pipeline."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,9 +13,25 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
-from ..errors import T002, T003, T004, T031, T036, T037, T038, T039, T113
-from ..log import logger
-from .gold import Gold, read_gold
+from ..errors import (
+    T002,
+    T003,
+    T004,
+    T031,
+    T037,
+    T037_COUNT,
+    T037_MULTILABEL,
+    T037_OTHER,
+    T038,
+    T039,
+    T113,
+    T345,
+    T347,
+    T355,
+)
+from ..log import announce
+from .gold import Gold, check_label, read_gold
+from .neighbors import warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
 from .stored_pipe import StoredPipe
 from .table import depth_table
@@ -22,6 +39,10 @@ from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
 Scorer = Callable[..., dict[str, Any]]
+
+
+class NonFiniteLoss(ValueError):
+    """A loss is NaN or infinite. Loops that leave such steps out catch it."""
 
 
 class TransferTextCategorizer(StoredPipe):
@@ -38,6 +59,8 @@ class TransferTextCategorizer(StoredPipe):
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model.
     """
+
+    learned = ("labels", "positive_label")
 
     def __init__(
         self,
@@ -72,6 +95,7 @@ class TransferTextCategorizer(StoredPipe):
         self._left_out: set[str] = set()
         self._table_shown = False
         self._inputs_checked = False
+        self._neighbors_checked = False
 
     # ---- labels --------------------------------------------------------------------------------------------------
 
@@ -96,14 +120,14 @@ class TransferTextCategorizer(StoredPipe):
         RETURNS (int): 1, or 0 if it is there already.
         RAISES (ValueError): T036 for a label that is no str, T146 for one that has no name to start its query from.
         """
-        if not isinstance(label, str):
-            raise ValueError(T036.format(label=label, type=type(label).__name__))
+        check_label(label)
         if label in self.cfg["labels"]:
             return 0
         labels = [*self.labels, label]
         # First of all, since it may refuse the label.
         self.model.attrs["resize_output"](self.model, len(labels), labels)
         self.cfg["labels"].append(label)
+        self._neighbors_checked = False
         self.vocab.strings.add(label)
         return 1
 
@@ -117,10 +141,24 @@ class TransferTextCategorizer(StoredPipe):
         """
         docs = list(docs)
         self._require_weights()
+        if not self._neighbors_checked:
+            self._neighbors_checked = True
+            warn_of_shared_labels(self)
         if not docs:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         scores: Floats = self.model.attrs["scores"](self.model, docs)
         return scores
+
+    def vectors(self, docs: Iterable[Doc]) -> Floats:
+        """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
+
+        docs (Iterable[Doc]): With a shared encoder, documents that its transformer has seen: `nlp.pipe(texts)`.
+        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents.
+        RAISES (ValueError): T006 before `initialize`.
+        """
+        self._require_weights()
+        found: Floats = self.model.attrs["vectors"](self.model, list(docs))
+        return found
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
         """Write `doc.cats`: every label, for every document."""
@@ -145,6 +183,7 @@ class TransferTextCategorizer(StoredPipe):
         sgd (Optimizer | None): Steps at once; without it `finish_update` does.
         losses (dict | None): The sum of the documents' losses is added under the component's name.
         RAISES (ValueError): T032, T033, T036 for bad annotations.
+        RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; it stands in `losses`, and no step is made.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
@@ -157,7 +196,13 @@ class TransferTextCategorizer(StoredPipe):
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
-        losses[self.name] += self.model.attrs["step"](self.model, docs, gold.targets, gold.known, dropout=drop)
+        loss = self.model.attrs["step"](self.model, docs, gold.targets, gold.known, dropout=drop)
+        losses[self.name] += loss
+        if isinstance(loss, float) and not math.isfinite(loss):
+            texts = "; ".join(repr(doc.text[:60]) for doc in docs[:5])
+            more = f" and {len(docs) - 5} more" if len(docs) > 5 else ""
+            self.model.attrs["drop_gradients"](self.model)
+            raise NonFiniteLoss(T347.format(name=self.name, loss=loss, texts=texts + more))
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
@@ -256,13 +301,13 @@ class TransferTextCategorizer(StoredPipe):
         least = 2 if self.exclusive else 1
         if len(self.labels) < least:
             raise ValueError(T031.format(name=self.name, least=least, labels=list(self.labels)))
-        if positive_label is not None and (
-            not self.exclusive or len(self.labels) != 2 or positive_label not in self.labels
-        ):
-            raise ValueError(T037.format(label=positive_label, labels=list(self.labels)))
+        if positive_label is not None:
+            self._check_positive_label(positive_label)
         self.cfg["positive_label"] = positive_label
         self._check_score_weights(nlp)
-        gold = read_gold(docs, self.labels, exclusive=self.exclusive, name=self.name)
+        # Without examples, `nlp.initialize()` hands over a text of its own, which nobody has annotated.
+        is_annotated = any(doc.cats for doc in docs)
+        gold = read_gold(docs, self.labels, exclusive=self.exclusive and is_annotated, name=self.name)
         self._left_out = set(gold.unknown)
         if gold.missed:
             warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
@@ -270,6 +315,8 @@ class TransferTextCategorizer(StoredPipe):
         if (connect := self.model.attrs.get("connect")) is not None:
             # The encoder is another component's.
             connect(self.model, nlp, self.name)
+        if not is_annotated and (of_texts := self.model.attrs["made_of_texts"](self.model)):
+            warnings.warn(T345.format(name=self.name, blocks=", ".join(of_texts)), stacklevel=2)
         inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
         self._inputs_checked = False
@@ -284,6 +331,20 @@ class TransferTextCategorizer(StoredPipe):
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known, is_streamed=is_streamed)
         self._table_shown = False
         self._show_table()
+        self._neighbors_checked = True
+        warn_of_shared_labels(self, nlp)
+
+    def _check_positive_label(self, label: str) -> None:
+        """RAISES (ValueError): T037 unless it is one of exactly two exclusive labels."""
+        if not self.exclusive:
+            problem = T037_MULTILABEL
+        elif len(self.labels) != 2:
+            problem = T037_COUNT.format(n_labels=len(self.labels), labels=list(self.labels))
+        elif label not in self.labels:
+            problem = T037_OTHER.format(labels=list(self.labels))
+        else:
+            return
+        raise ValueError(T037.format(name=self.name, label=label, problem=problem))
 
     def _check_score_weights(self, nlp: Language | None) -> None:
         """A prefix renames the scores: without a weight of that name every evaluation would score 0."""
@@ -312,11 +373,16 @@ class TransferTextCategorizer(StoredPipe):
         """Once before the first step: what moves, how fast."""
         if not self._table_shown:
             self._table_shown = True
-            logger.info(depth_table(self.name, self.model.attrs["describe"](self.model)))
+            announce(depth_table(self.name, self.model.attrs["describe"](self.model)))
 
     def _cfg_was_read(self) -> None:
         self._left_out = set()
         self._table_shown = False
+        self._neighbors_checked = False
+
+    def _model_was_read(self) -> None:
+        if not self.model.attrs["weigh_labels"](self.model, self.labels):
+            warnings.warn(T355.format(name=self.name), stacklevel=3)
 
 
 def _labels_in(docs: Iterable[Doc]) -> Iterator[str]:

@@ -30,6 +30,7 @@ from ..model.reading import TextReader
 from ..model.settings import Settings
 from ..model.storage import read_weights, weights_of, write_file, write_weights
 from ..nn.fetch import put_folder
+from ..nn.sentence_pooling import SentenceModules
 from .checkpoint import Checkpoints
 from .fingerprint import differences, refuse_others
 
@@ -108,14 +109,15 @@ class Work:
         torch.manual_seed(plan.seed)
         loaded = settings.encoder.load(lambda: texts)
         tokenizer = PieceTokenizer(loaded.tokenizer)
-        settings.windows.check(tokenizer, loaded.encoder.max_pieces)
+        longest = SentenceModules.of(loaded.record).max_length
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         special_pieces(tokenizer, loaded.encoder.family)
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = {f"encoder.{name}": weight for name, weight in weights_of(loaded.encoder).items()}
         _write_encoder(self.folder / "start", weights, loaded.tokenizer, loaded.record)
         learned, held = _apart(texts, plan.seed)
-        reader = TextReader(tokenizer, settings.windows)
+        reader = TextReader(tokenizer, windows)
         n_rows = write_rows(self.folder / "rows" / "train", _rows(texts, learned, reader))
         # Too few texts to keep any apart: then the loss is that of what was learned.
         n_held = write_rows(self.folder / "rows" / "held", _rows(texts, held or learned, reader))

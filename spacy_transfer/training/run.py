@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from timeit import default_timer
 from typing import Any, Literal, Protocol
@@ -16,6 +16,7 @@ from spacy.training.loop import subdivide_batch
 from ..errors import T170, T176
 from ..log import logger
 from ..model.evaluating import evaluating
+from ..pipeline.textcat import NonFiniteLoss
 from .evaluation import Evaluation, Tick
 from .gradients import drop_gradients
 from .log_file import LogFile
@@ -171,7 +172,9 @@ class Run:
         dropout = settings["dropout"] if self._dropouts is None else next(self._dropouts)
         losses: dict[str, Any] = {}
         for part in subdivide_batch(self.together.share(batch), settings["accumulate_gradient"]):
-            self._update(part, drop=dropout, losses=losses)
+            # The loss stands in losses, for all ranks to see.
+            with suppress(NonFiniteLoss):
+                self._update(part, drop=dropout, losses=losses)
         losses = self.together.total(losses)
         rate = float(optimizer.learn_rate)
         line: dict[str, Any] = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import T005
-from ..log import logger
+from ..log import announce
 from ..nn.losses import Loss
 
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
@@ -98,7 +98,7 @@ class SolvedStart:
         best = max(strengths, key=lambda strength: tuple(found[strength]))
         n_right, negative = found[best]
         share = f"{n_right / n_docs:.1%} right, " if exclusive else ""
-        logger.info("Head solved on %d texts: C = %g, held out %sloss %.3f", n_docs, best, share, -negative / n_docs)
+        announce(f"Head solved on {n_docs} texts: C = {best:g}, held out {share}loss {-negative / n_docs:.3f}")
         return best
 
 

@@ -9,6 +9,9 @@ from torch import Tensor
 from ...errors import T001, T101
 from .loss import ClassWeights, Loss, LossBrick
 
+# What is used of the block of a loss; see `LossBrick`.
+LOSS_FIELDS = ("exclusive", "class_weights", "balanced", "build", "activate")
+
 
 class WrappedLoss(Loss):
     """A loss that adds to another one; on logits alone it is the other one.
@@ -39,9 +42,9 @@ class Wrapper:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if not all(hasattr(self.loss, method) for method in ("balanced", "build", "activate")):
-            arch = f"spacy-transfer.{name}.v1"
-            raise ValueError(T001.format(field="loss", arch=arch, want="a loss", got=type(self.loss).__name__))
+        if lacks := [field for field in LOSS_FIELDS if not hasattr(self.loss, field)]:
+            got = f"{type(self.loss).__name__}, which lacks {', '.join(lacks)}"
+            raise ValueError(T001.format(field="loss", arch=f"spacy-transfer.{name}.v1", want="a loss", got=got))
         inside = self.loss
         while isinstance(inside, Wrapper):
             if type(inside) is type(self):
