@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.nn.encoder import Encoder
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.pretrained import PretrainedEncoder, build_encoder
 from spacy_transfer.training.adamw import AdamW
 
 N_LAYERS = {
@@ -444,3 +444,18 @@ def test_gradient_checkpointing_changes_no_gradient(family: str, depth: int, tmp
     assert plain.keys() == checkpointed.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(checkpointed[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
+
+
+@pytest.mark.skipif("modernbert" not in KNOWN_FAMILIES, reason="transformers is older than ModernBERT")
+@pytest.mark.parametrize("stated", [None, False, True])
+def test_modernbert_compiles_itself_only_where_its_config_says_so(tmp_path: Path, stated: bool | None) -> None:
+    """Its first pass on a GPU would otherwise take a minute and a C compiler."""
+    folder = write_encoder(tmp_path / "encoder", "modernbert", reference_compile=False)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config.pop("reference_compile", None)
+    (folder / "config.json").write_text(
+        json.dumps(config if stated is None else {**config, "reference_compile": stated}), "utf-8"
+    )
+    loaded = PretrainedEncoder(str(folder), None).load()
+    assert loaded.encoder.body.config.reference_compile is bool(stated)
+    assert build_encoder(loaded.record).body.config.reference_compile is bool(stated)

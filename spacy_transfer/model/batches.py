@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from ..nn.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
 from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
 from ..nn.pinned import to_device
@@ -16,17 +17,28 @@ _LEAST_FILLED = 0.8
 _BUSY = {"cpu": 512, "cuda": 16_384}
 
 
-def micro_batches(documents: Sequence[Sequence[Row]], budget: int, device: str = "cpu") -> Iterator[list[int]]:
+# What a micro-batch costs beside its pieces, in pieces: calls, and products that are too short to be fast.
+_COST = 64
+_ALIGNED = 8
+
+
+def micro_batches(
+    documents: Sequence[Sequence[Row]], budget: int, device: str = "cpu", *, few_shapes: bool = False
+) -> Iterator[list[int]]:
     """Group documents of like length so that little is padding.
 
     documents (Sequence[Sequence[Row]]): Rows of each document.
     budget (int): Most pieces in a micro-batch, padding included. A document above it runs alone.
     device (str): Kind of device, which decides how many pieces a micro-batch should have at least.
+    few_shapes (bool): Put them together so that little is added where the network fills them up to few shapes.
     YIELDS (list[int]): Indices of documents.
     """
     lengths = [max(len(row.ids) for row in rows) for rows in documents]
     # Longest first: the largest micro-batch runs first, so running out of memory shows in the first second.
     order = sorted(range(len(documents)), key=lambda i: (-lengths[i], i))
+    if few_shapes:
+        yield from _in_few_shapes([lengths[i] for i in order], [len(documents[i]) for i in order], order, budget)
+        return
     group: list[int] = []
     n_rows = longest = 0
     busy = _BUSY.get(device, 4096)
@@ -45,15 +57,50 @@ def micro_batches(documents: Sequence[Sequence[Row]], budget: int, device: str =
         yield group
 
 
-def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.device) -> RowBatch:
+def _in_few_shapes(
+    lengths: Sequence[int], n_rows: Sequence[int], order: Sequence[int], budget: int
+) -> Iterator[list[int]]:
+    """Micro-batches of neighbors that cost least in all, what they are filled up with included.
+
+    lengths, n_rows (Sequence[int]): Of each document, longest first. order (Sequence[int]): Their indices.
+    """
+    n_docs, most = len(order), min(budget, MOST_PIECES)
+    rows_before = np.concatenate([[0], np.cumsum(n_rows)])
+    # From the last document to the first: the least cost from here on, and where the next micro-batch begins.
+    costs, ends = [0] * (n_docs + 1), [n_docs] * (n_docs + 1)
+    for i in reversed(range(n_docs)):
+        width = few_pieces(lengths[i])
+        # Alone, whatever it takes.
+        costs[i], ends[i] = _COST + few_rows(n_rows[i], width) * width + costs[i + 1], i + 1
+        fitting = [rows for rows in ROWS if rows * width <= most and rows >= n_rows[i]]
+        # As many as the rows hold, without those that would make more of them.
+        reached = np.searchsorted(rows_before, rows_before[i] + np.asarray(fitting, dtype=np.int64), side="right") - 1
+        for rows, end in zip(fitting, reached.tolist(), strict=True):
+            if (cost := _COST + rows * width + costs[end]) < costs[i]:
+                costs[i], ends[i] = cost, end
+            if end == n_docs:
+                break
+    i = 0
+    while i < n_docs:
+        yield list(order[i : ends[i]])
+        i = ends[i]
+
+
+def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.device, most: int | None = 0) -> RowBatch:
     """Rows of some documents as one batch of tensors.
 
     documents (Sequence[Sequence[Row]]): Rows of each document.
     pad_id (int): Id of padding.
+    most (int | None): Longest row that the encoder can read, None where there is no limit: on CUDA rows are padded to
+        multiples of 8 up to there, since attention kernels otherwise copy the mask in each layer, or are not taken.
     """
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
-    positions = np.arange(int(lengths.max()))
+    longest = int(lengths.max())
+    if device.type == "cuda":
+        aligned = -(-longest // _ALIGNED) * _ALIGNED
+        longest = aligned if most is None or aligned <= most else longest
+    positions = np.arange(longest)
     inside = positions < lengths[:, None]
     ids = np.full(inside.shape, pad_id, dtype=np.int64)
     ids[inside] = np.concatenate([row.ids for row in rows])

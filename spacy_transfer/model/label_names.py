@@ -46,9 +46,8 @@ def name_vectors(labels: Sequence[str], network: Network, reader: TextReader) ->
     documents, mean = reader.read(names, remember=False), MeanPooling().build(network.encoder.width)
     vectors = torch.zeros((len(labels), network.encoder.width), device=network.device)
     with torch.no_grad():
-        for group in micro_batches(documents, _BUDGET, network.device.type):
-            batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device)
-            vectors[to_device(group, network.device)] = mean(
-                network.encode(batch), batch.counted, batch.owner, batch.n_docs
-            )
+        for group in micro_batches(documents, _BUDGET, network.device.type, few_shapes=network.few_shapes):
+            batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device, network.max_pieces)
+            places = to_device(group, network.device)
+            vectors[places] = mean(network.encode(batch), batch.counted, batch.owner, batch.n_docs)
     return vectors

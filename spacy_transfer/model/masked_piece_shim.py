@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import T001, T005, T135
 from ..locks import changes_network
+from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.network import RowBatch
 from ..nn.pinned import to_device
@@ -195,7 +196,8 @@ class MaskedPieceShim(TrainingShim):
         pad, kind = self.network.encoder.pad_id, self.device.type
         parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
         owners = torch.tensor([i for i, _ in parts])
-        for group in micro_batches([part for _, part in parts], budget, kind):
+        few = are_wanted(self.device, self.precision)
+        for group in micro_batches([part for _, part in parts], budget, kind, few_shapes=few):
             batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
             read, chosen = hide(

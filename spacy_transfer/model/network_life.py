@@ -204,7 +204,8 @@ class NetworkLife(TrainingShim):
 
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""
-        self.network.forget_copies()
+        if self.is_built:
+            self.network.forget_copies()
 
     @changes_network
     def tell_epoch(self, epoch: int) -> None:
@@ -227,6 +228,7 @@ class NetworkLife(TrainingShim):
         self._met = MetLabels()
 
     def _stepped(self) -> None:
+        self.network.weights_moved()
         head = self.network.head
         if head.awaited:
             if not self.was_left_out:
@@ -308,6 +310,7 @@ class NetworkLife(TrainingShim):
         if not self.is_built or "adapter" not in self.record:
             return 0
         self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
+        self.network.forget_copies()
         self.pathway.close()
         self._freeze()
         return n_weights

@@ -100,13 +100,15 @@ class Pathway:
         """
         if self._kind == "vectors" and self._is_current:
             return [list(range(len(documents)))] if documents else []
-        return micro_batches(documents, budget or self.budget, self.network.device.type)
+        return micro_batches(
+            documents, budget or self.budget, self.network.device.type, few_shapes=self.network.few_shapes
+        )
 
     def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """The same for documents that are only predicted."""
         if self._serves_predictions:
             return self.groups(documents)
-        return micro_batches(documents, self.budget, self.network.device.type)
+        return micro_batches(documents, self.budget, self.network.device.type, few_shapes=self.network.few_shapes)
 
     @property
     def _is_current(self) -> bool:
@@ -184,7 +186,7 @@ class Pathway:
 
     def _run(self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None) -> Tensor:
         """Logits of documents, all depths."""
-        batch = collate(documents, self.network.encoder.pad_id, self.network.device)
+        batch = collate(documents, self.network.encoder.pad_id, self.network.device, self.network.max_pieces)
         return logits_of(self.network, batch, budget or self.budget, joined)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
@@ -208,7 +210,7 @@ class Pathway:
     def pooled(self, documents: Sequence[Document]) -> Tensor:
         """Vectors of one micro-batch as the network stands, past the cache. RETURNS (Tensor): (n_docs, width)."""
         network = self.network
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         return network.pool(self._last_states(batch), batch)
 
     def _last_states(self, batch: RowBatch) -> Tensor:
@@ -255,7 +257,7 @@ class Pathway:
         if self._kind == "vectors":
             return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
         keys = [key for document in documents for key in self._kept_keys(document, purpose)]
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         states = features.padded(keys, batch.ids.shape[1], network.device)
         if states is None:
             # Dropped for want of room, or damaged: computed anew, together.
@@ -269,7 +271,7 @@ class Pathway:
         network = self.network
         if self._kind != "vectors":
             return self._run(documents, joined, budget)
-        groups = list(micro_batches(documents, self.budget, network.device.type))
+        groups = list(micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes))
         order = np.argsort(np.concatenate(groups))
         with torch.no_grad():
             vectors = torch.cat([self._pooled([documents[i] for i in group]) for group in groups])
@@ -278,7 +280,7 @@ class Pathway:
     def _pooled(self, documents: Sequence[Document]) -> Tensor:
         """Vectors of one micro-batch, (n_docs, width), on the device."""
         network = self.network
-        batch = collate(documents, network.encoder.pad_id, network.device)
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
         return network.pool(prefix_states(network, batch, self.budget), batch)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
@@ -314,7 +316,7 @@ class Pathway:
         network, features = self.network, self._features
         assert features is not None
         vectors: dict[int, Tensor] = {}
-        for group in micro_batches(documents, self.budget, network.device.type):
+        for group in micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
             kept = features.put(entries)
@@ -332,7 +334,7 @@ class Pathway:
                 pooled = self._pooled(documents).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
             rows = [row for document in documents for row in document]
-            batch = collate(documents, network.encoder.pad_id, network.device)
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
             states = prefix_states(network, batch, self.budget)
             if self._features is None or not self._features.stay_on_gpu:
                 states = states.cpu()

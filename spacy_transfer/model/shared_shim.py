@@ -100,12 +100,13 @@ class SharedShim(NetworkShim):
         self.epoch = None
         self._build_on(cast(int, self.width), len(labels), weights)
 
-    def _build_on(self, width: int, n_labels: int, weights: Sequence[float]) -> None:
+    def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
         s = self.settings
         self.width = width
         pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
         network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
-        self._model = network.to(resolve_device(s.device, get_torch_default_device()))
+        default = get_torch_default_device()
+        self._model = network.to(self._available("device", lambda value: resolve_device(value, default), to_predict))
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
         self._freeze()
@@ -301,7 +302,7 @@ class SharedShim(NetworkShim):
         self.n_steps, self.epoch = int(state["n_steps"]), None
         self.n_features = int(state.get("n_features", 0))
         rng = torch.get_rng_state()
-        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"])
+        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))

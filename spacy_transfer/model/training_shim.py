@@ -111,8 +111,8 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self._rates: dict[str, float] = {}
         # Why its arithmetic is what it is.
         self._choice: Choice | None = None
-        # What of the config a loaded network cannot have here: the setting, and as it stands there.
-        self._lacking: list[tuple[str, str]] = []
+        # What of the config a loaded network cannot have here, as it stands there, by setting.
+        self._lacking: dict[str, str] = {}
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -157,14 +157,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
         RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
         """
         settings: TrainingSettings = self.settings
-        self._lacking = []
         default = get_torch_default_device()
         device = self._available("device", lambda value: resolve_device(value, default), to_predict)
         precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
-        if self._lacking:
-            saved = " and ".join(text for _, text in self._lacking)
-            taken = f"device = '{device}', precision = '{str(precision).removeprefix('torch.')}'"
-            warnings.warn(T301.format(saved=saved, taken=taken, field=self._lacking[0][0]), stacklevel=2)
         tokenizer = PieceTokenizer(loaded.tokenizer)
         longest = SentenceModules.of(loaded.record).max_length
         windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
@@ -181,20 +176,23 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
         """What a setting stands for; of a loaded network "auto" where it is not available here."""
         value = getattr(self.settings, field)
+        self._lacking.pop(field, None)
         try:
             return resolve(value)
         except ValueError:
             if not to_predict or value == "auto":
                 raise
-            self._lacking.append((field, f"{field} = '{value}'"))
-            return resolve("auto")
+            taken = resolve("auto")
+            self._lacking[field] = f"{field} = '{value}'"
+            warnings.warn(T301.format(saved=self._lacking[field], taken=taken, field=field), stacklevel=2)
+            return taken
 
     def require_settings(self, name: str) -> None:
         """Before a run. name (str): Of the component.
 
         RAISES (ValueError): T302 if device or precision of the config are not available here.
         """
-        for field, saved in self._lacking:
+        for field, saved in self._lacking.items():
             raise ValueError(T302.format(name=name, saved=saved, field=field))
 
     @property
@@ -331,11 +329,14 @@ class TrainingShim(Shim):  # type: ignore[misc]
         with self.lock.holding():
             with self.lock.changing():
                 swapped.__enter__()
+                # Weights change places through `.data`, which leaves no trace.
+                self.forget_copies()
             try:
                 yield
             finally:
                 with self.lock.changing():
                     swapped.__exit__(None, None, None)
+                    self.forget_copies()
 
     @contextlib.contextmanager
     def predicting(self) -> Iterator[None]:

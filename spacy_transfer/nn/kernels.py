@@ -95,8 +95,9 @@ def attention(
             # Not minus infinity: padding may see nothing at all (ModernBERT's local attention); its NaN would spread.
             logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
         else:
-            # Under autocast the mask is fp32: adding it as it is would make everything that follows fp32 too.
-            logits = logits + mask.to(logits.dtype)
+            # Under autocast the mask is fp32: adding it as it is would make everything that follows fp32 too. Its least
+            # number becomes minus infinity in bf16, and NaN where a piece sees nothing at all.
+            logits = logits + mask.clamp(min=torch.finfo(logits.dtype).min).to(logits.dtype)
     # In fp32: torch's softmax of bf16 takes twice as long.
     weights = logits.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
     if dropout_p > 0.0:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import few_shapes
 from .encoder import Encoder
 from .kernels import CpuKernels
 
@@ -78,6 +79,7 @@ class MaskedPieceNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.precision = precision
+        self._max_pieces = encoder.max_pieces
         table = self._table
         # ALBERT and ELECTRA have vectors of pieces that are narrower than the states.
         narrow = table.shape[1]
@@ -104,7 +106,13 @@ class MaskedPieceNetwork(nn.Module):
         """
         half = self.precision != torch.float32
         kernels = CpuKernels() if ids.device.type == "cpu" else nullcontext()
+        few, n_rows, n_pieces = few_shapes.are_wanted(ids.device, self.precision), *ids.shape
+        if few:
+            ids, mask = few_shapes.filled_up(ids, mask, self.encoder.pad_id, self._max_pieces)
         with torch.autocast(ids.device.type, self.precision if half else torch.bfloat16, enabled=half), kernels:
-            found = self.transform(self.encoder(ids, mask, is_full).flatten(0, 1).index_select(0, chosen))
-            logits = F.linear(found, self._table)
+            states = self.encoder(ids, mask, is_full)[:n_rows, :n_pieces].flatten(0, 1).index_select(0, chosen)
+            n_chosen = len(states)
+            if few:
+                states = F.pad(states, (0, 0, 0, few_shapes.few_values(n_chosen) - n_chosen))
+            logits = F.linear(self.transform(states), self._table)[:n_chosen]
         return logits.float() + self.bias

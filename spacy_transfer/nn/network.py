@@ -1,19 +1,21 @@
 """One torch network from piece ids to logits, in three stages: encode, pool, classify."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import few_shapes
 from .encoder import Encoder
 from .head import LabelHead
 from .host_rows import HostRows
 from .kernels import CpuKernels
 from .label_query import LabelQueryDecoder, document_states
+from .low_precision import LowPrecisionCopy, frozen_depths, linear_weights
 from .pooling import Pooling
 
 
@@ -47,6 +49,7 @@ class Network(nn.Module):
 
     head: reads vectors, or the states themselves; pooling is then not used.
     precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
+    max_pieces: longest row that the encoder can read; None where there is no limit.
     vector_width: of what the pooling gives; by default that of the states.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
@@ -68,12 +71,23 @@ class Network(nn.Module):
         self.boundary = -1
         self._is_headless = False
         self._frozen: tuple[int, list[nn.Module]] | None = None
-        # In a tuple, so that torch does not take it for a part of the network.
-        self._low: tuple[int, Encoder] | None = None
+        self._frozen_copy = LowPrecisionCopy(frozen_depths)
+        self._prediction_copy = LowPrecisionCopy(linear_weights)
+        self.max_pieces = encoder.max_pieces
 
     def forget_copies(self) -> None:
-        """To be called when weights were changed by other means than an optimizer."""
-        self._low = None
+        """To be called when weights were changed through `.data`, which leaves no trace, or modules were replaced."""
+        self._frozen_copy.forget()
+        self._prediction_copy.forget()
+
+    def weights_moved(self) -> None:
+        """To be called after a step: torch's fused optimizers leave no trace either."""
+        self._prediction_copy.forget()
+
+    @property
+    def few_shapes(self) -> bool:
+        """Whether micro-batches should come in few shapes; see `few_shapes`."""
+        return few_shapes.are_wanted(self.device, self.precision)
 
     @property
     def n_layers(self) -> int:
@@ -97,6 +111,8 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> "Network":
         """Training mode for what moves; frozen depths stay in evaluation mode, so without dropout."""
         super().train(mode)
+        if mode:
+            self.weights_moved()
         if mode and self.boundary >= 0:
             for module in self._frozen_modules():
                 module.training = False
@@ -107,24 +123,31 @@ class Network(nn.Module):
         # Without a graph all depths run at once, to the same bits; in bf16 the frozen ones have weights of their own.
         if self.boundary >= 1 and (torch.is_grad_enabled() or self.frozen_dtype != torch.float32):
             return self.resume(self.prefix(batch), batch)
+        ids, mask = self._rows(batch)
         with self._autocast(), self._kernels():
-            states: Tensor = self.encoder(batch.ids, batch.mask, batch.is_full)
-        return states
+            states: Tensor = self._mobile()(ids, mask, batch.is_full)
+        return _read(states, batch)
 
     def prefix(self, batch: RowBatch) -> Tensor:
         """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+        ids, mask = self._rows(batch)
         with torch.no_grad():
             if self.frozen_dtype == torch.float32:
                 with self._autocast():
-                    return self.encoder.prefix(batch.ids, batch.mask, self.boundary, batch.is_full)
+                    return _read(self.encoder.prefix(ids, mask, self.boundary, batch.is_full), batch)
             with self._kernels():
-                return self._frozen_copy().prefix(batch.ids, batch.mask, self.boundary, batch.is_full)
+                low = self._frozen_copy.of(self.encoder, self.boundary, self.frozen_dtype)
+                return _read(low.prefix(ids, mask, self.boundary, batch.is_full), batch)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
+        ids, mask = self._rows(batch)
+        if ids.shape != states.shape[:2]:
+            more = (0, 0, 0, ids.shape[1] - states.shape[1], 0, ids.shape[0] - states.shape[0])
+            states = F.pad(states, more)
         with self._autocast(), self._kernels():
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
-            return self.encoder.resume(batch.ids, batch.mask, states.float(), self.boundary, batch.is_full)
+            return _read(self._mobile().resume(ids, mask, states.float(), self.boundary, batch.is_full), batch)
 
     def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
@@ -136,16 +159,18 @@ class Network(nn.Module):
         CPU; fp16 has too small a range for that (T5 overflows)."""
         return self.precision if self.precision == torch.bfloat16 else torch.float32
 
-    def _frozen_copy(self) -> Encoder:
-        """The frozen depths with bf16 weights, made once per boundary."""
-        if self._low is None or self._low[0] != self.boundary:
-            low = copy.deepcopy(self.encoder).requires_grad_(False).eval()
-            for name, weight in low.named_parameters():
-                # Buffers keep their precision: rotary frequencies need it. Weights above the boundary are never run.
-                above = low.depth_of(name) > self.boundary
-                weight.data = weight.data.new_empty(0) if above else weight.data.to(self.frozen_dtype)
-            self._low = (self.boundary, low)
-        return self._low[1]
+    def _mobile(self) -> Encoder:
+        """The encoder that runs what is not frozen. Without a gradient it is a copy whose linear weights need not be
+        cast at every call: half of their memory again."""
+        if self.precision == torch.float32 or torch.is_grad_enabled() or self.encoder.training:
+            return self.encoder
+        return self._prediction_copy.of(self.encoder, max(self.boundary, 0), self.precision)
+
+    def _rows(self, batch: RowBatch) -> tuple[Tensor, Tensor]:
+        """Ids and mask as the encoder runs over them."""
+        if not self.few_shapes or not len(batch.ids):
+            return batch.ids, batch.mask
+        return few_shapes.filled_up(batch.ids, batch.mask, self.encoder.pad_id, self.max_pieces)
 
     def pool(self, states: Tensor, batch: RowBatch) -> Tensor:
         """RETURNS (Tensor): One vector per document, (n_docs, width), fp32."""
@@ -197,3 +222,9 @@ class Network(nn.Module):
         if self._frozen is None or self._frozen[0] != self.boundary:
             self._frozen = (self.boundary, list(self.encoder.modules_up_to(self.boundary)))
         return self._frozen[1]
+
+
+def _read(states: Tensor, batch: RowBatch) -> Tensor:
+    """States of the rows themselves, without what they were filled up with."""
+    n_rows, n_pieces = batch.ids.shape
+    return states if states.shape[:2] == batch.ids.shape else states[:n_rows, :n_pieces]

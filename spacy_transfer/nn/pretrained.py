@@ -118,6 +118,8 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Enco
 
     values = dict(record["config"])
     config = AutoConfig.for_model(values.pop("model_type"), **values)
+    for name, value in _compiled(config).items():
+        setattr(config, name, value)
     with quiet(), _NoDraws():  # type: ignore[no-untyped-call]
         body = AutoModel.from_config(config, torch_dtype=torch.float32, **_attention(attention))
     return Encoder(_encoder_half(body), record["config"])
@@ -132,6 +134,7 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
             body, report = AutoModel.from_pretrained(
                 str(found.folder), output_loading_info=True, use_safetensors=True, trust_remote_code=False,
                 local_files_only=True, **_attention(attention),
+                **{name: value for name, value in config.items() if name == "reference_compile"},
             )  # fmt: skip
         except SafetensorError as error:
             raise OSError(T015.format(file=found.folder, error=error)) from error
@@ -189,7 +192,13 @@ def _read_config(found: EncoderFolder) -> dict[str, Any]:
     halved = family in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
     if not (masked or halved) or not hasattr(config, "hidden_size") or getattr(config, "is_decoder", False):
         raise ValueError(T012.format(name=found.name, family=family))
-    return values
+    return {**values, **_compiled(config)}
+
+
+def _compiled(config: Any) -> dict[str, bool]:
+    """ModernBERT compiles itself in its first pass on a GPU, which takes 20 to 60 s and a C compiler: only where
+    its own config says so."""
+    return {"reference_compile": bool(config.reference_compile)} if hasattr(config, "reference_compile") else {}
 
 
 def _encoder_half(body: Any) -> nn.Module:

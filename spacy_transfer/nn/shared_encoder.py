@@ -47,6 +47,7 @@ class EncoderElsewhere(nn.Module):
 
     family = "of the transformer component"
     n_layers = 0
+    max_pieces = None
     pad_id = 0
 
     def __init__(self, width: int) -> None:
