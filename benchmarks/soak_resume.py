@@ -2,8 +2,9 @@
 
     python benchmarks/soak_resume.py --kills 200
 
-A tiny random BERT on made-up texts; four kinds of training take turns: half frozen, everything frozen, unfreezing by
-steps, averages with accumulated gradients. Exit status 1 on any difference in the weights or in a figure of the log.
+A tiny random BERT on made-up texts. Trainings (half frozen, everything frozen, unfreezing by steps, averages with
+accumulated gradients), a study of two values and two seeds, a pretraining and a convert take turns. Exit status 1 on
+any difference in weights, data, logs or results, and where anything is left over.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,24 @@ import spacy
 import torch
 import transformers
 from spacy.tokens import DocBin
+from spacy.util import load_model_from_config
 from thinc.api import Config
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from spacy_transfer.corpora.convert import convert
 from spacy_transfer.training.checkpoint import Checkpoints
+from spacy_transfer.training.masked_pieces import Pretraining, pretrain
+from spacy_transfer.training.study import Plan, study
 from spacy_transfer.training.train import train
 
 WORDS = [
     "the", "card", "is", "lost", "my", "bill", "was", "paid", "twice", "login", "broken", "money", "late", "refund",
 ]  # fmt: skip
 LABELS = ["card", "login", "money"]
-TIMES = {"seconds", "docs_per_second", "speed"}
+# And what differs between two runs that are the same: the folders of a study's runs, markers.
+TIMES = {"seconds", "docs_per_second", "speed", "replaced"}
+# Kills of one job, after which it may come to its end.
+_MOST_KILLS = 6
 MODEL = "transfer_textcat"
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "half frozen": ({"frozen_depth": 1}, {}),
@@ -99,7 +108,72 @@ def config_of(folder: Path, kind: str, steps: int) -> Config:
     })  # fmt: skip
 
 
-def start(config: Config, output: Path) -> int:
+Job = Callable[[Path], None]
+
+
+def train_job(config: Config) -> Job:
+    """A training that begins, or goes on."""
+
+    def work(output: Path) -> None:
+        resume = Checkpoints(output / "checkpoints").are_there
+        train(config, output, resume=resume, force=not resume, checkpoint_every="2", show="none")
+
+    return work
+
+
+def study_job(config: Config) -> Job:
+    """Two values with two seeds each."""
+
+    def make(folder: Path, values: Any, stop_at: int, resume: bool) -> None:
+        train(
+            config, folder, overrides=values, resume=resume, force=not resume, checkpoint_every="2", show="none",
+            stop_at=stop_at,
+        )  # fmt: skip
+
+    def work(output: Path) -> None:
+        plan = Plan([{"training.dropout": 0.1}, {"training.dropout": 0.3}], [0, 1], keep_one_in=2)
+        study(config, output, plan, make, resume=(output / "study.json").exists())
+
+    return work
+
+
+def pretrain_job(config: Config, texts: list[str]) -> Job:
+    """An encoder that learns from raw texts."""
+
+    def work(output: Path) -> None:
+        nlp = load_model_from_config(config.interpolate(), auto_fill=True)
+        place = output / "work"
+        resume = Checkpoints(place / "checkpoints").are_there
+        settings = nlp.get_pipe(MODEL).model.shims[0].settings
+        pretrain(
+            settings, texts, output / "encoder", plan=Pretraining(steps=20, rows=6), work=place, resume=resume,
+            force=True, checkpoint_every="2",
+        )  # fmt: skip
+
+    return work
+
+
+def convert_job(folder: Path) -> Job:
+    """Three sources, written over what is there, again and again."""
+
+    def work(output: Path) -> None:
+        for _ in range(6):
+            convert([folder / f"{name}.jsonl" for name in ("a", "b", "c")], output, force=True)
+
+    return work
+
+
+def write_tables(folder: Path) -> list[str]:
+    """Texts in three files. RETURNS (list[str]): All of them."""
+    chance, texts = random.Random(1), list[str]()
+    for name in ("a", "b", "c"):
+        rows = [{"text": " ".join(chance.choices(WORDS, k=8)), "label": LABELS[i % 3]} for i in range(400)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        texts += [row["text"] for row in rows[:60]]
+    return texts
+
+
+def start(work: Job, output: Path) -> int:
     """Begin or go on, in a process of its own. RETURNS (int): Its id."""
     process = os.fork()
     if process:
@@ -107,25 +181,36 @@ def start(config: Config, output: Path) -> int:
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
-        resume = Checkpoints(output / "checkpoints").are_there
-        train(config, output, resume=resume, force=not resume, checkpoint_every="2", show="none")
+        work(output)
     except BaseException as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         os._exit(1)
     os._exit(0)
 
 
-def figures(output: Path) -> tuple[Any, ...]:
-    """Everything of a run but times."""
+def figures(output: Path) -> dict[str, Any]:
+    """Everything of a run but times: weights, data, logs, scores; and no leftovers of this package."""
+    found: dict[str, Any] = {}
+    for path in sorted(output.rglob("*")):
+        name = path.relative_to(output).as_posix()
+        # Checkpoints that the last one follows depend on where the run was killed.
+        if not path.is_file() or "checkpoints/" in name or path.name == ".spacy-transfer.json":
+            continue
+        if path.name == "log.jsonl":
+            lines = path.read_bytes().split(b"\n")[:-1]
+            found[name] = [timeless(json.loads(line)) for line in lines]
+        elif path.suffix in (".spacy", ".safetensors", ".npy") or path.name.startswith(".spacy-transfer"):
+            found[name] = path.read_bytes()
+        elif path.name in ("result.json", "study.json", "labels.json"):
+            found[name] = timeless(json.loads(path.read_text("utf-8")))
+    return found
 
-    def timeless(value: Any) -> Any:
-        return {k: timeless(v) for k, v in value.items() if k not in TIMES} if isinstance(value, dict) else value
 
-    log = [timeless(json.loads(line)) for line in (output / "log.jsonl").read_text("utf-8").splitlines()]
-    weights = {
-        name: (output / name / MODEL / "weights.safetensors").read_bytes() for name in ("model-last", "model-best")
-    }
-    return log, weights
+def timeless(value: Any) -> Any:
+    """Without times, and without what tells one run from the same one again."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in TIMES}
+    return [timeless(part) for part in value] if isinstance(value, list) else value
 
 
 def main() -> int:
@@ -141,38 +226,58 @@ def main() -> int:
 
     logging.getLogger("spacy_transfer").setLevel("ERROR")
     chance = random.Random(options.seed)
-    kills = differing = finished = 0
+    kills: dict[str, int] = {}
+    differing = finished = 0
+    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, output = Path(name), Path(name) / "out"
         write_encoder(folder)
         write_corpus(folder)
-        whole: dict[str, tuple[tuple[Any, ...], float]] = {}
-        while kills < options.kills:
-            kind = list(KINDS)[finished % len(KINDS)]
-            config, output = config_of(folder, kind, options.steps), folder / "out"
-            shutil.rmtree(output, ignore_errors=True)
+        texts = write_tables(folder)
+        short = config_of(folder, "half frozen", 10)
+        # The half of the kills goes to trainings.
+        jobs: list[tuple[str, Job]] = []
+        others = [
+            ("study", study_job(short)),
+            ("pretrain", pretrain_job(short, texts)),
+            ("convert", convert_job(folder)),
+        ]
+        for number, kind in enumerate([*KINDS, *list(KINDS)[:2]]):
+            jobs.append((f"train, {kind}", train_job(config_of(folder, kind, options.steps))))
+            if number % 2:
+                jobs.append(others[number // 2])
+        whole: dict[str, tuple[dict[str, Any], float]] = {}
+        while sum(kills.values()) < options.kills:
+            kind, work = jobs[finished % len(jobs)]
             if kind not in whole:
                 begin = time.perf_counter()
-                if os.waitpid(start(config, output), 0)[1]:
+                if os.waitpid(start(work, output), 0)[1]:
                     return 1
                 whole[kind] = figures(output), time.perf_counter() - begin
                 shutil.rmtree(output)
-            status = -1
+            status, n_kills, what = -1, 0, kind.partition(",")[0]
             while status:
-                process = start(config, output)
-                if kills < options.kills:
-                    time.sleep(chance.uniform(0, 1.1 * whole[kind][1]))
+                process = start(work, output)
+                # A job that is too short to be hit often comes to its end after some kills.
+                if sum(kills.values()) < options.kills and n_kills < _MOST_KILLS:
+                    time.sleep(chance.uniform(0, 0.9 * whole[kind][1]))
                     os.kill(process, signal.SIGKILL)
                 status = os.waitpid(process, 0)[1]
                 if os.WIFEXITED(status) and status:
-                    print(f"after {kills} kills a resumed run failed")
+                    print(f"after {kills} kills a job that went on failed: {kind}")
                     return 1
-                kills += os.WIFSIGNALED(status)
+                n_kills += os.WIFSIGNALED(status)
+                kills[what] = kills.get(what, 0) + os.WIFSIGNALED(status)
             finished += 1
-            same = figures(output) == whole[kind][0]
-            differing += not same
-            print(f"{kills} kills, {finished} trainings, {differing} differ ({kind})", flush=True)
-    print(f"{kills} kills, {finished} trainings finished, {differing} differences")
+            now, then = figures(output), whole[kind][0]
+            if now != then:
+                differing += 1
+                print(f"  other: {sorted(key for key in {*now, *then} if now.get(key) != then.get(key))}")
+            shutil.rmtree(output)
+            print(f"{sum(kills.values())} kills, {finished} jobs, {differing} differ ({kind})", flush=True)
+    minutes = (time.perf_counter() - begun) / 60
+    by = ", ".join(f"{n} of {what}" for what, n in kills.items())
+    print(f"{sum(kills.values())} kills ({by}), {finished} jobs finished, {differing} differences, {minutes:.1f} min")
     return int(differing > 0)
 
 

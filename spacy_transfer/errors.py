@@ -56,7 +56,10 @@ T038 = (
     "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
     "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
 )
-T039 = "[T039] '{name}' got no text to initialize from: the training data are empty."
+T039 = (
+    "[T039] '{name}' got no text to initialize from: the training data are empty. [corpora.train] reads .spacy files; "
+    "'spacy transfer convert' makes them of tables and records."
+)
 
 T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
@@ -368,6 +371,14 @@ T170 = (
     "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
     "--on-nan skip. The last checkpoint stays as it is."
 )
+T170_IN_A_ROW = (
+    "[T170] {n} steps in a row gave a loss or gradient that is not finite (NaN or infinity), up to step {step} at the rate "
+    "{rate:g}: skipping more of them cannot help. Lower the rate or look at the data, then begin a new run."
+)
+T170_SCORES = (
+    "[T170] After step {step} the scores of {n} dev text(s) are not finite (NaN or infinity), first of text number {first}: "
+    "the weights are spoiled, so this pipeline is not saved. Lower the rate, then begin a new run."
+)
 T171 = "[T171] The training data are empty. Check [corpora.train] and the paths it names."
 T172 = "[T172] --checkpoint-every {value!r}: give a number of steps such as 100, or a time such as 30s, 5m or 1h."
 T173 = "[T173] Stopped after step {step}; everything is in {folder}. Go on with:\n{command}"
@@ -435,6 +446,17 @@ T374_FAILED = (
     "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
     "folder writable, then run the command again."
 )
+T377 = "[T377] {path} is a link, and what it leads to is not written to. Remove the link, or choose another folder."
+T378 = (
+    "[T378] {path} is not what it was at the checkpoint of step {step}: it was put aside if it was there, and a new log "
+    "begins with the next step."
+)
+T379 = (
+    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
+    "--force: then the best of the evaluations that follow becomes model-best."
+)
+T380 = "[T380] This process was interrupted, and the run can go on: {command}"
+T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
 T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
 
 T200 = (
@@ -540,6 +562,48 @@ T360 = (
     "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
 )
 
+T325 = (
+    "[T325] {n_steps:,} steps see only {share:.0%} of your {n_texts:,} training texts. To see all of them once takes "
+    "{n_needed:,} steps: set the length in epochs, --training.max_epochs 3 --training.max_steps 0 for instance."
+)
+T326 = (
+    "[T326] The learning rate is 0 in {n_zeros:,} of {n_steps} steps, the first of them step {first:,}: nothing is learned "
+    "there. Its schedule ends before the training does: set its total_steps to the number of steps, or take a schedule "
+    'that knows it: [training.optimizer.learn_rate] @schedules = "spacy-transfer.WarmupLinear.v1", peak = 3e-4.'
+)
+T327 = "[T327] The dev data are empty, so no pipeline could be chosen as the best one. Check [{where}] and the path it names."
+T328 = (
+    "[T328] Nobody has counted the steps of this training, so the rate stays at its peak of {peak:g}. Train with "
+    "'spacy transfer train', or set total_steps in [training.optimizer.learn_rate] (shown once)."
+)
+T329 = "[T329] No text of the {what} data has these labels of '{name}': {labels}. So {effect}."
+T330 = "[T330] {key}: there is no such setting.{hint} Those of [{section}] are: {known}."
+T331 = "[T331] {key} = {value!r}: expected {want}."
+T332 = '[T332] {key} = "{value}" is text, but a number is expected: write {key} = {value}, without quotation marks.'
+T333 = "[T333] {key} = {value} is not a finite number. Give a number."
+T334 = "[T334] {key}: nothing in this config reads it.{hint}"
+T335 = (
+    "[T335] [training.logger] output_file: {path} exists and is not of this run, so nothing is written there. Move it, or "
+    "name another file. Every figure is in {log} as well."
+)
+T336 = (
+    "[T336] tuning: with an adapter all of the encoder's own weights are frozen, so frozen_depth = -1 is taken as 0 "
+    "(adapters in every layer). Set frozen_depth = 0 to say so."
+)
+T338 = (
+    "[T338] The {n_steps:,} steps end before a second evaluation (training.eval_frequency = {every:,}): under 'spacy train' "
+    "model-best would be what one step has made. Lower eval_frequency, or use 'spacy transfer train', which evaluates the "
+    "last step too."
+)
+T339 = "[T339] optimizer.learn_rate gives no number ({reason}). Are numbers in its block in quotation marks?"
+T340 = (
+    "[T340] encoder.dropout: the configuration of '{family}' names no dropout that could be set. Leave encoder.dropout at "
+    "null."
+)
+T337 = (
+    "[T337] The rate is 0, and no loop moves its schedule on: nothing is learned. Call optimizer.step_schedules() after "
+    "each update, or give learn_rate a number (shown once)."
+)
 T345 = (
     "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
     "them, nlp.initialize(lambda: examples), before you train it."
@@ -639,6 +703,9 @@ T398 = (
 T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
 T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
 T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the file again with values from 0 to 1"
+T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
+T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
+T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
 
 
 def require(package: str, extra: str) -> ModuleType:

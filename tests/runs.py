@@ -97,7 +97,7 @@ BOW = {
 
 
 def config_of(
-    encoder: Path, corpus: Path, kind: str = "half frozen, streamed", steps: int = 11, **changes: Any
+    encoder: Path, corpus: Path, kind: str = "half frozen, streamed", steps: int = 12, **changes: Any
 ) -> Config:
     """A whole config; changes go in block by block."""
     readers = {

@@ -2,19 +2,21 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import spacy
+from kills import every_kill
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.convert import convert
 from spacy_transfer.corpora.records import LONGEST_TEXT
+from spacy_transfer.files import hold_folder
 
 TEXTS = ["Hello  there,\tyou", " lead and trail \n", "naïve 🙂 日本語", "a", "[SEP] <s>\u2028next\u00a0x"]
 
@@ -336,17 +338,86 @@ def test_all_files_appear_or_none(tmp_path, blocked):
     out = tmp_path / "out"
     sources = [write_jsonl(tmp_path / f"{name}.jsonl", [{"text": "a", "label": "x"}]) for name in ("train", "dev")]
     convert(sources, out)
-    # A folder stands where a file is to go, and a file where that folder would step aside to.
+    # A folder stands where a file is to go.
     (out / blocked).unlink()
     (out / blocked).mkdir()
-    (out / f".{blocked}.{os.getpid()}.old").touch()
     before = (out / "train.spacy").read_bytes()
     write_jsonl(sources[0], [{"text": "changed", "label": "x"}])
     with pytest.raises(OSError, match="directory"):
         convert(sources, out, force=True)
     assert (out / "train.spacy").read_bytes() == before
-    assert not list(out.glob("*.part"))
-    assert not list(out.glob(".train*"))
+    assert not list(out.glob(".*"))
+
+
+def test_killed_at_any_rename(tmp_path, monkeypatch):
+    """All files are the old ones or the new ones, once the next command has looked."""
+    out, labels = tmp_path / "out", tmp_path / "sets" / "all.json"
+    sources = [tmp_path / f"{name}.jsonl" for name in ("train", "dev")]
+
+    def make(text: str) -> None:
+        for source in sources:
+            write_jsonl(source, [{"text": text, "label": text}])
+        convert(sources, out, force=True, labels=None if labels.exists() else labels)
+
+    make("old")
+    before, n_kills = contents(out), 0
+    labels.unlink()
+    for _ in every_kill(monkeypatch, lambda: make("new")):
+        with pytest.raises(FileExistsError, match="T045"):
+            convert(sources, out)
+        after = contents(out)
+        texts = {read_docs(out / f"{name}.spacy")[0][0] for name in ("train", "dev")}
+        assert {*json.loads((out / "labels.json").read_text()), *texts} in ({"old"}, {"new"})
+        assert (labels.exists() and json.loads(labels.read_text()) == ["new"]) == (texts == {"new"})
+        assert sorted(after) == ["dev.spacy", "labels.json", "train.spacy"]
+        assert after == before or texts == {"new"}
+        n_kills += 1
+        make("old")
+        labels.unlink(missing_ok=True)
+    assert n_kills > 5
+
+
+def test_outputs_are_neither_sources_nor_each_other(tmp_path):
+    source = write_jsonl(tmp_path / "t.jsonl", [{"text": "a", "label": "x"}])
+    for labels in (tmp_path / "o" / "t.spacy", tmp_path / "o" / ".." / "o" / "t.spacy", source):
+        with pytest.raises(ValueError, match=r"T373|T047"):
+            convert([source], tmp_path / "o", labels=labels)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl"]
+    assert json.loads(source.read_text()) == {"text": "a", "label": "x"}
+
+
+def test_a_report_replaces_reports_alone(tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
+    convert([tmp_path / "train.jsonl"], tmp_path)
+    data, other = tmp_path / "train.spacy", tmp_path / "notes.json"
+    before = data.read_bytes()
+    other.write_text("{}")
+    for path, code in ((data, "T373"), (other, "T376"), (tmp_path / "train.jsonl", "T376")):
+        result = CliRunner().invoke(transfer_cli, ["check", str(data), "--json", str(path)])
+        assert result.exit_code == 1
+        assert code in result.output
+    assert (data.read_bytes(), other.read_text()) == (before, "{}")
+    for _ in range(2):
+        CliRunner().invoke(transfer_cli, ["check", str(data), "--json", str(tmp_path / "new" / "report.json")])
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["findings"]
+
+
+def test_a_target_has_one_owner(tmp_path):
+    source = write_jsonl(tmp_path / "t.jsonl", [{"text": "a", "label": "x"}])
+    told = []
+
+    def second() -> None:
+        try:
+            convert([source], tmp_path / "o")
+        except OSError as error:
+            told.append(str(error))
+
+    with hold_folder(tmp_path / "o"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "[T370]" in told[0]
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_same_sources_make_the_same_bytes(tmp_path):

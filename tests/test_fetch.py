@@ -10,13 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
+from kills import every_kill
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
+from spacy_transfer.nn import fetch as fetch_module
 from spacy_transfer.nn.encoder_folder import LOCK_FILE, pick_files
 from spacy_transfer.nn.fetch import fetch
 from spacy_transfer.nn.known_encoders import KNOWN, MINILM
@@ -151,33 +154,46 @@ def test_what_is_no_fetched_encoder_is_not_replaced(encoder, tmp_path, monkeypat
     assert names(mine) == FETCHED
 
 
-def test_a_failing_fetch_leaves_what_was_there(encoder, tmp_path):
+def test_a_failing_fetch_leaves_what_was_there(encoder, tmp_path, monkeypatch):
     target = tmp_path / "copy"
     fetch(encoder, target)
     before = contents(target)
-    (tmp_path / f".copy.{os.getpid()}.old").write_text("in the way")
-    with pytest.raises(OSError, match="directory"):
-        fetch(encoder, target, force=True)
-    assert contents(target) == before
-    assert names(tmp_path) == [f".copy.{os.getpid()}.old", "copy", "tiny"]
 
+    def fail(folder: Path, lock: Any) -> None:
+        raise OSError("no room")
 
-def test_the_old_one_comes_back_if_the_new_one_cannot_take_its_place(encoder, tmp_path, monkeypatch):
-    target = tmp_path / "copy"
-    fetch(encoder, target)
-    before = contents(target)
-    rename = Path.rename
-
-    def fail(path: Path, to: Path) -> Path:
-        if path.suffix == ".part":
-            raise OSError("no room")
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr(fetch_module, "write_lock", fail)
     with pytest.raises(OSError, match="no room"):
         fetch(encoder, target, force=True)
     assert contents(target) == before
     assert names(tmp_path) == ["copy", "tiny"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_killed_at_any_rename(encoder, tmp_path, monkeypatch, can_exchange):
+    """The next call verifies what is there, or brings it anew."""
+    target = tmp_path / "copy"
+    for begun in ("new", "old"):
+        fetch(encoder, target)
+        if begun == "new":
+            shutil.rmtree(target)
+        else:
+            (target / "notes").write_text("mine")
+        before = contents(target) if begun == "old" else None
+        n_kills = 0
+        for _ in every_kill(monkeypatch, lambda: fetch(encoder, target, force=True), can_exchange=can_exchange):
+            assert names(tmp_path)[-1] == "tiny"
+            fetched = fetch(encoder, target)
+            assert names(tmp_path) == ["copy", "tiny"]
+            assert before is None or contents(target) == before or not fetched.fresh
+            assert [name for name in names(target) if name != "notes"] == FETCHED
+            n_kills += 1
+            if begun == "new":
+                shutil.rmtree(target)
+            else:
+                (target / "notes").write_text("mine")
+        assert n_kills >= 1
+        assert names(target) == FETCHED
 
 
 @pytest.mark.parametrize(

@@ -309,9 +309,10 @@ def write_and_name(path: Path, data: bytes) -> Path:
 def test_outputs_are_neither_inputs_nor_each_other(tmp_path: Path) -> None:
     data, folder = write_and_name(tmp_path / "t.spacy", b""), tmp_path / "corpus"
     folder.mkdir()
+    within = write_and_name(folder / "dev.spacy", b"")
     (tmp_path / "link").symlink_to(data)
     os.link(data, tmp_path / "hard")
-    for output in (data, tmp_path / "corpus" / ".." / "t.spacy", tmp_path / "link", tmp_path / "hard", folder / "new"):
+    for output in (data, tmp_path / "corpus" / ".." / "t.spacy", tmp_path / "link", tmp_path / "hard", within):
         with pytest.raises(ValueError, match=r"T373.*reads"):
             refuse_same([output], [data, folder])
     with pytest.raises(ValueError, match=r"T373.*another output"):
@@ -319,7 +320,9 @@ def test_outputs_are_neither_inputs_nor_each_other(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="T373"), all_or_none() as stage:
         stage(tmp_path / "twice")
         stage(tmp_path / "twice")
-    refuse_same([tmp_path / "new", tmp_path / "other"], [data, tmp_path / "absent"])
+    refuse_same([tmp_path / "new", tmp_path / "other", folder / "report"], [data, folder, tmp_path / "absent"])
+    with pytest.raises(ValueError, match=r"T373.*reads"):
+        refuse_same([folder], [within])
 
 
 # ---- owners ------------------------------------------------------------------------------------------------------

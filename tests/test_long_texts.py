@@ -1,5 +1,6 @@
 """One long document in the memory of a micro-batch: the gradients are those of the whole."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import torch
 from conftest import examples_of, exclusive_examples, network_of, one_hot, pipeline, scores_of, shim_of, weights_of
 from test_coupled import count_runs
 from test_gradients import gradients_of
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from spacy_transfer.training.adamw import AdamW
 
@@ -156,3 +159,46 @@ def test_masked_pieces_of_a_long_document(quiet_bert: Path, at: int) -> None:
         found.append({name: w.grad.clone() for name, w in shim.network.named_parameters() if w.grad is not None})
     for name, gradient in found[1].items():
         torch.testing.assert_close(found[0][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+class Live(TorchDispatchMode):
+    """Within: the most bytes of tensors that were alive at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._seen: set[int] = set()
+
+    def _end(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self._now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves(out):
+            if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+                continue
+            storage = value.untyped_storage()
+            if storage._cdata not in self._seen:
+                self._seen.add(storage._cdata)
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._end, storage._cdata, storage.nbytes())
+        return out
+
+
+def peak_of_a_step(folder: Path, texts: list[str], piece_budget: int) -> int:
+    nlp = pipeline(folder, windows={"length": 32, "stride": 24}, piece_budget=piece_budget)
+    examples = examples_of(nlp, texts, [one_hot("card")] * len(texts))
+    nlp.update(examples, sgd=False)
+    with Live() as live:
+        nlp.update(examples, sgd=False)
+    return live.peak
+
+
+def test_a_long_text_takes_the_memory_of_a_micro_batch(bert: Path) -> None:
+    """Eight micro-batches long: 1.18 times the usual batch, and 7.9 times as a whole."""
+    usual = peak_of_a_step(bert, ["card " * 30] * 16, 32 * 16)
+    long = "card " * (24 * 16 * 8 - 8)
+    assert peak_of_a_step(bert, [long], 32 * 16) < 1.3 * usual
+    assert peak_of_a_step(bert, [long], 10**6) > 4 * usual

@@ -1,7 +1,9 @@
 """Cleaning texts: each step by example, twice is once, no text takes long."""
 
 import random
+import re
 import time
+import unicodedata
 from typing import Any
 
 import pytest
@@ -77,7 +79,8 @@ BITS = [
     "<b>", "</b>", "<", "&", ">", "&amp;", "&lt;", "&gt;", "amp;", "#38;", "&#60;", "<script>", "</script>", "<!--",
     "-->", "<p ", '"', "'", "=", " ", "\n", "\u3000", "a", "A", "İ", "Σ", "ϓ", "ﷺ", "＜", "＞", "＠", "@", "bob",
     "http://", "www.", "x.org", ".", ",", ")", "(", "/", "\u0301", "\u200b", "é", "中", "ไ", "</", "]]>", "<![CDATA[",
-    "style>", "3", "_", "-", ":", "\ufeff", "😀", "\x00", "\r", "K", "ǆ", "&NBSP;", "<?xml ",
+    "style>", "3", "\u0301" * 40, "\u0344\u0323" * 20,
+    "_", "-", ":", "\ufeff", "😀", "\x00", "\r", "K", "ǆ", "&NBSP;", "<?xml ",
 ]  # fmt: skip
 EVERYTHING = Normalization(
     html=True, unicode="NFKC", lower=True, urls="http", emails="email", users="@user", whitespace=True
@@ -126,7 +129,7 @@ def test_everything_leaves_nothing_to_do() -> None:
         "http://" * 30_000, "http://x" + ")" * 100_000, "<b" + " " * 200_000, "<style>" + "</style " * 20_000,
         "<b " + "a " * 100_000,
         "@" * 100_000, "x@a" * 60_000, "<![CDATA[" * 20_000, "&" + "a" * 100_000, "<!doctype" * 20_000,
-        "<?xml " * 20_000,
+        "<?xml " * 20_000, "e" + "\u0301" * 80_000, "e" + "\u0301\u0323" * 100_000, "\u0344" * 80_000,
     ],
     ids=lambda text: text[:12],
 )  # fmt: skip
@@ -150,3 +153,13 @@ def test_a_mask_that_does_not_last_is_refused(field: str, block: dict[str, Any])
         Normalization(**block)
     lone = {field: block[field]}
     assert getattr(Normalization(**lone), field) == block[field]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_marks_beyond_thirty_are_parted_and_none_is_lost(form: Any) -> None:
+    normalization = Normalization(unicode=form)
+    assert normalization.apply(["e" + "\u0301" * 29]) == [unicodedata.normalize(form, "e" + "\u0301" * 29)]
+    (long,) = normalization.apply(["e" + "\u0323\u0301" * 200 + "a"])
+    assert unicodedata.normalize("NFD", long).replace("\u034f", "").count("\u0301") == 200
+    assert max(map(len, re.findall("[\u0301\u0323]+", long))) <= 30
+    assert normalization.apply([long]) == [long]

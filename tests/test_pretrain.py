@@ -1,8 +1,10 @@
 """An encoder warmed up on raw texts: the command, its work folder, resume, ranks."""
 
+import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from scratches import NAME, WORDS, classifier
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
+from spacy_transfer.files import DiskFull
 from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.model.settings import Settings
 from spacy_transfer.nn.pretrained import PretrainedEncoder
@@ -235,7 +238,8 @@ def test_parts_and_micro_batches_change_nothing(plan: dict[str, int], blocks: di
     for name in one:
         torch.testing.assert_close(one[name], other[name], atol=1e-4, rtol=1e-3, msg=name)
     for line, same in zip(log_of(tmp_path / "one"), log_of(tmp_path / "other"), strict=True):
-        assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
+        if line["kind"] != "run":
+            assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
 
 
 @pytest.mark.slow
@@ -252,7 +256,8 @@ def test_two_ranks_are_one(quiet_bert: Path, tmp_path: Path) -> None:
             continue
         torch.testing.assert_close(weights_in(tmp_path / "two")[name], weight, atol=1e-4, rtol=1e-3, msg=name)
     for line, same in zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True):
-        assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
+        if line["kind"] != "run":
+            assert line["grad_norm"] == pytest.approx(same["grad_norm"], rel=1e-3)
     assert names(tmp_path) == ["one", "two"]
 
 
@@ -280,13 +285,17 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch:
     with pytest.raises(FileExistsError, match="T137"):
         pretrain(blocks, RAW[:30], tmp_path / "out", plan=plan)
 
-    def full(*args: Any) -> None:
-        raise OSError("No space left on device")
+    copyfile = shutil.copyfile
+
+    def full(source: Any, target: Any, **options: Any) -> Any:
+        if Path(target).name == "log.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copyfile(source, target, **options)
 
     other = Pretraining(steps=1, rows=4, seed=5)
     with monkeypatch.context() as patch:
-        patch.setattr("spacy_transfer.training.pretraining_work.put_folder", full)
-        with pytest.raises(OSError, match="No space"):
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(DiskFull, match=r"T372.*out"):
             pretrain(blocks, RAW[:30], tmp_path / "out", plan=other, force=True)
     assert (tmp_path / "out" / "weights.safetensors").read_bytes() == kept
     # What was learned is not lost.
@@ -312,7 +321,7 @@ def test_another_run_is_refused(
         again(resume=False)
     with pytest.raises(ValueError, match=r"T167[^$]*texts"):
         again(RAW[:61])
-    with pytest.raises(ValueError, match=r"T167[^$]*training.max_steps: 7 then, 9 now"):
+    with pytest.raises(ValueError, match=r"T167[^$]*training.max_steps: 8 then, 10 now"):
         again(plan=Pretraining(steps=9, rows=8, rate=1e-2, seed=3))
     (tmp_path / "out.work" / "note.txt").write_text("mine")
     # Insisting goes on with other texts' rows, which are cut already.
@@ -366,7 +375,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = ["pretrain", tmp_path / "config.cfg", tmp_path / "raw.txt", tmp_path / "more.jsonl", tmp_path / "out"]
     done = run(*args, "--steps", "4", "--rows", "8")
     assert done.exit_code == 0, done.output
-    assert "step 4 |" in done.output
+    assert "step 4 of 5" in done.output
     assert "60 texts" in done.output
     assert PretrainedEncoder(str(tmp_path / "out")).load().encoder.family == "spacy-transfer-scratch"
     again = run(*args)

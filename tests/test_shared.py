@@ -25,12 +25,14 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
+from runs import config_of, files_of, killed_at, log_of, write_corpus
+from runs import run as run_training
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
-from thinc.api import Adam
+from thinc.api import Adam, Config
 from thinc.types import Ragged
 from typer.testing import CliRunner
 
@@ -780,7 +782,7 @@ def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
         "train", shipped, "--output", tmp_path / "out", "--paths.train", tmp_path / "train.spacy",
         "--paths.dev", tmp_path / "train.spacy", "--paths.labels", tmp_path / "labels.json",
         "--paths.encoder", quiet_bert, "--training.max_steps", 4, "--training.eval_frequency", 2,
-        "--training.optimizer.learn_rate.warmup_steps", 1,
+        "--training.optimizer.learn_rate.warmup", 0.25,
         "--components.transfer_textcat.model.tuning.frozen_depth", 2,
     ]  # fmt: skip
     result = CliRunner().invoke(app, [str(arg) for arg in args])
@@ -790,3 +792,23 @@ def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
     start.initialize(lambda: exclusive_examples(start), sgd=AdamW())
     assert {depth_of(trained, n) for n in moved(body_weights(start), body_weights(trained)) if "pooler" not in n} == {3}
     assert shim_of(trained).n_steps >= 4
+
+
+@pytest.mark.parametrize("frozen", [-1, 2])
+def test_stopped_and_resumed_it_trains_to_the_same_bytes(
+    bert: Path, tmp_path: Path, frozen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transformer, a tagger that listens and the classifier, with the states of no batch in a checkpoint."""
+    nlp = shared_pipeline(bert, tuning={"frozen_depth": frozen})
+    corpus = write_corpus(tmp_path)
+    block = config_of(bert, corpus, "half frozen, sizes and rates on schedules", steps=7)
+    config = Config({**nlp.config.interpolate(), **{key: block[key] for key in ("corpora", "training", "initialize")}})
+    config["training"]["optimizer"]["use_averages"] = True
+    run_training(config, tmp_path / "whole")
+    with killed_at(monkeypatch, 5):
+        run_training(config, tmp_path / "parts", checkpoint_every="3")
+    run_training(config, tmp_path / "parts", resume=True)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "parts")
+    for name in ("model-last", "model-best"):
+        whole, parts = (files_of(tmp_path / folder / name) for folder in ("whole", "parts"))
+        assert whole == parts

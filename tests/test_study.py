@@ -19,6 +19,7 @@ from spacy_transfer.cli import transfer_cli
 from spacy_transfer.training import soup
 from spacy_transfer.training.result import Result
 from spacy_transfer.training.run import Run
+from spacy_transfer.training.session import Stopped
 from spacy_transfer.training.soup import mix
 from spacy_transfer.training.study import Interrupted, Plan, Studied, study
 from spacy_transfer.training.sweep import Rung, grid, parse_sweep, rungs
@@ -47,7 +48,10 @@ class Made:
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         self.parts.append((folder.name, stop_at, resume))
-        trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
+        try:
+            trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
+        except Stopped as stopped:
+            raise Interrupted(stopped.trained.signal) from stopped
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
@@ -68,16 +72,16 @@ def state_of(folder: Path) -> dict[str, Any]:
 # ---- a run that pauses -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [[1, 5, 9], [4], [13], [99]])
+@pytest.mark.parametrize("stops", [[1, 5, 9], [4], [12], [99]])
 def test_paused_is_uninterrupted(config: Config, tmp_path: Path, stops: list[int]) -> None:
     whole = run(config, tmp_path / "whole")
     for i, stop_at in enumerate(stops):
         part = run(config, tmp_path / "parts", stop_at=stop_at, resume=i > 0)
         # The last step ends the run whether it was to pause there or not.
-        assert (part.status, part.n_steps) == (("paused", stop_at) if stop_at < 13 else ("finished", 13))
+        assert (part.status, part.n_steps) == (("paused", stop_at) if stop_at < 12 else ("finished", 12))
     again = run(config, tmp_path / "parts", resume=True, stop_at=stops[0])
-    assert again.status == ("paused" if stops[0] < 13 else "finished")
-    assert again.n_steps == min(stops[-1], 13)
+    assert again.status == ("paused" if stops[0] < 12 else "finished")
+    assert again.n_steps == min(stops[-1], 12)
     last = run(config, tmp_path / "parts", resume=True)
     assert (last.status, last.n_steps, last.score) == ("finished", whole.n_steps, whole.score)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
@@ -86,7 +90,7 @@ def test_paused_is_uninterrupted(config: Config, tmp_path: Path, stops: list[int
 def test_result_is_for_programs(config: Config, tmp_path: Path) -> None:
     trained = run(config, tmp_path / "out")
     result = Result.read(tmp_path / "out")
-    assert (result.status, result.n_steps, result.score) == ("finished", 13, trained.score)
+    assert (result.status, result.n_steps, result.score) == ("finished", 12, trained.score)
     best = next(line for line in log_of(tmp_path / "out") if line.get("best") and line["score"] == trained.score)
     assert result.scores["cats_macro_f"] == best["scores"]["cats_macro_f"]
     assert result.seconds > 0
@@ -468,7 +472,7 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
     assert "Best mean score" in said
     assert "2 seeds" in said
     assert (tmp_path / "out" / "model-best" / "meta.json").exists()
-    assert Result.read(tmp_path / "out" / state["best_run"]).n_steps == 9
+    assert Result.read(tmp_path / "out" / state["best_run"]).n_steps == 8
     assert "T186" in command(tmp_path / "config.cfg", "-o", tmp_path / "out", *options, code=1)
     said = command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--training.max_steps", "8", *options, "--resume")
     assert "Best mean score" in said
@@ -520,4 +524,4 @@ def test_pausing_by_command(config: Config, tmp_path: Path) -> None:
     said = command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--stop-at", "6")
     assert "Paused after 6 steps" in said
     assert json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))["status"] == "paused"
-    assert "13 steps" in command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--resume")
+    assert "12 steps" in command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--resume")

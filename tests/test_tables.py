@@ -332,6 +332,15 @@ def test_workbooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book.save(tmp_path / "t.xlsx")
     assert bad_lines(tmp_path / "t.xlsx") == ["5: no label: 'label' missing or empty"]
     assert docs_of(tmp_path / "out" / "t.spacy")[0] == ("Grüße\nan alle", {"3": 1.0, "x": 0.0})
+    whole = (tmp_path / "t.xlsx").read_bytes()
+    for begin in range(40, len(whole), 150):
+        content = bytearray(whole)
+        content[begin : begin + 10] = b"\xff" * 10
+        (tmp_path / "cut.xlsx").write_bytes(content)
+        try:
+            convert([tmp_path / "cut.xlsx"], tmp_path / "cut", force=True, skip_bad=True)
+        except ValueError as error:
+            assert str(error).startswith("[T")  # noqa: PT017
     (tmp_path / "bad.xlsx").write_bytes(b"PK\x03\x04 no workbook")
     with pytest.raises(ValueError, match=r"T047.*Excel"):
         convert([tmp_path / "bad.xlsx"], tmp_path / "bad")

@@ -38,12 +38,15 @@ def check_cli(
     Every finding has a code and is an error, a warning or an info; errors make the exit status 1.
     """
     from ..corpora.check import check
+    from ..files import refuse_others_file, refuse_same, write_text
 
     with plain_errors():
+        if json_file is not None:
+            refuse_same([json_file], [*paths, *([encoder] if encoder else [])])
+            refuse_others_file(json_file, what="a report of this command", keys=["splits", "findings"])
         report = check(paths, encoder=encoder, window=window, exclusive=exclusive)
         if json_file is not None:
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            json_file.write_text(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            write_text(json_file, json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
     _print_splits(report)
     _print_labels(report)
     print_findings(report.findings)

@@ -23,10 +23,12 @@ def evaluate_cli(
     """
     from spacy.util import load_model
 
-    from ..evaluation.evaluate import evaluate, write_scores
+    from ..evaluation.evaluate import evaluate, refuse_output, write_scores
     from ..training.device import use_device
 
     with plain_errors():
+        if output is not None:
+            refuse_output(output, [data, Path(pipeline)])
         use_device(gpu_id)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:

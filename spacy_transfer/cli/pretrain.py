@@ -69,9 +69,11 @@ def pretrain_cli(
     import torch
 
     from ..corpora.raw_texts import read_raw_texts
+    from ..files import refuse_same
     from ..training.masked_pieces import Interrupted, Pretraining, pretrain
 
     with plain_errors():
+        refuse_same([target, *([work] if work else [])], [config, *sources])
         plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
         try:
             done = pretrain(

@@ -86,15 +86,25 @@ class Runs:
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
-        # A run that begins anew throws away what one that was never told of has left.
+        # The study has looked at what is there; what lies in a run's places goes once its first step is done.
         trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
     def train(self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool) -> "Trained":
         """Train in a folder, in this process."""
+        from ..training.session import Stopped
         from ..training.train import train
 
+        try:
+            return self._train(train, folder, values, stop_at, resume, force)
+        except Stopped as stopped:
+            # The command ends with the status of a signal instead.
+            return stopped.trained
+
+    def _train(
+        self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool
+    ) -> Any:
         return train(
             self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..errors import T211
+from ..files import hold_place, new_folder, refuse_same
 from ..text_output import msg
 from .group import plain_errors, transfer_cli
 
@@ -26,7 +27,7 @@ def detach_cli(pipeline: _Pipeline, output: _Output, component: _Component = Non
     from spacy.util import load_model
 
     with plain_errors():
-        _require_free(output, force)
+        _require_free(pipeline, output, force)
         from ..model.take_over import detach
 
         _write(detach(load_model(pipeline), component), output)
@@ -49,17 +50,19 @@ def attach_cli(
     from spacy.util import load_model
 
     with plain_errors():
-        _require_free(output, force)
+        _require_free(pipeline, output, force)
         from ..model.take_over import attach
 
         _write(attach(load_model(pipeline), component, transformer=transformer), output)
 
 
-def _require_free(output: Path, force: bool) -> None:
+def _require_free(pipeline: str, output: Path, force: bool) -> None:
     if output.exists() and not force:
         raise ValueError(T211.format(folder=output))
+    refuse_same([output], [Path(pipeline)])
 
 
 def _write(nlp: Any, output: Path) -> None:
-    nlp.to_disk(output)
+    with hold_place(output), new_folder(output, sync=True) as folder:
+        nlp.to_disk(folder)
     msg.good(f"{output}: {', '.join(nlp.pipe_names)}")

@@ -18,6 +18,7 @@ from ..errors import T005, T125, T126, T127
 from ..model.augmentation import NoAugmentation, draw_texts
 from ..model.classifier import shim_of, texts_of
 from ..pipeline.gold import read_gold
+from .docbins import check_corpora
 
 # Of a corpus that may have no end.
 _MOST_READ = 20_000
@@ -59,6 +60,7 @@ def augment(
         if value < least:
             raise ValueError(T005.format(block="augment", field=field, value=value, want=f"{field} >= {least}"))
     raw = load_config(config, overrides=dict(overrides or {}), interpolate=False)
+    check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)
     name, pipe = _component(nlp, component, config)
     brick = shim_of(pipe.model).settings.augmentation

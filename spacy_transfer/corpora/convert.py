@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import errors
+from ..files import all_or_none, hold_folder, refuse_same, repair
 from .dev_part import NAME, TEST, Part, Parts
 from .excerpt import excerpt
 from .findings import Finding, finding
@@ -16,7 +17,6 @@ from .labels import read_labels, write_labels
 from .numbered_labels import LabelNames, parse_label_names
 from .records import BadLine, Record
 from .rows import Fields
-from .staging import all_or_none
 from .survey import LabelRules, Survey, Trace, good_records, merging, survey_sources
 from .table_format import TableFormat
 
@@ -121,10 +121,11 @@ def convert(
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T040 for a source.
-    RAISES (FileExistsError): T045 for an output.
+    RAISES (FileExistsError): T045 for an output. RAISES (OSError): T370 while another command writes there.
     RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
         T398 for names of splits, T394 for names of labels, T390, T392, T393 for labels that cannot be meant, T041,
-        T044, T046, T047, T048, T395, T396, T397 for what is wrong with a whole source, T049 for the language.
+        T044, T046, T047, T048, T395, T396, T397 for what is wrong with a whole source, T049 for the language, T373 for
+        an output that is a source or another output.
     RAISES (UnicodeError): T042 for a file that cannot be decoded.
     RAISES (ImportError): T081 for Parquet without pyarrow, T395 for Excel without openpyxl.
     """
@@ -148,45 +149,49 @@ def convert(
     _check_parts(files, parts)
     labels_file = target / "labels.json"
     label_files = _label_files(labels_file, labels)
-    if not force:
-        _refuse_existing([*files.values(), *parts.values(), *label_files], labels_file)
-    rules = LabelRules(
-        labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
-    )
-    if merge_labels and rules.labels:
-        rules = merging(rules)
-    survey = survey_sources(sources, fields, layout, rules)
-    _refuse_bad(survey, rules, skip_bad=skip_bad)
-    if merge_labels and not rules.labels:
-        rules = merging(rules, survey)
-    label_set = sorted(rules.labels or {rules.merged.get(label, label) for label in survey.total()})
-    compact = survey.exclusive and len(label_set) > MOST_NAMED
-    _refuse_many(survey, label_set, compact=compact)
-    nlp = _blank(lang)
-    n_written: dict[Path, int] = {}
-    with all_or_none() as stage:
-        for number, (source, path) in enumerate(files.items()):
-            own: dict[Part, Path] = {"train": path, **(parts if number == 0 else {})}
-            divide = Parts(dev_share, test_share) if len(own) > 1 else None
-            docs = {part: _new_docs(stores=bool(attributes)) for part in own}
-            trace = Trace()
-            for record in good_records(source, fields, layout, rules, trace):
-                part = divide.part_of(record) if divide is not None else "train"
-                docs[part].add(_make_doc(record, label_set, nlp, compact=compact))
-            if trace != survey.traces[source]:
-                raise ValueError(errors.T047.format(path=source, format="before", reason=errors.T047_CHANGED))
-            for part, file in own.items():
-                n_written[file] = len(docs[part])
-                docs[part].to_disk(stage(file))
-        for path in label_files:
-            write_labels(label_set, stage(path))
-    return Converted(
-        files, parts.get(NAME), {source: trace.n_texts for source, trace in survey.traces.items()}, label_set,
-        labels_file, survey.n_bad, survey.bad_lines, test_file=parts.get(TEST), n_written=n_written,
-        notes={source: reading.notes for source, reading in survey.readings.items() if reading.notes},
-        skipped={source: reading.skipped for source, reading in survey.readings.items() if reading.skipped},
-        attributes=attributes, merged=dict(rules.merged), findings=_find(survey, rules, label_set, compact=compact),
-    )  # fmt: skip
+    outputs = [*files.values(), *parts.values(), *label_files]
+    refuse_same(outputs, sources)
+    with hold_folder(target):
+        repair(target)
+        if not force:
+            _refuse_existing(outputs, labels_file)
+        rules = LabelRules(
+            labels, frozenset(read_labels(labels)) if labels is not None and labels.exists() else frozenset()
+        )
+        if merge_labels and rules.labels:
+            rules = merging(rules)
+        survey = survey_sources(sources, fields, layout, rules)
+        _refuse_bad(survey, rules, skip_bad=skip_bad)
+        if merge_labels and not rules.labels:
+            rules = merging(rules, survey)
+        label_set = sorted(rules.labels or {rules.merged.get(label, label) for label in survey.total()})
+        compact = survey.exclusive and len(label_set) > MOST_NAMED
+        _refuse_many(survey, label_set, compact=compact)
+        nlp = _blank(lang)
+        n_written: dict[Path, int] = {}
+        with all_or_none() as stage:
+            for number, (source, path) in enumerate(files.items()):
+                own: dict[Part, Path] = {"train": path, **(parts if number == 0 else {})}
+                divide = Parts(dev_share, test_share) if len(own) > 1 else None
+                docs = {part: _new_docs(stores=bool(attributes)) for part in own}
+                trace = Trace()
+                for record in good_records(source, fields, layout, rules, trace):
+                    part = divide.part_of(record) if divide is not None else "train"
+                    docs[part].add(_make_doc(record, label_set, nlp, compact=compact))
+                if trace != survey.traces[source]:
+                    raise ValueError(errors.T047.format(path=source, format="before", reason=errors.T047_CHANGED))
+                for part, file in own.items():
+                    n_written[file] = len(docs[part])
+                    docs[part].to_disk(stage(file))
+            for path in label_files:
+                write_labels(label_set, stage(path))
+        return Converted(
+            files, parts.get(NAME), {source: trace.n_texts for source, trace in survey.traces.items()}, label_set,
+            labels_file, survey.n_bad, survey.bad_lines, test_file=parts.get(TEST), n_written=n_written,
+            notes={source: reading.notes for source, reading in survey.readings.items() if reading.notes},
+            skipped={source: reading.skipped for source, reading in survey.readings.items() if reading.skipped},
+            attributes=attributes, merged=dict(rules.merged), findings=_find(survey, rules, label_set, compact=compact),
+        )  # fmt: skip
 
 
 def _forms(label: str | None, labels: str | None, cats: str | None) -> tuple[str | None, str | None, str | None]:

@@ -1,8 +1,10 @@
 """`.spacy` files and folders of them, read with every way in which they can be something else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from thinc.api import Config
 
 from .. import errors
 from .memory import refuse_bomb
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 SUFFIX = ".spacy"
+_READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
 _TEXTS = (".txt", ".conll", ".conllu", ".iob", ".ner")
 _N_SHOWN = 5
 _N_BYTES = 4096
@@ -117,3 +120,19 @@ def check_path_of(reader: object) -> None:
     path = getattr(reader, "path", None)
     if isinstance(path, str | Path):
         find_docbins(Path(path))
+
+
+def check_corpora(config: Config) -> None:
+    """Say before a run which corpus of a config is no .spacy file; what is missing is left to who reads it.
+
+    config (Config): Of a training. RAISES (ValueError): T391.
+    """
+    try:
+        corpora = config.interpolate().get("corpora", {})
+    except (ValueError, KeyError):
+        # A variable without a value: spaCy says it better.
+        return
+    for block in corpora.values() if isinstance(corpora, Mapping) else ():
+        path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
+        if isinstance(path, str) and path and Path(path).expanduser().exists():
+            find_docbins(Path(path).expanduser())

@@ -36,22 +36,12 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
             yield from _read_sheet(path, book.worksheets[0], fields, layout)
         finally:
             book.close()
-    except (ValueError, ImportError) as error:
+    except Exception as error:
+        # What openpyxl and zipfile raise of damaged workbooks: zlib.error, NotImplementedError, errors of XML, ...
         if str(error).startswith("[T"):
             raise
-        raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=error)) from error
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        OSError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        SyntaxError,
-        MemoryError,
-    ) as error:
-        # What openpyxl raises for sheets that are damaged; a syntax error is one of XML.
-        raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=error)) from error
+        reason = f"{type(error).__name__} {error}".strip()
+        raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=reason)) from error
 
 
 def _read_sheet(path: Path, sheet: Any, fields: Fields, layout: TableFormat) -> Iterator[Row]:

@@ -32,6 +32,8 @@ _SEPARATORS = ("|", ";", ",", "/", "\n", "\t", " + ", " & ", "#")
 # From how many texts and labels on a column is judged as a whole.
 _LEAST_TEXTS = 50
 _LEAST_LABELS = 10
+# Characters; a label that long is a text, and one of marks alone would take quadratic time.
+_LONGEST_FOLDED = 500
 MANY_LABELS = 2000  # labels above which a label of one text each is no label
 
 
@@ -42,6 +44,8 @@ def fold_label(label: str) -> str:
     RETURNS (str): Without case, Unicode form, invisible characters, kinds of blanks, dashes and quotes, full stops at
         the end, and with Latin letters for those of Greek and Cyrillic that look like them.
     """
+    if len(label) > _LONGEST_FOLDED:
+        return label
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
     text = text.translate(_DASHES).translate(_QUOTES)
     text = "".join(

@@ -1,6 +1,7 @@
 """The reader `spacy-transfer.Corpus.v1`: `.spacy` files whose documents hold more than a text."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from spacy.language import Language
@@ -9,7 +10,7 @@ from spacy.training.corpus import dont_augment
 
 from ..errors import T005
 from ..pipeline.sources import carry_over, sources_read_by
-from .docbins import find_docbins
+from .docbins import find_docbins, read_docs
 
 Augmenter = Callable[[Language, Example], Iterable[Example]]
 
@@ -28,18 +29,20 @@ def make_corpus(
     augmenter (Callable | None): As for `spacy.Corpus.v1`; attributes are those of the document that was augmented, and
         so are span groups where its text did not change.
     RETURNS (Callable): Pipeline to Examples.
-    RAISES (ValueError): T005 for a limit below 0; where it is read, T391 for a table or a folder without .spacy files.
+    RAISES (ValueError): T005 for a limit below 0; where it is read, T391 for a table or a folder without
+        .spacy files, T047 and T397 for a file that cannot be read.
     RAISES (FileNotFoundError): T040 where it is read and nothing is there.
     """
     if limit < 0:
         raise ValueError(T005.format(block="spacy-transfer.Corpus.v1", field="limit", value=limit, want="limit >= 0"))
-    corpus = Corpus(Path(path).expanduser(), limit=limit)
+    corpus = Corpus(Path(path).expanduser())
     augment: Augmenter = augmenter or dont_augment
 
     def read(nlp: Language) -> Iterator[Example]:
         sources = sources_read_by(nlp)
-        find_docbins(Path(path))
-        for example in corpus(nlp):
+        files = find_docbins(Path(path).expanduser())
+        docs = (doc for file in files for doc in read_docs(file, nlp.vocab) if len(doc))
+        for example in corpus.make_examples(nlp, islice(docs, limit or None)):
             carry_over(sources, example.reference, example.predicted)
             for augmented in augment(nlp, example):
                 carry_over(sources, example.reference, augmented.predicted)

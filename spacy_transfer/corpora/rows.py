@@ -158,7 +158,8 @@ def cell_of(name: str, text: str, fields: Fields) -> object:
             return parse_json(text)
         except BadRow as error:
             hint = errors.T043_PYTHON if text.lstrip().startswith("{'") else ""
-            raise BadRow(f"{error}{hint}") from error
+            message = f"{error}{hint}"
+            raise BadRow(message) from error
     return text
 
 

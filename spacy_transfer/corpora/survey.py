@@ -28,8 +28,7 @@ class Trace:
     def add(self, record: Record) -> None:
         """Count a record."""
         self.n_texts += 1
-        self.digest = zlib.crc32(record.text.encode(), self.digest)
-        self.digest = zlib.crc32(repr(record.values).encode(), self.digest)
+        self.digest = zlib.crc32(f"{record.text}{record.values}".encode(), self.digest)
 
 
 @dataclass

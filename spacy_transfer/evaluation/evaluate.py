@@ -1,6 +1,6 @@
 """Evaluate a trained pipeline and keep every score."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,6 +12,7 @@ from spacy.training import Corpus, Example
 
 from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
+from ..files import refuse_others_file, refuse_same, write_text
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over, sources_read_by
 
@@ -41,12 +42,22 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
     return {"accuracy": accuracy, "n_docs": n_docs, "docs_per_second": round(n_docs / seconds, 1), **scores}
 
 
+def refuse_output(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write scores over anything but older scores, before time is spent.
+
+    RAISES (ValueError): T373 for one of the inputs. RAISES (FileExistsError): T376 for another file.
+    """
+    refuse_same([path], inputs)
+    refuse_others_file(path, what="a file of scores", keys=["n_docs", "docs_per_second"])
+
+
 def write_scores(scores: dict[str, Any], path: Path) -> None:
-    """Write scores as JSON; complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    srsly.write_json(beside, scores)
-    beside.replace(path)
+    """Write scores as JSON; whole or not there.
+
+    RAISES (FileExistsError): T376 for another file that is there. RAISES (OSError): T372 for a full disk.
+    """
+    refuse_output(path, [])
+    write_text(path, srsly.json_dumps(scores, indent=2))
 
 
 def _examples(pipeline: Language, data: Path) -> Iterator[Example]:

@@ -1,11 +1,11 @@
 """Files and folders that are whole or not there, whatever ends the process that writes them; locks; digests."""
 
 from .digests import open_regular, sha256_of, sha256_of_file
-from .distinct import refuse_same
+from .distinct import refuse_others_file, refuse_same
 from .locks import InUse, held, hold_folder, hold_place
-from .space import DiskFull, size_of
+from .space import DiskFull, saying_when_full, size_of
 from .staging import repair
-from .writing import all_or_none, new_file, new_folder, sync_tree, write_data, write_text
+from .writing import all_or_none, new_contents, new_file, new_folder, sync_tree, write_data, write_text
 
 __all__ = [
     "DiskFull",
@@ -14,11 +14,14 @@ __all__ = [
     "held",
     "hold_folder",
     "hold_place",
+    "new_contents",
     "new_file",
     "new_folder",
     "open_regular",
+    "refuse_others_file",
     "refuse_same",
     "repair",
+    "saying_when_full",
     "sha256_of",
     "sha256_of_file",
     "size_of",

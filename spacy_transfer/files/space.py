@@ -44,8 +44,11 @@ def saying_when_full(path: Path, made: Path | None, needs: int = 0) -> Iterator[
     """
     try:
         yield
-    except DiskFull:
-        raise
+    except DiskFull as error:
+        if made is None or made not in error.path.parents:
+            raise
+        # The name under which it was being made says nothing to the user.
+        raise DiskFull(path, max(needs, error.needed), error.free) from error
     except Exception as error:
         if not is_full(error):
             raise

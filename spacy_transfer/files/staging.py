@@ -26,6 +26,7 @@ except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
 
 _NAME = re.compile(r"\.spacy-transfer-[0-9a-f]{12}")
+_LOCK_FILE = re.compile(r"\.spacy-transfer(-[0-9a-f]{12})?\.lock")
 _PART = re.compile(r"\d{1,9}")
 _JOURNAL = "journal.json"
 _LONGEST_JOURNAL = 10_000_000
@@ -103,14 +104,33 @@ def repair(folder: Path) -> list[str]:
     """
     done: list[str] = []
     try:
-        found = [Path(one.path) for one in os.scandir(folder) if _NAME.fullmatch(one.name)]
+        with os.scandir(folder) as entries:
+            every = [Path(one.path) for one in entries if one.name.startswith(".spacy-transfer")]
     except OSError:
         return done
+    found = [path for path in every if _NAME.fullmatch(path.name)]
+    for path in every:
+        if _LOCK_FILE.fullmatch(path.name):
+            _remove_lock(path)
     for staging in found:
         done += _finish(staging, set())
     if done:
         logger.warning(T374.format(folder=folder, names=", ".join(sorted(done))))
     return done
+
+
+def _remove_lock(path: Path) -> None:
+    """Remove a lock that nobody holds."""
+    if fcntl is None:
+        return
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                path.unlink()
+        finally:
+            os.close(handle)
 
 
 def _finish(staging: Path, seen: set[Path]) -> list[str]:

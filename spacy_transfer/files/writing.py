@@ -140,6 +140,32 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
                 closing.callback(staging.close)
 
 
+@contextmanager
+def new_contents(folder: Path, *, last: str) -> Iterator[Path]:
+    """Make files for a folder that may hold others too; they take their places together when the block ends well.
+
+    folder (Path): The folder; it is made. last (str): The file without which the others count for nothing.
+    YIELDS (Path): An empty folder to write to; all files in it go into the other one, under the same names.
+    RAISES (OSError): T372 for a full disk; what the file system says otherwise. The old files are as they were then.
+    """
+    is_new = not (folder / last).exists()
+    with all_or_none(sync=False) as stage:
+        made = stage(folder / last)
+        made.mkdir()
+        yield made
+        names = sorted((path.name for path in made.iterdir() if path.is_file()), key=lambda name: name == last)
+        beside = made.with_name("contents")
+        made.rename(beside)
+        if is_new:
+            # Nothing is lost, and nothing counts before the last one is there.
+            for name in names[:-1]:
+                _follow_umask(beside / name)
+                (beside / name).replace(folder / name)
+            names = [last]
+        for name in names:
+            (beside / name).rename(made if name == last else stage(folder / name))
+
+
 def _move(stagings: dict[Path, Staging], moves: dict[Path, list[tuple[Path, Path]]]) -> None:
     """Let all files take their places; on the way out of an error every step is taken back."""
     every = [move for some in moves.values() for move in some]

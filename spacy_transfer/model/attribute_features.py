@@ -14,6 +14,9 @@ from ..errors import T005, T215, T216, T217, T218
 from ..pipeline.sources import attribute_of, has_attribute
 from .doc_features import deviations
 
+# Largest number of 32 bits, in which mean and deviation are stored.
+_MOST = float(np.finfo(np.float32).max)
+_FARTHEST = 1e6  # deviations from the mean
 _SHOWN = 80  # characters of a text in a message
 
 
@@ -92,7 +95,8 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Ca
     if missing not in ("error", "mean"):
         values = np.where(np.isnan(values), missing, values)
     mean, deviation = (model.ops.to_numpy(model.get_param(name)) for name in ("mean", "deviation"))
-    values = np.nan_to_num((values - mean) / deviation, nan=0.0)
+    # So far from all others that it says nothing more; the product with a weight stays a finite number.
+    values = np.clip(np.nan_to_num((values - mean) / deviation, nan=0.0), -_FARTHEST, _FARTHEST)
     if missing != "error":
         values = np.hstack([values, np.asarray(absent, dtype=np.float64).T])
     return model.ops.asarray2f(values.astype(np.float32)), lambda d_out: []
@@ -108,7 +112,7 @@ def _read(doc: Doc, name: str, missing: float | str) -> NDArray[np.float64] | No
     given = list(value) if isinstance(value, list | tuple) else [value] if value is not None else []
     found = np.asarray([_number(one) for one in given], dtype=np.float64)
     # No number at all is infinite here.
-    if np.isinf(found).any():
+    if (np.abs(found) > _MOST).any():
         raise ValueError(T217.format(name=name, value=value, text=doc.text[:_SHOWN]))
     if not len(found) or np.isnan(found).any():
         if missing == "error":

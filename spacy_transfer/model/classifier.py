@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..errors import T001, T206, T223
+from ..files import write_data
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
 from ..nn.losses import LossBrick
@@ -24,7 +25,7 @@ from .joining import Joined, begin, finish, read
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
 from .start import StartBrick
-from .storage import check_file, write_data
+from .storage import check_file
 from .text import Text
 from .thinc_optimizers import forget_gradients
 from .windows import Windows

@@ -35,6 +35,11 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         values, slots = cast(Any, super().__getstate__())
         return {**values, "_batch_id": None, "_outputs": None, "_backprop": None}, slots
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether states of a training batch lie here that nobody has asked for yet."""
+        return self._outputs is not None
+
     def upstream(self) -> Any:
         """The component that made the states waiting here; None where there are none, or they lie on the documents.
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import T073, T349, T349_LENGTH, T350, T350_GONE
+from ..errors import T073, T336, T349, T349_LENGTH, T350, T350_GONE
 from ..locks import changes_network, reads_network
 from ..log import announce
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
@@ -80,6 +80,9 @@ class NetworkLife(TrainingShim):
         texts (Callable): Gives the training texts.
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
+        tuning = self.settings.tuning
+        if tuning.adapter is not None and tuning.frozen_depth == -1:
+            announce(T336)
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         self.is_balanced = self.settings.loss.class_weights == "balanced"
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
@@ -249,22 +252,26 @@ class NetworkLife(TrainingShim):
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
         pathway, tensors = self.pathway.state()
-        own = {
-            "n_draws": self.n_draws, "epoch": self.epoch, "label_weights": self.label_weights, "pathway": pathway,
-            "awaited": list(self.network.head.awaited),
-        }  # fmt: skip
-        return {**state, **own}, tensors
+        return {**state, **self._progress(), "n_draws": self.n_draws, "pathway": pathway}, tensors
 
     @changes_network
     def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         super().restore_state(state, tensors)
-        self.n_draws, self.epoch = state["n_draws"], state["epoch"]
+        self._take_progress(state)
+        self.n_draws = state["n_draws"]
+        self.network.forget_copies()
+        self.pathway.restore(state["pathway"], tensors, self.reader)
+
+    def _progress(self) -> dict[str, Any]:
+        """Where freezing and the loss stand, whoever owns the encoder."""
+        return {"epoch": self.epoch, "label_weights": self.label_weights, "awaited": list(self.network.head.awaited)}
+
+    def _take_progress(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
         self.network.head.awaited = tuple(state["awaited"])
         self._set_label_weights(state["label_weights"])
         self._freeze()
-        self.network.forget_copies()
-        self.pathway.restore(state["pathway"], tensors, self.reader)
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from html import unescape
 from html.entities import html5
 from typing import Literal
 
+import regex
+
 from ..errors import T005
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -16,6 +18,12 @@ Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 # A pass may bring forth what an earlier step would have taken (`&amp;lt;b&amp;gt;`), so passes repeat until nothing
 # changes. Double escaping takes three; what takes more was made to defy.
 _MOST_PASSES = 8
+
+# Unicode's Stream-Safe Text Format (UAX #15, section 13): no more marks than these on a letter, in one run; the joiner,
+# which cannot be seen, ends a run. No language comes near.
+_MOST_MARKS = 30
+_JOINER = "\u034f"
+_MARKS = regex.compile(r"\p{M}{31,}+")
 
 # ---- HTML --------------------------------------------------------------------------------------------------------
 
@@ -131,6 +139,7 @@ class Normalization:
     html (bool): Drop tags that HTML knows (a block tag leaves a space), comments, scripts and styles with what is in
         them; entities become their characters. `a < b` and `vector<int>` stay.
     unicode (str): "none", or a form: "NFC" composes, "NFKC" also makes full-width and other compatible forms plain.
+        More than 30 marks on one letter are parted by U+034F, so that no text takes long.
     lower (bool): Lower case; leave it to the tokenizer where that is uncased.
     urls (str | None): Replaces addresses that begin with http://, https://, ftp:// or www., less the punctuation that
         follows; None keeps them.
@@ -185,7 +194,22 @@ class Normalization:
 
 
 def _compose(form: Form, text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize(form, text)
+    if text.isascii():
+        return text
+    # Putting a run of marks in order takes quadratic time: 27 s for 80,000 of them.
+    return unicodedata.normalize(form, _MARKS.sub(_stream_safe, text))
+
+
+def _stream_safe(run: re.Match[str]) -> str:
+    parts: list[str] = []
+    n_marks = 0
+    for mark in run[0]:
+        n_marks = n_marks + 1 if unicodedata.combining(mark) else 0
+        if n_marks > _MOST_MARKS:
+            parts.append(_JOINER)
+            n_marks = 1
+        parts.append(mark)
+    return "".join(parts)
 
 
 def _collapse(text: str) -> str:

@@ -22,11 +22,14 @@ def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Mod
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
     shim = SharedShim(settings)
+    listener = StatesListener(shim.brick.upstream)
     return Model(
         "transfer_classifier",
         _forward,
         dims={"nO": None},
-        layers=[StatesListener(shim.brick.upstream), *layers],
+        layers=[listener, *layers],
+        # By this name `spacy debug model` looks for what has to run before.
+        refs={"tok2vec": listener},
         shims=[shim],
         attrs={**attrs, "step": step, "scores": scores, "vectors": vectors, "prepare": prepare, "connect": connect},
     )

@@ -1,7 +1,7 @@
 """Pooling and head on the states of somebody else's encoder."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from weakref import ref
 
@@ -32,7 +32,7 @@ from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
-from .training_shim import predicts
+from .training_shim import TrainingShim, predicts
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
@@ -286,6 +286,20 @@ class SharedShim(NetworkShim):
         weights = {} if body is None else dict(body.named_parameters())
         with super().use_params(params), self._averaged(weights, params, self._owner):
             yield
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
+        are its component's, and nothing is cached."""
+        state, tensors = TrainingShim.checkpoint_state(self)
+        return {**state, **self._progress()}, tensors
+
+    @changes_network
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        TrainingShim.restore_state(self, state, tensors)
+        self._take_progress(state)
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
-"""Weights as safetensors, files written beside and renamed."""
+"""Weights as safetensors."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import T082
+from ..files import new_file, sha256_of
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
@@ -24,16 +24,21 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_weights(weights: Mapping[str, Tensor], path: Path) -> str:
-    """Write weights; the file is complete or not there.
+    """Write weights; the file is whole or not there.
 
     RETURNS (str): SHA-256 of the file.
+    RAISES (OSError): T372 for a full disk; what the file system says otherwise.
     """
-    beside = path.with_name(path.name + ".part")
-    safetensors.torch.save_file({name: value.cpu() for name, value in weights.items()}, beside)
-    with beside.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    beside.replace(path)
-    return checksum
+    host = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    seen: set[int] = set()
+    for name, value in host.items():
+        # Thinc's arrays may be views of one buffer, which safetensors refuses.
+        if value.untyped_storage().data_ptr() in seen or value.untyped_storage().nbytes() != value.nbytes:
+            host[name] = value.clone()
+        seen.add(host[name].untyped_storage().data_ptr())
+    with new_file(path, needs=sum(value.nbytes for value in host.values())) as part:
+        safetensors.torch.save_file(host, part)
+        return sha256_of(part)
 
 
 def weights_to_bytes(weights: Mapping[str, Tensor]) -> bytes:
@@ -76,28 +81,8 @@ def fill_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def check_file(path: Path, checksum: str) -> None:
     """Compare a file with its SHA-256. RAISES (OSError): T082 if it is missing, cut short or altered."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(path)
     except OSError as error:
-        raise OSError(T082.format(file=path, error=error.strerror)) from error
+        raise OSError(T082.format(file=path, error=error.strerror or error)) from error
     if found != checksum:
         raise OSError(T082.format(file=path, error="its SHA-256 is not the one in cfg"))
-
-
-def write_file(path: Path, text: str) -> str:
-    """Write a text file; complete or not there.
-
-    RETURNS (str): SHA-256 of the file.
-    """
-    return write_data(path, text.encode("utf-8"))
-
-
-def write_data(path: Path, data: bytes) -> str:
-    """Write a file; complete or not there.
-
-    RETURNS (str): SHA-256 of the file.
-    """
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
-    beside.replace(path)
-    return hashlib.sha256(data).hexdigest()

@@ -9,7 +9,8 @@ from typing import Any, cast
 import srsly
 from torch import Tensor
 
-from .storage import check_file, read_weights, weights_from_bytes, weights_to_bytes, write_file, write_weights
+from ..files import write_text
+from .storage import check_file, read_weights, weights_from_bytes, weights_to_bytes, write_weights
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class StoredNetwork:
         """
         checksums = {"weights.safetensors": write_weights(self.weights, folder / "weights.safetensors")}
         if self.record:
-            checksums["tokenizer.json"] = write_file(folder / "tokenizer.json", self.tokenizer)
-            checksums["encoder.json"] = write_file(folder / "encoder.json", json.dumps(self.record, indent=2))
+            checksums["tokenizer.json"] = write_text(folder / "tokenizer.json", self.tokenizer)
+            checksums["encoder.json"] = write_text(folder / "encoder.json", json.dumps(self.record, indent=2))
         if self.record.get("licence"):
-            write_file(folder / "LICENSE.encoder", self.record["licence"])
+            write_text(folder / "LICENSE.encoder", self.record["licence"])
         return {**self.state, "sha256": checksums}
 
     @classmethod

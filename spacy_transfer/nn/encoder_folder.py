@@ -1,6 +1,5 @@
 """What makes a folder an encoder: its files, their completeness, and the lock that says what was fetched."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from .. import errors
+from ..files import sha256_of, write_text
 
 LOCK_FILE = "encoder.lock.json"
 LOCK_FORMAT = 1
@@ -155,9 +155,7 @@ def record(path: Path) -> FileRecord:
     path (Path): The file.
     RETURNS (FileRecord): Its SHA-256 and size.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(digest, path.stat().st_size)
+    return FileRecord(sha256_of(path), path.stat().st_size)
 
 
 def named_licence(folder: Path) -> str | None:
@@ -190,7 +188,7 @@ def write_lock(folder: Path, lock: Lock) -> None:
     lock (Lock): What it holds.
     """
     text = json.dumps({"format": LOCK_FORMAT, **asdict(lock)}, ensure_ascii=False, indent=2)
-    (folder / LOCK_FILE).write_text(text + "\n", encoding="utf-8")
+    write_text(folder / LOCK_FILE, text + "\n")
 
 
 def read_lock(folder: Path) -> Lock:

@@ -1,11 +1,11 @@
 """Bring an encoder into a folder here, verified and complete or not at all; see `spacy transfer fetch --help`."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import errors
+from ..files import hold_place, new_folder, repair, size_of
 from .encoder_copies import Copy, locate
 from .encoder_folder import (
     LOCK_FILE,
@@ -60,6 +60,8 @@ def fetch(source: str | Path, target: str | Path, *, revision: str | None = None
     """
     source, target = str(source), Path(target)
     _check_place(target)
+    # An interrupted call may have left a folder that only lacks its name.
+    repair(target.resolve().parent)
     if not force:
         lock = _read_held(source, target, revision)
         if lock is not None:
@@ -112,10 +114,7 @@ def _describe(name: str, revision: str | None) -> str:
 
 def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
     """Copy, verify, write licence and lock beside the place, then give it its name."""
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        part.mkdir()
+    with hold_place(place), new_folder(place, sync=True, needs=_size(copy)) as part:
         files = {name: _copy_file(copy, name, part) for name in copy.files}
         known = _recognise(files)
         if known and not licence_files(files):
@@ -124,10 +123,11 @@ def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
         licence = named_licence(part) or (known.licence if known else None)
         lock = Lock(copy.name, copy.origin, requested, copy.revision, licence, files)
         write_lock(part, lock)
-        put_folder(part, place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return lock
+
+
+def _size(copy: Copy) -> int:
+    return sum(size_of(copy.folder / name) for name in copy.files)
 
 
 def _copy_file(copy: Copy, name: str, part: Path) -> FileRecord:
@@ -154,18 +154,3 @@ def _recognise(files: dict[str, FileRecord]) -> KnownEncoder | None:
         if all(name in files and files[name].sha256 == digest for name, digest in known.sha256.items()):
             return known
     return None
-
-
-def put_folder(part: Path, place: Path) -> None:
-    """A folder cannot be renamed onto one that is not empty: the old one steps aside first, and back if that fails."""
-    if not place.exists():
-        part.rename(place)
-        return
-    aside = place.with_name(f".{place.name}.{os.getpid()}.old")
-    place.rename(aside)
-    try:
-        part.rename(place)
-    except OSError:
-        aside.rename(place)
-        raise
-    shutil.rmtree(aside)

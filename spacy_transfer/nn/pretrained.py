@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T012, T014, T015, T016, T017, T157, T158, T348
+from ..errors import T005, T012, T014, T015, T016, T017, T157, T158, T340, T348
 from ..log import announce
 from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
@@ -21,6 +21,12 @@ from .scratch_body import SCRATCH, ScratchBody
 from .sentence_pooling import read_modules
 from .sources import EncoderFolder, find_encoder
 from .vocabulary import Texts, no_texts
+
+# What families call the dropout of states and attention.
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
+    "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
+)  # fmt: skip
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
@@ -52,11 +58,20 @@ class PretrainedEncoder:
     revision (str | None): Branch, tag or commit of a hub name. Pin a commit to get the same weights for ever; None is
         the pinned commit of an encoder that this package knows, else "main".
     attention (str): Implementation of attention; "auto" lets transformers choose (SDPA where the family has it).
+    dropout (float | None): Of states and attention in all layers that train; None leaves what config.json says, mostly
+        0.1. `[training] dropout` is the head's alone, and frozen layers have none.
+    RAISES (ValueError): T005 for a dropout that is none.
     """
 
     name: str
     revision: str | None = None
     attention: Attention = "auto"
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
+            want = "0 <= dropout < 1, or null for the encoder's own"
+            raise ValueError(T005.format(block="encoder", field="dropout", value=self.dropout, want=want))
 
     def load(self, texts: Texts = no_texts) -> LoadedEncoder:
         """Read weights, configuration and tokenizer.
@@ -67,7 +82,8 @@ class PretrainedEncoder:
         RAISES (OSError): T050 to T052 if it is nowhere, T015 if its weights are damaged.
         """
         found = find_encoder(self.name, self.revision)
-        return _from_component(found, self.attention) if found.is_component else _from_folder(found, self.attention)
+        read = _from_component if found.is_component else _from_folder
+        return read(found, self.attention, self.dropout)
 
     def load_base(self, sha256: str) -> Encoder:
         """Read the encoder under a stored adapter; the network is never asked.
@@ -77,7 +93,7 @@ class PretrainedEncoder:
         """
         try:
             found = find_encoder(self.name, self.revision, download=False)
-            loaded = (_from_component if found.is_component else _from_folder)(found, self.attention)
+            loaded = (_from_component if found.is_component else _from_folder)(found, self.attention, self.dropout)
         except (OSError, ValueError) as error:
             raise OSError(T157.format(name=self.name, error=error)) from error
         if (own := fingerprint(loaded.encoder)) != sha256:
@@ -86,7 +102,7 @@ class PretrainedEncoder:
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
         """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
-        return build_encoder(record, self.attention)
+        return build_encoder(record, self.attention, self.dropout)
 
 
 def transformers_version() -> str:
@@ -105,35 +121,51 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     return _fast_tokenizer(find_encoder(name, revision).folder)
 
 
-def build_encoder(record: dict[str, Any], attention: Attention = "auto") -> Encoder:
+def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
-    record (dict): As `LoadedEncoder.record`.
+    record (dict): As `LoadedEncoder.record`. dropout (float | None): In place of the recorded one.
     RETURNS (Encoder): With weights of zero; the caller loads them all.
     """
-    if record["config"]["model_type"] == SCRATCH:
+    stored = {**record["config"], **_dropouts(record["config"], dropout)}
+    if stored["model_type"] == SCRATCH:
         with _NoDraws():  # type: ignore[no-untyped-call]
-            return Encoder(ScratchBody(record["config"]), record["config"])
+            return Encoder(ScratchBody(stored), stored)
     from transformers import AutoConfig, AutoModel
 
-    values = dict(record["config"])
+    values = dict(stored)
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     for name, value in _compiled(config).items():
         setattr(config, name, value)
     with quiet(), _NoDraws():  # type: ignore[no-untyped-call]
         body = AutoModel.from_config(config, torch_dtype=torch.float32, **_attention(attention))
-    return Encoder(_encoder_half(body), record["config"])
+    return Encoder(_encoder_half(body), stored)
 
 
-def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
+def _dropouts(config: dict[str, Any], dropout: float | None) -> dict[str, float]:
+    """Keys of a configuration that hold a dropout inside of the encoder, with another value.
+
+    RAISES (ValueError): T340 for a family that has none.
+    """
+    if dropout is None:
+        return {}
+    found = {key: float(dropout) for key in _DROPOUTS if isinstance(config.get(key), int | float)}
+    if not found:
+        raise ValueError(T340.format(family=config.get("model_type")))
+    return found
+
+
+def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
     from transformers import AutoModel
 
     config = _read_config(found)
+    dropouts = _dropouts(config, dropout)
+    config = {**config, **dropouts}
     with quiet():
         try:
             body, report = AutoModel.from_pretrained(
                 str(found.folder), output_loading_info=True, use_safetensors=True, trust_remote_code=False,
-                local_files_only=True, **_attention(attention),
+                local_files_only=True, **_attention(attention), **dropouts,
                 **{name: value for name, value in config.items() if name == "reference_compile"},
             )  # fmt: skip
         except SafetensorError as error:
@@ -155,14 +187,15 @@ def _from_folder(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
     return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record), pooling_weights)
 
 
-def _from_component(found: EncoderFolder, attention: Attention) -> LoadedEncoder:
+def _from_component(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
     """Take over the encoder that one of our components holds, adapters merged: a transfer from one task to the next."""
     record = json.loads((found.folder / "encoder.json").read_text("utf-8"))
     adapter, base = record.pop("adapter", None), record.pop("base", None)
+    record["config"] |= _dropouts(record["config"], dropout)
     if base is None:
         encoder = build_encoder(record, attention)
     else:
-        encoder = PretrainedEncoder(base["name"], base["revision"], attention).load_base(base["sha256"])
+        encoder = PretrainedEncoder(base["name"], base["revision"], attention, dropout).load_base(base["sha256"])
     try:
         weights = load_file(found.folder / "weights.safetensors")
     except (SafetensorError, OSError) as error:

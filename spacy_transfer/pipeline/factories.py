@@ -15,6 +15,7 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 _ENCODER = {
     "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER, "revision": None, "attention": "auto",
+    "dropout": None,
 }  # fmt: skip
 _WINDOWS = {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"}
 _NORMALIZATION = {

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..errors import T039, T241
+from .length import forget_counted_steps, look_ahead
 from .stored_pipe import StoredPipe
 
 # Where a document brings its row of pieces along in place of a text: `doc.user_data[PIECES]`, ids of int32, special
@@ -47,6 +48,7 @@ class MaskedPiecePredictor(StoredPipe):
             raise ValueError(T039.format(name=self.name))
         validate_examples(examples, "MaskedPiecePredictor.initialize")
         self.model.attrs["initialize_network"](self.model, [eg.predicted for eg in examples])
+        look_ahead(nlp, examples)
         self._note_machine(nlp)
 
     # ---- learning ------------------------------------------------------------------------------------------------
@@ -75,6 +77,7 @@ class MaskedPiecePredictor(StoredPipe):
         if not examples:
             return losses
         self._require_weights()
+        forget_counted_steps()
         loss, n_chosen = self.model.attrs["hide_and_learn"](self.model, [eg.predicted for eg in examples])
         losses[self.name] += loss * (len(examples) / max(n_chosen, 1))
         if sgd not in (None, False):

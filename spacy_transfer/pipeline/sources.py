@@ -7,9 +7,10 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
-from ..errors import T005, T110, T111
+from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
 
 WHOLE_TEXT = "text"
+_DEEPEST = 100  # lists within lists; one that contains itself has no end
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Source:
         """The texts found, in order; empty if there is nothing.
 
         RAISES (ValueError): T110 for an attribute that is neither registered nor stored with the document, T111 for a
-            value that has no text.
+            value that has no text, T400 for one with half a surrogate pair or with lists that have no end.
         """
         if self.group is None:
             return [doc.text] if self.attribute is None else self._texts(_value(doc, self.attribute, self.name))
@@ -38,18 +39,29 @@ class Source:
             return [span.text for span in spans]
         return [text for span in spans for text in self._texts(_value(span, self.attribute, self.name))]
 
-    def _texts(self, value: object) -> list[str]:
+    def _texts(self, value: object, depth: int = 0) -> list[str]:
         if value is None:
             return []
         if isinstance(value, str):
+            self._check_surrogates(value)
             return [value]
         if isinstance(value, Doc | Span | Token):
             return [value.text]
         if isinstance(value, SpanGroup):
             return [span.text for span in _in_order(value)]
         if isinstance(value, list | tuple):
-            return [text for one in value for text in self._texts(one)]
+            if depth == _DEEPEST:
+                raise ValueError(T400.format(source=self.name, problem=T400_DEPTH.format(depth=_DEEPEST)))
+            return [text for one in value for text in self._texts(one, depth + 1)]
         raise ValueError(T111.format(source=self.name, type=type(value).__name__))
+
+    def _check_surrogates(self, text: str) -> None:
+        """spaCy refuses them in the text of a document, but not in attributes; a tokenizer ends in a TypeError."""
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = T400_SURROGATE.format(value=ascii(text[error.start]), position=error.start)
+            raise ValueError(T400.format(source=self.name, problem=half)) from error
 
     def keys(self, doc: Doc) -> list[Any]:
         """The keys in `doc.user_data` under which the document stores what is read here."""

@@ -14,6 +14,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
 from ..errors import T006, T082, T083, T303
+from ..files import new_contents, repair
 from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
@@ -52,18 +53,18 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
         """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
 
-        Each file is complete or not there, and `cfg`, written last, holds their checksums.
+        All of them are the new ones, or all are those that were there, whatever happens meanwhile.
+
+        RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        cfg = self._cfg_to_store()
-        if "model" not in exclude and self.model.attrs["is_built"](self.model):
-            cfg["network"] = self.model.attrs["save_network"](self.model, folder)
-        if "vocab" not in exclude:
-            self.vocab.to_disk(folder / "vocab", exclude=exclude)
-        beside = folder / "cfg.part"
-        beside.write_text(json.dumps(cfg, indent=2), "utf-8")
-        beside.replace(folder / "cfg")
+        with new_contents(folder, last="cfg") as made:
+            cfg = self._cfg_to_store()
+            if "model" not in exclude and self.model.attrs["is_built"](self.model):
+                cfg["network"] = self.model.attrs["save_network"](self.model, made)
+            if "vocab" not in exclude:
+                self.vocab.to_disk(folder / "vocab", exclude=exclude)
+            (made / "cfg").write_text(json.dumps(cfg, indent=2), "utf-8")
 
     def from_disk(self: Self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_disk` wrote; without the network, and without the encoder it started from.
@@ -72,6 +73,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         RAISES (ValueError): T083 for a form that this version does not know.
         """
         folder = Path(path)
+        # Writing may have been interrupted.
+        repair(folder)
         try:
             cfg = json.loads((folder / "cfg").read_text("utf-8"))
         except (OSError, ValueError) as error:

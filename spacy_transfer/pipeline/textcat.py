@@ -25,12 +25,15 @@ from ..errors import (
     T038,
     T039,
     T113,
+    T331,
     T345,
     T347,
     T355,
 )
 from ..log import announce
+from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
+from .length import forget_counted_steps, look_ahead
 from .neighbors import warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
 from .stored_pipe import StoredPipe
@@ -179,12 +182,14 @@ class TransferTextCategorizer(StoredPipe):
 
         examples (Iterable[Example]): Documents with `cats` in 0..1. Labels without annotation are left out of the loss
             when labels are independent, and count as 0 when they are exclusive.
-        drop (float): Dropout of the head; the encoder's own is in its configuration.
+        drop (float): Dropout of the head, where its block sets none; the encoder has its own, `encoder.dropout`.
         sgd (Optimizer | None): Steps at once; without it `finish_update` does.
         losses (dict | None): The sum of the documents' losses is added under the component's name.
-        RAISES (ValueError): T032, T033, T036 for bad annotations.
+        RAISES (ValueError): T032, T033, T036 for bad annotations, T331 for a dropout that is none.
         RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; it stands in `losses`, and no step is made.
         """
+        if not 0.0 <= drop < 1.0:
+            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -193,6 +198,7 @@ class TransferTextCategorizer(StoredPipe):
             return losses
         self._require_weights()
         self._show_table()
+        forget_counted_steps()
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
@@ -331,6 +337,9 @@ class TransferTextCategorizer(StoredPipe):
         self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known, is_streamed=is_streamed)
         self._table_shown = False
         self._show_table()
+        if is_annotated:
+            look_ahead(nlp, examples)
+            check_dev(nlp, self.name, self.labels, docs)
         self._neighbors_checked = True
         warn_of_shared_labels(self, nlp)
 

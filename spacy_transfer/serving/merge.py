@@ -1,37 +1,37 @@
 """Adapters become plain weights: the pipeline then needs no peft, and nothing beside itself."""
 
-import os
-import shutil
 from pathlib import Path
 
 from spacy.language import Language
 from spacy.util import load_model
 
 from ..errors import T162, T163
-from ..nn.fetch import put_folder
+from ..files import hold_place, new_folder, refuse_same
 
 
 def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[str, int]:
     """Load a pipeline, merge the adapters of all our components, write it to another folder.
 
     pipeline (str | Path): Folder or package. One that was saved with `save = "adapter"` becomes whole again.
-    output (Path): Folder to write; complete or not there.
+    output (Path): Folder to write; whole or not there.
     force (bool): Replace what is there.
     RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
-    RAISES (ValueError): T162 if there is no adapter. RAISES (FileExistsError): T163 if output exists.
+    RAISES (ValueError): T162 if there is no adapter, T373 if the output is the pipeline.
+    RAISES (FileExistsError): T163 if output exists. RAISES (OSError): T370 while another command writes it.
     """
     if output.exists() and not (force and output.is_dir()):
         raise FileExistsError(T163.format(path=output))
+    refuse_same([output], [Path(pipeline)])
+    with hold_place(output):
+        return _merge(pipeline, output)
+
+
+def _merge(pipeline: str | Path, output: Path) -> dict[str, int]:
     nlp = load_model(pipeline)
     if not (done := merge_adapters(nlp)):
         raise ValueError(T162.format(pipeline=pipeline, components=", ".join(nlp.component_names) or "none"))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
+    with new_folder(output, sync=True) as part:
         nlp.to_disk(part)
-        put_folder(part, output)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return done
 
 

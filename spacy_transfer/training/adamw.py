@@ -8,8 +8,10 @@ import torch
 from thinc.api import Optimizer
 from torch import Tensor, nn
 
-from ..errors import T005
+from ..errors import T005, T332, T337, T339
+from ..log import logger
 from ..nn.adapters import is_factor
+from .rates import WarmupLinear
 
 # A weight's moving average starts as the weight and slows down to this decay, as in Thinc.
 _MAX_AVERAGE_DECAY = 0.9999
@@ -21,7 +23,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
     Our networks are stepped whole, by torch's fused kernel; other components of the pipeline weight by weight with the
     same settings, as by Thinc's own Adam.
 
-    learn_rate (float | schedule): Any schedule of Thinc.
+    learn_rate (float | schedule): Any schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
     weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension), nor to IA3's factors.
     beta1, beta2, eps (float): Of Adam.
     grad_clip (float): Largest global norm of all gradients of a network together; 0 does not clip. For other
@@ -53,10 +55,21 @@ class AdamW(Optimizer):  # type: ignore[misc]
         ):
             if not good:
                 raise ValueError(T005.format(block="optimizer", field=field, value=value, want=want))
-        super().__init__(
-            learn_rate, L2=weight_decay, beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
-            use_averages=use_averages, L2_is_weight_decay=True,
-        )  # fmt: skip
+        if isinstance(learn_rate, str):
+            raise ValueError(T332.format(key="optimizer.learn_rate", value=learn_rate))
+        try:
+            super().__init__(
+                learn_rate, L2=weight_decay, beta1=beta1, beta2=beta2, eps=eps, grad_clip=grad_clip,
+                use_averages=use_averages, L2_is_weight_decay=True,
+            )  # fmt: skip
+            rate = float(self.learn_rate)
+        except (TypeError, ValueError) as error:
+            raise ValueError(T339.format(reason=str(error).splitlines()[-1])) from error
+        if not 0.0 <= rate < float("inf"):
+            raise ValueError(T005.format(block="optimizer", field="learn_rate", value=rate, want="0 or more"))
+        # Steps of each network since the schedules last moved on.
+        self._n_unmoved: dict[int, int] = {}
+        self._told = False
         self._networks: WeakKeyDictionary[nn.Module, torch.optim.AdamW] = WeakKeyDictionary()
         # Global norm before clipping at the last step, (); stays on its device, since fetching it would hold up a GPU.
         self.grad_norm: Tensor | None = None
@@ -87,8 +100,9 @@ class AdamW(Optimizer):  # type: ignore[misc]
         factor = (
             scale * (float(self.grad_clip) / (norm + 1e-6)).clamp(max=1.0) if self.grad_clip else scale + 0.0 * norm
         )
+        rate = self._rate_for(owner)
         for group in torch_adam.param_groups:
-            group["lr"] = float(self.learn_rate) * group["rate"]
+            group["lr"] = rate * group["rate"]
             group["betas"] = (float(self.b1), float(self.b2))
             group["eps"] = float(self.eps)
             group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
@@ -100,6 +114,24 @@ class AdamW(Optimizer):  # type: ignore[misc]
         torch_adam.step()
         self._average(owner, weights)
         return found_inf
+
+    def step_schedules(self) -> None:
+        """Move all schedules on by a step; a training loop does so after every update."""
+        self._n_unmoved.clear()
+        super().step_schedules()
+
+    def _rate_for(self, owner: int) -> float:
+        """The rate of a network's step. A loop of `nlp.update` moves no schedule on: it shall not stay where a warm-up
+        begins."""
+        n_unmoved = self._n_unmoved[owner] = self._n_unmoved.get(owner, 0) + 1
+        rate, schedule = float(self.learn_rate), self.schedules.get("learn_rate")
+        if n_unmoved > 1 and schedule is not None:
+            if isinstance(schedule, WarmupLinear):
+                return schedule.peak
+            if not rate and not self._told:
+                self._told = True
+                logger.warning(T337)
+        return rate
 
     def network_moments(self, network: nn.Module) -> dict[str, dict[str, Tensor]]:
         """What is remembered of each weight that has moved, by its name: step (), exp_avg, exp_avg_sq (its shape)."""

@@ -6,12 +6,12 @@ checkpoints/latest               one line: the folder that counts
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import T165, T168, T169, T174
+from ..files import new_folder, open_regular, sha256_of, write_text
 from ..log import logger
-from ..model.storage import write_file
+from ..model.storage import write_weights
 
 _FOLDER = re.compile(r"step-(\d+)")
 _KEPT = 2
+_TENSORS = ("weights", "optimizer", "places")
+_FILES = {"state.json", *(f"{name}.safetensors" for name in _TENSORS)}
+# What `Session` reads of a state before anything else.
+_KEYS = {"identity", "versions", "threads", "start", "log_size", "log_sha256", "position", "order", "random"}
 
 
 @dataclass(frozen=True)
@@ -46,29 +51,49 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._told = False
+        # Where they are written; elsewhere until those of an earlier run may go.
+        self._now = folder
+        self._replacing = ExitStack()
 
     @property
     def are_there(self) -> bool:
         """Whether a run has left any."""
         return bool(self._folders())
 
-    def clear(self) -> None:
-        """Throw all of them away."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def begin(self, weights: Mapping[str, Tensor]) -> str:
         """Write all weights once for the run. RETURNS (str): SHA-256 of the file.
 
-        RAISES (OSError): What the file system says.
+        Where an earlier run has left a folder, that stays as it is until `settle`.
+
+        RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "start.safetensors"
-        checksum = _write_tensors(path.with_suffix(".part"), weights)
-        path.with_suffix(".part").replace(path)
+        if self.folder.exists():
+            self._now = self._replacing.enter_context(new_folder(self.folder))
+        else:
+            self.folder.mkdir(parents=True)
+        path = self._now / "start.safetensors"
+        checksum = write_weights(weights, path)
+        _sync(path)
         return checksum
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether those of an earlier run are still in their place."""
+        return self._now != self.folder
+
+    def settle(self) -> None:
+        """Take the place of an earlier run's."""
+        self._now = self.folder
+        self._replacing.close()
+
+    def abandon(self) -> None:
+        """Leave those of an earlier run in their place, if they are there still."""
+        if self.is_replacing:
+            self._now = self.folder
+            with contextlib.suppress(InterruptedError):
+                self._replacing.__exit__(InterruptedError, InterruptedError(), None)
 
     def write(self, n_done: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
@@ -76,24 +101,18 @@ class Checkpoints:
         n_done (int): Steps done. tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """
-        folder = self.folder / f"step-{n_done:08d}"
-        beside = folder.with_name(f"{folder.name}.part")
+        folder = self._now / f"step-{n_done:08d}"
         before = self._folders()
         try:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
-            checksums = {f"{name}.safetensors": _write_tensors(beside / f"{name}.safetensors", part)
-                         for name, part in tensors.items()}  # fmt: skip
-            text = json.dumps(state)
-            (beside / "state.json").write_text(text, "utf-8")
-            checksums["state.json"] = hashlib.sha256(text.encode("utf-8")).hexdigest()
-            (beside / "sha256.json").write_text(json.dumps(checksums, indent=2), "utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            beside.rename(folder)
-            write_file(self.folder / "latest", folder.name + "\n")
+            with new_folder(folder, needs=sum(t.nbytes for part in tensors.values() for t in part.values())) as beside:
+                checksums = {
+                    f"{name}.safetensors": _write_tensors(beside / f"{name}.safetensors", part)
+                    for name, part in tensors.items()
+                }
+                checksums["state.json"] = write_text(beside / "state.json", json.dumps(state))
+                write_text(beside / "sha256.json", json.dumps(checksums, indent=2))
+            write_text(self._now / "latest", folder.name + "\n")
         except OSError as error:
-            shutil.rmtree(beside, ignore_errors=True)
             if not self._told:
                 self._told = True
                 logger.warning(T169.format(folder=self.folder, error=error.strerror or error))
@@ -101,7 +120,8 @@ class Checkpoints:
         # The one before has lain long enough for the disk to have it: after this, one outlives even a power cut.
         others = [one for one in before if one != folder]
         if others:
-            _sync(others[0])
+            for path in others[0].iterdir():
+                _sync(path)
         for old in others[_KEPT - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
         return True
@@ -120,7 +140,7 @@ class Checkpoints:
         for i, folder in enumerate(folders):
             try:
                 return _read(folder, self.folder / "start.safetensors")
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, ValueError, RecursionError, SafetensorError) as error:
                 problems.append(f"{folder.name}: {error}")
                 if i + 1 < len(folders):
                     logger.warning(T168.format(folder=folder.name, error=error, other=folders[i + 1].name))
@@ -128,11 +148,11 @@ class Checkpoints:
 
     def _folders(self) -> list[Path]:
         """All checkpoints, the one that counts first, then the newest."""
-        if not self.folder.is_dir():
+        if not self._now.is_dir():
             return []
-        found = sorted((one for one in self.folder.iterdir() if _FOLDER.fullmatch(one.name)), reverse=True)
+        found = sorted((one for one in self._now.iterdir() if _FOLDER.fullmatch(one.name)), reverse=True)
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            latest = self.folder / (self.folder / "latest").read_text("utf-8").strip()
+            latest = self._now / (self._now / "latest").read_text("utf-8").strip()
             if latest in found:
                 found.remove(latest)
                 found.insert(0, latest)
@@ -140,45 +160,37 @@ class Checkpoints:
 
 
 def _read(folder: Path, start: Path) -> Checkpoint:
-    checksums = json.loads((folder / "sha256.json").read_text("utf-8"))
-    tensors: dict[str, dict[str, Tensor]] = {}
-    for name, checksum in checksums.items():
-        _check(folder / name, checksum)
-        if name.endswith(".safetensors"):
-            tensors[name.removesuffix(".safetensors")] = safetensors.torch.load_file(folder / name)
-    state = json.loads((folder / "state.json").read_text("utf-8"))
+    checksums = _read_object(folder / "sha256.json", _FILES)
+    for name in sorted(_FILES):
+        _check(folder / name, checksums[name])
+    tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _TENSORS}
+    state = _read_object(folder / "state.json", _KEYS)
     _check(start, state["start"])
     tensors["start"] = safetensors.torch.load_file(start)
     return Checkpoint(folder, state, tensors)
 
 
-def _check(path: Path, checksum: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+def _read_object(path: Path, keys: set[str]) -> dict[str, Any]:
+    """A JSON object. RAISES (ValueError): If it is none, or lacks a key."""
+    with open_regular(path) as file:
+        data = json.loads(file.read().decode("utf-8"))
+    if not isinstance(data, dict) or not keys <= set(data):
+        missing = ", ".join(sorted(keys - set(data if isinstance(data, dict) else ())))
+        raise ValueError(f"{path.name}: {missing} missing")  # pragma: no cover - said within T168
+    return data
+
+
+def _check(path: Path, checksum: Any) -> None:
+    found = sha256_of(path)
     if found != checksum:
-        raise OSError(f"{path.name}: SHA-256 {found[:12]}, not {checksum[:12]}")  # pragma: no cover - said within T168
+        raise OSError(f"{path.name}: SHA-256 {found[:12]}, not {str(checksum)[:12]}")  # pragma: no cover - within T168
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """RETURNS (str): SHA-256 of the file."""
-    # Thinc's arrays may be views of one buffer, which safetensors refuses.
-    host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    seen: set[int] = set()
-    for name, value in host.items():
-        if value.untyped_storage().data_ptr() in seen or value.untyped_storage().nbytes() != value.nbytes:
-            host[name] = value.clone()
-        seen.add(host[name].untyped_storage().data_ptr())
-    try:
-        safetensors.torch.save_file(host, path)
-    except SafetensorError as error:
-        # Its way to say that the disk is full.
-        raise OSError(str(error)) from error
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return write_weights(tensors, path)
 
 
-def _sync(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+def _sync(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """The evaluations of a run: spaCy's scores, weighed into one."""
 
+import math
 from collections.abc import Callable, Iterable
 from timeit import default_timer
 from typing import Any
@@ -36,6 +37,8 @@ class Evaluation:
         self.weights = {key: value for key, value in weights.items() if value is not None}
         self._share = share
         self._told = False
+        # Dev texts, from 1, to which the last evaluation gave scores that are no finite numbers.
+        self.not_finite: list[int] = []
         # Of the dev data, from the first evaluation on.
         self.fingerprint: str | None = None
 
@@ -65,6 +68,10 @@ class Evaluation:
         else:
             examples = self._share(examples, predict)
         seconds = default_timer() - start
+        self.not_finite = [
+            number for number, example in enumerate(examples, start=1)
+            if not all(math.isfinite(value) for value in example.predicted.cats.values())
+        ]  # fmt: skip
         found = Scorer(nlp=self.nlp).score(examples)
         scores = {key: value for key, value in found.items() if value is not None}
         scores["speed"] = sum(len(example.predicted) for example in examples) / seconds

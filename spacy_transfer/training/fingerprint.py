@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import T167
 from ..log import logger
+from ..model.training_shim import TrainingShim
 
 # Only others' values count: paths stand where they are used, and a logger changes no weight.
 _IGNORED = ("paths", "training.logger")
@@ -23,7 +25,50 @@ def example_digest(example: Example) -> bytes:
     digest.update(doc.text.encode("utf-8", "surrogatepass"))
     digest.update(repr(sorted(doc.cats.items(), key=repr)).encode("utf-8", "surrogatepass"))
     digest.update(doc.to_array(_ATTRS).tobytes())
+    # What components read beside the text: attributes and spans.
+    data = [(_plain(key), _plain(value)) for key, value in doc.user_data.items()]
+    spans = [(key, [(s.start, s.end, s.label_, s.id_) for s in group]) for key, group in doc.spans.items()]
+    digest.update(repr((sorted(data, key=repr), sorted(spans))).encode("utf-8", "surrogatepass"))
     return digest.digest()
+
+
+def _plain(value: Any) -> Any:
+    """A value that reads the same in every process."""
+    if isinstance(value, str | int | float | bytes | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return sorted(((_plain(key), _plain(part)) for key, part in value.items()), key=repr)
+    if hasattr(value, "tobytes"):
+        return value.tobytes()
+    return getattr(value, "text", type(value).__name__)
+
+
+def parts_of(nlp: Language) -> dict[str, Any]:
+    """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
+
+    RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
+    """
+    found: dict[str, Any] = {}
+    vectors = nlp.vocab.vectors
+    if vectors.shape[0]:
+        found["vectors"] = _digest(repr(vectors.shape).encode() + vectors.to_bytes())
+    for name, proc in nlp.pipeline:
+        if labels := list(getattr(proc, "labels", ())):
+            found[f"labels of {name}"] = [str(label) for label in labels]
+        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TrainingShim)]
+        for shim in shims:
+            if shim.is_built and shim.record:
+                found[f"encoder of {name}"] = _digest(json.dumps(shim.record, sort_keys=True, default=str).encode())
+                found[f"tokenizer of {name}"] = _digest(shim.reader.tokenizer.text.encode("utf-8"))
+        if not shims and hasattr(proc, "to_bytes"):
+            found[f"component {name}"] = _digest(proc.to_bytes(exclude=["vocab", "model", "tokenizer"]))
+    return found
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def examples_digest(examples: Iterable[Example]) -> str:

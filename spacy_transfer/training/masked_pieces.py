@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import T137, T244
+from ..files import held, hold_folder, hold_place, refuse_same, repair
 from ..model.masked_pieces import shim_of
 from ..model.settings import Settings
 from .cadence import Cadence
@@ -18,6 +20,7 @@ from .pretraining_work import NAME, Pretraining, Work
 from .progress import Show
 from .ranks import Ranks
 from .run import Update
+from .session import Stopped
 from .study import Interrupted
 from .train import train
 
@@ -91,29 +94,47 @@ def pretrain(
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T137.format(path=target))
     place = Work(target.with_name(f"{target.name}.work") if work is None else work)
-    (place.take_up if resume else place.prepare)(settings, texts, plan, force=force)
-    gpu_id = (device.index or 0) if device is not None and device.type == "cuda" else -1
-    where = settings.device
-    if where == "auto" and device is not None and device.type not in ("cpu", "cuda"):
-        where = str(device)
-    config = place.config(settings, plan, where)
-    if ranks > 1:
-        config_file = str(place.folder / "config.cfg")
-        arguments = ["-m", "spacy", "transfer", "train", config_file, "--output", str(place.folder)]
-        arguments += ["--checkpoint-every", checkpoint_every, "--show", show, "--gpu-id", str(gpu_id)]
-        launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
-    else:
-        trained = train(
-            config, place.folder, gpu_id=gpu_id, resume=resume, force=resume and force, show=show, command=command,
-            checkpoint_every=checkpoint_every, stdout=io.StringIO(), make_update=lambda nlp: _step(nlp, plan, report),
-        )  # fmt: skip
-        if trained.status == "interrupted":
-            raise Interrupted(trained.signal)
-    facts = place.facts
-    place.put_encoder(target, {"n_texts": facts["n_texts"], "steps": plan.steps})
-    before, after = place.losses()
+    refuse_same([target, place.folder], [Path(name)] if (name := str(getattr(settings.encoder, "name", ""))) else [])
+    with hold_place(target), hold_folder(place.folder):
+        repair(place.folder)
+        (place.take_up if resume else place.prepare)(settings, texts, plan, force=force)
+        gpu_id = (device.index or 0) if device is not None and device.type == "cuda" else -1
+        where = settings.device
+        if where == "auto" and device is not None and device.type not in ("cpu", "cuda"):
+            where = str(device)
+        config = place.config(settings, plan, where)
+        if ranks > 1:
+            config_file = str(place.folder / "config.cfg")
+            arguments = ["-m", "spacy", "transfer", "train", config_file, "--output", str(place.folder)]
+            arguments += ["--checkpoint-every", checkpoint_every, "--show", show, "--gpu-id", str(gpu_id)]
+            with held(place.folder):
+                launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
+        else:
+            try:
+                trained = train(
+                    config,
+                    place.folder,
+                    gpu_id=gpu_id,
+                    resume=resume,
+                    force=resume and force,
+                    checkpoint_every=checkpoint_every,
+                    show=show,
+                    command=command,
+                    stdout=io.StringIO(),
+                    make_update=lambda nlp: _step(nlp, plan, report),
+                )
+            except Stopped as stopped:
+                raise Interrupted(stopped.trained.signal) from stopped
+            if trained.status == "interrupted":
+                raise Interrupted(trained.signal)
+        facts = place.facts
+        place.put_encoder(target, {"n_texts": facts["n_texts"], "steps": plan.steps})
+        before, after = place.losses()
+        if work is None:
+            place.clear()
     if work is None:
-        place.clear()
+        with suppress(OSError):
+            place.folder.rmdir()
     return Pretrained(target, facts["n_texts"], facts["n_rows"], facts["n_weights"], before, after)
 
 

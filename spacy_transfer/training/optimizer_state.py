@@ -59,9 +59,17 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
 
 
 def restore_optimizer(
-    nlp: Language, optimizer: Optimizer, data: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    nlp: Language,
+    optimizer: Optimizer,
+    data: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    keep_settings: bool = True,
 ) -> None:
-    """Take what `optimizer_state` gave; its schedules are at their place already."""
+    """Take what `optimizer_state` gave; its schedules are at their place already.
+
+    keep_settings (bool): Take its rate and other settings too; else those of the config count.
+    """
     shims = network_shims(nlp)
     key_of: dict[str, int] = {name: key // 2 for key, name in owners(nlp).items()}
     ops = {}
@@ -92,6 +100,6 @@ def restore_optimizer(
             owner, _, weight = full.rpartition("|")
             values[(key_of[owner], weight)] = n
     optimizer._radam_buffer[:] = [list(one) for one in data["radam"]]
-    for field, value in data["settings"].items():
+    for field, value in data["settings"].items() if keep_settings else ():
         if float(getattr(optimizer, field)) != value:
             setattr(optimizer, field, value)

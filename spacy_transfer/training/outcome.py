@@ -1,4 +1,4 @@
-"""The folders model-last and model-best: complete or as they were."""
+"""The folders model-last and model-best: whole, or as they were."""
 
 import shutil
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from spacy.language import Language
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST
+
+from ..files import new_folder, size_of, sync_tree
 
 
 class Outcome:
@@ -18,49 +20,30 @@ class Outcome:
         self.last, self.best = folder / DIR_MODEL_LAST, folder / DIR_MODEL_BEST
         self._before_to_disk = before_to_disk
 
-    def repair(self) -> None:
-        """A run that was killed between two renames left the old pipeline aside."""
-        for path in (self.last, self.best):
-            aside, beside = _aside(path), _beside(path)
-            if aside.exists() and not path.exists():
-                aside.rename(path)
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.rmtree(beside, ignore_errors=True)
-
-    def clear(self) -> None:
-        """Throw away what an earlier run left."""
-        for path in (self.last, self.best):
-            for one in (path, _aside(path), _beside(path)):
-                if one.exists():
-                    shutil.rmtree(one)
+    @property
+    def has_best(self) -> bool:
+        """Whether there is a model-best."""
+        return (self.best / "meta.json").is_file() and (self.best / "config.cfg").is_file()
 
     def save(self, nlp: Language, averages: dict[object, object] | None, *, is_best: bool) -> None:
-        """Write model-last, and copy it to model-best.
+        """Write model-last, and copy it to model-best; what is there is replaced once the new one is whole.
 
         averages (dict | None): Weights to save in place of those that train.
+        RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
-        with nlp.use_params(averages):
-            replace_folder(self.last, lambda path: self._before_to_disk(nlp).to_disk(path))
+        with nlp.use_params(averages), new_folder(self.last, needs=size_of(self.last)) as folder:
+            self._before_to_disk(nlp).to_disk(folder)
         if is_best:
-            replace_folder(self.best, lambda path: shutil.copytree(self.last, path))
+            copy_folder(self.last, self.best)
+
+    def sync(self) -> None:
+        """Let the disk have both."""
+        for folder in (self.last, self.best):
+            if folder.is_dir():
+                sync_tree(folder)
 
 
-def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Put a folder in the place of another, complete. write (Callable): Makes it under a name beside."""
-    beside, aside = _beside(path), _aside(path)
-    shutil.rmtree(beside, ignore_errors=True)
-    write(beside)
-    # A folder that is not empty cannot be replaced at once.
-    if path.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-    beside.rename(path)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.old")
+def copy_folder(source: Path, target: Path) -> None:
+    """Put a copy of a folder in the place of another. RAISES (OSError): T372 for a full disk."""
+    with new_folder(target, needs=size_of(source)) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)

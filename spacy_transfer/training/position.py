@@ -10,22 +10,27 @@ class Position:
     """Where a run is, as JSON.
 
     n_done (int): Steps done. n_words (int): Words read. n_skipped (int): Steps left out for a loss that is no number.
+    n_skipped_in_a_row (int): Of them those since the last good step.
     losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
     norms (dict): Gradient norms of the last step, by component.
-    results (list): Score and step of every evaluation. pending (bool): The last step's evaluation is still to be made.
-    epoch (int): Of the last step. seconds (float): Spent in training.
+    results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
+    pending (bool): The last step's evaluation is still to be made.
+    rate (float): Of the last step. epoch (int): Of the last step. seconds (float): Spent in training.
     """
 
     n_done: int = 0
     n_words: int = 0
     n_skipped: int = 0
+    n_skipped_in_a_row: int = 0
     n_docs: int = 0
     epoch: int = 0
+    rate: float = 0.0
     seconds: float = 0.0
     pending: bool = False
     losses: dict[str, Any] = field(default_factory=dict)
     norms: dict[str, Any] = field(default_factory=dict)
     results: list[tuple[float, int]] = field(default_factory=list)
+    best_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def best(self) -> tuple[float, int]:

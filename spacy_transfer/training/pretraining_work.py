@@ -24,17 +24,21 @@ from torch import Tensor
 
 from ..corpora.piece_rows import write_rows
 from ..errors import T005, T134, T165, T240, T243
+from ..files import new_folder, write_text
 from ..model.masked_piece_shim import special_pieces
 from ..model.pieces import PieceTokenizer
 from ..model.reading import TextReader
 from ..model.settings import Settings
-from ..model.storage import read_weights, weights_of, write_file, write_weights
-from ..nn.fetch import put_folder
+from ..model.storage import read_weights, weights_of, write_weights
 from ..nn.sentence_pooling import SentenceModules
 from .checkpoint import Checkpoints
 from .fingerprint import differences, refuse_others
+from .log_file import read_lines
+from .marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
 
 NAME = "transfer_masked_pieces"
+# In the work folder, what says that a run is there first.
+_NAMES = ("checkpoints", "start.json", "start", "rows", "config.cfg", *RUN_NAMES[1:])
 # Texts kept apart to see what was learned: a twentieth, but not so many that looking takes long.
 _HELD_SHARE, _MOST_HELD = 0.05, 500
 _WARM_UP = 0.1
@@ -112,8 +116,11 @@ class Work:
         longest = SentenceModules.of(loaded.record).max_length
         windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         special_pieces(tokenizer, loaded.encoder.family)
+        if not force:
+            refuse_strange(self.folder, _NAMES)
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
+        Marker.write(self.folder, "pretraining")
         weights = {f"encoder.{name}": weight for name, weight in weights_of(loaded.encoder).items()}
         _write_encoder(self.folder / "start", weights, loaded.tokenizer, loaded.record)
         learned, held = _apart(texts, plan.seed)
@@ -123,7 +130,7 @@ class Work:
         n_held = write_rows(self.folder / "rows" / "held", _rows(texts, held or learned, reader))
         n_weights = sum(weight.numel() for weight in loaded.encoder.parameters())
         self.facts = {"n_texts": len(texts), "n_rows": n_rows, "n_held": n_held, "n_weights": n_weights}
-        write_file(self.folder / "start.json", json.dumps({**self.facts, "made_of": identity}, indent=2))
+        write_text(self.folder / "start.json", json.dumps({**self.facts, "made_of": identity}, indent=2))
 
     def take_up(self, settings: Settings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
         """Go on with what `prepare` has begun.
@@ -152,6 +159,8 @@ class Work:
         encoder = {
             "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"), "revision": None,
             "attention": getattr(settings.encoder, "attention", "auto"),
+            # An encoder from scratch has its own in its configuration.
+            "dropout": getattr(settings.encoder, "dropout", None),
         }  # fmt: skip
         model = {
             "@architectures": "spacy-transfer.MaskedPieces.v1", "share": plan.share, "seed": plan.seed,
@@ -164,7 +173,7 @@ class Work:
             "corpora": {"train": train, "dev": {**rows, "path": str(self.folder / "rows" / "held")}},
             "training": {
                 "seed": plan.seed, "gpu_allocator": None, "dropout": 0.0, "accumulate_gradient": plan.accumulate,
-                "max_epochs": -1, "max_steps": plan.steps, "patience": 0, "eval_frequency": self._every(plan),
+                "max_epochs": -1, "max_steps": plan.steps + 1, "patience": 0, "eval_frequency": self._every(plan),
                 "batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": plan.rows, "get_length": None},
                 "optimizer": {
                     "@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": rate, "weight_decay": plan.weight_decay,
@@ -185,7 +194,7 @@ class Work:
 
     def losses(self) -> tuple[float, float]:
         """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
-        lines = (json.loads(line) for line in (self.folder / "log.jsonl").read_text("utf-8").splitlines())
+        lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_pieces_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
@@ -197,22 +206,16 @@ class Work:
         last = self.folder / "model-last" / NAME
         weights = {name: w for name, w in read_weights(last / "weights.safetensors").items() if _is_encoders(name)}
         record = {**json.loads((last / "encoder.json").read_text("utf-8")), "pretrained": dict(told)}
-        part = target.with_name(f".{target.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        try:
+        with new_folder(target, sync=True, needs=sum(weight.nbytes for weight in weights.values())) as part:
             _write_encoder(part, weights, (last / "tokenizer.json").read_text("utf-8"), record)
             shutil.copyfile(self.folder / "log.jsonl", part / "log.jsonl")
-            put_folder(part, target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove what is ours, and the folder if nothing else is in it."""
-        models = (f"model-{which}{end}" for which in ("last", "best") for end in ("", ".part", ".old"))
-        # First of all what says that a run is there.
-        for name in ("checkpoints", "start.json", "start", "rows", "config.cfg", "log.jsonl", "result.json", *models):
+        # First of all what says that a run is there, last what says that all this is ours.
+        for name in (*_NAMES, MARKER_FILE):
             path = self.folder / name
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -226,12 +229,12 @@ def _is_encoders(name: str) -> bool:
 
 def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: Mapping[str, Any]) -> None:
     """The files of an encoder as one of our components keeps them."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_weights(weights, folder / "weights.safetensors")
-    write_file(folder / "tokenizer.json", tokenizer)
-    write_file(folder / "encoder.json", json.dumps(record, indent=2))
+    write_text(folder / "tokenizer.json", tokenizer)
+    write_text(folder / "encoder.json", json.dumps(record, indent=2))
     if record.get("licence"):
-        write_file(folder / "LICENSE.encoder", record["licence"])
+        write_text(folder / "LICENSE.encoder", record["licence"])
 
 
 def _apart(texts: Sequence[str], seed: int) -> tuple[list[int], list[int]]:

@@ -2,11 +2,12 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..model.storage import write_file
+from ..files import write_text
 from .log_file import strict
 
 
@@ -35,7 +36,7 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""
-        write_file(folder / "result.json", json.dumps(strict(asdict(self)), indent=2) + "\n")
+        write_text(folder / "result.json", json.dumps(strict(asdict(self)), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
@@ -45,15 +46,7 @@ class Result:
         return cls(**{**found, "score": float(found["score"])})
 
 
-def best_scores(log: Path, best_step: int) -> dict[str, float]:
-    """Numbers among the scores of an evaluation, without its speed.
-
-    log (Path): log.jsonl of the run. best_step (int): Step of the evaluation.
-    """
-    lines = log.read_text("utf-8").splitlines() if log.exists() else []
-    for text in reversed(lines):
-        line: dict[str, Any] = json.loads(text)
-        if line["kind"] == "evaluation" and line["step"] == best_step:
-            numbers = {name: value for name, value in line["scores"].items() if isinstance(value, float | int)}
-            return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}
-    return {}
+def numbers_of(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Finite numbers among the scores of an evaluation, without its speed."""
+    numbers = {name: value for name, value in scores.items() if isinstance(value, float | int)}
+    return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}

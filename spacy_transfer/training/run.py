@@ -13,18 +13,22 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
-from ..errors import T170, T176
+from ..errors import T170, T170_IN_A_ROW, T170_SCORES, T176
 from ..log import logger
 from ..model.evaluating import evaluating
 from ..pipeline.textcat import NonFiniteLoss
 from .evaluation import Evaluation, Tick
-from .gradients import drop_gradients
+from .gradients import are_finite, drop_gradients
 from .log_file import LogFile
 from .order import Order
 from .pipeline_state import network_shims
 from .position import Position
 from .random_state import RandomState
+from .result import numbers_of
 from .together import Alone, Together
+
+# Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
+_MOST_IN_A_ROW = 20
 
 OnNan = Literal["stop", "skip"]
 
@@ -75,6 +79,11 @@ class Run:
         self.optimizer = settings["optimizer"]
         self.at = Position()
         self.on_nan, self.together = on_nan, together or Alone()
+        # Our own optimizer looks at the gradients of our networks itself, and leaves the weights as they were.
+        self._looks_at_gradients = not hasattr(self.optimizer, "grad_norm") or any(
+            node.param_names
+            for _, proc in self.trainable if hasattr(proc.model, "walk") for node in proc.model.walk()
+        )  # fmt: skip
         # Before the evaluation that is under way: what an interruption takes down.
         self.random: RandomState | None = None
         self.is_wanted_to_end = False
@@ -134,13 +143,17 @@ class Run:
             try:
                 self.at.epoch, batch = next(self.order)
             except StopIteration:
+                # The epochs have ended, which nobody knows before the next batch is asked for.
+                if self.at.results and self.at.results[-1][1] < self.at.n_done - 1:
+                    yield self._evaluate()
                 break
             step = self.at.n_done
             self._step(step, batch)
             self.at.n_done += 1
             self.at.n_words += sum(len(example) for example in batch)
             self.at.n_docs += len(batch)
-            if step % self.settings["eval_frequency"] == 0:
+            # The last step too, or what training ends with would never be looked at.
+            if step % self.settings["eval_frequency"] == 0 or self._is_at_max_steps:
                 yield self._evaluate()
             else:
                 self.at.seconds = default_timer() - self._start
@@ -153,9 +166,14 @@ class Run:
         step = self.at.n_done - 1
         if step < 0:
             return False
-        patience, max_steps = self.settings["patience"], self.settings["max_steps"]
+        patience = self.settings["patience"]
         out_of_patience = bool(patience and self.at.results and step - self.at.best[1] >= patience)
-        return out_of_patience or bool(max_steps and step >= max_steps)
+        return out_of_patience or self._is_at_max_steps
+
+    @property
+    def _is_at_max_steps(self) -> bool:
+        """spaCy's own loop makes one step more than `max_steps`."""
+        return bool(self.settings["max_steps"]) and self.at.n_done >= self.settings["max_steps"]
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -176,7 +194,7 @@ class Run:
             with suppress(NonFiniteLoss):
                 self._update(part, drop=dropout, losses=losses)
         losses = self.together.total(losses)
-        rate = float(optimizer.learn_rate)
+        rate = self.at.rate = float(optimizer.learn_rate)
         line: dict[str, Any] = {
             "kind": "step", "step": step, "epoch": self.at.epoch, "n_docs": len(batch), "learn_rate": rate,
             "loss": {name: value / len(batch) for name, value in losses.items()},
@@ -185,7 +203,13 @@ class Run:
         # On a GPU asking would make every step wait for the device: unless a step is to be left out, it is seen later.
         waits = any(isinstance(value, torch.Tensor) for value in losses.values()) and self.on_nan == "stop"
         # Summed over the ranks, so all of them see the same.
-        if not waits and not all(math.isfinite(float(value)) for value in losses.values()):
+        is_bad = not waits and not all(math.isfinite(float(value)) for value in losses.values())
+        if not waits and not is_bad and self._looks_at_gradients:
+            is_bad = self.together.any(not are_finite(proc.model for _, proc in self.trainable))
+        # Every component stands in the losses, also where all steps since the last evaluation are left out.
+        for name in (name for name, _ in self.trainable):
+            self.at.losses.setdefault(name, 0.0)
+        if is_bad:
             self._bad(line)
             line["skipped"] = True
             drop_gradients(proc.model for _, proc in self.trainable)
@@ -200,6 +224,8 @@ class Run:
                 # The optimizer has left the weights as they were.
                 self._bad(line)
                 line["skipped"] = True
+        if not line.get("skipped"):
+            self.at.n_skipped_in_a_row = 0
         optimizer.step_schedules()
         self._check(self.log.add(line))
         if not waits:
@@ -233,6 +259,9 @@ class Run:
         if self.on_nan == "stop":
             raise ValueError(T170.format(**facts))
         self.at.n_skipped += 1
+        self.at.n_skipped_in_a_row += 1
+        if (n := self.at.n_skipped_in_a_row) >= _MOST_IN_A_ROW:
+            raise ValueError(T170_IN_A_ROW.format(n=n, step=step, rate=rate))
         logger.warning(T176.format(**facts, n_skipped=self.at.n_skipped))
 
     def _check(self, lines: list[dict[str, Any]]) -> None:
@@ -273,20 +302,27 @@ class Run:
                 interrupted = True
         if interrupted:
             raise Interrupted
+        if self.evaluation.not_finite:
+            first, n = self.evaluation.not_finite[0], len(self.evaluation.not_finite)
+            raise ValueError(T170_SCORES.format(step=self.at.n_done - 1, n=n, first=first))
         at, step = self.at, self.at.n_done - 1
         is_best = not at.results or score > at.best[0]
         at.pending, self.random = False, None
         at.results.append((score, step))
+        if is_best:
+            at.best_scores = numbers_of(scores)
         at.seconds = default_timer() - self._start
-        losses = {name: float(value) for name, value in at.losses.items()}
+        # Mean of a text everywhere; of a component whose steps were all left out, 0.
+        losses = {name: float(at.losses.get(name, 0.0)) / max(1, at.n_docs) for name, _ in self.trainable}
+        losses |= {name: float(value) / max(1, at.n_docs) for name, value in at.losses.items()}
         info = self._info(score, scores)
         info["losses"] = losses
         window = default_timer() - self._window_start
-        found = ((name, _depths(proc, self.optimizer)) for name, proc in self.trainable)
+        found = ((name, _depths(proc, at.rate)) for name, proc in self.trainable)
         depths = {name: depth for name, depth in found if depth}
         self.line = {
             "kind": "evaluation", "step": step, "epoch": at.epoch, "score": score, "best": is_best, "scores": scores,
-            "loss": {name: value / max(1, at.n_docs) for name, value in losses.items()},
+            "loss": losses, "learn_rate": at.rate,
             "grad_norm": {name: float(norm) for name, norm in at.norms.items()},
             "n_words": at.n_words, "n_skipped": at.n_skipped,
             "components": depths,
@@ -311,7 +347,7 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, optimizer: Any) -> dict[str, Any]:
+def _depths(proc: Any, rate: float) -> dict[str, Any]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
     describe = proc.model.attrs.get("describe")
     if describe is None:
@@ -319,5 +355,4 @@ def _depths(proc: Any, optimizer: Any) -> dict[str, Any]:
     rows = describe(proc.model)
     moving = [row for row in rows if row.n_moving]
     frozen = [row.depth for row in rows if not row.n_moving and row.n_weights]
-    rate = float(optimizer.learn_rate)
     return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.rate for row in moving}}

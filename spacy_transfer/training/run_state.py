@@ -35,6 +35,9 @@ def precisions(run: Run) -> dict[str, str]:
 def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Everything that `restore_run` needs beside the weights that the run began with."""
     nlp, optimizer = run.nlp, run.optimizer
+    # Between two steps every listener has handed its states on: they are in no checkpoint.
+    nodes = (node for _, proc in run.trainable if hasattr(proc.model, "walk") for node in proc.model.walk())
+    assert not any(getattr(node, "is_waiting", False) for node in nodes)
     order, order_tensors = run.order.state()
     sums, moments = optimizer_state(nlp, optimizer)
     networks: dict[str, Any] = {}
@@ -75,7 +78,7 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
     position = Position(**state["position"])
     position.results = [(score, step) for score, step in position.results]
     run.skip_to(position)
-    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"])
+    restore_optimizer(nlp, run.optimizer, state["optimizer"], tensors["optimizer"], keep_settings=same_run)
     places = tensors["places"]
     for name, shim in network_shims(nlp).items():
         known = dict(state["networks"][name])

@@ -16,22 +16,28 @@ from spacy.util import registry, resolve_dot_names
 from thinc.api import fix_random_seed, set_gpu_allocator
 from thinc.util import has_cupy_gpu
 
-from ..errors import T173, T177
+from ..errors import T173, T177, T378, T379
 from ..log import logger
 from ..nn.precision import current_record
+from ..pipeline.dev_data import compare_labels, require_dev
+from ..pipeline.length import Length, measure, warn
+from ..pipeline.textcat import TransferTextCategorizer
 from .cadence import Cadence
 from .checkpoint import Checkpoint, Checkpoints
+from .config_logger import EvaluationFile, LogStep, takes_place_of_ours
 from .evaluation import Evaluation
-from .fingerprint import differences, flat, refuse_others
+from .fingerprint import differences, flat, parts_of, refuse_others
 from .log_file import LogFile
 from .machine import machine_lines, note_machine
+from .marker import Marker
 from .order import Order
 from .outcome import Outcome
 from .pipeline_state import all_weights, network_shims
 from .progress import Progress, Show
 from .random_state import RandomState
 from .ranks import Ranks
-from .result import Result, best_scores
+from .rates import set_length
+from .result import Result
 from .run import Interrupted, OnNan, Run, Update
 from .run_state import precisions, restore_run, run_state, versions
 from .schedules import counted_batcher
@@ -60,6 +66,17 @@ class Trained:
     best_step: int
     data: str
     signal: int = 0
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C has ended a run in good order, after a checkpoint.
+
+    trained (Trained): What came of it.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__(f"stopped after {trained.n_steps} steps; go on with resume=True")
+        self.trained = trained
 
 
 class Session:
@@ -99,17 +116,40 @@ class Session:
         share = None if ranks is None else ranks.share_evaluation
         evaluation = Evaluation(nlp, dev_corpus, self.settings["score_weights"], share)
         self.writes = ranks is None or ranks.is_first
-        size = checkpoint.state["log_size"] if checkpoint is not None else 0
-        log = LogFile(output / "log.jsonl" if self.writes else None, size)
+        log = LogFile(output / "log.jsonl" if self.writes else None)
         update = make_update(nlp) if make_update is not None else None
         self.machine = note_machine(nlp)
         self.run = Run(nlp, self.settings, order, evaluation, log, on_nan=on_nan, update=update, together=ranks)
         if ranks is not None:
             ranks.join(nlp, [name for name, _ in self.run.trainable])
         self.outcome = Outcome(output, create_before_to_disk_callback(self.settings["before_to_disk"]))
+        # As they were made: training changes none of them.
+        self._parts = parts_of(nlp)
         self._start = ""
         self._data = ""
-        self._resumed = checkpoint is not None
+        self._resumed = self._is_settled = checkpoint is not None
+        self.length = Length(0, 0, 0.0, 0, 0, 0)
+
+    def _know_data(self) -> None:
+        """The training data are read: look at the dev data, and say the schedules how long the training is.
+
+        RAISES (ValueError): T327 if there are no dev data.
+        """
+        run, block = self.run, self.config["training"]
+        self.length = measure(block, [] if run.order.is_streamed else run.order.examples)
+        set_length(run.optimizer, self.length.n_steps)
+        before = RandomState.now()
+        dev = run.evaluation.read()
+        before.restore()
+        require_dev(dev, block["dev_corpus"])
+        if self._resumed or not self.writes:
+            return
+        warn(self.length, block)
+        if not run.order.is_streamed:
+            train_docs, dev_docs = ([one.reference for one in some] for some in (run.order.examples, dev))
+            for name, proc in run.trainable:
+                if isinstance(proc, TransferTextCategorizer):
+                    compare_labels(name, proc.labels, train_docs, dev_docs)
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
@@ -119,6 +159,7 @@ class Session:
             "config": flat(self.config),
             "data": {"training data": self._data},
             "precision": precisions(self.run),
+            "parts": self._parts,
         }
 
     def resume(self, checkpoint: Checkpoint, *, force: bool) -> None:
@@ -127,12 +168,12 @@ class Session:
         streamed = run.order.is_streamed
         run.order.reread(checkpoint.state["order"])
         self._data = "streamed" if streamed else run.order.fingerprint()
+        self._know_data()
         now = self.identity()
-        found = [line for part in ("config", "data", "precision") for line in differences(then[part], now[part])]
+        found = [
+            line for part in ("config", "data", "precision", "parts") for line in differences(then[part], now[part])
+        ]
         if then["dev"] is not None:
-            before = RandomState.now()
-            run.evaluation.read()
-            before.restore()
             found += differences({"dev data": then["dev"]}, {"dev data": run.evaluation.fingerprint})
         refuse_others(self.output, found, force=force)
         if other := differences(checkpoint.state["versions"], versions()):
@@ -148,7 +189,38 @@ class Session:
             told = "training data: what was read of the stream in this epoch is other now"
             refuse_others(self.output, [told], force=force)
         self._start = checkpoint.state["start"]
+        if self.writes:
+            self._take_up(checkpoint, force=force)
         self.cadence.done(run.at.n_done)
+
+    def _take_up(self, checkpoint: Checkpoint, *, force: bool) -> None:
+        """What lies beside checkpoints. RAISES (ValueError): T379 without a model-best, unless forced."""
+        at, step = self.run.at, self.run.at.n_done - 1
+        if at.results and not self.outcome.has_best:
+            message = T379.format(path=self.outcome.best, step=at.best[1])
+            if not force:
+                raise ValueError(message)
+            logger.warning(message)
+            at.results = []
+        if not self.run.log.go_on(checkpoint.state["log_size"], checkpoint.state["log_sha256"]):
+            logger.warning(T378.format(path=self.run.log.path, step=step))
+        if Marker.read(self.output) is None:
+            Marker.write(self.output, "run")
+
+    def _mark(self) -> None:
+        """Say that the folder is ours, and that another run has begun."""
+        if (marker := Marker.read(self.output)) is None or marker.kind != "pretraining":
+            Marker.write(self.output, "run")
+
+    def _settle(self) -> None:
+        """From here on the folder is that of this run: what another has left in its places goes."""
+        if self.writes and not self._is_settled:
+            self._is_settled = True
+            self._mark()
+            self.checkpoints.settle()
+            self.run.log.begin()
+            for name in ("result.json", "study.json", "results.csv"):
+                (self.output / name).unlink(missing_ok=True)
 
     def checkpoint(self) -> None:
         """Write one."""
@@ -165,7 +237,7 @@ class Session:
         identity = {**self.identity(), "dev": run.evaluation.fingerprint, "streamed": streamed}
         state.update(
             identity=identity, versions=versions(), threads=torch.get_num_threads(), start=self._start,
-            log_size=run.log.size, precision=current_record(),
+            log_size=run.log.size, log_sha256=run.log.sha256, precision=current_record(),
         )  # fmt: skip
         self.checkpoints.write(run.at.n_done, state, tensors)
         self.cadence.done(run.at.n_done, perf_counter() - start)
@@ -183,13 +255,24 @@ class Session:
     def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str], stop_at: int) -> Trained:
         """Train to the end, to a step or to a signal."""
         run, settings, nlp = self.run, self.settings, self.nlp
-        if self.writes:
-            if self._resumed:
-                self.outcome.repair()
-            else:
-                self.outcome.clear()
-        n_steps = settings["max_steps"] + 1 if settings["max_steps"] else 0
-        progress = Progress(show, n_steps, run.at.n_done, stderr)
+        numbers: list[int] = []
+
+        def end(number: int) -> None:
+            numbers.append(number)
+            run.is_wanted_to_end = True
+
+        if not self._resumed:
+            with ending_on_signals(end):
+                run.order.read()
+                self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
+                if self.ranks is not None:
+                    self.ranks.agree("the training data", self._data)
+                self._know_data()
+        progress = Progress(show, self.length, run.at.n_done, settings["eval_frequency"], stderr)
+        if self._resumed:
+            progress.say(f"Going on after step {run.at.n_done - 1}: {self.length}.")
+        else:
+            progress.say(f"{self.length}.")
         if self.writes:
             for line in machine_lines(self.machine):
                 progress.say(line)
@@ -197,29 +280,25 @@ class Session:
         log_step, finalize_logger = _silent_logger()
         if self.writes:
             with nlp.select_pipes(disable=settings["frozen_components"]):
-                log_step, finalize_logger = self._logger(progress)(nlp, stdout, stderr)
-        numbers: list[int] = []
+                log_step, finalize_logger = self._logger(stdout, stderr)
         is_paused = False
-
-        def end(number: int) -> None:
-            numbers.append(number)
-            run.is_wanted_to_end = True
-
         try:
             with ending_on_signals(end):
                 if not self._resumed:
                     run.log.add({"kind": "run", "machine": self.machine})
-                    run.order.read()
-                    self._data = "streamed" if run.order.is_streamed else run.order.fingerprint()
-                    if self.ranks is not None:
-                        self.ranks.agree("the training data", self._data)
                     if self.writes:
+                        if not self.checkpoints.folder.exists():
+                            self._mark()
                         self._start = self.checkpoints.begin(all_weights(nlp, only_moving=False))
+                        if not self.checkpoints.is_replacing:
+                            self._settle()
                     self.checkpoint()
                 is_paused = self._train(progress, log_step, stop_at)
         except Interrupted:
+            self._settle()
             self.checkpoint()
         finally:
+            self.checkpoints.abandon()
             progress.close()
             finalize_logger()
         if run.is_wanted_to_end:
@@ -229,6 +308,7 @@ class Session:
             return self._trained("interrupted", numbers[0] if numbers else signal.SIGINT)
         if self.writes and not is_paused:
             self.outcome.save(nlp, run.optimizer.averages, is_best=False)
+            self.outcome.sync()
         self.checkpoint()
         return self._trained("paused" if is_paused else "finished")
 
@@ -236,9 +316,8 @@ class Session:
         at = self.run.at
         score, best_step = at.best if at.results else (0.0, -1)
         if self.writes:
-            scores = best_scores(self.output / "log.jsonl", best_step)
             result = Result(
-                status, at.n_done, at.n_skipped, score, best_step, scores, self._data, at.seconds,
+                status, at.n_done, at.n_skipped, score, best_step, at.best_scores, self._data, at.seconds,
                 machine=self.machine, precision=current_record(),
             )  # fmt: skip
             result.write(self.output)
@@ -246,12 +325,13 @@ class Session:
             shim.forget_texts()
         return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
 
-    def _train(self, progress: Progress, log_step: Callable[[dict[str, Any] | None], None], stop_at: int) -> bool:
+    def _train(self, progress: Progress, log_step: LogStep, stop_at: int) -> bool:
         """RETURNS (bool): Whether `stop_at` came before the end."""
         run, nlp = self.run, self.nlp
         if self._is_at(stop_at):
             return True
         for event in run.events():
+            self._settle()
             if event.is_best is not None:
                 with nlp.select_pipes(disable=self.settings["frozen_components"]):
                     update_meta(self.settings, nlp, event.info)
@@ -276,14 +356,20 @@ class Session:
         run = self.run
         return 0 < stop_at <= run.at.n_done and not run.is_over and not run.at.pending
 
-    def _logger(self, progress: Progress) -> Callable[..., Any]:
-        """The config's logger; spaCy's console table without its bar where ours is."""
+    def _logger(self, stdout: IO[str], stderr: IO[str]) -> tuple[LogStep, Callable[[], None]]:
+        """The config's logger. Of spaCy's console logger only the file: its table would repeat what `Progress` says."""
         block = self.config["training"]["logger"]
-        if progress.show == "bar" and "ConsoleLogger" in block.get("@loggers", "") and block.get("progress_bar"):
-            off = False if block["progress_bar"] is True else None
-            return registry.resolve({"logger": {**block, "progress_bar": off}})["logger"]
-        return self.settings["logger"]
+        if not takes_place_of_ours(block):
+            log_step, finalize = self.settings["logger"](self.nlp, stdout, stderr)
+            return log_step, finalize
+        if not block.get("output_file"):
+            return _silent_logger()
+        at = self.run.at
+        file = EvaluationFile(
+            Path(block["output_file"]), self.output, n_done=at.n_done, is_resumed=self._resumed, is_pending=at.pending
+        )
+        return file, lambda: None
 
 
-def _silent_logger() -> tuple[Callable[[dict[str, Any] | None], None], Callable[[], None]]:
+def _silent_logger() -> tuple[LogStep, Callable[[], None]]:
     return lambda info: None, lambda: None

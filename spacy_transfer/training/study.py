@@ -12,17 +12,19 @@ import torch
 from spacy.language import DEFAULT_CONFIG
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to_disk_callback
-from spacy.util import registry
+from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, ConfigValidationError
 
-from ..errors import T165, T186, T189, T190, T191, T194
+from ..errors import T165, T166, T186, T189, T190, T191, T194
+from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
-from ..model.storage import write_file
 from ..nn.precision import recorded
+from ..pipeline.length import measure
 from .checkpoint import Checkpoints
 from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
-from .outcome import replace_folder
+from .marker import RUN_NAMES, Marker, refuse_strange
+from .outcome import copy_folder
 from .result import Result
 from .soup import mix
 from .sweep import Rung, rungs
@@ -99,13 +101,17 @@ def study(
     overrides (Mapping): Values of the config for all runs. resume (bool): Go on where a study was interrupted.
     force (bool): Go on although config or plan are others; without `resume` throw away what is there.
     tell (Callable): Takes a line before each run.
-    RAISES (ValueError): T165 with nothing to resume, T167 where it is another study's, T186 where one would be lost,
-        T188 for halving without a number of steps, T190 where no trial could be trained, T191 for a key that cannot be
-        set. RAISES (Interrupted): By a signal.
+    RAISES (ValueError): T165 with nothing to resume, T166 where a single run would be lost, T167 where it is another
+        study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could
+        be trained, T191 for a key that cannot be set.
+    RAISES (FileExistsError): T371 for what no run of ours has left. RAISES (OSError): T370 while another process has
+        the folder, T372 for a full disk. RAISES (Interrupted): By a signal.
     """
     work = _Study(config, output, plan, train, dict(overrides or {}), tell)
-    work.begin(resume=resume, force=force)
-    return work.go()
+    with hold_folder(output):
+        repair(output)
+        work.begin(resume=resume, force=force)
+        return work.go()
 
 
 class _Study:
@@ -121,11 +127,17 @@ class _Study:
         # What "auto" stood for in the first run holds for all.
         self.precision: dict[str, Any] = {}
         self.best_run = ""
+        # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
+        self.replaced: dict[str, str] = {}
         base = read_config(config, overrides)
-        blocks = [_checked(base, trial.values)["training"] for trial in self.trials]
+        configs = [_checked(base, trial.values) for trial in self.trials]
+        blocks = [one["training"] for one in configs]
         # Trials of different lengths are judged after the same number of steps.
-        n_steps = min(int(block["max_steps"]) for block in blocks)
+        drops_trials = len(blocks) > 1 and plan.keep_one_in > 1
+        n_steps = _shortest(configs) if drops_trials else 0
         self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
+        # Evaluations that the config's logger writes to a file: each run has its own.
+        self.log_file = str((blocks[0].get("logger") or {}).get("output_file") or "")
         self.identity = {
             **flat(_checked(base, {})),
             "--sweep": [dict(values) for values in plan.values],
@@ -139,10 +151,21 @@ class _Study:
         """Take up what is in the folder, or clear it."""
         path = self.output / "study.json"
         if not resume:
-            if path.exists() and not force:
-                raise ValueError(T186.format(folder=self.output))
-            for name in [name for trial in self.trials for name, _ in self._runs(trial)]:
-                shutil.rmtree(self.output / name, ignore_errors=True)
+            names = [name for trial in self.trials for name, _ in self._runs(trial)]
+            if not force:
+                if path.exists():
+                    raise ValueError(T186.format(folder=self.output))
+                if Checkpoints(self.output / "checkpoints").are_there:
+                    raise ValueError(T166.format(folder=self.output / "checkpoints"))
+                for name in names:
+                    if Checkpoints(self.output / name / "checkpoints").are_there:
+                        raise ValueError(T166.format(folder=self.output / name / "checkpoints"))
+                    refuse_strange(self.output / name, RUN_NAMES)
+                refuse_strange(self.output, ("results.csv", DIR_MODEL_BEST))
+            self.replaced = {
+                name: _token(self.output / name) for name in names
+                if Checkpoints(self.output / name / "checkpoints").are_there
+            }  # fmt: skip
         else:
             if not path.exists():
                 raise ValueError(T165.format(folder=self.output))
@@ -150,6 +173,8 @@ class _Study:
             refuse_others(self.output, differences(state["identity"], self.identity), force=force)
             self._restore(state)
         self.output.mkdir(parents=True, exist_ok=True)
+        if (marker := Marker.read(self.output)) is None or marker.kind != "study":
+            Marker.write(self.output, "study")
         self._write()
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -162,14 +187,15 @@ class _Study:
                 found = {name: one for name, one in known["results"].items() if name in names}
                 trial.results = {name: Result(**{**one, "score": float(one["score"])}) for name, one in found.items()}
         self.soup, self.best_run, self.precision = state["soup"], state["best_run"], state["precision"]
+        self.replaced = state["replaced"]
 
     def _write(self) -> None:
         trials = [asdict(trial) for trial in self.trials]
         state = {
             "identity": self.identity, "trials": trials, "soup": self.soup, "best_run": self.best_run,
-            "precision": self.precision,
+            "precision": self.precision, "replaced": self.replaced,
         }  # fmt: skip
-        write_file(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
+        write_text(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
         write_csv(self.trials, self.output / "results.csv")
 
     # ---- runs ----------------------------------------------------------------------------------------------------
@@ -215,8 +241,13 @@ class _Study:
         until = f"to step {rung.stop_at - 1}" if rung.stop_at else "to the end"
         self.tell(f"{name}, {until}: {describe(values)}")
         try:
-            has_begun = Checkpoints(folder / "checkpoints").are_there
-            self.train(folder, {**self.overrides, **values}, rung.stop_at, has_begun)
+            is_anothers = self.replaced.get(name) == _token(folder)
+            has_begun = Checkpoints(folder / "checkpoints").are_there and not is_anothers
+            own = {"training.logger.output_file": str(folder / Path(self.log_file).name)} if self.log_file else {}
+            self.train(folder, {**self.overrides, **values, **own}, rung.stop_at, has_begun)
+        except (DiskFull, InUse):
+            # Not the trial's fault.
+            raise
         except (ValueError, OSError, torch.OutOfMemoryError) as error:
             is_told = str(error).startswith("[T") or isinstance(error, torch.OutOfMemoryError)
             if len(self.trials) == 1 or not is_told:
@@ -256,7 +287,8 @@ class _Study:
                 self._mix([name for _, name in ranked])
             if not self.soup.get("is_better"):
                 source = self.output / self.best_run / DIR_MODEL_BEST
-                replace_folder(self.output / DIR_MODEL_BEST, lambda path: shutil.copytree(source, path))
+                copy_folder(source, self.output / DIR_MODEL_BEST)
+            sync_tree(self.output / DIR_MODEL_BEST)
             self._write()
         self._clear_dropped()
         for name in (name for trial in alive for name in trial.results):
@@ -274,7 +306,31 @@ class _Study:
         if mixed.is_better:
             settings = registry.resolve(mixed.nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
             before_to_disk = create_before_to_disk_callback(settings["before_to_disk"])
-            replace_folder(self.output / DIR_MODEL_BEST, lambda path: before_to_disk(mixed.nlp).to_disk(path))
+            with new_folder(self.output / DIR_MODEL_BEST) as folder:
+                before_to_disk(mixed.nlp).to_disk(folder)
+
+
+def _token(folder: Path) -> str:
+    """Of the run in a folder; empty where nothing says which one it is."""
+    marker = Marker.read(folder)
+    return "" if marker is None else marker.token
+
+
+def _shortest(configs: Sequence[Config]) -> int:
+    """Steps of the shortest of several trainings; 0 if one of them has no last step."""
+    counted: dict[str, int] = {}
+    for config in configs:
+        block = config["training"]
+        parts = {key: block[key] for key in ("max_steps", "max_epochs", "batcher", "train_corpus", "patience")}
+        key = json.dumps({**parts, "corpora": config["corpora"]}, sort_keys=True, default=str)
+        if key not in counted:
+            examples: list[Any] = []
+            if block["max_epochs"] > 0:
+                nlp = load_model_from_config(config, auto_fill=True)
+                (corpus,) = resolve_dot_names(config, [block["train_corpus"]])
+                examples = list(corpus(nlp))
+            counted[key] = measure(block, examples).n_steps
+    return min(counted.values())
 
 
 def _checked(base: Config, values: Mapping[str, Any]) -> Config:

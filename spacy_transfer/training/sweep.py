@@ -88,7 +88,7 @@ def rungs(n_trials: int, n_steps: int, every: int, keep_one_in: int) -> list[Run
         steps = max(n_steps / keep_one_in ** (len(counts) - 1 - i), n_steps / 10)
         # The evaluation of step k * every is made when one step more is done.
         stop_at = -(-int(steps) // every) * every + 1
-        if stop_at > n_steps:
+        if stop_at >= n_steps:
             n_left = count
             break
         # Two that end at once are one: after it, as many go on as after the second.

@@ -1,26 +1,37 @@
 """Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from spacy import util
-from spacy.language import Language
+from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
-from ..errors import T166
+from ..corpora.docbins import check_corpora
+from ..errors import T166, T186, T373, T373_INPUT
+from ..files import DiskFull, hold_folder, repair
 from ..nn.precision import recorded
+from ..pipeline.length import counted_elsewhere
 from .cadence import Cadence
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoint, Checkpoints
 from .device import use_deterministic_kernels, use_device
+from .fingerprint import flat
+from .marker import RUN_NAMES, refuse_strange
 from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
-from .session import Session, Trained
+from .session import Session, Stopped, Trained
+from .settings import check_config, check_overrides
+
+_LONGEST_PATH = 4096
 
 
 def train(
@@ -43,6 +54,8 @@ def train(
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
+    `[training] max_steps = N` makes N updates (spaCy's own loop makes one more), and the last step is evaluated too.
+
     config (Path | Config): As for `spacy train`. output (Path): Gets model-best, model-last, checkpoints and log.jsonl.
     overrides (Mapping): Values of the config to replace, by dotted key. gpu_id (int): -1 for the CPU.
     resume (bool): Go on from the last checkpoint in `output`.
@@ -55,39 +68,93 @@ def train(
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
-        run's, T170 for a loss that is no finite number, T171 without data, T172 for `checkpoint_every`.
+        run's, T170 for a loss that is no finite number, T171 without training data, T391 for a table in the place of
+        .spacy files, T172 for `checkpoint_every`, T186 in the folder of a study, T327 without dev data, T330 to T334
+        for settings that nothing reads or that are out of range, T373 for data or an encoder that lie where the run
+        writes.
+    RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint; SIGTERM gives the status "interrupted".
+    RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
+    RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
-    checkpoints = Checkpoints(output / "checkpoints")
+    config = read_config(config, overrides or {})
+    check_corpora(config)
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
     is_first = ranks is None or ranks.is_first
-    checkpoint = checkpoints.read() if resume else None
-    if checkpoint is None and checkpoints.are_there and not force:
-        raise ValueError(T166.format(folder=checkpoints.folder))
-    if ranks is not None:
-        # Nobody clears or writes while another still looks.
-        ranks.agree("--resume", str(resume))
-    if checkpoint is None and is_first:
-        checkpoints.clear()
-    output.mkdir(parents=True, exist_ok=True)
-    if checkpoint is not None and ranks is None:
-        # Sums over threads depend on how many there are.
-        torch.set_num_threads(checkpoint.state["threads"])
-    config = read_config(config, overrides or {})
-    if deterministic:
-        use_deterministic_kernels()
-    use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
-    known = checkpoint.state["precision"] if checkpoint is not None else None
-    with recorded(known, None if ranks is None else ranks.from_first):
-        nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
-        session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
-        if checkpoint is not None:
-            session.resume(checkpoint, force=force)
-        return session.go(show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at)
+    checkpoints = Checkpoints(output / "checkpoints")
+    with hold_folder(output) if is_first else nullcontext():
+        if is_first:
+            repair(output)
+        if ranks is not None:
+            # Nobody looks while another still repairs.
+            ranks.agree("--resume", str(resume))
+        checkpoint = _look(output, checkpoints, resume=resume, force=force)
+        if ranks is not None:
+            # Nobody writes while another still looks.
+            ranks.agree("what is in the folder", str(checkpoint is None))
+        if checkpoint is not None and ranks is None:
+            # Sums over threads depend on how many there are.
+            torch.set_num_threads(checkpoint.state["threads"])
+        _refuse_inputs_that_go(config, output)
+        if deterministic:
+            use_deterministic_kernels()
+        use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
+        known = checkpoint.state["precision"] if checkpoint is not None else None
+        with recorded(known, None if ranks is None else ranks.from_first):
+            with counted_elsewhere():
+                nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
+            session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
+            if checkpoint is not None:
+                session.resume(checkpoint, force=force)
+            try:
+                trained = session.go(
+                    show if is_first else "none", command, stdout or sys.stdout, stderr or sys.stderr, stop_at
+                )
+            except DiskFull as error:
+                if checkpoints.are_there and command:
+                    raise error.going_on(command) from error
+                raise
+    if trained.signal == signal.SIGINT:
+        raise Stopped(trained)
+    return trained
+
+
+def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
+    """What a run goes on from. RAISES: What refuses it; nothing in `output` is changed."""
+    if resume:
+        return checkpoints.read()
+    if not force:
+        if checkpoints.are_there:
+            raise ValueError(T166.format(folder=checkpoints.folder))
+        if (output / "study.json").exists():
+            raise ValueError(T186.format(folder=output))
+        refuse_strange(output, RUN_NAMES)
+    return None
+
+
+def _refuse_inputs_that_go(config: Config, output: Path) -> None:
+    """RAISES (ValueError): T373 for a path in the config that lies where the run will write."""
+    places = [place.resolve() for name in RUN_NAMES if (place := output / name).exists()]
+    for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values() if places else ():
+        if isinstance(value, str) and os.sep in value and len(value) < _LONGEST_PATH and Path(value).exists():
+            for place in places:
+                # A folder that holds the output is no trouble: only what is replaced with it is.
+                if Path(value).resolve().is_relative_to(place):
+                    raise ValueError(T373.format(path=place, problem=T373_INPUT.format(other=value)))
 
 
 def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
-    """A config, not interpolated. overrides (Mapping): Values to replace, by dotted key."""
-    if isinstance(config, Path):
-        return util.load_config(config, overrides=dict(overrides), interpolate=False)
-    return Config().from_str(config.to_str(), overrides=dict(overrides), interpolate=False) if overrides else config
+    """A config, not interpolated, that a training can be asked for.
+
+    config (Path | Config): Of a file, or at hand. overrides (Mapping): Values to replace, by dotted key.
+    RAISES (ValueError): T330 to T334, see `check_config`.
+    """
+    check_overrides(overrides)
+    original = util.load_config(config, interpolate=False) if isinstance(config, Path) else config
+    whole = original
+    if overrides and isinstance(config, Path):
+        whole = util.load_config(config, overrides=dict(overrides), interpolate=False)
+    elif overrides:
+        whole = Config().from_str(original.to_str(), overrides=dict(overrides), interpolate=False)
+    check_config(whole, overrides, original)
+    return whole

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..model.storage import write_file
+from ..files import write_text
 from .result import Result
 
 
@@ -100,7 +100,7 @@ def write_csv(trials: Sequence[Trial], path: Path) -> None:
     header, rows = table(trials)
     file = io.StringIO(newline="")
     csv.writer(file).writerows([header, *rows])
-    write_file(path, file.getvalue())
+    write_text(path, file.getvalue())
 
 
 def _measured(measure: Any, values: Sequence[float | None]) -> float | None:
