@@ -50,11 +50,17 @@ def micro_batches(
             yield group
             group, n_rows = [], 0
         if not group:
-            longest = lengths[i]
+            # As `collate` fills them up: counted without it, a full micro-batch would lie above the budget and run in
+            # parts, each of them twice.
+            longest = _aligned(lengths[i], device)
         group.append(i)
         n_rows += len(documents[i])
     if group:
         yield group
+
+
+def _aligned(n_pieces: int, device: str) -> int:
+    return -(-n_pieces // _ALIGNED) * _ALIGNED if device == "cuda" else n_pieces
 
 
 def _in_few_shapes(
@@ -97,9 +103,8 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
     longest = int(lengths.max())
-    if device.type == "cuda":
-        aligned = -(-longest // _ALIGNED) * _ALIGNED
-        longest = aligned if most is None or aligned <= most else longest
+    aligned = _aligned(longest, device.type)
+    longest = aligned if most is None or aligned <= most else longest
     positions = np.arange(longest)
     inside = positions < lengths[:, None]
     ids = np.full(inside.shape, pad_id, dtype=np.int64)
