@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from ..nn.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
+from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
+from ..nn.pinned import to_device
 from .windows import Row
 
 # A micro-batch is closed when the next document would fill less than this share of its row ...
@@ -107,10 +109,7 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
     counted = (positions >= begins[:, None]) & (positions < ends[:, None])
     owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
 
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        host = torch.from_numpy(array)
-        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
-
-    return RowBatch(
-        tensor(ids), tensor(inside.astype(np.int64)), tensor(counted.astype(np.int64)), tensor(owner), len(documents)
-    )
+    arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
+    host = HostRows(counted, owner, bool(inside.all()))
+    there = [to_device(array, device) for array in arrays]
+    return RowBatch(there[0], there[1], there[2], there[3], len(documents), host)

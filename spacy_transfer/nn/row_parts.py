@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .host_rows import HostRows
 from .network import Network, RowBatch
 
 
@@ -72,4 +73,8 @@ def _parts(batch: RowBatch, budget: int) -> Iterator[tuple[int, RowBatch]]:
         ids, mask, counted, owner = (
             whole[begin : begin + size] for whole in (batch.ids, batch.mask, batch.counted, batch.owner)
         )
-        yield begin, replace(batch, ids=ids, mask=mask, counted=counted, owner=owner)
+        host = batch.host
+        if host is not None:
+            rows = slice(begin, begin + size)
+            host = HostRows(host.counted[rows], host.owner[rows], host.is_full)
+        yield begin, replace(batch, ids=ids, mask=mask, counted=counted, owner=owner, host=host)
