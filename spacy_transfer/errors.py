@@ -455,7 +455,6 @@ T379 = (
     "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
     "--force: then the best of the evaluations that follow becomes model-best."
 )
-T380 = "[T380] This process was interrupted, and the run can go on: {command}"
 T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
 T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
 

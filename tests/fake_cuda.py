@@ -296,7 +296,8 @@ class FakeCuda(TorchDispatchMode):
         "get_device_capability": (9, 0), "get_device_name": "Fake GPU", "get_device_properties": PROPERTIES,
         "is_bf16_supported": True, "empty_cache": None,
         "synchronize": None, "set_device": None, "_is_in_bad_fork": False, "memory_allocated": 0,
-        "max_memory_allocated": 0, "get_amp_supported_dtype": [torch.bfloat16, torch.float16],
+        "max_memory_allocated": 0, "mem_get_info": (80 * 10**9, 80 * 10**9),
+        "get_amp_supported_dtype": [torch.bfloat16, torch.float16],
     }  # fmt: skip
 
     def __init__(self) -> None:

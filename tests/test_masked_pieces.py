@@ -126,16 +126,17 @@ def test_the_loss_is_that_of_the_hidden_pieces() -> None:
     rows = shim.reader.read(TEXTS, remember=False)
     found = list(shim._hidden(rows, 10**6, draw_key(0, 0), at_least_one=False))
     assert len(found) == 1
-    _, ids, read, mask, chosen = found[0]
-    assert (ids[chosen] >= len(SPECIAL)).all()
+    batch, _, read, chosen = found[0]
+    asked, mask = batch.ids.flatten()[chosen], batch.mask
+    assert (asked >= len(SPECIAL)).all()
     logits = network(read, mask, chosen)
     # Output weights are the pieces' own vectors.
     table = network.encoder.body.embeddings.pieces.weight
-    states = network.transform(network.encoder(read, mask)[chosen])
+    states = network.transform(network.encoder(read, mask).flatten(0, 1)[chosen])
     assert (logits - states @ table.T - network.bias).abs().max() < 1e-5
-    wanted = nn.functional.cross_entropy(logits, ids[chosen])
+    wanted = nn.functional.cross_entropy(logits, asked)
     assert loss == pytest.approx(float(wanted.detach()), rel=1e-5)
-    assert shim.gradients.n_docs == int(chosen.sum())
+    assert shim.gradients.n_docs == len(chosen)
     (expected,) = torch.autograd.grad(wanted, table)
     torch.testing.assert_close(table.grad.to_dense() * shim.gradients.factor(), expected, atol=1e-7, rtol=1e-4)
 

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 
 from ..nn.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
+from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
+from ..nn.pinned import to_device
 from .windows import Row
 
 # A micro-batch is closed when the next document would fill less than this share of its row ...
@@ -48,11 +50,17 @@ def micro_batches(
             yield group
             group, n_rows = [], 0
         if not group:
-            longest = lengths[i]
+            # As `collate` fills them up: counted without it, a full micro-batch would lie above the budget and run in
+            # parts, each of them twice.
+            longest = _aligned(lengths[i], device)
         group.append(i)
         n_rows += len(documents[i])
     if group:
         yield group
+
+
+def _aligned(n_pieces: int, device: str) -> int:
+    return -(-n_pieces // _ALIGNED) * _ALIGNED if device == "cuda" else n_pieces
 
 
 def _in_few_shapes(
@@ -95,9 +103,8 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
     longest = int(lengths.max())
-    if device.type == "cuda":
-        aligned = -(-longest // _ALIGNED) * _ALIGNED
-        longest = aligned if most is None or aligned <= most else longest
+    aligned = _aligned(longest, device.type)
+    longest = aligned if most is None or aligned <= most else longest
     positions = np.arange(longest)
     inside = positions < lengths[:, None]
     ids = np.full(inside.shape, pad_id, dtype=np.int64)
@@ -107,10 +114,7 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
     counted = (positions >= begins[:, None]) & (positions < ends[:, None])
     owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
 
-    def tensor(array: np.ndarray) -> torch.Tensor:
-        host = torch.from_numpy(array)
-        return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
-
-    return RowBatch(
-        tensor(ids), tensor(inside.astype(np.int64)), tensor(counted.astype(np.int64)), tensor(owner), len(documents)
-    )
+    arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
+    host = HostRows(counted, owner, bool(inside.all()))
+    there = [to_device(array, device) for array in arrays]
+    return RowBatch(there[0], there[1], there[2], there[3], len(documents), host)

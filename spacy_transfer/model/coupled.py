@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import T100
 from ..nn.losses import Loss
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from .gradients import Gradients
 
 # Indices of documents, each as often as it passes -> (n, n_labels).
@@ -54,7 +56,7 @@ def _additive(
     """One micro-batch after the other. The logits take the place of the vectors, so the head may read what it likes."""
     total = torch.zeros((), device=targets.device)
     for group in groups:
-        chosen = torch.tensor(group, device=targets.device)
+        chosen = to_device(group, targets.device)
         logits = _passes(learn(group * loss.n_passes), loss)
         values, _ = loss.of_batch(logits, lambda given: given, targets[chosen], known[chosen])
         value = values.sum()
@@ -89,8 +91,9 @@ def _coupled(
         # those draw another dropout.
         last = vectors_of(group)
         found.append(last.detach())
-    places = [torch.tensor(group, device=device) for group in groups]
-    vectors = torch.cat(found, dim=1)[:, torch.argsort(torch.cat(places))].requires_grad_()
+    places = [to_device(group, device) for group in groups]
+    order = to_device(np.argsort(np.concatenate(groups)), device)
+    vectors = torch.cat(found, dim=1)[:, order].requires_grad_()
     values, _ = loss.of_batch(vectors, network.classify, targets, known)
     value = values.sum()
     gradients.backward(value)

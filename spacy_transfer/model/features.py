@@ -4,23 +4,30 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import T005, T077
 from ..locks import CACHE, ForkLock
 from ..log import announce
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from .segments import KEY_BYTES, Segments
+from .state_memory import StateMemory
 from .windows import Row
 
 
 @dataclass(frozen=True)
 class FeatureCache:
     """Keeps the states at the frozen boundary, or with the whole encoder frozen one vector per document.
+
+    On CUDA states stay on the GPU, in at most half of what is free there when the cache is made; what finds no room is
+    computed again, which there takes less time than a copy from the host. Vectors stay on the host.
 
     memory (int): Bytes of memory to use at most; 0 keeps nothing in memory.
     cache_dir (str | None): Folder for files, "~" is the home folder; reused by the next run with the same encoder and
@@ -50,6 +57,7 @@ class Features:
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
     reserve (int): Bytes of the disk that are left for others.
+    device (torch.device | None): A CUDA device on which they stay; None for the host.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class Features:
         namespace: str,
         seen: Mapping[str, int] | None = None,
         reserve: int = 0,
+        device: torch.device | None = None,
     ) -> None:
         self._lock = ForkLock(CACHE)
         # Keys whose room is taken already, though their features are still to be computed again.
@@ -67,7 +76,10 @@ class Features:
         self.namespace = namespace
         self.dtype = dtype
         self._budget = brick.memory
-        self._memory: dict[bytes, Tensor] = {}
+        self._memory: HostMemory | StateMemory = HostMemory()
+        if device is not None:
+            self._budget = min(brick.memory, StateMemory.room_on(device))
+            self._memory = StateMemory(width, dtype, device, self._budget)
         self._used = 0
         self._told_full = False
         self._disk_dtype = torch.float16 if brick.disk_precision == "half" and dtype == torch.float32 else dtype
@@ -80,12 +92,12 @@ class Features:
         self.hits = self.misses = 0
 
     def get(self, key: bytes) -> Tensor | None:
-        """The feature of a key, (n_pieces or 1, width) on the CPU, or None."""
+        """The feature of a key, (n_pieces or 1, width) where memory is or from disk, or None."""
         with self._lock:
             value = self._memory.get(key)
             if value is None and self._disk is not None and (raw := self._disk.get(key)) is not None:
                 value = torch.from_numpy(raw).view(self._disk_dtype).to(self.dtype)
-                self._keep(key, value)
+                self._keep({key: value})
             self.hits += value is not None
             self.misses += value is None
         return value
@@ -99,21 +111,49 @@ class Features:
 
         RETURNS (list[bytes]): Keys that memory holds from now on and did not before.
         """
-        new = []
         with self._lock:
-            for key, value in entries.items():
-                before = key in self._memory
-                kept = self._keep(key, value)
-                if kept and not before:
-                    new.append(key)
-                if not kept and self._disk is None and not self._told_full:
-                    self._told_full = True
-                    announce(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
+            new = self._keep(entries)
+            dropped = any(key not in self._memory for key in entries)
+            if dropped and self._disk is None and not self._told_full:
+                self._told_full = True
+                announce(T077.format(megabytes=self._budget // 10**6, n_kept=len(self._memory)))
             if self._disk is not None:
                 integer = torch.int16 if self._disk_dtype.itemsize == 2 else torch.int32
-                stored = {k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in entries.items()}
+                host = _on_host(entries)
+                stored = {k: v.to(self._disk_dtype).contiguous().view(integer).numpy() for k, v in host.items()}
                 self._disk.put(stored)
         return new
+
+    @property
+    def stay_on_gpu(self) -> bool:
+        """Whether memory is that of a GPU."""
+        return isinstance(self._memory, StateMemory)
+
+    def padded(self, keys: Sequence[bytes], n_pieces: int, device: torch.device) -> Tensor | None:
+        """States of rows, filled up with zeros.
+
+        n_pieces (int): Of the longest row at least. device (torch.device): Where they are wanted.
+        RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
+        """
+        values = None
+        if not self.stay_on_gpu or any(key not in self._memory for key in keys):
+            # Those on disk come into memory, where there is room.
+            values = [self.get(key) for key in keys]
+            if any(value is None for value in values):
+                return None
+        if not isinstance(self._memory, StateMemory):
+            return to_device(_filled_up(cast(list[Tensor], values), n_pieces), device)
+        there = [i for i, key in enumerate(keys) if key in self._memory]
+        self.hits += len(there) if values is None else 0
+        if len(there) == len(keys):
+            return self._memory.padded(keys, n_pieces)
+        found = torch.zeros((len(keys), n_pieces, self._memory.width), dtype=self.dtype, device=device)
+        if there:
+            found[to_device(there, device)] = self._memory.padded([keys[i] for i in there], n_pieces)
+        rest = sorted(set(range(len(keys))) - set(there))
+        host = _filled_up([cast(list[Tensor], values)[i] for i in rest], n_pieces)
+        found[to_device(rest, device)] = to_device(host, device)
+        return found
 
     def state(self) -> tuple[dict[str, Any], list[bytes]]:
         """What `restore` needs. RETURNS: JSON, and the keys of the features in memory."""
@@ -130,19 +170,47 @@ class Features:
         """Whether further features would be dropped."""
         return self._told_full
 
-    def _keep(self, key: bytes, value: Tensor) -> bool:
-        size = value.numel() * value.element_size()
-        if key in self._memory:
-            return True
-        if key in self.reserved:
-            self.reserved.discard(key)
-            self._memory[key] = value.clone()
-            return True
-        if self._used + size > self._budget:
-            return False
-        self._memory[key] = value.clone()
-        self._used += size
+    def _keep(self, entries: Mapping[bytes, Tensor]) -> list[bytes]:
+        """RETURNS (list[bytes]): Keys that memory holds from now on and did not before."""
+        taken: dict[bytes, Tensor] = {}
+        used = self._used
+        for key, value in entries.items():
+            if key in self._memory:
+                continue
+            size = 0 if key in self.reserved else value.numel() * value.element_size()
+            if used + size <= self._budget or not size:
+                used += size
+                taken[key] = value
+        if not self._memory.add(taken):
+            # The GPU is full of other things: nothing more is asked of it.
+            self._budget = self._used
+            return []
+        self._used = used
+        self.reserved.difference_update(taken)
+        return list(taken)
+
+
+class HostMemory(dict[bytes, Tensor]):
+    """Features by key, each for itself."""
+
+    def add(self, entries: Mapping[bytes, Tensor]) -> bool:
+        """Keep features. RETURNS (bool): True: there is room."""
+        self.update({key: value.clone() for key, value in entries.items()})
         return True
+
+
+def _filled_up(values: list[Tensor], n_pieces: int) -> Tensor:
+    """States (n_pieces, width) of rows as (n_rows, n_pieces, width)."""
+    padded = pad_sequence(values, batch_first=True)
+    return padded if padded.shape[1] == n_pieces else F.pad(padded, (0, 0, 0, n_pieces - padded.shape[1]))
+
+
+def _on_host(entries: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
+    """In one copy, where they are on a GPU."""
+    if not entries or next(iter(entries.values())).device.type == "cpu":
+        return dict(entries)
+    parts = torch.cat(list(entries.values())).cpu().split([len(value) for value in entries.values()])
+    return dict(zip(entries, parts, strict=True))
 
 
 def row_key(row: Row, purpose: bytes = b"") -> bytes:

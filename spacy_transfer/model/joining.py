@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, set_dropout_rate
 from torch import Tensor
 
+from ..nn.pinned import to_device
 from .doc_features import features_of
 from .thinc_optimizers import array_of, from_xp
 
@@ -27,7 +28,7 @@ class Joined:
 
     def of(self, group: Sequence[int]) -> Tensor:
         """Those of some documents, (len(group), n_features)."""
-        return self.values[torch.as_tensor(list(group), device=self.values.device)]
+        return self.values[to_device(group, self.values.device)]
 
     def forget_gradient(self) -> None:
         """Before a batch is begun, for the first time or again."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import T146
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from ..nn.pooling import MeanPooling
 from .batches import collate, micro_batches
 from .reading import TextReader
@@ -47,6 +48,6 @@ def name_vectors(labels: Sequence[str], network: Network, reader: TextReader) ->
     with torch.no_grad():
         for group in micro_batches(documents, _BUDGET, network.device.type, few_shapes=network.few_shapes):
             batch = collate([documents[i] for i in group], network.encoder.pad_id, network.device, network.max_pieces)
-            places = torch.tensor(group, device=network.device)
+            places = to_device(group, network.device)
             vectors[places] = mean(network.encode(batch), batch.counted, batch.owner, batch.n_docs)
     return vectors

@@ -15,6 +15,8 @@ from ..errors import T001, T005, T135
 from ..locks import changes_network
 from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
+from ..nn.network import RowBatch
+from ..nn.pinned import to_device
 from ..nn.precision import Precision
 from ..nn.pretrained import LoadedEncoder
 from ..nn.vocabulary import Texts
@@ -145,13 +147,14 @@ class MaskedPieceShim(TrainingShim):
         def run(budget: int) -> Tensor:
             nonlocal n_chosen
             total, n_chosen = torch.zeros((), device=device), 0
-            for _, ids, read, mask, chosen in self._hidden(documents, budget, key, at_least_one=False):
+            for batch, _, read, chosen in self._hidden(documents, budget, key, at_least_one=False):
                 # Without a single chosen piece there is nothing to learn.
-                if n := int(chosen.sum()):
-                    loss = F.cross_entropy(self._logits(read, mask, chosen), ids[chosen].to(device), reduction="sum")
+                if len(chosen):
+                    logits, wanted = self._asked(batch, read, chosen)
+                    loss = F.cross_entropy(logits, wanted, reduction="sum")
                     self.gradients.backward(loss)
                     total += loss.detach()
-                    n_chosen += n
+                    n_chosen += len(chosen)
             return total
 
         n_pieces = sum(len(row.ids) for document in documents for row in document)
@@ -171,22 +174,25 @@ class MaskedPieceShim(TrainingShim):
         return self.room.run(self.device, lambda budget: self._figures(documents, budget))
 
     def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
-        device = self.device
-        found = torch.zeros((len(documents), 3), dtype=torch.float64)
-        for owner, ids, read, mask, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
-            if chosen.any():
-                logits, wanted = self._logits(read, mask, chosen), ids[chosen].to(device)
+        owners: list[Tensor] = []
+        found: list[Tensor] = []
+        for batch, owner, read, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
+            if len(chosen):
+                logits, wanted = self._asked(batch, read, chosen)
                 losses = F.cross_entropy(logits, wanted, reduction="none")
                 right = logits.argmax(dim=1) == wanted
-                each = torch.stack([losses.double(), torch.ones_like(losses).double(), right.double()], dim=1)
-                found.index_add_(0, owner[chosen.nonzero()[:, 0]], each.cpu())
-        return cast(NDArray[np.float64], found.numpy())
+                found.append(torch.stack([losses.double(), torch.ones_like(losses).double(), right.double()], dim=1))
+                owners.append(owner[chosen // batch.ids.shape[1]])
+        sums = torch.zeros((len(documents), 3), dtype=torch.float64)
+        if found:
+            sums.index_add_(0, torch.cat(owners), torch.cat(found).cpu())
+        return cast(NDArray[np.float64], sums.numpy())
 
     def _hidden(
         self, documents: Sequence[Document], budget: int, key: int, *, at_least_one: bool
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """Micro-batches on the CPU: document of each row, (n_rows,); ids, ids to read, mask, and where pieces were
-        chosen, each (n_rows, n_pieces)."""
+    ) -> Iterator[tuple[RowBatch, Tensor, Tensor, Tensor]]:
+        """Micro-batches on the CPU: rows; document of each, (n_rows,); ids to read, (n_rows, n_pieces); and places of
+        the chosen pieces, all rows seen as one, (n_chosen,)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
         parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
         owners = torch.tensor([i for i, _ in parts])
@@ -198,12 +204,14 @@ class MaskedPieceShim(TrainingShim):
                 batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
                 key=key, at_least_one=at_least_one,
             )  # fmt: skip
-            yield owners[group][batch.owner], batch.ids, read, batch.mask, chosen
+            yield batch, owners[group][batch.owner], read, chosen.flatten().nonzero()[:, 0]
 
-    def _logits(self, read: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
-        device = self.device
-        logits: Tensor = self.network(read.to(device), mask.to(device), chosen.to(device))
-        return logits
+    def _asked(self, batch: RowBatch, read: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the chosen pieces, (n_chosen, n_vocabulary), and their ids, (n_chosen,)."""
+        wanted = batch.ids.flatten()[chosen]
+        ids, mask, places, wanted = (to_device(one, self.device) for one in (read, batch.mask, chosen, wanted))
+        logits: Tensor = self.network(ids, mask, places, batch.is_full)
+        return logits, wanted
 
     def finish_update(self, optimizer: Any) -> None:
         """As any network; what is hidden next is drawn anew even where nothing was chosen and nothing moves."""

@@ -52,6 +52,8 @@ class NetworkLife(TrainingShim):
         self.n_features = 0
         self.epoch: int | None = None
         self._pathway: Pathway | None = None
+        # As tuning was applied last.
+        self._frozen_depth = -1
         self._met = MetLabels()
         self.is_balanced = False
 
@@ -190,14 +192,18 @@ class NetworkLife(TrainingShim):
 
     def _freeze(self) -> None:
         """Apply tuning as it stands at this step or epoch."""
-        tuning = self.settings.tuning
-        count = self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0)
-        network = self.network
-        tuning.apply(network, tuning.depth_at(count, network.n_layers))
+        tuning, network = self.settings.tuning, self.network
+        self._frozen_depth = self._depth_now(network.n_layers)
+        tuning.apply(network, self._frozen_depth)
         self._moving = {name: w for name, w in network.named_parameters() if w.requires_grad}
         self._rates = {name: tuning.rate(network.depth_of(name), network.n_layers) for name in self._moving}
         # Whatever mode it was in, the frozen depths may be others now.
         network.eval()
+
+    def _depth_now(self, n_layers: int) -> int:
+        """The frozen depth at this step or epoch, of an encoder of so many layers."""
+        tuning = self.settings.tuning
+        return tuning.depth_at(self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0), n_layers)
 
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""
@@ -232,8 +238,12 @@ class NetworkLife(TrainingShim):
                 head.awaited = self._met.still_awaited(head.awaited)
             self._met = MetLabels()
         tuning = self.settings.tuning
-        if tuning.unfreeze_every and tuning.unfreeze_unit == "steps":
+        # Only where it changes: freezing walks all weights and modules, some milliseconds of each step.
+        if tuning.unfreeze_every and tuning.unfreeze_unit == "steps" and self._unfreezes_now():
             self._freeze()
+
+    def _unfreezes_now(self) -> bool:
+        return self._depth_now(self.network.n_layers) != self._frozen_depth
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ..log import logger
 from ..nn.network import Network, RowBatch
+from ..nn.pinned import to_device
 from ..nn.row_parts import last_states, logits_of, prefix_states
 from .batches import collate, micro_batches
 from .evaluating import is_evaluating
@@ -84,7 +85,8 @@ class Pathway:
         dtype = torch.float32 if whole else network.frozen_dtype
         width = network.vector_width if whole else network.encoder.width
         reserve = _room_for_checkpoints(network)
-        self._features = Features(self._brick, width, dtype, namespace, seen, reserve)
+        on_gpu = network.device if network.device.type == "cuda" and not whole else None
+        self._features = Features(self._brick, width, dtype, namespace, seen, reserve, on_gpu)
 
     def close(self) -> None:
         """Forget all features: the weights are others now, or nobody needs them any more."""
@@ -158,12 +160,13 @@ class Pathway:
             self._fill(missing, reader)
         if not passing:
             return self._from_features(chosen, joined=joined, budget=budget)
-        beside = [None if joined is None else joined[places] for places in (passing, lasting)]
+        device = self.network.device
+        beside = [None if joined is None else joined[to_device(places, device)] for places in (passing, lasting)]
         parts = [self._without_features([chosen[j] for j in passing], beside[0], budget)]
         if lasting:
             parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1], budget=budget))
-        order = torch.tensor([*passing, *lasting], device=self.network.device).argsort()
-        return torch.cat(parts)[order]
+        order = np.argsort([*passing, *lasting])
+        return torch.cat(parts)[to_device(order, device)]
 
     def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
         """Logits of documents that are only predicted; in the evaluations of a loop what is frozen is cached too.
@@ -233,46 +236,58 @@ class Pathway:
         assert features is not None
         return all(key in features.reserved for key in self._keys(document, purpose))
 
-    def _get(self, document: Document, purpose: bytes) -> list[Tensor | None]:
-        """Features of a document, first those of training."""
+    def _kept_keys(self, document: Document, purpose: bytes) -> list[bytes]:
+        """Keys under which the features of a document are kept, first those of training."""
         features = self._features
         assert features is not None
         keys = self._keys(document)
         if self._fills.recalled:
             self._recall(keys)
         if not purpose:
-            return [features.get(key) for key in keys]
+            return keys
         pairs = zip(keys, self._keys(document, purpose), strict=True)
-        return [features.get(key) if key in features else features.get(other) for key, other in pairs]
+        return [key if key in features else other for key, other in pairs]
 
     def _from_features(
         self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None,
         budget: int | None = None,
     ) -> Tensor:  # fmt: skip
-        network, budget = self.network, budget or self.budget
+        network, features, budget = self.network, self._features, budget or self.budget
+        assert features is not None
         if self._kind == "vectors":
-            return network.classify(self._cached_vectors(documents, purpose).to(network.device), joined)
-        states = [value for document in documents for value in self._get(document, purpose)]
-        if any(value is None for value in states):
-            # Dropped for want of room, or damaged: computed anew, together.
-            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
-            return logits_of(network, batch, budget, joined, prefix_states(network, batch, budget))
+            return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
+        keys = [key for document in documents for key in self._kept_keys(document, purpose)]
         batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
-        padded = pad_sequence([value for value in states if value is not None], batch_first=True)
-        return logits_of(network, batch, budget, joined, padded.to(network.device, non_blocking=True))
+        states = features.padded(keys, batch.ids.shape[1], network.device)
+        if states is None:
+            # Dropped for want of room, or damaged: computed anew, together.
+            states = prefix_states(network, batch, budget)
+        return logits_of(network, batch, budget, joined, states)
 
     def _without_features(
         self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None
     ) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
         network = self.network
-        if self._kind == "vectors":
-            return network.classify(torch.cat(self._compute(documents, keep=False)).to(network.device), joined)
-        return self._run(documents, joined, budget)
+        if self._kind != "vectors":
+            return self._run(documents, joined, budget)
+        groups = list(micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes))
+        order = np.argsort(np.concatenate(groups))
+        with torch.no_grad():
+            vectors = torch.cat([self._pooled([documents[i] for i in group]) for group in groups])
+        return network.classify(vectors[to_device(order, network.device)], joined)
+
+    def _pooled(self, documents: Sequence[Document]) -> Tensor:
+        """Vectors of one micro-batch, (n_docs, width), on the device."""
+        network = self.network
+        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
+        return network.pool(prefix_states(network, batch, self.budget), batch)
 
     def _cached_vectors(self, documents: Sequence[Document], purpose: bytes = b"") -> Tensor:
         """(n_docs, width) on the CPU; what was dropped for want of room is computed anew."""
-        found = [self._get(document, purpose)[0] for document in documents]
+        features = self._features
+        assert features is not None
+        found = [features.get(self._kept_keys(document, purpose)[0]) for document in documents]
         pairs = zip(found, documents, strict=True)
         return torch.cat([v if v is not None else self._compute([d], purpose)[0] for v, d in pairs])
 
@@ -293,8 +308,8 @@ class Pathway:
         self._compute(list(wanted.values()))
         logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
-    def _compute(self, documents: Sequence[Document], purpose: bytes = b"", *, keep: bool = True) -> list[Tensor]:
-        """Compute features and put them into the cache, unless told otherwise.
+    def _compute(self, documents: Sequence[Document], purpose: bytes = b"") -> list[Tensor]:
+        """Compute features and put them into the cache.
 
         RETURNS (list[Tensor]): Vectors, one row each; or nothing.
         """
@@ -304,7 +319,7 @@ class Pathway:
         for group in micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes):
             chosen = [documents[i] for i in group]
             entries = self._compute_together(chosen, purpose)
-            kept = features.put(entries) if keep else []
+            kept = features.put(entries)
             if not purpose:
                 self._fills.add([document.text for document in chosen], kept)
             if self._kind == "vectors":
@@ -315,14 +330,15 @@ class Pathway:
         """Features of one micro-batch by key."""
         network = self.network
         with torch.no_grad():
-            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
-            states = prefix_states(network, batch, self.budget)
             if self._kind == "vectors":
-                pooled = network.pool(states, batch).cpu()
+                pooled = self._pooled(documents).cpu()
                 return {document_key(d, purpose): pooled[j : j + 1] for j, d in enumerate(documents)}
             rows = [row for document in documents for row in document]
-            host = states.cpu()
-            return {row_key(row, purpose): host[j, : len(row.ids)] for j, row in enumerate(rows)}
+            batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
+            states = prefix_states(network, batch, self.budget)
+            if self._features is None or not self._features.stay_on_gpu:
+                states = states.cpu()
+            return {row_key(row, purpose): states[j, : len(row.ids)] for j, row in enumerate(rows)}
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 from weakref import ref
 
+import numpy as np
 import torch
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from ..errors import T204, T205, T351
 from ..locks import changes_network
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from ..nn.precision import resolve_device
 from ..nn.sentence_pooling import AutoPooling
 from ..nn.shared_body import SharedBody
@@ -122,9 +124,12 @@ class SharedShim(NetworkShim):
         self._moving = dict(network.named_parameters())
         self._rates = dict.fromkeys(self._moving, tuning.rate(1, 0))
         if (body := self.body) is not None:
-            count = self.n_steps if tuning.unfreeze_unit == "steps" else (self.epoch or 0)
-            body.freeze(network, tuning, tuning.depth_at(count, body.n_layers))
+            self._frozen_depth = self._depth_now(body.n_layers)
+            body.freeze(network, tuning, self._frozen_depth)
         network.eval()
+
+    def _unfreezes_now(self) -> bool:
+        return (body := self.body) is not None and self._depth_now(body.n_layers) != self._frozen_depth
 
     def describe(self) -> list[DepthRow]:
         """Per depth: weights, moving weights, rate factor; top first. The encoder's where it is known."""
@@ -144,13 +149,15 @@ class SharedShim(NetworkShim):
     @predicts
     def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
-        parts: dict[int, Tensor] = {}
+        order: list[int] = []
+        parts: list[Tensor] = []
         with torch.no_grad():
             for group in groups(data, _BUDGET):
                 states = self._gather([data[i] for i in group])
                 beside = () if joined is None else (joined.of(group),)
-                parts.update(zip(group, stage(states.states, states.batch, *beside), strict=True))
-        return torch.stack([parts[i] for i in range(len(data))])
+                order += group
+                parts.append(stage(states.states, states.batch, *beside))
+        return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
         """Pooled states. RETURNS (Tensor): (n_docs, width)."""
@@ -227,7 +234,7 @@ class SharedShim(NetworkShim):
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
         states = self._leaf(texts)
-        wanted, mask = (torch.from_numpy(values).to(states.states.device) for values in (targets, known))
+        wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
             return self.network.head_from_states(*states.of(group), rows(joined, group))

@@ -12,6 +12,7 @@ from ..errors import T063
 from ..locks import changes_network
 from ..nn.losses import Loss
 from ..nn.network import Network
+from ..nn.pinned import to_device
 from .augmentation import draw_texts
 from .batches import micro_batches
 from .coupled import is_plain, learn_whole
@@ -81,13 +82,11 @@ class NetworkShim(NetworkLife):
     def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
         network = self.network
         documents = self.reader.read(texts, remember=False)
-        out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
+        parts: list[tuple[list[int], Tensor]] = []
         with torch.no_grad():
             for group in self.pathway.predicted_groups(documents):
-                out[torch.tensor(group, device=network.device)] = self.pathway.predict(
-                    documents, group, rows(joined, group)
-                )
-        return cast(Floats, out.cpu().numpy())
+                parts.append((group, self.pathway.predict(documents, group, rows(joined, group))))
+        return in_order(parts, network.head.n_labels)
 
     def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
         """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
@@ -129,9 +128,6 @@ class NetworkShim(NetworkLife):
         parts = [
             (group, self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))) for group in groups
         ]
-        out = torch.zeros((len(texts), network.head.n_labels), device=network.device)
-        for group, logits in parts:
-            out[torch.tensor(group, device=network.device)] = logits.detach()
 
         def backprop(d_logits: Any) -> list[Any]:
             with self.lock.changing():
@@ -142,13 +138,13 @@ class NetworkShim(NetworkLife):
         def _backprop(d_logits: Any) -> list[Any]:
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
-                logits.backward(gradient[torch.tensor(group, device=network.device)])
+                logits.backward(gradient[to_device(group, network.device)])
             if joined is not None:
                 joined.give_back(self.gradients.loss_scale)
             self._met.add_all()
             return []
 
-        return out.cpu().numpy(), backprop
+        return in_order(parts, network.head.n_labels), backprop
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -195,7 +191,7 @@ class NetworkShim(NetworkLife):
             network.head.set_dropout(dropout)
         documents, clean = self._draw(texts, np.where(known > 0, targets, np.float32("nan")))
         device = network.device
-        wanted, mask = _to_device(targets, device), _to_device(known, device)
+        wanted, mask = to_device(targets, device), to_device(known, device)
 
         def run(budget: int) -> Tensor:
             def learn(group: Sequence[int]) -> Tensor:
@@ -208,7 +204,7 @@ class NetworkShim(NetworkLife):
                 return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
             total = torch.zeros((), device=device)
             for group in self.pathway.groups(documents, budget):
-                chosen = _to_device(np.asarray(group), device)
+                chosen = to_device(group, device)
                 value = loss(learn(group), wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
                 total += value.detach()
@@ -235,6 +231,14 @@ class NetworkShim(NetworkLife):
         return float(value.detach()), gradient.cpu().numpy()
 
 
-def _to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    host = torch.from_numpy(array)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host.to(device)
+def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:
+    """What micro-batches gave, (n_documents, width) each, by document, on the host: one transfer for all of them.
+
+    parts (Sequence): Documents of each micro-batch, and their values. width (int): For none at all.
+    """
+    if not parts:
+        return np.zeros((0, width), dtype=np.float32)
+    found = torch.cat([values.detach() for _, values in parts]).cpu().numpy()
+    out = np.empty_like(found)
+    out[np.concatenate([group for group, _ in parts])] = found
+    return cast(Floats, out)

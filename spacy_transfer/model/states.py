@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
+from ..nn.pinned import to_device
 
 # Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
 # import of it.
@@ -37,9 +39,11 @@ class States:
         for row, (i, *_) in enumerate(self.places):
             rows_of.setdefault(i, []).append(row)
         device, batch = self.states.device, self.batch
-        rows = torch.tensor([row for i in group for row in rows_of[i]], device=device)
-        owner = torch.tensor([j for j, i in enumerate(group) for _ in rows_of[i]], device=device)
-        chosen = RowBatch(batch.ids[rows], batch.mask[rows], batch.counted[rows], owner, len(group))
+        numbers = [row for i in group for row in rows_of[i]]
+        owners = np.asarray([j for j, i in enumerate(group) for _ in rows_of[i]])
+        host = None if batch.host is None else HostRows(batch.host.counted[numbers], owners, is_full=False)
+        rows, owner = to_device(numbers, device), to_device(owners, device)
+        chosen = RowBatch(batch.ids[rows], batch.mask[rows], batch.counted[rows], owner, len(group), host)
         return self.states[rows], chosen
 
 
@@ -74,19 +78,48 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
             start = max(begin - int(first), 0)
             counted.append((start, max(min(end - int(first), int(size)), start)))
     longest = max(size for *_, size in places)
-    states = torch.zeros((len(places), longest, width), device=device)
-    ids = torch.zeros((len(places), longest), dtype=torch.long)
-    mask, counts = torch.zeros_like(ids), torch.zeros_like(ids)
-    tensors = [_tensor(one.model_output["last_hidden_state"]) if _has_states(one) else None for one in data]
+    ids = np.zeros((len(places), longest), dtype=np.int64)
+    mask, counts = np.zeros_like(ids), np.zeros_like(ids)
     for row, ((i, span, first, size), (begin, end)) in enumerate(zip(places, counted, strict=True)):
         mask[row, :size] = 1
         counts[row, begin:end] = 1
-        if (tensor := tensors[i]) is not None and span >= 0:
-            states[row, :size] = tensor[span, first : first + size].to(device)
-            pieces = _host(data[i].wordpieces.input_ids)[span, first : first + size]
-            ids[row, :size] = torch.from_numpy(np.ascontiguousarray(pieces).astype(np.int64))
-    owner = torch.tensor([i for i, *_ in places], device=device)
-    return States(states, RowBatch(ids.to(device), mask.to(device), counts.to(device), owner, len(data)), places)
+        if span >= 0:
+            ids[row, :size] = _host(data[i].wordpieces.input_ids)[span, first : first + size]
+    owner = np.asarray([i for i, *_ in places])
+    host = HostRows(counts > 0, owner, is_full=False)
+    there = [to_device(array, device) for array in (ids, mask, counts, owner)]
+    batch = RowBatch(there[0], there[1], there[2], there[3], len(data), host)
+    return States(_padded(data, places, width, longest, device), batch, places)
+
+
+def _padded(
+    data: Sequence[TransformerData], places: Sequence[tuple[int, int, int, int]], width: int, longest: int,
+    device: torch.device,
+) -> Tensor:  # fmt: skip
+    """States of the rows at some places, (n_rows, longest, width). Where they lie on another device than they are
+    wanted on, they travel in one copy."""
+    tensors = [_tensor(one.model_output["last_hidden_state"]) if _has_states(one) else None for one in data]
+    source = next((tensor.device for tensor in tensors if tensor is not None), device)
+    states = torch.zeros((len(places), longest, width), device=source)
+    pieces = []
+    for row, (i, span, first, size) in enumerate(places):
+        if (tensor := tensors[i]) is None or span < 0:
+            continue
+        if source.type == "cpu":
+            states[row, :size] = tensor[span, first : first + size]
+        else:
+            pieces.append(tensor[span, first : first + size])
+    if pieces:
+        # All rows at once: a launch for each would keep a GPU waiting for the host.
+        found = states.flatten(0, 1).index_copy(0, to_device(_positions(places, longest), source), torch.cat(pieces))
+        states = found.unflatten(0, (len(places), longest))
+    return to_device(states, device)
+
+
+def _positions(places: Sequence[tuple[int, int, int, int]], longest: int) -> NDArray[np.int64]:
+    """Of all pieces with states one after the other: where they lie in the padded rows, seen as one row."""
+    found = [np.arange(size) + row * longest for row, (_, span, _, size) in enumerate(places) if span >= 0]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
 def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -> list[TransformerData]:
@@ -94,19 +127,26 @@ def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -
 
     gradient (Tensor): On `states.states`. data: As for `gather`.
     """
-    found: dict[int, Any] = {}
-    host = gradient.detach()
-    for row, (i, span, first, size) in enumerate(states.places):
-        if span < 0:
-            continue
-        like = data[i].model_output["last_hidden_state"]
-        if i not in found:
-            found[i] = torch.zeros(like.shape, device=_tensor(like).device)
-        found[i][span, first : first + size] = host[row, :size].to(found[i].device)
+    learning = [i for i, one in enumerate(data) if _has_states(one)]
+    if not learning:
+        return []
+    shapes = [data[i].model_output["last_hidden_state"].shape for i in learning]
+    like = _tensor(data[learning[0]].model_output["last_hidden_state"])
+    # To a transformer on the CPU everything goes in one copy. It is waited for: its backward pass is next.
+    gradient = gradient.detach().to(like.device)
+    begins = dict(zip(learning, np.cumsum([0, *(n_spans * n_pieces for n_spans, n_pieces, _ in shapes)]), strict=False))
+    n_pieces = {i: shape[1] for i, shape in zip(learning, shapes, strict=True)}
+    targets = [
+        np.arange(size) + begins[i] + span * n_pieces[i] + first for i, span, first, size in states.places if span >= 0
+    ]
+    sources = to_device(_positions(states.places, gradient.shape[1]), like.device)
+    flat = torch.zeros((sum(shape[0] * shape[1] for shape in shapes), gradient.shape[2]), device=like.device)
+    flat.index_copy_(0, to_device(np.concatenate(targets), like.device), gradient.flatten(0, 1)[sources])
+    parts = flat.split([shape[0] * shape[1] for shape in shapes])
     return [
         # Made anew: the transformer adds the gradients of other listeners to it in place.
-        replace(data[i], model_output=type(data[i].model_output)(last_hidden_state=_like(found[i])))
-        for i in sorted(found)
+        replace(data[i], model_output=type(data[i].model_output)(last_hidden_state=_like(part.view(shape))))
+        for i, part, shape in zip(learning, parts, shapes, strict=True)
     ]
 
 

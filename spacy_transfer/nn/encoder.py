@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..locks import CACHE, ForkLock
 from .depths import depth_of, find_layers, is_after_first
+from .host_ahead import HostAhead
 from .kernels import CpuKernels
 from .layer_gate import LayerGate, Passages
 
@@ -89,44 +90,59 @@ class Encoder(nn.Module):
             if not holds_layers and self.depth_of(name + ".") <= depth:
                 yield module
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """All depths: ids and mask (n_rows, n_pieces) to states (n_rows, n_pieces, width)."""
-        states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
+    def forward(self, ids: Tensor, mask: Tensor, is_full: bool | None = None) -> Tensor:
+        """All depths.
+
+        ids, mask (Tensor): (n_rows, n_pieces).
+        is_full (bool | None): Whether the mask is all ones, where the host knows.
+        RETURNS (Tensor): States, (n_rows, n_pieces, width).
+        """
+        with self._ahead(mask, is_full):
+            states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
         return states
 
-    def prefix(self, ids: Tensor, mask: Tensor, depth: int) -> Tensor:
+    def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[Any]:
+        """A CPU waits for nobody."""
+        cuda = mask.device.type == "cuda" and bool(self._layers)
+        return HostAhead(mask, is_full, self._layers[0]) if cuda else nullcontext()
+
+    def prefix(self, ids: Tensor, mask: Tensor, depth: int, is_full: bool | None = None) -> Tensor:
         """Run the depths 0..depth only.
 
         ids, mask (Tensor): (n_rows, n_pieces).
         depth (int): 0 to n_layers.
+        is_full (bool | None): As for `forward`.
         RETURNS (Tensor): States after that depth, (n_rows, n_pieces, width), bit-identical to those of a full run.
         """
         if depth >= self.n_layers:
-            return self(ids, mask)
-        with self._before_layer(depth, _stop):
+            return self(ids, mask, is_full)
+        with self._before_layer(depth, _stop), self._ahead(mask, is_full):
             try:
                 self.body(input_ids=ids, attention_mask=mask)
             except _Stop as stop:
                 return stop.states
         raise RuntimeError(f"{self.family} never called its layer {depth + 1}")  # pragma: no cover
 
-    def resume(self, ids: Tensor, mask: Tensor, states: Tensor, depth: int) -> Tensor:
+    def resume(
+        self, ids: Tensor, mask: Tensor, states: Tensor, depth: int, is_full: bool | None = None
+    ) -> Tensor:  # fmt: skip
         """Go on from the states that `prefix` gave.
 
         ids, mask (Tensor): (n_rows, n_pieces), as for `prefix`.
         states (Tensor): (n_rows, n_pieces, width), after `depth`.
         depth (int): 0 to n_layers.
+        is_full (bool | None): As for `forward`.
         RETURNS (Tensor): States after the last depth, (n_rows, n_pieces, width).
         """
         if depth >= self.n_layers:
             return states
         if depth == 0:
             with self._before_layer(0, lambda _: states):
-                return self(ids, mask)
+                return self(ids, mask, is_full)
         # Otherwise the last known layer hands the states on. Gradient checkpointing computes a layer again in the
         # backward pass from what was handed to it, when the run is over and each layer is itself again.
         with self._handed_through(states, depth, self._recorded_output()):
-            return self(ids, mask)
+            return self(ids, mask, is_full)
 
     def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         """Within: `change` replaces what the layer with this index (from 0) receives."""

@@ -6,12 +6,15 @@ Where a pooled vector must serve all labels at once, here each label looks at th
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import T145
 from .head import n_scored, without_awaited
+from .host_rows import HostRows
+from .pinned import to_device
 from .ranges import check_least, check_share
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -179,23 +182,28 @@ def _xavier(width: int, wide: int) -> nn.Linear:
     return layer
 
 
-def document_states(states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> tuple[Tensor, Tensor]:
+def document_states(
+    states: Tensor, counted: Tensor, owner: Tensor, n_docs: int, host: HostRows | None = None
+) -> tuple[Tensor, Tensor]:
     """The states of each document's pieces in one row, whatever windows it was read in; each piece once.
 
     states (Tensor): (n_rows, n_pieces, width). counted (Tensor): (n_rows, n_pieces) 0/1. owner (Tensor): Document of
         each row, (n_rows,), ascending. n_docs (int): Documents.
+    host (HostRows | None): The same on the host; without it the device is asked, and waited for.
     RETURNS (tuple[Tensor, Tensor]): States (n_docs, longest, width), and where there are any, (n_docs, longest) bool.
     """
-    inside = counted.bool()
     if len(states) == n_docs:
-        return states, inside
-    per_row = inside.sum(dim=1)
-    lengths = per_row.new_zeros(n_docs).index_add(0, owner, per_row)
-    document = owner.repeat_interleave(per_row)
-    place = torch.arange(len(document), device=owner.device) - (lengths.cumsum(0) - lengths)[document]
-    longest = int(lengths.max())
-    found = states.new_zeros((n_docs, longest, states.shape[2])).index_put((document, place), states[inside])
-    return found, torch.arange(longest, device=owner.device) < lengths.unsqueeze(1)
+        return states, counted.bool()
+    # Places are counted on the host, since the device would have to be asked for their number.
+    inside = counted.bool().cpu().numpy() if host is None else host.counted
+    document = np.repeat(owner.cpu().numpy() if host is None else host.owner, inside.sum(axis=1))
+    lengths = np.bincount(document, minlength=n_docs)
+    place = np.arange(len(document)) - (lengths.cumsum() - lengths)[document]
+    longest, device = int(lengths.max()), states.device
+    pieces = states.flatten(0, 1).index_select(0, to_device(np.flatnonzero(inside), device))
+    found = states.new_zeros((n_docs * longest, states.shape[2]))
+    found = found.index_copy(0, to_device(document * longest + place, device), pieces)
+    return found.unflatten(0, (n_docs, longest)), to_device(np.arange(longest) < lengths[:, None], device)
 
 
 @dataclass(frozen=True)

@@ -95,15 +95,22 @@ class MaskedPieceNetwork(nn.Module):
         """Where the weights are."""
         return self.bias.device
 
-    def forward(self, ids: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
-        """ids, mask, chosen (n_rows, n_pieces) -> logits of the chosen pieces, (n_chosen, n_vocabulary), fp32."""
+    def forward(self, ids: Tensor, mask: Tensor, chosen: Tensor, is_full: bool | None = None) -> Tensor:
+        """Predict chosen pieces.
+
+        ids, mask (Tensor): (n_rows, n_pieces).
+        chosen (Tensor): Places of the chosen pieces, all rows seen as one, (n_chosen,). By their numbers, since of a
+            mask only the device knows how many they are.
+        is_full (bool | None): As for `Encoder.forward`.
+        RETURNS (Tensor): Logits, (n_chosen, n_vocabulary), fp32.
+        """
         half = self.precision != torch.float32
         kernels = CpuKernels() if ids.device.type == "cpu" else nullcontext()
         few, n_rows, n_pieces = few_shapes.are_wanted(ids.device, self.precision), *ids.shape
         if few:
             ids, mask = few_shapes.filled_up(ids, mask, self.encoder.pad_id, self._max_pieces)
         with torch.autocast(ids.device.type, self.precision if half else torch.bfloat16, enabled=half), kernels:
-            states = self.encoder(ids, mask)[:n_rows, :n_pieces][chosen]
+            states = self.encoder(ids, mask, is_full)[:n_rows, :n_pieces].flatten(0, 1).index_select(0, chosen)
             n_chosen = len(states)
             if few:
                 states = F.pad(states, (0, 0, 0, few_shapes.few_values(n_chosen) - n_chosen))

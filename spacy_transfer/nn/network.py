@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from . import few_shapes
 from .encoder import Encoder
 from .head import LabelHead
+from .host_rows import HostRows
 from .kernels import CpuKernels
 from .label_query import LabelQueryDecoder, document_states
 from .low_precision import LowPrecisionCopy, frozen_depths, linear_weights
@@ -27,6 +28,7 @@ class RowBatch:
     counted (Tensor): 1 where pooling counts the piece, (n_rows, n_pieces): each piece of a document once.
     owner (Tensor): Document of each row, (n_rows,), ascending from 0.
     n_docs (int): Documents.
+    host (HostRows | None): What the host knows of them.
     """
 
     ids: Tensor
@@ -34,6 +36,12 @@ class RowBatch:
     counted: Tensor
     owner: Tensor
     n_docs: int
+    host: HostRows | None = None
+
+    @property
+    def is_full(self) -> bool | None:
+        """Whether nothing is padding, where the host knows."""
+        return None if self.host is None else self.host.is_full
 
 
 class Network(nn.Module):
@@ -117,7 +125,7 @@ class Network(nn.Module):
             return self.resume(self.prefix(batch), batch)
         ids, mask = self._rows(batch)
         with self._autocast(), self._kernels():
-            states: Tensor = self._mobile()(ids, mask)
+            states: Tensor = self._mobile()(ids, mask, batch.is_full)
         return _read(states, batch)
 
     def prefix(self, batch: RowBatch) -> Tensor:
@@ -126,10 +134,10 @@ class Network(nn.Module):
         with torch.no_grad():
             if self.frozen_dtype == torch.float32:
                 with self._autocast():
-                    return _read(self.encoder.prefix(ids, mask, self.boundary), batch)
+                    return _read(self.encoder.prefix(ids, mask, self.boundary, batch.is_full), batch)
             with self._kernels():
                 low = self._frozen_copy.of(self.encoder, self.boundary, self.frozen_dtype)
-                return _read(low.prefix(ids, mask, self.boundary), batch)
+                return _read(low.prefix(ids, mask, self.boundary, batch.is_full), batch)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
@@ -139,7 +147,7 @@ class Network(nn.Module):
             states = F.pad(states, more)
         with self._autocast(), self._kernels():
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
-            return _read(self._mobile().resume(ids, mask, states.float(), self.boundary), batch)
+            return _read(self._mobile().resume(ids, mask, states.float(), self.boundary, batch.is_full), batch)
 
     def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
         """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
@@ -193,7 +201,7 @@ class Network(nn.Module):
         if self.head.reads == "vectors":
             return self.classify(self.pool(states, batch), joined)
         with self._kernels():
-            logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs))
+            logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs, batch.host))
         return logits
 
     def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:

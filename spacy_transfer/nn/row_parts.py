@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .host_rows import HostRows
 from .network import Network, RowBatch
 
 
@@ -25,7 +26,7 @@ def logits_of(
     states (Tensor | None): States at the boundary, (n_rows, n_pieces, width), where they are known.
     RETURNS (Tensor): (n_docs, n_labels).
     """
-    if batch.ids.numel() <= budget:
+    if _fits(batch, budget):
         return network(batch, joined) if states is None else network.from_states(states, batch, joined)
     return network.head_from_states(last_states(network, batch, budget, states), batch, joined)
 
@@ -47,9 +48,14 @@ def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor |
 
 def prefix_states(network: Network, batch: RowBatch, budget: int) -> Tensor:
     """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
-    if batch.ids.numel() <= budget:
+    if _fits(batch, budget):
         return network.prefix(batch)
     return torch.cat([network.prefix(part) for _, part in _parts(batch, budget)])
+
+
+def _fits(batch: RowBatch, budget: int) -> bool:
+    # One row is the least there is: as a part it would only be computed twice.
+    return batch.ids.numel() <= budget or len(batch.ids) == 1
 
 
 def _resume(network: Network) -> Callable[..., Tensor]:
@@ -72,4 +78,8 @@ def _parts(batch: RowBatch, budget: int) -> Iterator[tuple[int, RowBatch]]:
         ids, mask, counted, owner = (
             whole[begin : begin + size] for whole in (batch.ids, batch.mask, batch.counted, batch.owner)
         )
-        yield begin, replace(batch, ids=ids, mask=mask, counted=counted, owner=owner)
+        host = batch.host
+        if host is not None:
+            rows = slice(begin, begin + size)
+            host = HostRows(host.counted[rows], host.owner[rows], host.is_full)
+        yield begin, replace(batch, ids=ids, mask=mask, counted=counted, owner=owner, host=host)

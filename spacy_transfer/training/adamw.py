@@ -152,18 +152,24 @@ class AdamW(Optimizer):  # type: ignore[misc]
     def _average(self, owner: int, weights: Mapping[str, nn.Parameter]) -> None:
         if self.averages is None:
             return
-        with torch.no_grad():
-            for name, weight in weights.items():
-                key = (owner, name)
-                self.nr_update[key] += 1
-                average = self.averages.get(key)
-                if average is None or average.shape != weight.shape:
-                    self.averages[key] = weight.detach().clone()
-                    continue
-                if average.device != weight.device:
-                    average = self.averages[key] = average.to(weight.device)
-                t = self.nr_update[key]
-                average.lerp_(weight, 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY))
+        # By their share of the new weight: at a GPU all of one share are one launch.
+        following: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+        for name, weight in weights.items():
+            key = (owner, name)
+            self.nr_update[key] += 1
+            average = self.averages.get(key)
+            if average is None or average.shape != weight.shape:
+                self.averages[key] = weight.detach().clone()
+                continue
+            if average.device != weight.device:
+                average = self.averages[key] = average.to(weight.device)
+            t = self.nr_update[key]
+            share = 1.0 - min((1.0 + t) / (10.0 + t), _MAX_AVERAGE_DECAY)
+            averages, moved = following.setdefault(share, ([], []))
+            averages.append(average)
+            moved.append(weight.detach())
+        for share, (averages, moved) in following.items():
+            torch._foreach_lerp_(averages, moved, share)
 
 
 def _new_adam() -> torch.optim.AdamW:

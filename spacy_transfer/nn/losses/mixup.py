@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..pinned import to_device
 from ..ranges import check_number
 from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
@@ -28,8 +29,8 @@ class _Mixup(WrappedLoss):
     def _draw(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """Share of each document's own and its partner, from torch's generator of the CPU: the same on any device."""
         n_docs = len(known)
-        share = beta(self.alpha, n_docs).float().to(known.device)
-        order = torch.rand(n_docs).to(known.device)
+        share = to_device(beta(self.alpha, n_docs).float(), known.device)
+        order = to_device(torch.rand(n_docs), known.device)
         # Documents without annotation mix among themselves. By sorting, which needs no look at the device's numbers.
         blank = (known == 0).all(dim=1).to(order.dtype)
         partner = torch.empty(n_docs, dtype=torch.int64, device=known.device)
