@@ -656,7 +656,7 @@ def test_raw_texts(tmp_path: Path) -> None:
         "one", "two ü", "three", "four and five",
     ]  # fmt: skip
     for name, data, code in (
-        ("x.csv", b"a", "T041"), ("x.jsonl", b'{"body": "a"}', "T136.*x.jsonl:1.*'text'"), ("x.jsonl", b"[1]", "T136"),
+        ("x.pdf", b"a", "T041"), ("x.jsonl", b'{"body": "a"}', "T136.*x.jsonl:1.*'text'"), ("x.jsonl", b"[1]", "T136"),
         ("x.jsonl", b'{"text": 3}', "T136.*not a str"), ("x.jsonl", b"{", "T136.*JSON"), ("x.txt", b"\xff", "T042"),
         ("x.spacy", b"junk", "T047"),
     ):  # fmt: skip

@@ -21,7 +21,7 @@ from ..nn.tuning import DepthRow, Tuning
 from .augmentation import AugmentationBrick, NoAugmentation
 from .doc_features import as_layer, features_of, make_no_features
 from .features import FeatureCache
-from .joining import Joined, begin, finish, read
+from .joining import Joined, begin, finish, read, settle
 from .settings import EncoderBrick, PoolingBrick, Settings
 from .shim import NetworkShim
 from .start import StartBrick
@@ -262,6 +262,7 @@ def save_network(model: Classifier, folder: Path) -> dict[str, Any]:
     """Write the network's files; see `NetworkShim.save`. Features go into a file of their own, Thinc's msgpack."""
     state = shim_of(model).save(folder)
     if (features := features_of(model)) is not None:
+        settle(features)
         state["features"] = write_data(folder / _FEATURES, features.to_bytes())
     return state
 

@@ -67,13 +67,23 @@ def begin(
     """
     if (features := features_of(model)) is None:
         return None
+    _prepare(features, dropout=dropout, n_docs=n_docs)
+    values, backprop = features.begin_update(list(docs))
+    ops = features.ops
+    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
+
+
+def settle(features: Model) -> None:
+    """Before features are stored: forget what the last batch left in their attrs, which Thinc stores too; a run that
+    was resumed at its end has learned from no batch."""
+    _prepare(features, dropout=0.0, n_docs=1)
+
+
+def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
     set_dropout_rate(features, dropout)
     for node in features.walk():
         if "divisor" in node.attrs:
             node.attrs["divisor"] = max(n_docs, 1)
-    values, backprop = features.begin_update(list(docs))
-    ops = features.ops
-    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
 
 
 def finish(model: Model, optimizer: Any, scale: float) -> None:

@@ -74,24 +74,22 @@ def prepared(file: Path, encoder: Path, corpus: Path, device: str) -> Config:
     return config
 
 
-# scratch failed at the last try, the cause not yet found: to be taken out of here once it passes.
-EXPECTED = {"scratch": [pytest.mark.xfail(strict=False)]}
-
-
-@pytest.mark.parametrize("file", [pytest.param(f, id=f.stem, marks=EXPECTED.get(f.stem, [])) for f in CONFIGS])
+@pytest.mark.parametrize("file", [pytest.param(f, id=f.stem) for f in CONFIGS])
 def test_a_shipped_config_on_a_gpu(file: Path, encoder: Path, corpora: dict[bool, Path], tmp_path: Path) -> None:
     corpus = corpora[file.stem in MULTILABEL]
     config = prepared(file, encoder, corpus, "auto")
     unbroken = run(config, tmp_path / "unbroken", gpu_id=0)
     assert shim_of(unbroken.nlp).device.type == "cuda"
-    run(config, tmp_path / "broken", gpu_id=0, stop_at=2)
+    run(config, tmp_path / "broken", gpu_id=0, stop_at=1)
     run(config, tmp_path / "broken", gpu_id=0, resume=True)
     assert_same_run(tmp_path / "unbroken", tmp_path / "broken")
     # What was trained on a GPU predicts the same on a CPU, where it is loaded next.
     prefer_device(None)
     loaded = spacy.load(tmp_path / "unbroken/model-last")
     assert shim_of(loaded).device.type == "cpu"
-    torch.testing.assert_close(scores_of(loaded, TEXTS), scores_of(unbroken.nlp, TEXTS), atol=1e-4, rtol=1e-3)
+    if not config["training"]["optimizer"].get("use_averages"):
+        # With averages the saved weights are others than those in memory.
+        torch.testing.assert_close(scores_of(loaded, TEXTS), scores_of(unbroken.nlp, TEXTS), atol=1e-4, rtol=1e-3)
     # spaCy's own loop, which has no GPU of Thinc's without CuPy.
     prepared(file, encoder, corpus, "cuda").to_disk(tmp_path / "config.cfg")
     spacy_train(tmp_path / "config.cfg", tmp_path / "spacys", overrides={"training.max_steps": 1})
@@ -103,12 +101,12 @@ def test_a_run_goes_on_on_another_device_where_somebody_insists(
 ) -> None:
     file = next(file for file in CONFIGS if file.stem == "full")
     config = prepared(file, encoder, corpora[False], "auto")
-    run(config, tmp_path, stop_at=2)
+    run(config, tmp_path, stop_at=1)
     with pytest.raises(ValueError, match="T167"):
         run(config, tmp_path, gpu_id=0, resume=True)
     trained = run(config, tmp_path, gpu_id=0, resume=True, force=True)
     assert shim_of(trained.nlp).device.type == "cuda"
-    assert trained.n_steps == N_STEPS + 1
+    assert trained.n_steps == N_STEPS
     # And a pipeline of a CPU's predicts on a GPU.
     loaded = spacy.load(tmp_path / "model-last")
     assert shim_of(loaded).device.type == "cuda"
