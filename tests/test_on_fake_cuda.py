@@ -1,6 +1,7 @@
-"""Runs what needs a CUDA device on one that is not there: the files of `on_fake_cuda`, and the gpu tests.
+"""Runs what needs a CUDA device on one that is not there: the quick files of `on_fake_cuda`.
 
-A process for each file, since the device lasts as long as its process and starting one takes some seconds.
+A process for each file, since the device lasts as long as its process. The other files, and the gpu tests, take some
+minutes: `.ci/run` runs them all, by `pytest --fake-cuda tests/on_fake_cuda/check_*.py tests/test_gpu.py`.
 """
 
 import os
@@ -12,30 +13,18 @@ import fake_cuda
 import pytest
 
 HERE = Path(__file__).parent
-FILES = sorted((HERE / "on_fake_cuda").glob("check_*.py"))
+QUICK = ["check_device.py", "check_seams.py"]
 
 
 @pytest.mark.skipif(fake_cuda.why_not() is not None, reason=f"no fake CUDA device: {fake_cuda.why_not()}")
-@pytest.mark.parametrize("file", [*FILES, HERE / "test_gpu.py"], ids=lambda file: file.stem)
-def test_file_passes_on_a_device_that_is_not_there(file: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--fake-cuda",
-        "-o",
-        "addopts=",
-        "-p",
-        "no:cacheprovider",
-        "-q",
-        "-rN",
-        "--tb=short",
-    ]
+@pytest.mark.parametrize("name", QUICK)
+def test_file_passes_on_a_device_that_is_not_there(name: str) -> None:
+    command = [sys.executable, "-m", "pytest", "--fake-cuda", "-o", "addopts=", "-p", "no:cacheprovider", "-q", "-rN"]
     # Those of the outer run are not for it, the variables that tests of ranks may have left neither.
     others = ("PYTEST_", "RANK", "WORLD_SIZE", "LOCAL_", "TORCHELASTIC")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(others)}
     ended = subprocess.run(
-        [*command, "--tb=short", str(file)],
+        [*command, "--tb=short", str(HERE / "on_fake_cuda" / name)],
         cwd=HERE.parent,
         env=environment,
         capture_output=True,
