@@ -29,7 +29,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from spacy_transfer.corpora.convert import _blank
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 class EntryPoints:
