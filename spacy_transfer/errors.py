@@ -3,7 +3,7 @@
 00x config   01x encoders   02x pieces and windows   03x labels   04x data   05x fetching   06x training
 07x devices, precision, cache   08x storage and optional packages   09x pictures   10x losses   11x texts
 12x augmentation   13x and 14x from scratch, label queries   15x adapters   16x to 19x our own loop
-20x shared encoders   21x other features   24x pretraining
+20x shared encoders   21x other features   24x pretraining   44x how a command fails
 """
 
 import importlib
@@ -61,7 +61,6 @@ T039 = (
     "'spacy transfer convert' makes them of tables and records."
 )
 
-T040 = "[T040] No such file: {path}. Expected is a file in one of the formats {formats}"
 T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
 T042 = "[T042] {path} is not {encoding}: byte 0x{byte:02X} at offset {offset} (line {line}). {way_out}"
 T042_GIVEN = "Say how the file is encoded with --encoding (utf-8, cp1252, ...), or save it as UTF-8"
@@ -152,6 +151,12 @@ T050 = (
 T051 = (
     "[T051] '{source}' (revision {revision}) is not at hand, and the hub cannot be reached. Tried:\n{tried}\n"
     "Ways out: {ways_out}"
+)
+T051_COPY = "copy a folder with config.json, model.safetensors and tokenizer.json here, and name that"
+T051_FETCH = "where there is a network, run: python -m spacy transfer fetch {source} FOLDER, and name that FOLDER"
+T051_FOLDER = (
+    "if it is the path of a folder (paths are relative to the folder that you are in), bring an encoder there first, as in: "
+    "python -m spacy transfer fetch {known} {folder}"
 )
 T052 = (
     "[T052] There is no folder '{source}' here, and the hub has none of that name with revision {revision} that you "
@@ -705,6 +710,34 @@ T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the 
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+# 44x: how a command fails, whatever raised it; see cli/failures.py.
+T440 = "[T440] There is no {path}. {way_out}"
+T440_HERE = "Paths are relative to the folder that you are in, {folder}."
+T440_FORMATS = "The file may be in one of the formats {formats}."
+T440_CONVERT = "To make it of tables or records: python -m spacy transfer convert TABLE {folder}"
+T441 = "[T441] {path}: {reason}. Correct the path, or make the file readable and its folder writable for this user."
+T442 = (
+    "[T442] The config is not valid. {error}\nCorrect it there; python -m spacy debug config explains more, "
+    "python -m spacy init fill-config adds what is missing."
+)
+T443 = (
+    "[T443] Not enough memory. In training, lower piece_budget, or set gradient_checkpointing = true; elsewhere, lower "
+    "--batch-size, or give smaller files."
+)
+T444 = "[T444] spaCy refused this: {error}"
+T444_DESCRIPTION = "a file"
+T445 = (
+    "[T445] Unexpected error in spacy transfer {command}: {kind}: {error} (at {place}). If the place is code of your own, "
+    "correct it there; otherwise this is a bug of spacy-transfer: please report it."
+)
+T445_LOG = "The traceback to report is in {log}. {variable}=1 shows tracebacks here."
+T446 = "[T446] The Python package '{package}' is needed here but not installed. Run: pip install {package}"
+T447 = "[T447] {error}. Settings of the config are given as --section.key VALUE; --help lists the options."
+T448 = (
+    "[T448] The argument '{argument}' holds bytes that are no text in this locale. Use a UTF-8 locale "
+    "(export LC_ALL=C.UTF-8), or rename the file."
+)
+T449 = "[T449] {path} (--code) cannot be imported, line {line}: {reason}. Correct the file."
 
 
 def require(package: str, extra: str) -> ModuleType:

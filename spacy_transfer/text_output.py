@@ -1,7 +1,8 @@
 """What a command prints: characters of the user's data that would steer the terminal come out as escapes.
 
 A label, a file name or a key may hold an escape sequence that clears the screen or a carriage return that overwrites a
-line. Everything that a command prints goes through here: `from ..text_output import echo, msg`.
+line. Passwords and tokens are cut out. Everything that a command prints goes through here:
+`from ..text_output import echo, msg`.
 """
 
 import os
@@ -12,6 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from wasabi import Printer
+
+from .redaction import without_secrets
 
 # Control characters (C0, DEL, C1), line and paragraph separators, marks that turn the reading direction or cannot be
 # seen at all, and halves of surrogate pairs, which no terminal can be given. Joiners (U+200C, U+200D) stay: words of
@@ -28,9 +31,9 @@ def printable(text: object) -> str:
     r"""Show a piece of the user's data within a line.
 
     text (object): A label, a name, a path; anything else is shown by its str.
-    RETURNS (str): The text; what steers a terminal or cannot be seen is an escape such as \x1b or \u202e.
+    RETURNS (str): The text; what steers a terminal or cannot be seen is an escape such as \x1b or \u202e; no secrets.
     """
-    return _ANY.sub(_escaped, str(text))
+    return _ANY.sub(_escaped, without_secrets(str(text)))
 
 
 def is_visible(text: str) -> bool:
@@ -46,7 +49,7 @@ def printable_lines(text: object) -> str:
 
     text (object): A message. RETURNS (str): The message, escaped.
     """
-    return _ANY.sub(lambda found: found[0] if found[0] in "\n\t" else _escaped(found), str(text))
+    return _ANY.sub(lambda found: found[0] if found[0] in "\n\t" else _escaped(found), without_secrets(str(text)))
 
 
 def _escaped(found: re.Match[str]) -> str:

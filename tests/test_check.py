@@ -234,7 +234,7 @@ def test_a_corpus_that_is_cut_off(tmp_path):
 
 def test_splits_that_cannot_be_meant(tmp_path):
     (path,) = write(tmp_path, train=sound("train"))
-    with pytest.raises(FileNotFoundError, match="T040"):
+    with pytest.raises(FileNotFoundError, match="T440"):
         check([tmp_path / "dev.spacy"])
     with pytest.raises(ValueError, match="T048"):
         check([path, path])
@@ -266,4 +266,4 @@ def test_the_command(tmp_path):
     assert result.exit_code == 0
     result = CliRunner().invoke(transfer_cli, ["check", str(tmp_path / "none.spacy")])
     assert result.exit_code == 1
-    assert "[T040]" in result.output
+    assert "[T440]" in result.output

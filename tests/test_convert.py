@@ -262,7 +262,7 @@ def test_an_empty_source_is_an_error(tmp_path, content):
 
 def test_sources_that_cannot_be_meant(tmp_path):
     source = write_jsonl(tmp_path / "train.jsonl", [{"text": "a", "label": "x"}])
-    with pytest.raises(FileNotFoundError, match="T040"):
+    with pytest.raises(FileNotFoundError, match="T440"):
         convert([tmp_path / "dev.jsonl"], tmp_path / "out")
     (tmp_path / "train.docx").touch()
     with pytest.raises(ValueError, match=r"T041.*'\.docx'"):

@@ -397,8 +397,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(*args, "--steps", "4", "--rows", "8", "--resume", "--show", "none").exit_code == 0
     assert_same(tmp_path / "out", tmp_path / "stopped")
     spacy.blank("xx").config.to_disk(tmp_path / "none.cfg")
-    for config, message in ((tmp_path / "none.cfg", "none"), (tmp_path / "missing.cfg", "no such file")):
+    for config, message in ((tmp_path / "none.cfg", "[T138]"), (tmp_path / "missing.cfg", "[T440]")):
         failed = run("pretrain", config, tmp_path / "raw.txt", tmp_path / "other")
         assert failed.exit_code == 1
-        assert "[T138]" in failed.output.replace("\n", " ")
         assert message in failed.output.replace("\n", " ")

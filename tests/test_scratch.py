@@ -663,5 +663,5 @@ def test_raw_texts(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=code):
             read_raw_texts([tmp_path / name])
-    with pytest.raises(FileNotFoundError, match="T040"):
+    with pytest.raises(FileNotFoundError, match="T440"):
         read_raw_texts([tmp_path / "none.txt"])

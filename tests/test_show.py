@@ -52,7 +52,7 @@ def test_a_trained_pipeline_is_drawn_by_the_command(bert: Path, tmp_path: Path) 
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="T099"):
+    with pytest.raises(FileNotFoundError, match="T440"):
         show(tmp_path / "nowhere")
     spacy.blank("xx").to_disk(tmp_path / "blank")
     with pytest.raises(ValueError, match="T099"):

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Context, Option
 
 from ..text_output import echo, msg
-from .group import plain_errors, transfer_cli
+from .group import import_code, transfer_cli
 
 
 @transfer_cli.command(
@@ -28,14 +28,13 @@ def augment_cli(
 
     Settings of the config may be given as for `spacy train`: --paths.train corpus/train.spacy.
     """
-    from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
+    from spacy.cli._util import parse_config_overrides
 
     from ..corpora.augment import augment
 
     overrides = parse_config_overrides(ctx.args)
     import_code(code)
-    with show_validation_error(config), plain_errors():
-        samples = augment(config, n=n, component=component, skip=skip, overrides=overrides)
+    samples = augment(config, n=n, component=component, skip=skip, overrides=overrides)
     for sample in samples:
         msg.divider(", ".join(sample.labels) or "no label")
         echo(f"clean      {sample.clean}")

@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 
 from ..text_output import msg
 from .findings import print_findings
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 if TYPE_CHECKING:
     from ..corpora.check import Lengths, Report
@@ -40,13 +40,12 @@ def check_cli(
     from ..corpora.check import check
     from ..files import refuse_others_file, refuse_same, write_text
 
-    with plain_errors():
-        if json_file is not None:
-            refuse_same([json_file], [*paths, *([encoder] if encoder else [])])
-            refuse_others_file(json_file, what="a report of this command", keys=["splits", "findings"])
-        report = check(paths, encoder=encoder, window=window, exclusive=exclusive)
-        if json_file is not None:
-            write_text(json_file, json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
+    if json_file is not None:
+        refuse_same([json_file], [*paths, *([encoder] if encoder else [])])
+        refuse_others_file(json_file, what="a report of this command", keys=["splits", "findings"])
+    report = check(paths, encoder=encoder, window=window, exclusive=exclusive)
+    if json_file is not None:
+        write_text(json_file, json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
     _print_splits(report)
     _print_labels(report)
     print_findings(report.findings)

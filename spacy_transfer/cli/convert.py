@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from ..text_output import echo, msg
 from .findings import print_findings
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 if TYPE_CHECKING:
     from ..corpora.convert import Converted
@@ -125,33 +125,32 @@ def convert_cli(
 
     A record has a text and one of {"label": "a"}, {"labels": ["a", "b"]} and {"cats": {"a": 1, "b": 0.2}}.
     """
-    with plain_errors():
-        from ..corpora.convert import convert
-        from ..corpora.table_format import TableFormat
+    from ..corpora.convert import convert
+    from ..corpora.table_format import TableFormat
 
-        converted = convert(
-            sources,
-            target,
-            labels=labels,
-            text_field=text_field,
-            label_field=label_field,
-            labels_field=labels_field,
-            cats_field=cats_field,
-            label_columns=_listed(label_columns),
-            label_names=label_names,
-            missing_labels=_listed(missing_labels),
-            merge_labels=merge_labels,
-            separator=separator,
-            attribute_fields=attribute_fields or [],
-            id_field=id_field,
-            layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
-            names=names or [],
-            lang=lang,
-            dev_share=dev_share,
-            test_share=test_share,
-            skip_bad=skip_bad,
-            force=force,
-        )
+    converted = convert(
+        sources,
+        target,
+        labels=labels,
+        text_field=text_field,
+        label_field=label_field,
+        labels_field=labels_field,
+        cats_field=cats_field,
+        label_columns=_listed(label_columns),
+        label_names=label_names,
+        missing_labels=_listed(missing_labels),
+        merge_labels=merge_labels,
+        separator=separator,
+        attribute_fields=attribute_fields or [],
+        id_field=id_field,
+        layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
+        names=names or [],
+        lang=lang,
+        dev_share=dev_share,
+        test_share=test_share,
+        skip_bad=skip_bad,
+        force=force,
+    )
     _print(converted)
 
 

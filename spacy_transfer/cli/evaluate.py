@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..text_output import msg
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 
 @transfer_cli.command("evaluate", no_args_is_help=True)
@@ -26,13 +26,12 @@ def evaluate_cli(
     from ..evaluation.evaluate import evaluate, refuse_output, write_scores
     from ..training.device import use_device
 
-    with plain_errors():
-        if output is not None:
-            refuse_output(output, [data, Path(pipeline)])
-        use_device(gpu_id)
-        scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
-        if output is not None:
-            write_scores(scores, output)
+    if output is not None:
+        refuse_output(output, [data, Path(pipeline)])
+    use_device(gpu_id)
+    scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
+    if output is not None:
+        write_scores(scores, output)
     _print(scores)
 
 

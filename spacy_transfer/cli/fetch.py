@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ..text_output import msg
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 
 @transfer_cli.command("fetch", no_args_is_help=True)
@@ -28,8 +28,7 @@ def fetch_cli(
     """
     from ..nn.fetch import fetch
 
-    with plain_errors():
-        fetched = fetch(source, target, revision=revision, force=force)
+    fetched = fetch(source, target, revision=revision, force=force)
     lock = fetched.lock
     megabytes = sum(file.size for file in lock.files.values()) / 1e6
     commit = f", commit {lock.revision}" if lock.revision else ""

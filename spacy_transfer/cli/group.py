@@ -1,42 +1,86 @@
-"""The command group, and how a command fails. Imported at every `spacy` command: no heavy import at the top."""
+"""The command group, and the one place where its commands fail. Imported at every `spacy` command: no heavy import."""
 
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import typer
 from spacy.cli._util import app
+from typer.core import TyperGroup
 
+from ..errors import T448, T449
 from ..log import shown
-from ..text_output import echo, msg
+from ..text_output import msg, printable
 
 HELP = "Transfer learning for text classification: an encoder, data, and how good the result is."
+# What typer ends a command with itself: an exit status, Ctrl-C, and a command line that cannot be read.
+_TYPERS_OWN: tuple[type[BaseException], ...] = (
+    typer.Exit,
+    typer.Abort,
+    *(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
+)
 
-transfer_cli = typer.Typer(name="transfer", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+
+class TransferGroup(TyperGroup):
+    """Runs a command: what the package logs is shown, and an error is one message with a code, never a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse arguments that are no text: they would be stored in configs and fail there."""
+        for arg in args:
+            if any(0xD800 <= ord(character) < 0xE000 for character in arg):
+                _reconfigure()
+                msg.fail(T448.format(argument=printable(arg)))
+                raise typer.Exit(1)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command of the group."""
+        _reconfigure()
+        with shown():
+            try:
+                return super().invoke(ctx)
+            except _TYPERS_OWN:
+                raise
+            except BrokenPipeError:
+                # Whoever read the output has gone, as `head` does; typer knows what to do.
+                raise
+            except Exception as error:
+                from .failures import report
+
+                raise typer.Exit(report(error, ctx.invoked_subcommand or "")) from error
+
+
+def _reconfigure() -> None:
+    """No label of the user's stops a command because the terminal's encoding lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+transfer_cli = typer.Typer(name="transfer", help=HELP, no_args_is_help=True, rich_markup_mode=None, cls=TransferGroup)
 app.add_typer(transfer_cli, name="transfer", help=HELP, no_args_is_help=True)
 
 
-@transfer_cli.callback()
-def prepare_output(ctx: typer.Context) -> None:
-    """Show what the package logs, and let no label of the user's stop a command because the terminal's encoding lacks a
-    character."""
-    ctx.with_resource(shown())
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+def import_code(path: Path | None) -> None:
+    """Import the file of --code, whose functions a config may name.
 
+    RAISES (ImportError): T449 if it cannot be imported, with the line.
+    """
+    if path is None:
+        return
+    from traceback import extract_tb
 
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Print an error that the user can mend without a traceback and exit with status 1; a bug keeps its traceback."""
+    from spacy.util import import_file
+
+    from ..files import no_such_file
+
+    if not path.is_file():
+        raise no_such_file(path)
     try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        if not str(error).startswith("[T") and not isinstance(error, OSError):
-            raise
-        first, *more = str(error).splitlines() or [type(error).__name__]
-        msg.fail(first)
-        for line in more:
-            # wasabi would wrap it and join it with its neighbours
-            echo(line)
-        raise typer.Exit(1) from error
+        import_file("python_code", path)
+    except Exception as error:
+        own = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) or (own[-1] if own else "?")
+        reason = f"{type(error).__name__}: {error}"
+        raise ImportError(T449.format(path=path, line=line, reason=reason)) from error

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ..text_output import msg
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 
 @transfer_cli.command("merge", no_args_is_help=True)
@@ -18,8 +18,7 @@ def merge_cli(
     """Merge LoRA and other adapters into plain weights: same scores, no peft needed, as fast as without."""
     from ..serving.merge import merge
 
-    with plain_errors():
-        done = merge(pipeline, output, force=force)
+    done = merge(pipeline, output, force=force)
     for name, n_weights in done.items():
         msg.good(f"{name}: {n_weights:,} adapter weights merged")
     msg.info(f"{output}: written")

@@ -7,7 +7,7 @@ from typer import Argument, Exit, Option
 
 from ..errors import T138
 from ..text_output import msg
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
 if TYPE_CHECKING:
@@ -72,17 +72,16 @@ def pretrain_cli(
     from ..files import refuse_same
     from ..training.masked_pieces import Interrupted, Pretraining, pretrain
 
-    with plain_errors():
-        refuse_same([target, *([work] if work else [])], [config, *sources])
-        plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
-        try:
-            done = pretrain(
-                _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
-                device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
-                checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
-            )  # fmt: skip
-        except Interrupted as stopped:
-            raise Exit(128 + stopped.signal) from stopped
+    refuse_same([target, *([work] if work else [])], [config, *sources])
+    plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
+    try:
+        done = pretrain(
+            _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
+            device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
+            checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
+        )  # fmt: skip
+    except Interrupted as stopped:
+        raise Exit(128 + stopped.signal) from stopped
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)
 
@@ -92,10 +91,10 @@ def _settings(config: Path, component: str | None) -> "Settings":
     from spacy.cli._util import parse_config_overrides
     from spacy.util import load_config, load_model_from_config
 
+    from ..files import require_file
     from ..model.shim import NetworkShim
 
-    if not config.is_file():
-        raise FileNotFoundError(T138.format(path=config, found="no such file"))
+    require_file(config)
     loaded = load_config(config, overrides=parse_config_overrides([]), interpolate=True)
     nlp = load_model_from_config(loaded, auto_fill=True)
     shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}

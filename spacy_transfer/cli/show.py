@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Context
 
 from ..text_output import echo
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 
 @transfer_cli.command(
@@ -27,5 +27,4 @@ def show_cli(
 
     from ..model.show import show
 
-    with plain_errors():
-        echo(show(path, parse_config_overrides(ctx.args)))
+    echo(show(path, parse_config_overrides(ctx.args)))

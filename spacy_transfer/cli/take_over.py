@@ -8,7 +8,7 @@ from typer import Argument, Option
 from ..errors import T211
 from ..files import hold_place, new_folder, refuse_same
 from ..text_output import msg
-from .group import plain_errors, transfer_cli
+from .group import transfer_cli
 
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
 _Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
@@ -26,11 +26,10 @@ def detach_cli(pipeline: _Pipeline, output: _Output, component: _Component = Non
     """
     from spacy.util import load_model
 
-    with plain_errors():
-        _require_free(pipeline, output, force)
-        from ..model.take_over import detach
+    _require_free(pipeline, output, force)
+    from ..model.take_over import detach
 
-        _write(detach(load_model(pipeline), component), output)
+    _write(detach(load_model(pipeline), component), output)
 
 
 @transfer_cli.command("attach", no_args_is_help=True)
@@ -49,11 +48,10 @@ def attach_cli(
     """
     from spacy.util import load_model
 
-    with plain_errors():
-        _require_free(pipeline, output, force)
-        from ..model.take_over import attach
+    _require_free(pipeline, output, force)
+    from ..model.take_over import attach
 
-        _write(attach(load_model(pipeline), component, transformer=transformer), output)
+    _write(attach(load_model(pipeline), component, transformer=transformer), output)
 
 
 def _require_free(pipeline: str, output: Path, force: bool) -> None:

@@ -15,6 +15,7 @@ from spacy.training.loop import subdivide_batch
 from spacy.util import load_config, load_model_from_config, registry, resolve_dot_names
 
 from ..errors import T005, T125, T126, T127
+from ..files import require_file
 from ..model.augmentation import NoAugmentation, draw_texts
 from ..model.classifier import shim_of, texts_of
 from ..pipeline.gold import read_gold
@@ -53,12 +54,14 @@ def augment(
         needed where only one has any. skip (int): Draws to skip, to see others.
     overrides (Mapping | None): Settings in place of the config's, by dotted name.
     RETURNS (list[Sample]): At most n, fewer where the corpus has no more.
+    RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T005 for n below 1 or skip below 0, T125 for a component that is not there, T126 for one that
         changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations.
     """
     for field, value, least in (("n", n, 1), ("skip", skip, 0)):
         if value < least:
             raise ValueError(T005.format(block="augment", field=field, value=value, want=f"{field} >= {least}"))
+    require_file(config)
     raw = load_config(config, overrides=dict(overrides or {}), interpolate=False)
     check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)

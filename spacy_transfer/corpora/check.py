@@ -82,7 +82,7 @@ def check(
     window (int): Longest row of the model to come, in pieces, special pieces included.
     exclusive (bool | None): Whether each text must have exactly one label. None: if all but 5 % of the texts do.
     RETURNS (Report): Numbers and findings.
-    RAISES (FileNotFoundError): T040.
+    RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T047 for what is no .spacy file, T391 for a table or a folder without any, T397 for a file that
         unpacks to too much, T048 for two splits of one name, T054 for an encoder without tokenizer.json.
     """

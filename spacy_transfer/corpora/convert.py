@@ -120,7 +120,7 @@ def convert(
     skip_bad (bool): Leave bad lines out instead of refusing everything.
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
-    RAISES (FileNotFoundError): T040 for a source.
+    RAISES (FileNotFoundError): T440 for a source.
     RAISES (FileExistsError): T045 for an output. RAISES (OSError): T370 while another command writes there.
     RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
         T398 for names of splits, T394 for names of labels, T390, T392, T393 for labels that cannot be meant, T041,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from thinc.api import Config
 
 from .. import errors
+from ..files import no_such_file
 from .memory import refuse_bomb
 from .row_files import READERS, SPREADSHEETS
 
@@ -26,13 +27,13 @@ def find_docbins(path: Path) -> list[Path]:
 
     path (Path): A file, or a folder with files in it at any depth; names that begin with a dot are left out.
     RETURNS (list[Path]): Files, sorted.
-    RAISES (FileNotFoundError): T040 if there is nothing.
+    RAISES (FileNotFoundError): T440 if there is nothing.
     RAISES (ValueError): T391 for a table or a file of records, or a folder without .spacy files.
     """
     if path.is_dir():
         return _in_folder(path)
     if not path.is_file():
-        raise FileNotFoundError(errors.T040.format(path=path, formats=SUFFIX))
+        raise no_such_file(path)
     found = _kind_of(path)
     if found is not None:
         raise ValueError(errors.T391.format(path=path, found=found))

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import T040, T136
+from ..errors import T136
+from ..files import no_such_file
 from .decoding import decoded_lines
 from .docbins import SUFFIX, find_docbins, read_docs
 from .records import parse_text
 from .row_files import FORMATS, read_rows
 from .rows import BadRow, Fields
 from .table_format import TableFormat
+
+_FORMATS = f".txt, {SUFFIX}, {FORMATS}"
 
 
 def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableFormat | None = None) -> list[str]:
@@ -21,7 +24,7 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
         `convert` reads, tables and records.
     field (str): Field or column that holds the text.
     layout (TableFormat | None): How tables are written, as far as it is not found out.
-    RAISES (FileNotFoundError): T040. RAISES (ValueError): T041 for another suffix, T046 for a table without the column,
+    RAISES (FileNotFoundError): T440. RAISES (ValueError): T041 for another suffix, T046 for a table without the column,
         T047 for what is not what its suffix says, T136 for a text that cannot be used, T391 for a folder without .spacy
         files, T395 to T397 as in `read_rows`.
     RAISES (UnicodeError): T042 for what cannot be decoded.
@@ -29,7 +32,7 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
     texts: list[str] = []
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(T040.format(path=path, formats=f".txt, {SUFFIX}, {FORMATS}"))
+            raise no_such_file(path, _FORMATS)
         for line, text in _read(path, field, layout):
             if isinstance(text, str) and not text.strip():
                 continue

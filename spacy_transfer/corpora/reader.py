@@ -31,7 +31,7 @@ def make_corpus(
     RETURNS (Callable): Pipeline to Examples.
     RAISES (ValueError): T005 for a limit below 0; where it is read, T391 for a table or a folder without
         .spacy files, T047 and T397 for a file that cannot be read.
-    RAISES (FileNotFoundError): T040 where it is read and nothing is there.
+    RAISES (FileNotFoundError): T440 where it is read and nothing is there.
     """
     if limit < 0:
         raise ValueError(T005.format(block="spacy-transfer.Corpus.v1", field="limit", value=limit, want="limit >= 0"))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import errors
+from ..files import no_such_file
 from .excel_rows import read_excel
 from .json_rows import read_json, read_jsonl
 from .parquet_rows import read_parquet
@@ -34,14 +35,14 @@ def read_rows(
     layout (TableFormat | None): How it is written, as far as the user says so.
     reading (Reading | None): Gets what is found out on the way.
     RETURNS (Iterator[Row]): Its rows.
-    RAISES (FileNotFoundError): T040.
+    RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T041 for another suffix, T046 for unclear columns, T047 if it is not what its suffix says,
         T395 for a spreadsheet, T396 for a layout that cannot be, T397 for what does not fit into memory.
     RAISES (UnicodeError): T042 if a text file cannot be decoded.
     RAISES (ImportError): T081 for a Parquet file without pyarrow, T395 for a workbook without openpyxl.
     """
     if not path.is_file():
-        raise FileNotFoundError(errors.T040.format(path=path, formats=FORMATS))
+        raise no_such_file(path, FORMATS)
     suffix = path.suffix.lower()
     reader = READERS.get(suffix)
     if reader is None:

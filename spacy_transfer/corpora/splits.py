@@ -81,7 +81,7 @@ def read_splits(paths: Sequence[Path]) -> list[Split]:
 
     paths (Sequence[Path]): .spacy files, or folders of them at any depth.
     RETURNS (list[Split]): One for each.
-    RAISES (FileNotFoundError): T040.
+    RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T047 if it is no .spacy file, T048 if two have one name, T391 for a table or a file of records,
         T397 for a file that unpacks to more than the memory holds.
     """

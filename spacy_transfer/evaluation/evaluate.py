@@ -12,7 +12,7 @@ from spacy.training import Corpus, Example
 
 from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
-from ..files import refuse_others_file, refuse_same, write_text
+from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over, sources_read_by
 
@@ -24,12 +24,12 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
     batch_size (int): Documents a batch.
     RETURNS (dict): What `nlp.evaluate` gives, and `accuracy` (share of documents with exactly the right labels; with
         several of our components, of the first), `n_docs`, `docs_per_second` (whole pipeline, tokenizing included).
-    RAISES (FileNotFoundError): T084 for a file that is missing.
+    RAISES (FileNotFoundError): T440 for a file that is missing.
     RAISES (ValueError): T084 for a file without documents, T391 for a table or a folder without .spacy files, T047 and
         T397 for a .spacy file that cannot be read, T033 and T036 for annotations that are no values from 0 to 1.
     """
     if not data.exists():
-        raise FileNotFoundError(T084.format(file=data, error="it does not exist"))
+        raise no_such_file(data)
     examples: list[Example] = list(_examples(pipeline, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))

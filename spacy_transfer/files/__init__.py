@@ -3,6 +3,7 @@
 from .digests import open_regular, sha256_of, sha256_of_file
 from .distinct import refuse_others_file, refuse_same
 from .locks import InUse, held, hold_folder, hold_place
+from .missing import no_such_file, require_file
 from .space import DiskFull, saying_when_full, size_of
 from .staging import repair
 from .writing import all_or_none, new_contents, new_file, new_folder, sync_tree, write_data, write_text
@@ -17,10 +18,12 @@ __all__ = [
     "new_contents",
     "new_file",
     "new_folder",
+    "no_such_file",
     "open_regular",
     "refuse_others_file",
     "refuse_same",
     "repair",
+    "require_file",
     "saying_when_full",
     "sha256_of",
     "sha256_of_file",

@@ -11,6 +11,7 @@ from spacy.training.initialize import init_nlp
 from spacy.util import load_config, load_model
 
 from ..errors import T099
+from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
 from .shim import NetworkShim
@@ -26,10 +27,10 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
     path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
     overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
     RETURNS (str): Lines of text.
-    RAISES (FileNotFoundError): T099 if there is no such path. RAISES (ValueError): T099 if nothing in it is ours.
+    RAISES (FileNotFoundError): T440 if there is no such path. RAISES (ValueError): T099 if nothing in it is ours.
     """
     if not path.exists():
-        raise FileNotFoundError(T099.format(path=path, error="it does not exist"))
+        raise no_such_file(path)
     # The table of what moves would say the same.
     with _silent():
         nlp = load_model(path) if path.is_dir() else init_nlp(load_config(path, overrides or {}))

