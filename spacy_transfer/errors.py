@@ -705,6 +705,15 @@ T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the 
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+# 42x and 43x: configs as they are given, and studies.
+T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
+T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."
+T422 = "[T422] {key} cannot be set: {problem}"
+T422_SECTION = "a key has a section and a name, such as training.max_steps."
+T422_COMPONENT = "the config has no component '{name}'.{hint}"
+T422_VARIABLE = "{key} is the variable {value}; set what it stands for."
+T422_BLOCK = "{key} is {value!r}, not a block; give the whole block as JSON, or set the name of its function as well."
+T423 = "[T423] {key}: {new} takes the place of {old}. Dropped, since it has no such key: {dropped} (shown once)."
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -15,6 +15,7 @@ from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to
 from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config, ConfigValidationError
 
+from ..config.reading import read_config
 from ..errors import T165, T166, T186, T189, T190, T191, T194
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
@@ -28,7 +29,6 @@ from .outcome import copy_folder
 from .result import Result
 from .soup import mix
 from .sweep import Rung, rungs
-from .train import read_config
 from .trials import Trial, describe, write_csv
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not.
