@@ -27,7 +27,9 @@ from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-torch.set_num_threads(1)
+from spacy_transfer.corpora.convert import _blank
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 class EntryPoints:
@@ -85,6 +87,17 @@ def pytest_collection_finish() -> None:
     """What was imported stays, so nobody need look through it for garbage: half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def conversions_share_a_blank_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making one takes most of the time of converting a few rows; it holds nothing of them."""
+    monkeypatch.setattr("spacy_transfer.corpora.convert._blank", _one_blank)
+
+
+@functools.cache
+def _one_blank(lang: str) -> Any:
+    return _blank(lang)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,17 @@ print("killed")
 """
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As a forked process has it: sums depend on how many threads they are split among."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.usefixtures("one_thread")
 def test_killed_for_real(bert: Path, corpus: Path, tmp_path: Path) -> None:
     """SIGKILL after the first, the third, the sixth checkpoint has begun to be written."""
     config = config_of(bert, corpus, "half frozen, sizes and rates on schedules")

@@ -383,7 +383,7 @@ def test_a_file_that_grows_between_its_two_readings(tmp_path: Path, monkeypatch:
             file.write("c,z\n")
         return blank(lang)
 
-    monkeypatch.setattr(spacy, "blank", writes_meanwhile)
+    monkeypatch.setattr("spacy_transfer.corpora.convert._blank", writes_meanwhile)
     with pytest.raises(ValueError, match=r"T047.*changed while it was read"):
         convert([source], tmp_path / "out")
     assert not (tmp_path / "out").exists()
