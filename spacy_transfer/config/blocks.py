@@ -45,6 +45,19 @@ def keywords(function: Callable[..., Any], without: tuple[str, ...] = ()) -> lis
     return ["*" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters if one.name not in without]
 
 
+def needed_by(kind: str, name: str) -> list[str]:
+    """Keys that a block of a registered function must have.
+
+    kind (str): Registry. name (str): In it.
+    """
+    try:
+        parameters = inspect.signature(registry.get(kind, name)).parameters.values()
+    except _UNKNOWN:
+        return []
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in variable]
+
+
 def factory_of(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
     """The factory of a component, and its default config; None where there is none.
 

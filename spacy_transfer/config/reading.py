@@ -17,7 +17,8 @@ def read_config(config: Path | Config, overrides: Mapping[str, Any] | None = Non
 
     config (Path | Config): A file, or a config at hand. overrides (Mapping): Values to put in, by dotted key.
     RETURNS (Config): Not interpolated, without defaults that it does not write out.
-    RAISES (ValueError): T330 to T334, see `check_config`; T420 and T421, see `check_keys`; T422, see `put_values`.
+    RAISES (ValueError): T330 to T334, see `check_config`; T420 to T425, see `check_keys`; T422 and T426, see
+        `put_values`.
     RAISES (OSError): For a file that cannot be read.
     """
     values = dict(overrides or {})

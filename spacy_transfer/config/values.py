@@ -1,12 +1,13 @@
 """Values given on the command line or in a study, put into a config."""
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from thinc.api import Config
 
-from ..errors import T422, T422_BLOCK, T422_COMPONENT, T422_SECTION, T422_VARIABLE, T423
+from ..errors import T422, T422_BLOCK, T422_COMPONENT, T422_NAME, T422_SECTION, T422_VARIABLE, T423, T426
 from ..log import announce
 from .blocks import filled, function_of, keys_of
 from .nearest import nearest
@@ -24,7 +25,8 @@ def put_values(config: Config, values: Mapping[str, Any]) -> Config:
 
     config (Config): Not interpolated; not changed. values (Mapping): By dotted key.
     RETURNS (Config): A new one.
-    RAISES (ValueError): T422 for a key that cannot be set. Whether something reads it is for `check_keys` to say.
+    RAISES (ValueError): T422 for a key that cannot be set, T426 for a block in broken JSON. Whether something reads a
+        key is for `check_keys` to say.
     """
     result = config.copy()
     # A block's function first, then what stands in it, whatever the order they were given in.
@@ -45,9 +47,7 @@ def _put(config: Config, key: str, value: Any) -> None:
     components = config.get("components") or {}
     if parents[0] == "components" and [*parents, last][1] not in components:
         name = [*parents, last][1]
-        raise ValueError(
-            T422.format(key=key, problem=T422_COMPONENT.format(name=name, hint=nearest(name, components)))
-        )
+        raise ValueError(T422.format(key=key, problem=T422_COMPONENT.format(name=name, hint=nearest(name, components))))
     node: dict[str, Any] = config
     for i, part in enumerate(parents):
         child = node.get(part)
@@ -65,7 +65,20 @@ def _put(config: Config, key: str, value: Any) -> None:
         for name, one in value.items():
             _put(config, f"{key}.{name}", one)
     else:
+        if isinstance(value, str) and "${" not in value:
+            _refuse_text(key, value, function_of(_at(filled(config), [*parents, last])))
         node[last] = copy.deepcopy(dict(value) if isinstance(value, Mapping) else value)
+
+
+def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None:
+    """A text that was to be a block. RAISES (ValueError): T426 for broken JSON, T422 in the place of a block."""
+    if value.lstrip().startswith("{"):
+        try:
+            json.loads(value)
+        except ValueError as error:
+            raise ValueError(T426.format(key=key, value=value, reason=error)) from error
+    if function is not None:
+        raise ValueError(T422.format(key=key, problem=T422_NAME.format(key=key, kind=function[0])))
 
 
 def _name(node: dict[str, Any], whole: Config, parents: list[str], key: str, name: Any) -> None:
