@@ -727,6 +727,10 @@ T426 = (
 T427 = "[T427] The config is not valid:"
 T428 = "[T428] {path} cannot be imported ({reason}). --code takes a Python file that registers functions."
 T429 = "[T429] {path} is a trained pipeline, which is shown as it is: leave out {keys}."
+T430 = (
+    "[T430] There is no option {option}. Values of the config are given with their section, such as "
+    "--training.max_steps 500; --help lists the options."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from ..errors import T428
+from ..errors import T428, T430
 
 Code = Annotated[
     Path | None, Option("--code", "-c", help="Python file with registered functions that the config or pipeline uses")
@@ -34,7 +34,14 @@ def values_of(arguments: list[str]) -> dict[str, Any]:
 
     arguments (list[str]): What the command has no option for: ["--training.max_steps", "500"].
     RETURNS (dict): By dotted key; JSON is read, so a block may be given as one.
+    RAISES (ValueError): T430 for what is neither an option nor such a value.
     """
     from spacy.cli._util import parse_config_overrides
 
+    expects_value = False
+    for argument in arguments:
+        is_key = argument.startswith("--")
+        if not (is_key and "." in argument.partition("=")[0]) and not (expects_value and not is_key):
+            raise ValueError(T430.format(option=argument))
+        expects_value = is_key and "=" not in argument
     return parse_config_overrides(arguments)

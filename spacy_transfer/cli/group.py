@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from configparser import InterpolationError
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from confection import ConfigValidationError
@@ -43,6 +44,8 @@ def plain_errors() -> Iterator[None]:
             text = f"{T427}\n{_problems(error)}"
         elif isinstance(error, InterpolationError):
             text = f"{T427}\n{error}"
+        elif isinstance(error, FileNotFoundError) and error.errno:
+            text = f"{error}\nPaths are relative to the folder you are in: {Path.cwd()}"
         elif isinstance(error, OSError) or re.match(r"\[[TE]\d+\]", str(error)):
             text = str(error)
         else:
@@ -59,5 +62,5 @@ def _problems(error: ConfigValidationError) -> str:
     lines = [] if not error.desc else [error.desc]
     for one in error.errors or ():
         place = [part for part in (error.parent, *one.get("loc", ())) if part]
-        lines.append(f"{'.'.join(map(str, place))}: {one.get('msg', one)}")
+        lines.append(f"{'.'.join(map(str, place))}: {str(one.get('msg', one)).removeprefix('at root: ')}")
     return "\n".join(lines)

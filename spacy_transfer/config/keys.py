@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import catalogue
-from confection import ConfigValidationError
+from spacy.language import Language
 from spacy.schemas import ConfigSchemaInit, ConfigSchemaNlp, ConfigSchemaPretrain
 from spacy.util import registry
 from thinc.api import Config
@@ -29,13 +29,10 @@ def check_keys(config: Config) -> None:
     RAISES (ValueError): T330 for an unknown key of a section, T334 for a section that nothing reads, T420 for an
         unknown key of a block, T421 for a function that is not registered, T422 for the values of a component that is
         not there, T424 for a block that lacks a key it needs, T425 for training or dev data without a block.
+    RAISES (ConfigValidationError, InterpolationError): For a variable that stands for nothing.
     """
     _check_sections(config)
-    try:
-        whole = filled(config).interpolate()
-    except (ValueError, ConfigValidationError):
-        # spaCy names the variable when it loads the config.
-        return
+    whole = filled(config).interpolate()
     for section, schema in _SCHEMAS.items():
         if whole.get(section):
             known = [field.alias or name for name, field in schema.model_fields.items()]
@@ -92,6 +89,9 @@ def _check_components(whole: Config) -> None:
             if takes is not None and isinstance(given := initialize.get(name), Mapping):
                 what = f"the initialization of {block['factory']}"
                 _check(f"initialize.{key}", what, given, keywords(takes, ("self", "get_examples", "nlp")))
+        else:
+            hint = nearest(str(block["factory"]), Language().factory_names)
+            raise ValueError(T421.format(key=f"{key}.factory", name=block["factory"], hint=hint))
     for name in initialize:
         if name not in components:
             problem = T422_COMPONENT.format(name=name, hint=nearest(name, components))

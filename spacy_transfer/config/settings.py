@@ -44,7 +44,7 @@ def check_config(config: Config, overrides: Mapping[str, Any], original: Config)
     try:
         whole = DEFAULT_CONFIG.merge(config).interpolate()
     except (ValueError, ConfigValidationError):
-        # spaCy names the variable when it loads the config.
+        # `check_keys` lets it through.
         return
     check_training(whole["training"])
 
