@@ -1,15 +1,19 @@
 """How commands fail: one sentence with a code, no traceback, no secret."""
 
+import importlib.util
 import io
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confection import ConfigValidationError
+from conftest import pipeline
+from runs import config_of, write_corpus
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
@@ -18,6 +22,14 @@ from spacy_transfer.cli.group import TransferGroup
 from spacy_transfer.nn.encoder_copies import _first_line
 from spacy_transfer.redaction import without_secrets
 from spacy_transfer.text_output import printable
+
+ROOT = Path(__file__).resolve().parents[1]
+_spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")
+assert _spec is not None
+assert _spec.loader is not None
+fuzz: Any = importlib.util.module_from_spec(_spec)
+sys.modules["fuzz"] = fuzz
+_spec.loader.exec_module(fuzz)
 
 COMMANDS = {
     "augment": ["x.cfg"], "attach": ["x", "o"], "check": ["x.spacy"], "convert": ["x.csv", "o"], "detach": ["x", "o"],
@@ -95,7 +107,7 @@ def test_a_missing_corpus_names_convert(tmp_path: Path) -> None:
         (ModuleNotFoundError("No module named 'peft'", name="peft"), "T446.*pip install peft"),
         (ValueError("[E893] Could not find function 'x'"), "T444.*E893"),
         (OSError("[E050] no model"), "T444.*relative"),
-        (ConfigValidationError(errors=[{"loc": ("nlp", "lang"), "msg": "none"}], config={"a": 1}), r"T442.*nlp\.lang"),
+        (ConfigValidationError(errors=[{"loc": ("nlp", "lang"), "msg": "none"}], config={"a": 1}), r"T427.*nlp\.lang"),
     ],
 )  # fmt: skip
 def test_errors_that_a_user_can_mend(error: Exception, message: str, failing: Any, tmp_path: Path) -> None:
@@ -141,13 +153,13 @@ def test_unknown_options_and_code_that_fails(tmp_path: Path) -> None:
     config = tmp_path / "c.cfg"
     config.write_text("[nlp]\nlang = 'xx'\n")
     result = run("show", str(config), "--nothing")
-    assert result.exit_code == 2
-    assert "[T447]" in result.output
+    assert result.exit_code == 1
+    assert "[T430]" in result.output
     code = tmp_path / "code.py"
     for text, reason in (("x = 1\nraise KeyError('mine')", "line 2: KeyError"), ("x = (", "line 1: SyntaxError")):
         code.write_text(text)
         result = run("train", str(config), "--output", str(tmp_path / "o"), "--code", str(code))
-        assert "[T449]" in result.output
+        assert "[T428]" in result.output
         assert reason in " ".join(result.output.split())
 
 
@@ -192,3 +204,56 @@ def test_an_ascii_terminal_stops_no_message(monkeypatch: pytest.MonkeyPatch) -> 
         transfer_cli(["check", "bücher.spacy"])
     stream.flush()
     assert b"b\\xfccher.spacy" in stream.buffer.getvalue()
+
+
+# ---- damaged files -----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_corpus_is_named_by_every_command(bert: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    config = tmp_path / "c.cfg"
+    config_of(bert, tmp_path, "augmented", 2).to_disk(config)
+    path = tmp_path / "train.spacy"
+    path.write_bytes(zlib.compress(zlib.decompress(path.read_bytes())[:-9]))
+    output = str(tmp_path / "o")
+    for args in (["show", config], ["augment", config], ["train", config, "--output", output, "--show", "none"]):
+        result = run(*map(str, args))
+        assert result.exit_code == 1
+        assert "[T047]" in result.output, args
+        assert "train.spacy" in result.output
+
+
+@pytest.mark.parametrize("name", ["vocab/lookups.bin", "vocab/vectors", "tokenizer", "meta.json"])
+def test_a_damaged_pipeline_is_named_by_every_command(name: str, bert: Path, tmp_path: Path) -> None:
+    pipeline(bert).to_disk(tmp_path / "p")
+    write_corpus(tmp_path)
+    (tmp_path / "p" / name).write_bytes(b"\xc1 damaged {")
+    saved, output = str(tmp_path / "p"), str(tmp_path / "o")
+    for args in (["show", saved], ["evaluate", saved, tmp_path / "dev.spacy"], ["merge", saved, output],
+                 ["attach", saved, output], ["detach", saved, output]):  # fmt: skip
+        result = run(*map(str, args))
+        assert result.exit_code == 1
+        assert re.search(r"\[T\d+\]", result.output), args
+        assert "T445" not in result.output, args
+
+
+# ---- hostile files: a little of benchmarks/fuzz.py -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def valid_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("valid")
+    fuzz.write_files(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "n"),
+    [("convert", "table", 42), ("convert", "labels", 12), ("check", "corpus", 24), ("evaluate", "corpus", 6),
+     ("augment", "corpus", 6), ("augment", "config", 12), ("pretrain", "raw", 8)],
+)  # fmt: skip
+def test_changed_files_give_an_error_with_a_code(command: str, kind: str, n: int, valid_files: Path) -> None:
+    chosen = [one for one in fuzz.cases(valid_files) if (one.command, one.name) == (command, kind)]
+    for number in range(n):
+        end, text, output = fuzz.try_once(chosen[number % len(chosen)], valid_files, valid_files / "out", f"s{number}")
+        assert end in ("pass", "coded"), f"{number}: {text} {output[-500:]}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..text_output import msg
+from .configs import Code, use_code
 from .group import transfer_cli
 
 
@@ -16,20 +17,22 @@ def evaluate_cli(
     output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,
+    code: Code = None,
 ) -> None:
     """Evaluate a trained pipeline: accuracy beside spaCy's own scores, and F per label.
 
     Unlike `spacy evaluate`, the JSON keeps every score the components make.
     """
-    from spacy.util import load_model
 
     from ..evaluation.evaluate import evaluate, refuse_output, write_scores
+    from ..pipeline.loading import load_pipeline
     from ..training.device import use_device
 
     if output is not None:
         refuse_output(output, [data, Path(pipeline)])
+    use_code(code)
     use_device(gpu_id)
-    scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
+    scores = evaluate(load_pipeline(pipeline), data, batch_size=batch_size)
     if output is not None:
         write_scores(scores, output)
     _print(scores)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import T440_HERE, T441, T442, T443, T444, T444_DESCRIPTION, T445, T445_LOG, T446, T447
+from ..errors import T427, T440_HERE, T441, T443, T444, T444_DESCRIPTION, T445, T445_LOG, T446, T447
 from ..files import no_such_file
 from ..redaction import without_secrets
 from ..text_output import echo, msg
@@ -69,7 +69,7 @@ def explain(error: Exception, command: str) -> Failure:
         return Failure(T447.format(error=usage()), status=2)
     text = _shortened(error)
     if type(error).__name__ == "ConfigValidationError" or isinstance(error, ConfigParserError):
-        return Failure(T442.format(error=_config_error(error)))
+        return Failure(f"{T427}\n{_config_error(error)}")
     if (missing := _missing_path(error)) is not None:
         return Failure(str(no_such_file(missing)))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in text:
@@ -104,8 +104,8 @@ def _config_error(error: Exception) -> str:
     """Key and reason; the whole config, which confection prints below, is on the user's disk."""
     lines = []
     for problem in getattr(error, "errors", None) or ():
-        keys = [str(key) for key in problem.get("loc", ())]
-        lines.append(f"{'.'.join(keys)}: {problem.get('msg')}")
+        keys = [str(key) for key in (getattr(error, "parent", None), *problem.get("loc", ())) if key]
+        lines.append(f"{'.'.join(keys)}: {str(problem.get('msg', problem)).removeprefix('at root: ')}")
     description = getattr(error, "desc", None)
     if not lines:
         return str(description or _shortened(error)).strip()

@@ -2,14 +2,13 @@
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
 from spacy.cli._util import app
 from typer.core import TyperGroup
 
-from ..errors import T448, T449
+from ..errors import T448
 from ..log import shown
 from ..text_output import msg, printable
 
@@ -60,27 +59,3 @@ def _reconfigure() -> None:
 
 transfer_cli = typer.Typer(name="transfer", help=HELP, no_args_is_help=True, rich_markup_mode=None, cls=TransferGroup)
 app.add_typer(transfer_cli, name="transfer", help=HELP, no_args_is_help=True)
-
-
-def import_code(path: Path | None) -> None:
-    """Import the file of --code, whose functions a config may name.
-
-    RAISES (ImportError): T449 if it cannot be imported, with the line.
-    """
-    if path is None:
-        return
-    from traceback import extract_tb
-
-    from spacy.util import import_file
-
-    from ..files import no_such_file
-
-    if not path.is_file():
-        raise no_such_file(path)
-    try:
-        import_file("python_code", path)
-    except Exception as error:
-        own = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(path)]
-        line = getattr(error, "lineno", None) or (own[-1] if own else "?")
-        reason = f"{type(error).__name__}: {error}"
-        raise ImportError(T449.format(path=path, line=line, reason=reason)) from error

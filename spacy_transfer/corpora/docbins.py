@@ -1,6 +1,7 @@
 """`.spacy` files and folders of them, read with every way in which they can be something else."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,11 +124,39 @@ def check_path_of(reader: object) -> None:
         find_docbins(Path(path))
 
 
+@contextmanager
+def naming_damaged_corpora(config: Config) -> Iterator[None]:
+    """Within: an error that comes of a damaged .spacy file of a config says which one.
+
+    spaCy's reader raises whatever its parts do. The files are read once more for it, after an error only.
+
+    config (Config): Of a training. RAISES (ValueError): T047, T397.
+    """
+    try:
+        yield
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        if str(error).startswith("[T"):
+            raise
+        for path in _paths(config):
+            for file in find_docbins(path):
+                for _ in read_docs(file):
+                    pass
+        raise
+
+
 def check_corpora(config: Config) -> None:
     """Say before a run which corpus of a config is no .spacy file; what is missing is left to who reads it.
 
     config (Config): Of a training. RAISES (ValueError): T391.
     """
+    for path in _paths(config):
+        find_docbins(path)
+
+
+def _paths(config: Config) -> Iterator[Path]:
+    """What the readers of .spacy files read, as far as it is there."""
     try:
         corpora = config.interpolate().get("corpora", {})
     except (ValueError, KeyError):
@@ -136,4 +165,4 @@ def check_corpora(config: Config) -> None:
     for block in corpora.values() if isinstance(corpora, Mapping) else ():
         path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
         if isinstance(path, str) and path and Path(path).expanduser().exists():
-            find_docbins(Path(path).expanduser())
+            yield Path(path).expanduser()

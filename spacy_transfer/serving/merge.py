@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.util import load_model
 
 from ..errors import T162, T163
 from ..files import hold_place, new_folder, refuse_same
+from ..pipeline.loading import load_pipeline
 
 
 def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[str, int]:
@@ -27,7 +27,7 @@ def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[st
 
 
 def _merge(pipeline: str | Path, output: Path) -> dict[str, int]:
-    nlp = load_model(pipeline)
+    nlp = load_pipeline(pipeline)
     if not (done := merge_adapters(nlp)):
         raise ValueError(T162.format(pipeline=pipeline, components=", ".join(nlp.component_names) or "none"))
     with new_folder(output, sync=True) as part:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from spacy import util
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
-from ..corpora.docbins import check_corpora
+from ..config.reading import read_config
+from ..corpora.docbins import check_corpora, naming_damaged_corpora
 from ..errors import T166, T186, T373, T373_INPUT
-from ..files import DiskFull, hold_folder, repair, require_file
+from ..files import DiskFull, hold_folder, repair
 from ..nn.precision import recorded
 from ..pipeline.length import counted_elsewhere
 from .cadence import Cadence
@@ -29,7 +29,6 @@ from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
 from .session import Session, Stopped, Trained
-from .settings import check_config, check_overrides
 
 _LONGEST_PATH = 4096
 
@@ -100,7 +99,7 @@ def train(
             use_deterministic_kernels()
         use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
         known = checkpoint.state["precision"] if checkpoint is not None else None
-        with recorded(known, None if ranks is None else ranks.from_first):
+        with recorded(known, None if ranks is None else ranks.from_first), naming_damaged_corpora(config):
             with counted_elsewhere():
                 nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
             session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
@@ -141,22 +140,3 @@ def _refuse_inputs_that_go(config: Config, output: Path) -> None:
                 # A folder that holds the output is no trouble: only what is replaced with it is.
                 if Path(value).resolve().is_relative_to(place):
                     raise ValueError(T373.format(path=place, problem=T373_INPUT.format(other=value)))
-
-
-def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
-    """A config, not interpolated, that a training can be asked for.
-
-    config (Path | Config): Of a file, or at hand. overrides (Mapping): Values to replace, by dotted key.
-    RAISES (FileNotFoundError): T440. RAISES (ValueError): T330 to T334, see `check_config`.
-    """
-    check_overrides(overrides)
-    if isinstance(config, Path):
-        require_file(config)
-    original = util.load_config(config, interpolate=False) if isinstance(config, Path) else config
-    whole = original
-    if overrides and isinstance(config, Path):
-        whole = util.load_config(config, overrides=dict(overrides), interpolate=False)
-    elif overrides:
-        whole = Config().from_str(original.to_str(), overrides=dict(overrides), interpolate=False)
-    check_config(whole, overrides, original)
-    return whole
