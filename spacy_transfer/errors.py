@@ -424,7 +424,7 @@ T186 = (
 )
 T187 = (
     "[T187] --sweep {spec!r}: give a dotted key of the config and one value or more, each once, such as "
-    "training.optimizer.learn_rate=1e-4,3e-4"
+    "training.optimizer.learn_rate=1e-4,3e-4, or config files: one.cfg,other.cfg"
 )
 T188 = (
     "[T188] --keep-one-in {keep_one_in} with training.max_steps = {n_steps}: to drop trials early, runs need a number of "
@@ -765,6 +765,17 @@ T426 = (
 T427 = "[T427] The config is not valid:"
 T428 = "[T428] {path} cannot be imported ({reason}). --code takes a Python file that registers functions."
 T429 = "[T429] {path} is a trained pipeline, which is shown as it is: leave out {keys}."
+T431 = "[T431] --by {measure}: no component of this config gives this score.{hint} There are: {known}."
+T432 = (
+    "[T432] --sweep {keys}: {value!r} must be a JSON list of {n} values, one for each key, such as "
+    "--sweep '{keys}=[1, 0.1],[2, 0.2]'."
+)
+T433 = (
+    "[T433] The trials are judged by different measures: {measures}. Choose one for all of them by --by, such as "
+    "--by accuracy."
+)
+T434 = "[T434] --sweep training.seed and --seeds say the same thing twice. Leave one of them out."
+T435 = "[T435] --sweep {spec}: {path} does not exist. Give config files, or KEY=VALUE,VALUE."
 T430 = (
     "[T430] There is no option {option}. Values of the config are given with their section, such as "
     "--training.max_steps 500; --help lists the options."
