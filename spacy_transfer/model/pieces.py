@@ -6,6 +6,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ..errors import T455
+from ..files.strangers import UnusableFile, read_string
+from ..nn.tokenizer_files import MOST_BYTES, reading_tokenizer
+
+# Pieces in a message.
+_SHOWN = 5
+
 
 class PieceTokenizer:
     """A fast tokenizer that never truncates, never pads, and reads "[SEP]" in a text as text.
@@ -15,6 +22,10 @@ class PieceTokenizer:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        with reading_tokenizer():
+            self._read(text)
+
+    def _read(self, text: str) -> None:
         self._tokenizer = Tokenizer.from_str(_with_special_pieces_apart(text))
         # MiniLM's file carries truncation to 128 pieces and padding to 128.
         self._tokenizer.no_truncation()
@@ -29,8 +40,8 @@ class PieceTokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "PieceTokenizer":
-        """folder (str | Path): Holds a tokenizer.json. RAISES (FileNotFoundError): If it does not."""
-        return cls((Path(folder) / "tokenizer.json").read_text("utf-8"))
+        """folder (str | Path): Holds a tokenizer.json. RAISES (OSError): T450, T454 if it does not, or a broken one."""
+        return cls(read_string(Path(folder) / "tokenizer.json", MOST_BYTES))
 
     @property
     def n_special(self) -> int:
@@ -47,8 +58,27 @@ class PieceTokenizer:
         """Size of the vocabulary, added pieces included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
+    def vocabulary(self) -> dict[str, int]:
+        """All pieces and their ids, added pieces included."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
     def __reduce__(self) -> tuple[type["PieceTokenizer"], tuple[str]]:
         return PieceTokenizer, (self.text,)
+
+
+def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
+    """Refuse pieces for which the encoder has no row: a text with one of them would end in an IndexError.
+
+    n_rows (int): Rows of the encoder's table of pieces. name (str): What the user calls the encoder.
+    RAISES (UnusableFile): T455 with the first of them; special pieces that no text gives are no reason.
+    """
+    above = {piece: i for piece, i in tokenizer.vocabulary().items() if i >= n_rows}
+    framing = {*tokenizer.prefix, *tokenizer.suffix}
+    met = [(i, piece) for piece, i in above.items() if i in framing or i in tokenizer.encode([piece])[0]]
+    if met:
+        shown = ", ".join(f"{piece!r} ({i})" for i, piece in sorted(met)[:_SHOWN]) + ", ..." * (len(met) > _SHOWN)
+        raise UnusableFile(T455.format(name=name, pieces=shown, n_rows=n_rows))
 
 
 def _with_special_pieces_apart(text: str) -> str:
