@@ -76,12 +76,16 @@ def train_cli(
     from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
 
     from ..training.launch import end_of_rank, launch, told_to_launcher
+    from ..training.study import Interrupted
 
     with plain_errors():
         overrides = parse_config_overrides(ctx.args)
         wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
         if ranks > 1 and not wish.is_there:
-            launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
+            try:
+                launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
+            except Interrupted as interrupted:
+                raise typer.Exit(128 + interrupted.signal) from interrupted
             return
         import_code(code)
         runs = Runs(
