@@ -705,6 +705,16 @@ T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the 
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+T470 = "[T470] '{name}' has {n} special piece(s) beyond those that frame a text: {markers}. In a text each is read as one piece."
+T471 = (
+    "[T471] The tokenizer in {folder} cannot be read: {error}. Fetch or copy it again; if it was written by a newer "
+    "version, run: pip install -U tokenizers transformers"
+)
+T472 = (
+    "[T472] The tokenizer of '{name}' has pieces that its encoder has no row for: {pieces}. The embedding has {n_rows} rows. "
+    "Take the tokenizer that belongs to it, or run model.resize_token_embeddings(len(tokenizer)) in transformers, train "
+    "the new rows and save it again."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -10,7 +10,9 @@ from torch import nn
 
 from ..errors import T208, T210
 from .encoder import Encoder
-from .pretrained import LoadedEncoder, build_encoder, portable, quiet
+from .folder_tokenizer import settled
+from .pretrained import LoadedEncoder, build_encoder, n_rows_of, portable
+from .quiet import quiet
 
 
 def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
@@ -18,7 +20,7 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
 
     body (nn.Module): An encoder of transformers; a pooler is left behind. tokenizer: Its tokenizer, a fast one.
     name (str): What the record calls it.
-    RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
+    RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer, T472 for pieces that have no row.
     """
     config: Any = body.config
     if config.is_encoder_decoder:
@@ -29,7 +31,7 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
     encoder = build_encoder(record)
     state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
     encoder.body.load_state_dict(state)
-    return LoadedEncoder(encoder.cpu(), tokenizer.backend_tokenizer.to_str(), record)
+    return LoadedEncoder(encoder.cpu(), settled(tokenizer, name, n_rows_of(encoder)).text, record)
 
 
 def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:

@@ -1,11 +1,9 @@
 """The door to transformers: a pretrained encoder from a folder, a hub name or one of our own pipelines."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
@@ -13,10 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T005, T012, T014, T015, T016, T017, T157, T158, T340, T348
+from ..errors import T005, T012, T014, T015, T016, T157, T158, T340, T348, T470
 from ..log import announce
 from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
+from .folder_tokenizer import read_tokenizer
+from .quiet import quiet
 from .scratch_body import SCRATCH, ScratchBody
 from .sentence_pooling import read_modules
 from .sources import EncoderFolder, find_encoder
@@ -27,6 +27,9 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
     "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
+
+# Markers in a message.
+_SHOWN = 5
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
@@ -105,6 +108,11 @@ class PretrainedEncoder:
         return build_encoder(record, self.attention, self.dropout)
 
 
+def n_rows_of(encoder: Encoder) -> int:
+    """Rows of the embedding: pieces that the encoder knows."""
+    return int(cast(Any, encoder.body).get_input_embeddings().num_embeddings)
+
+
 def transformers_version() -> str:
     """The installed version of transformers."""
     import transformers
@@ -118,7 +126,7 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     name, revision: As in `PretrainedEncoder`.
     RAISES (OSError): T050 to T052 if it is nowhere.
     """
-    return _fast_tokenizer(find_encoder(name, revision).folder)
+    return read_tokenizer(find_encoder(name, revision).folder).text
 
 
 def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
@@ -184,7 +192,11 @@ def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | No
     if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or []):
         labels = [str(label) for label in (config.get("id2label") or {}).values()]
         announce(T348.format(name=found.name, labels=labels[:10]))
-    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record), pooling_weights)
+    tokenizer = read_tokenizer(found.folder, n_rows_of(encoder))
+    if tokenizer.markers:
+        shown = ", ".join(tokenizer.markers[:_SHOWN]) + ", ..." * (len(tokenizer.markers) > _SHOWN)
+        announce(T470.format(name=found.name, n=len(tokenizer.markers), markers=shown))
+    return LoadedEncoder(encoder, tokenizer.text, portable(record), pooling_weights)
 
 
 def _from_component(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
@@ -261,40 +273,8 @@ def _attention(attention: Attention) -> dict[str, Any]:
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 
-def _fast_tokenizer(folder: Path) -> str:
-    """The folder's tokenizer in the form of the `tokenizers` library, converted where it has only the slow one."""
-    if (folder / "tokenizer.json").is_file():
-        return (folder / "tokenizer.json").read_text("utf-8")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), use_fast=True, trust_remote_code=False, local_files_only=True
-        )
-        text: str = tokenizer.backend_tokenizer.to_str()
-    except (AttributeError, ImportError, ValueError, OSError) as error:
-        raise ValueError(T017.format(folder=folder, error=error)) from error
-    return text
-
-
 def portable(record: dict[str, Any]) -> dict[str, Any]:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Within: transformers neither warns about the pooler we drop nor draws bars."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -186,7 +186,7 @@ def _meet(backend: str) -> None:
         distributed.init_process_group(backend)
         return
     rank, n_ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    store = distributed.FileStore(file, n_ranks)
+    store = distributed.FileStore(file, n_ranks)  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=store, rank=rank, world_size=n_ranks)
 
 
