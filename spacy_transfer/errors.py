@@ -421,9 +421,6 @@ T189 = (
     "draw at random, the data have changed between the runs: begin anew with --force."
 )
 T190 = "[T190] None of the {n_trials} trials could be trained. The first said: {reason}"
-T191 = (
-    "[T191] {key} cannot be set in this config ({error}). Write the block out first: python -m spacy init fill-config"
-)
 T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each once, such as 0,1,2"
 T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
 T194 = "[T194] {run} cannot be trained and is left out: {reason}"
@@ -714,6 +711,34 @@ T472 = (
     "[T472] The tokenizer of '{name}' has pieces that its encoder has no row for: {pieces}. The embedding has {n_rows} rows. "
     "Take the tokenizer that belongs to it, or run model.resize_token_embeddings(len(tokenizer)) in transformers, train "
     "the new rows and save it again."
+# 42x and 43x: configs as they are given, and studies.
+T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
+T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."
+T421_KIND = " It is registered as @{kind}."
+T422 = "[T422] {key} cannot be set: {problem}"
+T422_SECTION = "a key has a section and a name, such as training.max_steps."
+T422_COMPONENT = "the config has no component '{name}'.{hint}"
+T422_VARIABLE = "{key} is the variable {value}; set what it stands for."
+T422_BLOCK = "{key} is {value!r}, not a block; give the whole block as JSON, or set the name of its function as well."
+T422_NAME = (
+    "it is a block, not a text. Name another function by {key}.@{kind}, or give the block as JSON: "
+    '\'{{"@{kind}": "NAME", ...}}\'.'
+)
+T423 = "[T423] {key}: {new} takes the place of {old}. Dropped, since it has no such key: {dropped} (shown once)."
+T424 = (
+    "[T424] {key}: {name} cannot be made without {missing}. Set it too, or give the block as JSON: --{key} '{example}'"
+)
+T425 = "[T425] {key} = corpora.{name}: the config has no block [corpora.{name}].{hint}"
+T426 = (
+    "[T426] {key} = {value!r} is not valid JSON: {reason}. Keys and texts stand in double quotes: "
+    '\'{{"@layers": "NAME"}}\'.'
+)
+T427 = "[T427] The config is not valid:"
+T428 = "[T428] {path} cannot be imported ({reason}). --code takes a Python file that registers functions."
+T429 = "[T429] {path} is a trained pipeline, which is shown as it is: leave out {keys}."
+T430 = (
+    "[T430] There is no option {option}. Values of the config are given with their section, such as "
+    "--training.max_steps 500; --help lists the options."
 )
 
 

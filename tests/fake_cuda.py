@@ -158,6 +158,8 @@ def run(func: Any, args: Any, kwargs: Any, counts: Counts | None) -> Any:
     packet, to = func.overloadpacket, kwargs.get("device")
     to_device = to is not None and torch.device(to).type == "cuda"
     if not there and not to_device:
+        if kwargs.pop("pin_memory", False):
+            return _pin(func(*args, **kwargs))
         return func(*args, **kwargs)
     host = [tensor for tensor in flat if not isinstance(tensor, DeviceTensor)]
     if there and packet not in _MIXED and any(tensor.ndim > 0 for tensor in host):
@@ -249,6 +251,8 @@ class _device_random(contextlib.ContextDecorator):
 
 
 def _pin(tensor: torch.Tensor) -> torch.Tensor:
+    if getattr(tensor, "is_pinned_here", False):
+        return tensor
     pinned: Any = tensor.clone()
     pinned.is_pinned_here = True
     return pinned

@@ -22,7 +22,7 @@ FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
     {"errors", "log", "checks", "files", "locks", "text_output"},
-    {"nn", "pipeline"},
+    {"nn", "pipeline", "config"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
     {"cli"},
@@ -103,7 +103,7 @@ def test_imports_run_down() -> None:
         ("nn", {"spacy", "thinc"}), ("pipeline", {"torch", "transformers", "tokenizers", "safetensors"}),
         ("errors.py", {"spacy", "thinc", "torch", "transformers", "numpy"}),
         ("files", {"spacy", "thinc", "torch", "transformers", "numpy", "srsly", "safetensors"}),
-        ("evaluation", {"torch", "transformers"}),
+        ("evaluation", {"torch", "transformers"}), ("config", {"torch", "transformers", "tokenizers", "safetensors"}),
         ("model", {"transformers"}), ("training", {"transformers"}), ("corpora", {"torch", "transformers"}),
     ],
 )  # fmt: skip

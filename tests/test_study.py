@@ -445,7 +445,7 @@ def test_nothing_is_lost_unasked(config: Config, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["training.nothing.at_all", f"components.{MODEL}.modle.head.hidden"])
 def test_a_key_that_cannot_be_set(config: Config, tmp_path: Path, key: str) -> None:
-    with pytest.raises(ValueError, match=f"T191.*{key}"):
+    with pytest.raises(ValueError, match=r"T330|T420"):
         studied(config, tmp_path / "study", Plan([{key: 1}]))
     assert not (tmp_path / "study").exists()
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Context, Option
 
 from ..text_output import echo, msg
+from .configs import CodeWithoutLetter, use_code, values_of
 from .group import plain_errors, transfer_cli
 
 
@@ -19,22 +20,18 @@ def augment_cli(
     component: Annotated[
         str | None, Option("--component", "-c", help="Which component. Default: the one that has an augmentation")
     ] = None,
-    code: Annotated[
-        Path | None, Option("--code", help="Python file with registered functions that the config uses")
-    ] = None,
+    code: CodeWithoutLetter = None,
     skip: Annotated[int, Option("--skip", "-s", min=0, help="Draws to skip, to see other samples")] = 0,
 ) -> None:
     """Show what training reads: clean texts and what augmentation makes of them.
 
     Settings of the config may be given as for `spacy train`: --paths.train corpus/train.spacy.
     """
-    from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
-
     from ..corpora.augment import augment
 
-    overrides = parse_config_overrides(ctx.args)
-    import_code(code)
-    with show_validation_error(config), plain_errors():
+    with plain_errors():
+        use_code(code)
+        overrides = values_of(ctx.args)
         samples = augment(config, n=n, component=component, skip=skip, overrides=overrides)
     for sample in samples:
         msg.divider(", ".join(sample.labels) or "no label")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from ..text_output import msg
+from .configs import Code, use_code
 from .group import plain_errors, transfer_cli
 
 
@@ -16,6 +17,7 @@ def evaluate_cli(
     output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,
+    code: Code = None,
 ) -> None:
     """Evaluate a trained pipeline: accuracy beside spaCy's own scores, and F per label.
 
@@ -29,6 +31,7 @@ def evaluate_cli(
     with plain_errors():
         if output is not None:
             refuse_output(output, [data, Path(pipeline)])
+        use_code(code)
         use_device(gpu_id)
         scores = evaluate(load_model(pipeline), data, batch_size=batch_size)
         if output is not None:

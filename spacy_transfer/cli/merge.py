@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from ..text_output import msg
+from .configs import Code, use_code
 from .group import plain_errors, transfer_cli
 
 
@@ -14,11 +15,13 @@ def merge_cli(
     pipeline: Annotated[str, Argument(help="Folder or package of a pipeline that was trained with adapters")],
     output: Annotated[Path, Argument(help="Folder to write the merged pipeline to")],
     force: Annotated[bool, Option("--force", "-F", help="Replace the output folder")] = False,
+    code: Code = None,
 ) -> None:
     """Merge LoRA and other adapters into plain weights: same scores, no peft needed, as fast as without."""
     from ..serving.merge import merge
 
     with plain_errors():
+        use_code(code)
         done = merge(pipeline, output, force=force)
     for name, n_weights in done.items():
         msg.good(f"{name}: {n_weights:,} adapter weights merged")

@@ -7,6 +7,7 @@ from typer import Argument, Exit, Option
 
 from ..errors import T138
 from ..text_output import msg
+from .configs import CodeWithoutLetter, use_code, values_of
 from .group import plain_errors, transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
@@ -58,6 +59,7 @@ def pretrain_cli(
     ] = 1,
     checkpoint_every: CheckpointEvery = "auto",
     show: ShowProgress = Show.auto,
+    code: CodeWithoutLetter = None,
 ) -> None:
     """Warm an encoder up on raw texts: it predicts pieces that are hidden from it.
 
@@ -73,6 +75,7 @@ def pretrain_cli(
     from ..training.masked_pieces import Interrupted, Pretraining, pretrain
 
     with plain_errors():
+        use_code(code)
         refuse_same([target, *([work] if work else [])], [config, *sources])
         plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
         try:
@@ -89,15 +92,15 @@ def pretrain_cli(
 
 def _settings(config: Path, component: str | None) -> "Settings":
     """The blocks of one of our components; T138 unless it is clear which one."""
-    from spacy.cli._util import parse_config_overrides
-    from spacy.util import load_config, load_model_from_config
+    from spacy.util import load_model_from_config
 
+    from ..config.reading import read_config
     from ..model.shim import NetworkShim
 
     if not config.is_file():
         raise FileNotFoundError(T138.format(path=config, found="no such file"))
-    loaded = load_config(config, overrides=parse_config_overrides([]), interpolate=True)
-    nlp = load_model_from_config(loaded, auto_fill=True)
+    loaded = read_config(config, values_of([]))
+    nlp = load_model_from_config(loaded.interpolate(), auto_fill=True)
     shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}
     ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, NetworkShim)}
     chosen = [name for name in ours if component in (None, name)]

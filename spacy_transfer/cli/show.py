@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Context
 
 from ..text_output import echo
+from .configs import Code, use_code, values_of
 from .group import plain_errors, transfer_cli
 
 
@@ -17,15 +18,15 @@ from .group import plain_errors, transfer_cli
 def show_cli(
     ctx: Context,
     path: Annotated[Path, Argument(help="A config file, or the folder of a trained pipeline")],
+    code: Code = None,
 ) -> None:
     """Draw the network that a config builds: pieces, depth by depth, frozen or moving, pooling, head, loss.
 
     A config is initialised as for training; its values can be changed as with `spacy train`:
     --paths.train corpus/train.spacy
     """
-    from spacy.cli._util import parse_config_overrides
-
     from ..model.show import show
 
     with plain_errors():
-        echo(show(path, parse_config_overrides(ctx.args)))
+        use_code(code)
+        echo(show(path, values_of(ctx.args)))

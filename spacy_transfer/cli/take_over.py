@@ -8,6 +8,7 @@ from typer import Argument, Option
 from ..errors import T211
 from ..files import hold_place, new_folder, refuse_same
 from ..text_output import msg
+from .configs import CodeWithoutLetter, use_code
 from .group import plain_errors, transfer_cli
 
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
@@ -19,7 +20,13 @@ _Force = Annotated[bool, Option("--force", "-F", help="Write over the folder")]
 
 
 @transfer_cli.command("detach", no_args_is_help=True)
-def detach_cli(pipeline: _Pipeline, output: _Output, component: _Component = None, force: _Force = False) -> None:
+def detach_cli(
+    pipeline: _Pipeline,
+    output: _Output,
+    component: _Component = None,
+    force: _Force = False,
+    code: CodeWithoutLetter = None,
+) -> None:
     """Give a classifier that shares the encoder of a transformer component an encoder of its own, a copy of that one.
 
     The transformer leaves the pipeline where nothing else listens to it. Scores stay.
@@ -28,6 +35,7 @@ def detach_cli(pipeline: _Pipeline, output: _Output, component: _Component = Non
 
     with plain_errors():
         _require_free(pipeline, output, force)
+        use_code(code)
         from ..model.take_over import detach
 
         _write(detach(load_model(pipeline), component), output)
@@ -42,6 +50,7 @@ def attach_cli(
         str, Option("--transformer", "-t", help="Name of the new transformer component")
     ] = "transformer",
     force: _Force = False,
+    code: CodeWithoutLetter = None,
 ) -> None:
     """Put the encoder of a classifier into a transformer component before it, for other components to share.
 
@@ -51,6 +60,7 @@ def attach_cli(
 
     with plain_errors():
         _require_free(pipeline, output, force)
+        use_code(code)
         from ..model.take_over import attach
 
         _write(attach(load_model(pipeline), component, transformer=transformer), output)

@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from ..text_output import msg
+from .configs import Code, use_code, values_of
 from .group import plain_errors, transfer_cli
 from .studies import Runs, Wish, train_several
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on, without_option
@@ -25,7 +26,7 @@ def train_cli(
     ctx: typer.Context,
     config: Annotated[Path, Argument(help="Config file, as for spacy train", exists=True)],
     output: Annotated[Path, Option("--output", "-o", help="Folder for pipelines, checkpoints and log.jsonl")],
-    code: Annotated[Path | None, Option("--code", "-c", help="Python file with registered functions")] = None,
+    code: Code = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     resume: Annotated[bool, Option("--resume", "-R", help="Go on from the last checkpoint in --output")] = False,
     force: Annotated[
@@ -73,13 +74,11 @@ def train_cli(
 
     Values of the config are replaced as in spacy train: --training.max_steps 500.
     """
-    from spacy.cli._util import import_code, parse_config_overrides, show_validation_error
-
     from ..training.launch import end_of_rank, launch, told_to_launcher
     from ..training.study import Interrupted
 
     with plain_errors():
-        overrides = parse_config_overrides(ctx.args)
+        overrides = values_of(ctx.args)
         wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
         if ranks > 1 and not wish.is_there:
             try:
@@ -87,16 +86,15 @@ def train_cli(
             except Interrupted as interrupted:
                 raise typer.Exit(128 + interrupted.signal) from interrupted
             return
-        import_code(code)
+        use_code(code)
         runs = Runs(
             config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
             deterministic=deterministic,
         )  # fmt: skip
-        with show_validation_error(config, hint_fill=False):
-            if wish.is_there:
-                train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
-                return
-            trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
+        if wish.is_there:
+            train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
+            return
+        trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
     if trained.status == "finished":
         msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
     if trained.status == "paused":

@@ -12,8 +12,9 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
-from spacy.util import load_config, load_model_from_config, registry, resolve_dot_names
+from spacy.util import load_model_from_config, registry, resolve_dot_names
 
+from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
 from ..model.augmentation import NoAugmentation, draw_texts
 from ..model.classifier import shim_of, texts_of
@@ -54,12 +55,13 @@ def augment(
     overrides (Mapping | None): Settings in place of the config's, by dotted name.
     RETURNS (list[Sample]): At most n, fewer where the corpus has no more.
     RAISES (ValueError): T005 for n below 1 or skip below 0, T125 for a component that is not there, T126 for one that
-        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations.
+        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to
+        T334 and T420 to T426 for a config or values that nothing reads.
     """
     for field, value, least in (("n", n, 1), ("skip", skip, 0)):
         if value < least:
             raise ValueError(T005.format(block="augment", field=field, value=value, want=f"{field} >= {least}"))
-    raw = load_config(config, overrides=dict(overrides or {}), interpolate=False)
+    raw = read_config(config, overrides)
     check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)
     name, pipe = _component(nlp, component, config)

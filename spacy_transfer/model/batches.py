@@ -8,7 +8,7 @@ import torch
 from ..nn.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
 from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
-from ..nn.pinned import to_device
+from ..nn.pinned import together_to_device
 from .windows import Row
 
 # A micro-batch is closed when the next document would fill less than this share of its row ...
@@ -116,5 +116,5 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
 
     arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
     host = HostRows(counted, owner, bool(inside.all()))
-    there = [to_device(array, device) for array in arrays]
-    return RowBatch(there[0], there[1], there[2], there[3], len(documents), host)
+    ids_there, mask, counts, owner_there = together_to_device(arrays, device)
+    return RowBatch(ids_there, mask, counts, owner_there, len(documents), host)

@@ -142,7 +142,7 @@ class Features:
             if any(value is None for value in values):
                 return None
         if not isinstance(self._memory, StateMemory):
-            return to_device(_filled_up(cast(list[Tensor], values), n_pieces), device)
+            return to_device(_filled_up(cast(list[Tensor], values), n_pieces, device), device)
         there = [i for i, key in enumerate(keys) if key in self._memory]
         self.hits += len(there) if values is None else 0
         if len(there) == len(keys):
@@ -151,7 +151,7 @@ class Features:
         if there:
             found[to_device(there, device)] = self._memory.padded([keys[i] for i in there], n_pieces)
         rest = sorted(set(range(len(keys))) - set(there))
-        host = _filled_up([cast(list[Tensor], values)[i] for i in rest], n_pieces)
+        host = _filled_up([cast(list[Tensor], values)[i] for i in rest], n_pieces, device)
         found[to_device(rest, device)] = to_device(host, device)
         return found
 
@@ -199,10 +199,17 @@ class HostMemory(dict[bytes, Tensor]):
         return True
 
 
-def _filled_up(values: list[Tensor], n_pieces: int) -> Tensor:
-    """States (n_pieces, width) of rows as (n_rows, n_pieces, width)."""
-    padded = pad_sequence(values, batch_first=True)
-    return padded if padded.shape[1] == n_pieces else F.pad(padded, (0, 0, 0, n_pieces - padded.shape[1]))
+def _filled_up(values: list[Tensor], n_pieces: int, device: torch.device) -> Tensor:
+    """States (n_pieces, width) of rows as (n_rows, n_pieces, width), on the host; for a GPU in pinned memory at once,
+    which `pad_sequence` cannot do, and which would cost a second copy."""
+    if device.type != "cuda":
+        padded = pad_sequence(values, batch_first=True)
+        return padded if padded.shape[1] == n_pieces else F.pad(padded, (0, 0, 0, n_pieces - padded.shape[1]))
+    shape = (len(values), n_pieces, values[0].shape[1])
+    found = torch.zeros(shape, dtype=values[0].dtype, pin_memory=True)
+    for row, value in zip(found, values, strict=True):
+        row[: len(value)] = value
+    return found
 
 
 def _on_host(entries: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:

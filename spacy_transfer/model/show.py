@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from spacy.language import Language
 from spacy.training.initialize import init_nlp
-from spacy.util import load_config, load_model
+from spacy.util import load_model
 
-from ..errors import T099
+from ..config.reading import read_config
+from ..errors import T099, T429
 from ..log import logger
 from ..nn.tuning import DepthRow
 from .shim import NetworkShim
@@ -26,13 +27,17 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
     path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
     overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
     RETURNS (str): Lines of text.
-    RAISES (FileNotFoundError): T099 if there is no such path. RAISES (ValueError): T099 if nothing in it is ours.
+    RAISES (FileNotFoundError): T099 if there is no such path.
+    RAISES (ValueError): T099 if nothing in it is ours, T429 for values to change in a trained pipeline, T330 to T334
+        and T420 to T426 for a config or values that nothing reads.
     """
     if not path.exists():
         raise FileNotFoundError(T099.format(path=path, error="it does not exist"))
+    if path.is_dir() and overrides:
+        raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
     # The table of what moves would say the same.
     with _silent():
-        nlp = load_model(path) if path.is_dir() else init_nlp(load_config(path, overrides or {}))
+        nlp = load_model(path) if path.is_dir() else init_nlp(read_config(path, overrides))
     pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
     if not pictures:
         raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..nn.host_rows import HostRows
 from ..nn.network import RowBatch
-from ..nn.pinned import to_device
+from ..nn.pinned import to_device, together_to_device
 
 # Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
 # import of it.
@@ -87,8 +87,8 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
             ids[row, :size] = _host(data[i].wordpieces.input_ids)[span, first : first + size]
     owner = np.asarray([i for i, *_ in places])
     host = HostRows(counts > 0, owner, is_full=False)
-    there = [to_device(array, device) for array in (ids, mask, counts, owner)]
-    batch = RowBatch(there[0], there[1], there[2], there[3], len(data), host)
+    ids_there, mask_there, counts_there, owner_there = together_to_device((ids, mask, counts, owner), device)
+    batch = RowBatch(ids_there, mask_there, counts_there, owner_there, len(data), host)
     return States(_padded(data, places, width, longest, device), batch, places)
 
 

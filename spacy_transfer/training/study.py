@@ -13,9 +13,10 @@ from spacy.language import DEFAULT_CONFIG
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to_disk_callback
 from spacy.util import load_model_from_config, registry, resolve_dot_names
-from thinc.api import Config, ConfigValidationError
+from thinc.api import Config
 
-from ..errors import T165, T166, T186, T189, T190, T191, T194
+from ..config.reading import read_config
+from ..errors import T165, T166, T186, T189, T190, T194
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
 from ..nn.precision import recorded
@@ -28,7 +29,6 @@ from .outcome import copy_folder
 from .result import Result
 from .soup import mix
 from .sweep import Rung, rungs
-from .train import read_config
 from .trials import Trial, describe, write_csv
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not.
@@ -333,11 +333,6 @@ def _shortest(configs: Sequence[Config]) -> int:
     return min(counted.values())
 
 
-def _checked(base: Config, values: Mapping[str, Any]) -> Config:
-    """The config of a trial, interpolated. RAISES (ValueError): T191 for a key that cannot be set."""
-    try:
-        whole = read_config(base, values)
-    except ConfigValidationError as error:
-        reasons = "; ".join(str(one.get("msg", one)) for one in error.errors or ())
-        raise ValueError(T191.format(key=", ".join(values), error=reasons or error.desc)) from error
-    return DEFAULT_CONFIG.merge(whole).interpolate()
+def _checked(config: Path | Config, values: Mapping[str, Any]) -> Config:
+    """The config of a trial, interpolated. RAISES (ValueError): As `read_config`."""
+    return DEFAULT_CONFIG.merge(read_config(config, values)).interpolate()

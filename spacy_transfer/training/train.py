@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from spacy import util
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
+from ..config.reading import read_config
 from ..corpora.docbins import check_corpora
 from ..errors import T166, T186, T373, T373_INPUT
 from ..files import DiskFull, hold_folder, repair
@@ -29,7 +29,6 @@ from .progress import Show
 from .ranks import Ranks
 from .run import OnNan, Update
 from .session import Session, Stopped, Trained
-from .settings import check_config, check_overrides
 
 _LONGEST_PATH = 4096
 
@@ -141,20 +140,3 @@ def _refuse_inputs_that_go(config: Config, output: Path) -> None:
                 # A folder that holds the output is no trouble: only what is replaced with it is.
                 if Path(value).resolve().is_relative_to(place):
                     raise ValueError(T373.format(path=place, problem=T373_INPUT.format(other=value)))
-
-
-def read_config(config: Path | Config, overrides: Mapping[str, Any]) -> Config:
-    """A config, not interpolated, that a training can be asked for.
-
-    config (Path | Config): Of a file, or at hand. overrides (Mapping): Values to replace, by dotted key.
-    RAISES (ValueError): T330 to T334, see `check_config`.
-    """
-    check_overrides(overrides)
-    original = util.load_config(config, interpolate=False) if isinstance(config, Path) else config
-    whole = original
-    if overrides and isinstance(config, Path):
-        whole = util.load_config(config, overrides=dict(overrides), interpolate=False)
-    elif overrides:
-        whole = Config().from_str(original.to_str(), overrides=dict(overrides), interpolate=False)
-    check_config(whole, overrides, original)
-    return whole

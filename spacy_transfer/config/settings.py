@@ -1,9 +1,8 @@
 """What `[training]` and the values given on the command line may be; checked before anything is read or written."""
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from confection import ConfigValidationError
@@ -12,6 +11,7 @@ from spacy.schemas import ConfigSchemaTraining
 from thinc.api import Config
 
 from ..errors import T330, T331, T332, T333, T334
+from .nearest import nearest
 
 _WHOLE: dict[str, tuple[int, int | None, str]] = {
     "eval_frequency": (1, None, "a whole number of steps, 1 or more"),
@@ -44,7 +44,7 @@ def check_config(config: Config, overrides: Mapping[str, Any], original: Config)
     try:
         whole = DEFAULT_CONFIG.merge(config).interpolate()
     except (ValueError, ConfigValidationError):
-        # spaCy names the variable when it loads the config.
+        # `check_keys` lets it through.
         return
     check_training(whole["training"])
 
@@ -54,7 +54,7 @@ def check_training(training: Mapping[str, Any]) -> None:
     known = list(ConfigSchemaTraining.model_fields)
     for key in training:
         if key not in known:
-            hint = _nearest(key, known)
+            hint = nearest(key, known)
             raise ValueError(
                 T330.format(key=f"training.{key}", hint=hint, section="training", known=", ".join(sorted(known)))
             )
@@ -125,7 +125,7 @@ def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) 
             continue
         names = "|".join((re.escape(section), *(re.escape(f"{section}{mark}{rest}") for mark in ".:")))
         if not re.search(rf"\$\{{\s*({names})\s*\}}", text):
-            raise ValueError(T334.format(key=key, hint=_nearest(key, there)))
+            raise ValueError(T334.format(key=key, hint=nearest(key, there)))
 
 
 def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -134,8 +134,3 @@ def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {found[0]}?" if found else ""

@@ -1,0 +1,47 @@
+"""What the commands that read a config or a pipeline share: --code, and values of the config on the command line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from ..errors import T428, T430
+
+Code = Annotated[
+    Path | None, Option("--code", "-c", help="Python file with registered functions that the config or pipeline uses")
+]
+# Where -c is --component.
+CodeWithoutLetter = Annotated[
+    Path | None, Option("--code", help="Python file with registered functions that the config or pipeline uses")
+]
+
+
+def use_code(path: Path | None) -> None:
+    """Import a Python file, so that what it registers is there. RAISES (ValueError): T428 if that fails."""
+    from spacy.util import import_file
+
+    if path is None:
+        return
+    try:
+        import_file("python_code", path)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if path.is_file() else "no such file"
+        raise ValueError(T428.format(path=path, reason=reason)) from error
+
+
+def values_of(arguments: list[str]) -> dict[str, Any]:
+    """Values of a config as `spacy train` takes them, from the command line and from SPACY_CONFIG_OVERRIDES.
+
+    arguments (list[str]): What the command has no option for: ["--training.max_steps", "500"].
+    RETURNS (dict): By dotted key; JSON is read, so a block may be given as one.
+    RAISES (ValueError): T430 for what is neither an option nor such a value.
+    """
+    from spacy.cli._util import parse_config_overrides
+
+    expects_value = False
+    for argument in arguments:
+        is_key = argument.startswith("--")
+        if not (is_key and "." in argument.partition("=")[0]) and not (expects_value and not is_key):
+            raise ValueError(T430.format(option=argument))
+        expects_value = is_key and "=" not in argument
+    return parse_config_overrides(arguments)

@@ -1,0 +1,94 @@
+"""Blocks of a config: the function that each names, the keys that it has, the values that stand there unwritten."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spacy.language import DEFAULT_CONFIG, Language
+from spacy.util import get_lang_class, registry
+from thinc.api import Config
+
+# Of an entry point whose package is not installed, or of a function that says nothing of itself.
+_UNKNOWN = (ImportError, AttributeError, TypeError, ValueError)
+
+
+def function_of(block: Any) -> tuple[str, str] | None:
+    """Registry and name of the function that a block names: ("layers", "spacy-transfer.MeanPooling.v1").
+
+    block (Any): Of a config. RETURNS (tuple | None): None for anything else.
+    """
+    if isinstance(block, Mapping):
+        for key, name in block.items():
+            if key.startswith("@"):
+                return key[1:], str(name)
+    return None
+
+
+def keys_of(kind: str, name: str) -> list[str] | None:
+    """Keys that a block of a registered function may have.
+
+    kind (str): Registry. name (str): In it. RETURNS (list[str] | None): None where any goes, or nobody knows.
+    """
+    try:
+        return keywords(registry.get(kind, name))
+    except _UNKNOWN:
+        return None
+
+
+def keywords(function: Callable[..., Any], without: tuple[str, ...] = ()) -> list[str] | None:
+    """Names of the parameters of a function; None if it takes any. RAISES (ValueError, TypeError): If it has none."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return None
+    # Positional values stand under "*".
+    return ["*" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters if one.name not in without]
+
+
+def needed_by(kind: str, name: str) -> list[str]:
+    """Keys that a block of a registered function must have.
+
+    kind (str): Registry. name (str): In it.
+    """
+    try:
+        parameters = inspect.signature(registry.get(kind, name)).parameters.values()
+    except _UNKNOWN:
+        return []
+    variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in variable]
+
+
+def factory_of(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+    """The factory of a component, and its default config; None where there is none.
+
+    config (Mapping): The whole config. block (Mapping): Of the component.
+    """
+    _register_factories()
+    try:
+        language = get_lang_class(config["nlp"]["lang"])
+    except (KeyError, ImportError, TypeError, AttributeError):
+        language = Language
+    name = block.get("factory")
+    if not isinstance(name, str) or not language.has_factory(name):
+        return None
+    own = language.get_factory_name(name)
+    function = registry.factories.get(own if own in registry.factories else name)
+    return function, language.get_factory_meta(name).default_config
+
+
+@functools.cache
+def _register_factories() -> None:
+    """spaCy knows its own factories and those of other packages once a pipeline was made."""
+    Language()
+
+
+def filled(config: Config) -> Config:
+    """A config with what `spacy init fill-config` would write out of spaCy's and the components' defaults.
+
+    config (Config): Not changed, and nothing of it is made.
+    """
+    whole = DEFAULT_CONFIG.merge(config)
+    for name, block in (whole.get("components") or {}).items():
+        if isinstance(block, Mapping) and (found := factory_of(whole, block)) is not None:
+            whole["components"][name] = dict(Config(found[1]).merge(dict(block)))
+    return whole
