@@ -711,6 +711,7 @@ T472 = (
     "[T472] The tokenizer of '{name}' has pieces that its encoder has no row for: {pieces}. The embedding has {n_rows} rows. "
     "Take the tokenizer that belongs to it, or run model.resize_token_embeddings(len(tokenizer)) in transformers, train "
     "the new rows and save it again."
+)
 # 42x and 43x: configs as they are given, and studies.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
 T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."
