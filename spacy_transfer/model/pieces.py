@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ..nn.folder_tokenizer import read_tokenizer
+from ..nn.pretrained import read_tokenizer
 
 # Texts that are tried to see what frames a row.
 _MOST_PROBES = 1000

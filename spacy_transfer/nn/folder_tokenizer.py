@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import T017, T471, T472
+from ..errors import T472
 from .encoder_folder import COMPANIONS, TOKENIZERS
-from .quiet import quiet
 
 # Pieces in a message.
 _SHOWN = 5
@@ -44,33 +43,11 @@ class FolderTokenizer:
     markers: list[str]
 
 
-def read_tokenizer(folder: Path, n_rows: int | None = None) -> FolderTokenizer:
-    """Read a folder's tokenizer as `AutoTokenizer` does, from the folder's own files alone.
-
-    folder (Path): Of an encoder, or of one of our own components.
-    n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
-    RAISES (ValueError): T017 for a tokenizer that cannot be converted, T471 for one that cannot be read, T472 for
-        pieces that have no row.
-    """
-    if (folder / "encoder.json").is_file():
-        # Ours: it was read so when it was made.
-        return FolderTokenizer((folder / "tokenizer.json").read_text("utf-8"), [])
-    has_fast = (folder / "tokenizer.json").is_file()
-    try:
-        with quiet(), _own_files(folder) as place:
-            tokenizer = _load(place, has_fast=has_fast)
-    # Whatever: tokenizers raises Exception itself, and a panic of its own that is not even one.
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-            raise
-        raise ValueError((T471 if has_fast else T017).format(folder=folder, error=error)) from error
-    return settled(tokenizer, folder.name, n_rows)
-
-
 def settled(tokenizer: Any, name: str, n_rows: int | None = None) -> FolderTokenizer:
     """Settle which pieces are special in texts of ours.
 
-    tokenizer: A fast one of transformers. name (str): What messages call it. n_rows (int | None): As `read_tokenizer`.
+    tokenizer: A fast one of transformers. name (str): What messages call it. n_rows (int | None): Rows of the
+        embedding, if known: special pieces above them are text.
     RAISES (ValueError): T472 for pieces that have no row.
     """
     form = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -113,24 +90,8 @@ def _framing_ids(processor: Mapping[str, Any] | None) -> Iterator[int]:
             yield processor[field][1]
 
 
-def _load(folder: Path, *, has_fast: bool) -> Any:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    options = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, **options)
-        # A slow one has no such thing.
-        tokenizer.backend_tokenizer.to_str()
-    except Exception:
-        if not has_fast:
-            raise
-        # Of a class that this version does not know, or that has no fast tokenizer: the file speaks for itself.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), **options)
-    return tokenizer
-
-
 @contextmanager
-def _own_files(folder: Path) -> Iterator[Path]:
+def own_files(folder: Path) -> Iterator[Path]:
     """A folder with a tokenizer's files under their fixed names, and nothing else: a stranger's settings may name
     files of this machine, or code."""
     with tempfile.TemporaryDirectory(prefix="spacy-transfer-tokenizer-") as place:

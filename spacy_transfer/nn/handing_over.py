@@ -11,8 +11,7 @@ from torch import nn
 from ..errors import T208, T210
 from .encoder import Encoder
 from .folder_tokenizer import settled
-from .pretrained import LoadedEncoder, build_encoder, n_rows_of, portable
-from .quiet import quiet
+from .pretrained import LoadedEncoder, build_encoder, n_rows_of, portable, quiet
 
 
 def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:

@@ -1,8 +1,10 @@
 """The door to transformers: a pretrained encoder from a folder, a hub name or one of our own pipelines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -11,12 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T005, T012, T014, T015, T016, T157, T158, T340, T348, T470
+from ..errors import T005, T012, T014, T015, T016, T017, T157, T158, T340, T348, T470, T471
 from ..log import announce
 from .adapters import fingerprint, merge, reattach
 from .encoder import Encoder
-from .folder_tokenizer import read_tokenizer
-from .quiet import quiet
+from .folder_tokenizer import FolderTokenizer, own_files, settled
 from .scratch_body import SCRATCH, ScratchBody
 from .sentence_pooling import read_modules
 from .sources import EncoderFolder, find_encoder
@@ -273,8 +274,63 @@ def _attention(attention: Attention) -> dict[str, Any]:
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 
+def read_tokenizer(folder: Path, n_rows: int | None = None) -> FolderTokenizer:
+    """Read a folder's tokenizer as `AutoTokenizer` does, from the folder's own files alone.
+
+    folder (Path): Of an encoder, or of one of our own components.
+    n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
+    RAISES (ValueError): T017 for a tokenizer that cannot be converted, T471 for one that cannot be read, T472 for
+        pieces that have no row.
+    """
+    if (folder / "encoder.json").is_file():
+        # Ours: it was read so when it was made.
+        return FolderTokenizer((folder / "tokenizer.json").read_text("utf-8"), [])
+    has_fast = (folder / "tokenizer.json").is_file()
+    try:
+        with quiet(), own_files(folder) as place:
+            tokenizer = _load(place, has_fast=has_fast)
+    # Whatever: tokenizers raises Exception itself, and a panic of its own that is not even one.
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        raise ValueError((T471 if has_fast else T017).format(folder=folder, error=error)) from error
+    return settled(tokenizer, folder.name, n_rows)
+
+
+def _load(folder: Path, *, has_fast: bool) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, **options)
+        # A slow one has no such thing.
+        tokenizer.backend_tokenizer.to_str()
+    except Exception:
+        if not has_fast:
+            raise
+        # Of a class that this version does not know, or that has no fast tokenizer: the file speaks for itself.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), **options)
+    return tokenizer
+
+
 def portable(record: dict[str, Any]) -> dict[str, Any]:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within: transformers neither warns about the pooler we drop nor draws bars."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
