@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
+from spacy_transfer.evaluation.evaluate import evaluate
 from spacy_transfer.training import soup
 from spacy_transfer.training.result import Result
 from spacy_transfer.training.run import Run
@@ -23,7 +25,7 @@ from spacy_transfer.training.session import Stopped
 from spacy_transfer.training.soup import mix
 from spacy_transfer.training.study import Interrupted, Plan, Studied, study
 from spacy_transfer.training.sweep import Rung, grid, parse_sweep, rungs
-from spacy_transfer.training.trials import Trial, describe, short_keys, table
+from spacy_transfer.training.trials import Trial, describe, results_table, short_keys, statistics_table
 
 RATE = "training.optimizer.learn_rate"
 DEPTH = f"components.{MODEL}.model.tuning.frozen_depth"
@@ -58,6 +60,12 @@ class Made:
 
 def studied(config: Config, output: Path, plan: Plan, **options: Any) -> Studied:
     return study(config, output, plan, Made(config), **options)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def state_of(folder: Path) -> dict[str, Any]:
@@ -113,9 +121,13 @@ def test_each_seed_is_the_run_alone(config: Config, tmp_path: Path) -> None:
     best = tmp_path / "study" / found.run
     assert Result.read(best).score == max(scores)
     assert files_of(tmp_path / "study" / "model-best") == files_of(best / "model-best")
-    assert {name for name, *_ in csv.reader((tmp_path / "study" / "results.csv").open(encoding="utf-8"))} == {
-        "run", "seed-5", "seed-6", "mean", "deviation",
-    }  # fmt: skip
+    rows = rows_of(tmp_path / "study" / "results.csv")
+    assert [(row["trial"], row["seed"], row["run"]) for row in rows] == [("1", "5", "seed-5"), ("1", "6", "seed-6")]
+    assert [float(row["score"]) for row in rows] == scores
+    assert all(float(row["seconds"]) >= 0 and row["judged by"] == "macro F" for row in rows)
+    (mean,) = rows_of(tmp_path / "study" / "statistics.csv")
+    assert (mean["runs"], float(mean["score mean"])) == ("2", pytest.approx(found.best.score))
+    assert float(mean["score standard deviation"]) == pytest.approx(found.best.deviation)
 
 
 # ---- sweeps ------------------------------------------------------------------------------------------------------
@@ -228,6 +240,102 @@ def test_other_data_between_runs_are_told(
     assert "T189" in caplog.text
 
 
+# ---- what is tried, what decides, what stays ---------------------------------------------------------------------
+
+
+def test_blocks_and_values_that_belong_together(config: Config, tmp_path: Path) -> None:
+    """Each trial is the run that these values would make alone."""
+    model = f"components.{MODEL}.model"
+    focal = {"@losses": "spacy-transfer.Focal.v1", "exclusive": True}
+    specs = [
+        f'{model}.loss={{"@losses": "spacy-transfer.CrossEntropy.v1"}},{json.dumps(focal)}',
+        f'{DEPTH},{RATE}=[1, 1e-3],["all", 1e-2]',
+    ]
+    plan = Plan(grid(parse_sweep(specs)), keep_one_in=1)
+    assert len(plan.values) == 4
+    # For all trials, whichever block they name.
+    given = {f"{model}.loss.class_weights": "balanced"}
+    found = studied(config, tmp_path / "study", plan, overrides=given)
+    last = found.trials[3]
+    assert last.values == {f"{model}.loss": focal, DEPTH: "all", RATE: 1e-2}
+    run(config, tmp_path / "alone", overrides={**given, **last.values})
+    assert_same_run(tmp_path / "alone", tmp_path / "study" / "trial-004")
+    loss = spacy.load(tmp_path / "alone" / "model-last").config["components"][MODEL]["model"]["loss"]
+    assert {**loss, **focal, "class_weights": "balanced"} == loss
+    assert [row["loss"] for row in rows_of(tmp_path / "study" / "results.csv")].count(json.dumps(focal)) == 2
+
+
+def test_config_files_are_trials(config: Config, bert: Path, corpus: Path, tmp_path: Path) -> None:
+    other = config_of(bert, corpus, "full, averages, accumulated", steps=12)
+    config.to_disk(tmp_path / "one.cfg")
+    other.to_disk(tmp_path / "other.cfg")
+    files = f"{tmp_path / 'one.cfg'},{tmp_path / 'other.cfg'}"
+    options = ["--sweep", files, "--training.max_steps", "8", "--keep-one-in", "1", "--show", "none"]
+    said = command(tmp_path / "one.cfg", "-o", tmp_path / "out", *options)
+    assert "config" in said
+    run(other, tmp_path / "alone", overrides={"training.max_steps": 8})
+    assert_same_run(tmp_path / "alone", tmp_path / "out" / "trial-002")
+    # A file that was changed is another study.
+    config_of(bert, corpus, "full, averages, accumulated", steps=12, training={"dropout": 0.3}).to_disk(
+        tmp_path / "other.cfg"
+    )
+    said = command(tmp_path / "one.cfg", "-o", tmp_path / "out", *options, "--resume", code=1)
+    assert "other.cfg: training.dropout: 0.1 then, 0.3 now" in said
+
+
+def test_what_the_user_names_is_the_judge(config: Config, corpus: Path, tmp_path: Path) -> None:
+    """Of pipelines within a run, and of trials; test data decide nothing."""
+    plan = Plan(grid({RATE: [1e-3, 1e-2]}), keep_one_in=1, by="accuracy", test=corpus / "train.spacy")
+    found = studied(config, tmp_path / "study", plan)
+    for trial in found.trials:
+        ((name, result),) = trial.results.items()
+        lines = [one for one in log_of(tmp_path / "study" / name) if one["kind"] == "evaluation"]
+        assert [one["score"] for one in lines] == [one["scores"]["cats_acc"] for one in lines]
+        assert result.score == max(one["score"] for one in lines) == result.scores["cats_acc"]
+        assert (result.measure, result.seed) == ("cats_acc", 3)
+        scores = evaluate(spacy.load(tmp_path / "study" / name / "model-best"), corpus / "train.spacy")
+        assert result.test["cats_macro_f"] == scores["cats_macro_f"]
+    assert found.best.score == max(trial.score for trial in found.trials)
+    rows = rows_of(tmp_path / "study" / "results.csv")
+    assert all(row["judged by"] == "cats_acc" and row["dev cats_acc"] and row["test cats_acc"] for row in rows)
+    assert next(int(row["trial"]) for row in rows) == found.best.number
+
+
+def test_trials_with_different_measures_are_told(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = "training.score_weights"
+    plan = Plan([{}, {f"{weights}.cats_score": 0.0, f"{weights}.cats_acc": 1.0}], keep_one_in=1)
+    studied(config, tmp_path / "study", plan)
+    assert "T433" in caplog.text
+    assert "macro F, cats_acc" in caplog.text
+
+
+@pytest.mark.parametrize("soup_", [False, True])
+@pytest.mark.parametrize("keep", ["all", "best", "none"])
+def test_only_what_is_wanted_stays(config: Config, corpus: Path, tmp_path: Path, keep: Any, soup_: bool) -> None:
+    """The results are the same whatever stays, and so is the best pipeline."""
+    plan = Plan(grid({RATE: [1e-3, 1e-2]}), [1, 2], 1, soup_, test=corpus / "dev.spacy", keep=keep)
+    found = studied(config, tmp_path / "study", plan, overrides={"training.max_steps": 5})
+    folders = [
+        path.parent for path in (tmp_path / "study").rglob("model-*") if path.name in ("model-best", "model-last")
+    ]
+    runs = {tmp_path / "study" / name for trial in found.trials for name in trial.results}
+    assert len(runs) == 4
+    assert {folder for folder in folders if folder in runs} == (runs if keep == "all" else set())
+    assert (tmp_path / "study" / "model-best" / "meta.json").exists() == (keep != "none")
+    assert all((folder / "log.jsonl").exists() and (folder / "result.json").exists() for folder in runs)
+    assert all(result.test for trial in found.trials for result in trial.results.values())
+    if keep == "best" and not found.soup.get("is_better"):
+        number, seed = found.run.split("/")
+        values = {**found.trials[int(number[-1]) - 1].values, "training.seed": int(seed[-1]), "training.max_steps": 5}
+        run(config, tmp_path / "alone", overrides=values)
+        assert files_of(tmp_path / "study" / "model-best") == files_of(tmp_path / "alone" / "model-best")
+    # Nothing is missed by going on where all is done.
+    again = studied(config, tmp_path / "study", plan, overrides={"training.max_steps": 5}, resume=True)
+    assert (again.run, again.best.scores) == (found.run, found.best.scores)
+
+
 # ---- plans -------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +391,9 @@ def test_rungs_need_steps(n_steps: int, keep: int) -> None:
         ("a.b=[1,2],[3]", [[1, 2], [3]]),
         ("a.b=1,true", [1, True]),
         ("a.b=x=1,y", ["x=1", "y"]),
+        ('a.b={"@x": "y", "z": [1, 2]},null', [{"@x": "y", "z": [1, 2]}, None]),
+        ('a.b=all,{"@x": "y,z"},"t,u"', ["all", {"@x": "y,z"}, "t,u"]),
+        ('a.b,a.c=[1,2],["all",null]', [[1, 2], ["all", None]]),
     ],
 )
 def test_values_of_a_sweep(spec: str, values: list[Any]) -> None:
@@ -291,9 +402,20 @@ def test_values_of_a_sweep(spec: str, values: list[Any]) -> None:
     assert [type(one) for one in found] == [type(one) for one in values]
 
 
-@pytest.mark.parametrize("specs", [["a.b"], ["a.b="], ["=1"], ["ab=1"], ["a.b=1,,2"], ["a.b=1,1"], ["a.b=1", "a.b=2"]])
-def test_a_sweep_that_cannot_be_read(specs: list[str]) -> None:
-    with pytest.raises(ValueError, match="T187"):
+@pytest.mark.parametrize(
+    ("specs", "code"),
+    [
+        *((specs, "T187") for specs in (
+            ["a.b"], ["a.b="], ["=1"], ["ab=1"], ["a.b=1,,2"], ["a.b=1,1"], ["a.b=1", "a.b=2"],
+            ["a.b=1", "a.b,a.c=[1,2]"], ["a.b,a.b=[1,2]"], ['a.b={"x": 1, "y": 2},{"y": 2, "x": 1}'],
+        )),
+        (['a.b={"@x": "y",},{"@x": "z"}'], "T426.*JSON"), (["a.b=[1,x],[2]"], "T426"),
+        (["a.b,a.c=1,2"], r"T432.*a\.b,a\.c"), (["a.b,a.c=[1,2,3]"], "T432.*list of 2"),
+        (["nowhere.cfg,other.cfg"], "T435.*nowhere.cfg"),
+    ],
+)  # fmt: skip
+def test_a_sweep_that_cannot_be_read(specs: list[str], code: str) -> None:
+    with pytest.raises(ValueError, match=code):
         parse_sweep(specs)
 
 
@@ -308,6 +430,9 @@ def test_grid() -> None:
     assert some == grid(values, 4)
     assert all(one in every for one in some)
     assert grid(values, 100) == every
+    assert grid({"a.b,a.d": [[1, "p"], [2, "q"]], "a.c": ["x"]}) == [
+        {"a.b": 1, "a.d": "p", "a.c": "x"}, {"a.b": 2, "a.d": "q", "a.c": "x"}
+    ]  # fmt: skip
 
 
 def test_short_keys() -> None:
@@ -317,25 +442,35 @@ def test_short_keys() -> None:
     assert describe({"a.b": 1e-4, "a.c": "all"}) == "b=0.0001, c=all"
 
 
-def test_table() -> None:
-    def result(score: float, **scores: float) -> Result:
-        return Result("finished", 10, 4, score, 4, scores, "x", 1.0)
+def test_tables() -> None:
+    """A row a run; means and standard deviations apart from them."""
 
+    def result(score: float, seed: int, test: float | None = None, **scores: float) -> Result:
+        found = {} if test is None else {"f": test}
+        return Result("finished", 10, 4, score, 4, scores, "x", 1.0, measure="macro F", seed=seed, test=found)
+
+    focal = {"@losses": "spacy-transfer.Focal.v1", "gamma": 1}
     trials = [
-        Trial(1, {"a.b": 1}, {"trial-001/seed-1": result(0.5, f=0.4), "trial-001/seed-2": result(0.7, f=0.6)}),
-        Trial(2, {"a.b": 2}, {"trial-002/seed-1": result(0.9)}, is_dropped=True),
+        Trial(1, {"a.b": 1}, {"one": result(0.5, 1, 0.3, f=0.4), "two": result(0.7, 2, 0.4, f=0.6)}),
+        Trial(2, {"a.b": focal}, {"three": result(0.9, 1)}, is_dropped=True),
         Trial(3, {"a.b": 3}, failed="no"),
     ]
-    header, rows = table(trials)
-    assert header == ["run", "b", "steps", "best step", "score", "f", "status"]
-    assert [row[0] for row in rows] == [
-        "trial-001/seed-1", "trial-001/seed-2", "mean", "deviation", "trial-002/seed-1", "trial-003"
+    header, rows = results_table(trials)
+    assert header == [
+        "trial", "seed", "run", "b", "status", "steps", "best step", "seconds", "judged by", "score", "dev f", "test f"
     ]  # fmt: skip
-    assert rows[2][4:6] == pytest.approx([0.6, 0.5])
-    assert rows[3][4] == pytest.approx(0.1414, abs=1e-4)
-    assert rows[4][5:] == [None, "dropped"]
-    assert rows[5][-1] == "failed: no"
-    assert all(len(row) == len(header) for row in rows)
+    assert rows == [
+        [1, 1, "one", 1, "finished", 10, 4, 1.0, "macro F", 0.5, 0.4, 0.3],
+        [1, 2, "two", 1, "finished", 10, 4, 1.0, "macro F", 0.7, 0.6, 0.4],
+        [2, 1, "three", focal, "dropped", 10, 4, 1.0, "macro F", 0.9, None, None],
+        [3, None, "trial-003", 3, "failed: no", None, None, None, None, None, None, None],
+    ]
+    header, rows = statistics_table(trials)
+    assert header[:6] == ["trial", "b", "runs", "judged by", "score mean", "score standard deviation"]
+    assert [row[:3] for row in rows] == [[1, 1, 2], [2, focal, 1], [3, 3, 0]]
+    assert rows[0][4:] == pytest.approx([0.6, 0.1414, 0.5, 0.1414, 0.35, 0.0707], abs=1e-4)
+    assert rows[1][4:] == [0.9, None, None, None, None, None]
+    assert describe(trials[1].values) == "b=Focal(gamma=1)"
 
 
 # ---- soup --------------------------------------------------------------------------------------------------------
@@ -469,13 +604,13 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
     assert [sorted(trial["values"]) for trial in state["trials"]] == [sorted([RATE, DEPTH])] * 3
     assert "learn_rate" in said
     assert "frozen_depth" in said
-    assert "Best mean score" in said
+    assert "Best: mean macro F" in said
     assert "2 seeds" in said
     assert (tmp_path / "out" / "model-best" / "meta.json").exists()
     assert Result.read(tmp_path / "out" / state["best_run"]).n_steps == 8
     assert "T186" in command(tmp_path / "config.cfg", "-o", tmp_path / "out", *options, code=1)
     said = command(tmp_path / "config.cfg", "-o", tmp_path / "out", "--training.max_steps", "8", *options, "--resume")
-    assert "Best mean score" in said
+    assert "Best: mean macro F" in said
 
 
 @pytest.mark.parametrize(
@@ -489,11 +624,18 @@ def test_the_command(config: Config, tmp_path: Path) -> None:
         (["--trials", "2"], "T195"),
         (["--keep-one-in", "2"], "T195"),
         (["--seeds", "1", "--stop-at", "4"], "T193"),
+        (["--keep", "best"], "T195"),
+        (["--test", "x.spacy"], "T195"),
+        (["--seeds", "1,2", "--test", "x.spacy"], "T040"),
+        (["--by", "acuracy"], "T431.*Did you mean accuracy"),
+        (["--seeds", "1,2", "--by", "cats_desc"], "T431"),
+        (["--seeds", "1", "--sweep", "training.seed=1,2"], "T434"),
+        (["--sweep", "a.cfg,b.cfg"], "T435"),
     ],
 )
 def test_options_that_do_not_fit(config: Config, tmp_path: Path, options: list[str], error: str) -> None:
     config.to_disk(tmp_path / "config.cfg")
-    assert error in command(tmp_path / "config.cfg", "-o", tmp_path / "out", *options, code=1)
+    assert re.search(error, command(tmp_path / "config.cfg", "-o", tmp_path / "out", *options, code=1))
     assert not (tmp_path / "out").exists()
 
 

@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from ..training.progress import Show
     from ..training.run import OnNan
     from ..training.session import Trained
-    from ..training.study import Plan, Studied
+    from ..training.study import Keep, Plan, Studied
 
-# Scores beside the main one in the table on the terminal; results.csv has them all.
+# Scores beside the main one in the tables on the terminal; the files have them all.
 _MOST_SCORES = 3
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the options ask for. seeds, sweep, trials, keep_one_in, soup, stop_at: As the command line has them."""
+    """What the options ask for: each as the command line has it."""
 
     seeds: str | None
     sweep: Sequence[str]
     trials: int | None
     keep_one_in: int | None
     soup: bool
+    by: str = ""
+    test: Path | None = None
+    keep: "Keep | None" = None
     stop_at: int = 0
 
     @property
@@ -40,19 +43,23 @@ class Wish:
             if self.stop_at:
                 raise ValueError(T193)
             return True
-        for option, value in (("trials", self.trials), ("keep-one-in", self.keep_one_in), ("soup", self.soup or None)):
+        for option, value in (
+            ("trials", self.trials), ("keep-one-in", self.keep_one_in), ("soup", self.soup or None),
+            ("test", self.test), ("keep", self.keep),
+        ):  # fmt: skip
             if value is not None:
                 raise ValueError(T195.format(option=option))
         return False
 
     def plan(self) -> "Plan":
-        """Read it. RAISES (ValueError): T187 for --sweep, T192 for --seeds."""
+        """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
         from ..training.study import Plan
         from ..training.sweep import grid, parse_sweep
 
         seeds = [] if self.seeds is None else parse_seeds(self.seeds)
         keep = 2 if self.keep_one_in is None else self.keep_one_in
-        return Plan(grid(parse_sweep(self.sweep), self.trials), seeds, keep, self.soup)
+        values = grid(parse_sweep(self.sweep), self.trials)
+        return Plan(values, seeds, keep, self.soup, self.by, self.test, self.keep or "all")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -105,11 +112,18 @@ class Runs:
     def _train(
         self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool
     ) -> Any:
+        config, own = self._given(values)
         return train(
-            self.config, folder, overrides=values, gpu_id=self.gpu_id, resume=resume, force=force,
+            config, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
             stop_at=stop_at, deterministic=self.deterministic,
         )  # fmt: skip
+
+    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+        """The config of a trial, and the values to put into it."""
+        from ..training.sweep import CONFIG
+
+        return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
     def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         from ..training.launch import launch
@@ -117,13 +131,14 @@ class Runs:
         from ..training.study import Interrupted
 
         (folder / "result.json").unlink(missing_ok=True)
+        config, own = self._given(values)
         resumed = ["--resume"] * resume + ["--force"] * (self.force or not resume)
         arguments = [
-            "-m", "spacy", "transfer", "train", str(self.config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
+            "-m", "spacy", "transfer", "train", str(config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
             "--checkpoint-every", self.checkpoint_every, "--on-nan", self.on_nan, "--show", self.show,
             "--stop-at", str(stop_at), *resumed, *(["--code", str(self.code)] if self.code else []),
             *["--deterministic"] * self.deterministic,
-            *(f"--{key}={json.dumps(value)}" for key, value in values.items()),
+            *(f"--{key}={json.dumps(value)}" for key, value in own.items()),
         ]  # fmt: skip
         try:
             launch(self.ranks, arguments, gpu=self.gpu_id >= 0)
@@ -149,28 +164,44 @@ def train_several(
 
 
 def _print(studied: "Studied", output: Path) -> None:
-    from ..training.trials import describe, table
+    from ..training.trials import describe, results_table, statistics_table
 
-    header, rows = table(studied.trials)
-    first = header.index("score") + 1
-    shown = [i for i in range(len(header)) if not first + _MOST_SCORES <= i < len(header) - 1]
-    cells = [[_cell(row[i], is_score=i >= first - 1) for i in shown] for row in rows]
-    msg.table(cells, header=[header[i] for i in shown], divider=True)
+    _print_table(results_table(studied.trials))
     best, n_seeds = studied.best, len(studied.best.scores)
-    score = f"Best score {best.score:.4f}"
     if n_seeds > 1:
-        score = f"Best mean score {best.score:.4f} (deviation {best.deviation:.4f}, {n_seeds} seeds)"
-    msg.good(f"{score} with {describe(best.values)}" if best.values else score)
-    kept, soup = f"{output / 'model-best'} is that of {studied.run}", studied.soup
+        _print_table(statistics_table(studied.trials))
+    measure = next(iter(best.results.values())).measure or "score"
+    score = f"Best: {measure} {best.score:.4f} on the dev data"
+    if n_seeds > 1:
+        score = f"Best: mean {measure} {best.score:.4f} on the dev data ({n_seeds} seeds, standard deviation "
+        score += f"{best.deviation:.4f})"
+    msg.good(f"{score}, with {describe(best.values)}" if best.values else score)
+    model, soup = output / "model-best", studied.soup
+    kept = f"{model} is that of {studied.run}"
     if soup:
         mixed = (
             f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f} against {soup['single']:.4f} of the best"
         )
-        kept = f"{output / 'model-best'} is a {mixed}" if soup["is_better"] else f"{kept}; no soup is better"
-    echo(f"{kept}\nAll scores are in {output / 'results.csv'}")
+        kept = f"{model} is a {mixed}" if soup["is_better"] else f"{kept}; no soup is better"
+    if not model.is_dir():
+        kept = f"No pipeline is kept; the best one was that of {studied.run}"
+    echo(f"{kept}\nAll results are in {output / 'results.csv'}, means in {output / 'statistics.csv'}")
 
 
-def _cell(value: Any, *, is_score: bool) -> str:
+def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
+    """What fits on a terminal: without folders, and of further scores the first few."""
+    header, rows = table
+    scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]
+    hidden = {i for i, name in enumerate(header) if name == "run"} | set(scores[_MOST_SCORES:])
+    columns = [i for i in range(len(header)) if i not in hidden]
+    cells = [[_cell(header[i], row[i]) for i in columns] for row in rows]
+    msg.table(cells, header=[header[i] for i in columns], divider=True)
+
+
+def _cell(name: str, value: Any) -> str:
+    from ..training.trials import shown
+
     if value is None:
         return ""
-    return f"{value:.4f}" if is_score and isinstance(value, float) else str(value)
+    is_score = name.startswith(("score", "dev ", "test "))
+    return f"{value:.4f}" if is_score and isinstance(value, float) else shown(value)

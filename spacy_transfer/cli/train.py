@@ -19,6 +19,14 @@ class _OnNan(StrEnum):
     skip = "skip"
 
 
+class Keep(StrEnum):
+    """Pipelines of a study that stay."""
+
+    all = "all"
+    best = "best"
+    none = "none"
+
+
 @transfer_cli.command(
     "train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, no_args_is_help=True
 )
@@ -44,11 +52,16 @@ def train_cli(
     ] = _OnNan.stop,
     show: ShowProgress = Show.auto,
     seeds: Annotated[
-        str | None, Option("--seeds", help="Several runs, say 0,1,2: mean and deviation; the best becomes model-best")
+        str | None,
+        Option("--seeds", help="Several runs, say 0,1,2: mean and standard deviation; the best becomes model-best"),
     ] = None,
     sweep: Annotated[
         list[str] | None,
-        Option("--sweep", help="Values to try of a key, say training.dropout=0.1,0.2; several keys: each with each"),
+        Option(
+            "--sweep",
+            help="Values to try of a key, say training.dropout=0.1,0.2, or blocks as JSON; KEY,KEY=[V,V],[V,V]: values "
+            "that belong together; one.cfg,other.cfg: config files in place of CONFIG. Several --sweep: each with each",
+        ),
     ] = None,
     trials: Annotated[
         int | None, Option("--trials", min=1, help="Of all combinations of --sweep draw only so many")
@@ -64,6 +77,21 @@ def train_cli(
     soup: Annotated[
         bool, Option("--soup", help="Average the weights of several runs where that is better on the dev data")
     ] = False,
+    by: Annotated[
+        str,
+        Option(
+            "--by",
+            help="Score on the dev data that decides which pipeline and which trial is the best, say accuracy. "
+            "Default: that of [training.score_weights], macro F for a classifier",
+        ),
+    ] = "",
+    test: Annotated[
+        Path | None, Option("--test", help="Test data, to measure the runs of --seeds and --sweep on; decides nothing")
+    ] = None,
+    keep: Annotated[
+        Keep | None,
+        Option("--keep", help="Pipelines of --seeds and --sweep that stay: all (default), the best alone, or none"),
+    ] = None,
     stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
     deterministic: Annotated[
         bool,
@@ -72,14 +100,20 @@ def train_cli(
 ) -> None:
     """Train as spacy train does, update for update, with checkpoints that a later call goes on from exactly.
 
-    Values of the config are replaced as in spacy train: --training.max_steps 500.
+    Values of the config are replaced as in spacy train: --training.max_steps 500. So are blocks, whole as JSON
+    (--components.NAME.model.loss '{"@losses": "spacy-transfer.Focal.v1", "exclusive": true}') or by the name of another
+    function (--components.NAME.model.pooling.@layers spacy-transfer.MaxPooling.v1).
     """
+    from ..config.judging import judged_by
+    from ..config.reading import read_config
     from ..training.launch import end_of_rank, launch, told_to_launcher
     from ..training.study import Interrupted
 
     with plain_errors():
         overrides = values_of(ctx.args)
-        wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, stop_at)
+        wish = Wish(
+            seeds, sweep or [], trials, keep_one_in, soup, by, test, None if keep is None else keep.value, stop_at
+        )
         if ranks > 1 and not wish.is_there:
             try:
                 launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
@@ -91,12 +125,15 @@ def train_cli(
             config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
             deterministic=deterministic,
         )  # fmt: skip
+        if by and not wish.is_there:
+            overrides |= judged_by(read_config(config, overrides), by)
         if wish.is_there:
             train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
             return
         trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
     if trained.status == "finished":
-        msg.good(f"{trained.n_steps} steps, best score {trained.score:.4f} at step {trained.best_step}: {output}")
+        measure = trained.measure or "score"
+        msg.good(f"{trained.n_steps} steps, best {measure} {trained.score:.4f} at step {trained.best_step}: {output}")
     if trained.status == "paused":
         msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{to_go_on()}")
     status = 128 + trained.signal if trained.status == "interrupted" else 0

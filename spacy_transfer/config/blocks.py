@@ -58,19 +58,34 @@ def needed_by(kind: str, name: str) -> list[str]:
     return [one.name for one in parameters if one.default is one.empty and one.kind not in variable]
 
 
-def factory_of(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
-    """The factory of a component, and its default config; None where there is none.
-
-    config (Mapping): The whole config. block (Mapping): Of the component.
-    """
+def _knows_factory(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[type[Language], str] | None:
+    """The language that has the factory of a component, and its name."""
     _register_factories()
     try:
         language = get_lang_class(config["nlp"]["lang"])
     except (KeyError, ImportError, TypeError, AttributeError):
         language = Language
     name = block.get("factory")
-    if not isinstance(name, str) or not language.has_factory(name):
+    return (language, name) if isinstance(name, str) and language.has_factory(name) else None
+
+
+def factory_weights(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """Scores that a component gives, and what each counts by default; None where nobody knows.
+
+    config (Mapping): The whole config. block (Mapping): Of the component.
+    """
+    found = _knows_factory(config, block)
+    return None if found is None else dict(found[0].get_factory_meta(found[1]).default_score_weights)
+
+
+def factory_of(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+    """The factory of a component, and its default config; None where there is none.
+
+    config (Mapping): The whole config. block (Mapping): Of the component.
+    """
+    if (found := _knows_factory(config, block)) is None:
         return None
+    language, name = found
     own = language.get_factory_name(name)
     function = registry.factories.get(own if own in registry.factories else name)
     return function, language.get_factory_meta(name).default_config

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ..nn.pretrained import read_tokenizer
+from ..errors import T455
+from ..files.strangers import UnusableFile, read_object, read_string
+from ..nn.tokenizer_files import MOST_BYTES, fast_tokenizer, reading_tokenizer
 
 # Texts that are tried to see what frames a row.
 _MOST_PROBES = 1000
+
+# Pieces in a message.
+_SHOWN = 5
 
 
 class PieceTokenizer:
@@ -25,6 +30,10 @@ class PieceTokenizer:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        with reading_tokenizer():
+            self._read(text)
+
+    def _read(self, text: str) -> None:
         self._tokenizer = Tokenizer.from_str(_with_special_pieces_apart(text))
         # MiniLM's file carries truncation to 128 pieces and padding to 128.
         self._tokenizer.no_truncation()
@@ -38,9 +47,13 @@ class PieceTokenizer:
         """The pieces that `AutoTokenizer` makes of a folder.
 
         folder (str | Path): Of an encoder, or of one of our own components.
-        RAISES (ValueError): T017, T471 for a tokenizer that cannot be read.
+        RAISES (OSError): T450, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
         """
-        return cls(read_tokenizer(Path(folder)).text)
+        folder = Path(folder)
+        if (folder / "encoder.json").is_file() or not (folder / "config.json").is_file():
+            # Ours: it was settled when it was made.
+            return cls(read_string(folder / "tokenizer.json", MOST_BYTES))
+        return cls(fast_tokenizer(folder, read_object(folder / "config.json")).text)
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """Special pieces before and after those of a text."""
@@ -68,8 +81,27 @@ class PieceTokenizer:
         """Size of the vocabulary, added pieces included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
+    def vocabulary(self) -> dict[str, int]:
+        """All pieces and their ids, added pieces included."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
     def __reduce__(self) -> tuple[type["PieceTokenizer"], tuple[str]]:
         return PieceTokenizer, (self.text,)
+
+
+def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
+    """Refuse pieces for which the encoder has no row: a text with one of them would end in an IndexError.
+
+    n_rows (int): Rows of the encoder's table of pieces. name (str): What the user calls the encoder.
+    RAISES (UnusableFile): T455 with the first of them; special pieces that no text gives are no reason.
+    """
+    above = {piece: i for piece, i in tokenizer.vocabulary().items() if i >= n_rows}
+    framing = {*tokenizer.prefix, *tokenizer.suffix}
+    met = [(i, piece) for piece, i in above.items() if i in framing or i in tokenizer.encode([piece])[0]]
+    if met:
+        shown = ", ".join(f"{piece!r} ({i})" for i, piece in sorted(met)[:_SHOWN]) + ", ..." * (len(met) > _SHOWN)
+        raise UnusableFile(T455.format(name=name, pieces=shown, n_rows=n_rows))
 
 
 def _with_special_pieces_apart(text: str) -> str:

@@ -10,8 +10,8 @@ from torch import nn
 
 from ..errors import T208, T210
 from .encoder import Encoder
-from .folder_tokenizer import settled
-from .pretrained import LoadedEncoder, build_encoder, n_rows_of, portable, quiet
+from .pretrained import LoadedEncoder, build_encoder, portable, quiet
+from .tokenizer_files import settled
 
 
 def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
@@ -19,7 +19,7 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
 
     body (nn.Module): An encoder of transformers; a pooler is left behind. tokenizer: Its tokenizer, a fast one.
     name (str): What the record calls it.
-    RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer, T472 for pieces that have no row.
+    RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
     """
     config: Any = body.config
     if config.is_encoder_decoder:
@@ -30,7 +30,7 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
     encoder = build_encoder(record)
     state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
     encoder.body.load_state_dict(state)
-    return LoadedEncoder(encoder.cpu(), settled(tokenizer, name, n_rows_of(encoder)).text, record)
+    return LoadedEncoder(encoder.cpu(), settled(tokenizer, encoder.n_pieces).text, record)
 
 
 def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:

@@ -77,6 +77,17 @@ class Evaluation:
         scores["speed"] = sum(len(example.predicted) for example in examples) / seconds
         return self.weigh(scores), scores
 
+    def measure(self, scores: dict[str, Any]) -> str:
+        """What the main score is: the name of the one score that counts, or the sum that it is.
+
+        scores (dict): Of the last evaluation; they say what spaCy's "cats_score" is.
+        """
+        counts = {key: weight for key, weight in self.weights.items() if weight}
+        if len(counts) == 1:
+            (key,) = counts
+            return str(scores.get(f"{key}_desc") or key)
+        return " + ".join(f"{weight:g} {key}" for key, weight in counts.items())
+
     def weigh(self, scores: dict[str, Any]) -> float:
         """The main score of some scores."""
         self.weights = {key: value for key, value in self.weights.items() if key in scores}

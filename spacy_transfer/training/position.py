@@ -14,6 +14,7 @@ class Position:
     losses (dict): Sums since the last evaluation, by component. n_docs (int): Documents since then.
     norms (dict): Gradient norms of the last step, by component.
     results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
+    measure (str): What the score is.
     pending (bool): The last step's evaluation is still to be made.
     rate (float): Of the last step. epoch (int): Of the last step. seconds (float): Spent in training.
     """
@@ -31,6 +32,7 @@ class Position:
     norms: dict[str, Any] = field(default_factory=dict)
     results: list[tuple[float, int]] = field(default_factory=list)
     best_scores: dict[str, float] = field(default_factory=dict)
+    measure: str = ""
 
     @property
     def best(self) -> tuple[float, int]:

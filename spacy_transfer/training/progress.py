@@ -105,8 +105,7 @@ class Progress:
             f"mean loss of '{name}' {value:.4f}" if len(losses) > 1 else f"mean loss {value:.4f}"
             for name, value in losses.items()
         ]
-        measures = [value for name, value in line["scores"].items() if name.endswith("_score_desc")]
-        measure = f" ({measures[0]})" if len(measures) == 1 and isinstance(measures[0], str) else ""
+        measure = f" ({line['measure']})" if line["measure"] else ""
         parts.append(f"score on dev {line['score']:.4f}{measure}{', the best so far' if line['best'] else ''}")
         return " | ".join(parts)
 

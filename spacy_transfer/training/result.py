@@ -21,6 +21,8 @@ class Result:
     seconds (float): Spent in training, earlier parts of the run included.
     machine (dict): By component what it computed on and in which precision; versions.
     precision (dict): What "auto" stood for, as `nn.precision.recorded` takes it.
+    measure (str): What the score is. seed (int | None): Of the config.
+    test (dict): All numbers among the scores on test data, where a study has some.
     """
 
     status: str
@@ -33,6 +35,9 @@ class Result:
     seconds: float
     machine: dict[str, Any] = field(default_factory=dict)
     precision: dict[str, Any] = field(default_factory=dict)
+    measure: str = ""
+    seed: int | None = None
+    test: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""

@@ -309,6 +309,7 @@ class Run:
         is_best = not at.results or score > at.best[0]
         at.pending, self.random = False, None
         at.results.append((score, step))
+        at.measure = self.evaluation.measure(scores)
         if is_best:
             at.best_scores = numbers_of(scores)
         at.seconds = default_timer() - self._start
@@ -321,7 +322,8 @@ class Run:
         found = ((name, _depths(proc, at.rate)) for name, proc in self.trainable)
         depths = {name: depth for name, depth in found if depth}
         self.line = {
-            "kind": "evaluation", "step": step, "epoch": at.epoch, "score": score, "best": is_best, "scores": scores,
+            "kind": "evaluation", "step": step, "epoch": at.epoch, "score": score, "measure": at.measure,
+            "best": is_best, "scores": scores,
             "loss": losses, "learn_rate": at.rate,
             "grad_norm": {name: float(norm) for name, norm in at.norms.items()},
             "n_words": at.n_words, "n_skipped": at.n_skipped,

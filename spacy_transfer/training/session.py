@@ -55,7 +55,7 @@ class Trained:
     n_steps (int): Steps made, earlier runs' included. n_skipped (int): Of them left out.
     score (float): Main score of the best evaluation. best_step (int): Its step.
     data (str): Fingerprint of the training data, "streamed" where they are never held as a whole.
-    signal (int): Number of the signal, 0 where there was none.
+    signal (int): Number of the signal, 0 where there was none. measure (str): What the score is.
     """
 
     nlp: Language
@@ -66,6 +66,7 @@ class Trained:
     best_step: int
     data: str
     signal: int = 0
+    measure: str = ""
 
 
 class Stopped(KeyboardInterrupt):
@@ -219,7 +220,7 @@ class Session:
             self._mark()
             self.checkpoints.settle()
             self.run.log.begin()
-            for name in ("result.json", "study.json", "results.csv"):
+            for name in ("result.json", "study.json", "results.csv", "statistics.csv"):
                 (self.output / name).unlink(missing_ok=True)
 
     def checkpoint(self) -> None:
@@ -318,12 +319,13 @@ class Session:
         if self.writes:
             result = Result(
                 status, at.n_done, at.n_skipped, score, best_step, at.best_scores, self._data, at.seconds,
-                machine=self.machine, precision=current_record(),
+                machine=self.machine, precision=current_record(), measure=at.measure,
+                seed=self.config["training"]["seed"],
             )  # fmt: skip
             result.write(self.output)
         for shim in network_shims(self.nlp).values():
             shim.forget_texts()
-        return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number)
+        return Trained(self.nlp, status, at.n_done, at.n_skipped, score, best_step, self._data, number, at.measure)
 
     def _train(self, progress: Progress, log_step: LogStep, stop_at: int) -> bool:
         """RETURNS (bool): Whether `stop_at` came before the end."""

@@ -4,10 +4,11 @@ import gc
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import spacy
 import torch
 from spacy.language import DEFAULT_CONFIG
 from spacy.schemas import ConfigSchemaTraining
@@ -15,8 +16,11 @@ from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST, create_before_to
 from spacy.util import load_model_from_config, registry, resolve_dot_names
 from thinc.api import Config
 
+from ..config.judging import judged_by
 from ..config.reading import read_config
-from ..errors import T165, T166, T186, T189, T190, T194
+from ..corpora.docbins import find_docbins
+from ..errors import T165, T166, T186, T189, T190, T194, T433, T434
+from ..evaluation.evaluate import evaluate
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ..log import logger
 from ..nn.precision import recorded
@@ -26,13 +30,15 @@ from .fingerprint import differences, flat, refuse_others
 from .log_file import strict
 from .marker import RUN_NAMES, Marker, refuse_strange
 from .outcome import copy_folder
-from .result import Result
+from .result import Result, numbers_of
 from .soup import mix
-from .sweep import Rung, rungs
-from .trials import Trial, describe, write_csv
+from .sweep import CONFIG, Rung, rungs
+from .trials import Trial, describe, results_table, statistics_table, write_csv
 
-# Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not.
+# Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not. Among the
+# values may be "config": the file to take in place of the study's config.
 Train = Callable[[Path, Mapping[str, Any], int, bool], None]
+Keep = Literal["all", "best", "none"]
 # Says which run is next.
 Tell = Callable[[str], None]
 
@@ -45,12 +51,20 @@ class Plan:
     seeds (list[int]): A run of each trial for each of them; none: the seed of the config.
     keep_one_in (int): Of so many trials one goes on after each rung; 1 keeps all.
     soup (bool): Mix the weights of the runs that went to the end, if the mean is better on the dev data.
+    by (str): Score on the dev data that judges trials, and in each run which pipeline is the best; empty: the config's
+        own, which is the macro F of a classifier.
+    test (Path | None): A .spacy file, or a folder of them, on which the best pipeline of each run that went to the end
+        is measured; it decides nothing.
+    keep (str): Pipelines that stay: "all" of runs that went to the end, the "best" one alone, or "none".
     """
 
     values: Sequence[Mapping[str, Any]] = ({},)
     seeds: Sequence[int] = ()
     keep_one_in: int = 2
     soup: bool = False
+    by: str = ""
+    test: Path | None = None
+    keep: Keep = "all"
 
 
 @dataclass(frozen=True)
@@ -95,15 +109,17 @@ def study(
     run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is no
     number, a batch that no memory holds) is told and left out. Trials that were dropped keep their logs alone.
 
-    config (Path | Config): Of all runs. output (Path): Gets study.json, results.csv, a folder for each run, and
-        model-best: that of the best run of the best trial, or the soup.
+    config (Path | Config): Of all runs. output (Path): Gets study.json, results.csv (a row for each run),
+        statistics.csv (one for each trial), a folder for each run, and model-best: that of the best run of the best
+        trial, or the soup.
     plan (Plan): Trials, seeds, halving. train (Callable): Makes a run or a part of it, and its result.json.
     overrides (Mapping): Values of the config for all runs. resume (bool): Go on where a study was interrupted.
     force (bool): Go on although config or plan are others; without `resume` throw away what is there.
     tell (Callable): Takes a line before each run.
     RAISES (ValueError): T165 with nothing to resume, T166 where a single run would be lost, T167 where it is another
         study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could
-        be trained, T191 for a key that cannot be set.
+        be trained, T431 for an unknown measure, T434 for seeds that are given twice, T040 and T391 for test data that
+        are none; what `read_config` finds in a config or values.
     RAISES (FileExistsError): T371 for what no run of ours has left. RAISES (OSError): T370 while another process has
         the folder, T372 for a full disk. RAISES (Interrupted): By a signal.
     """
@@ -129,21 +145,44 @@ class _Study:
         self.best_run = ""
         # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
         self.replaced: dict[str, str] = {}
-        base = read_config(config, overrides)
-        configs = [_checked(base, trial.values) for trial in self.trials]
+        self._told_measures = False
+        if plan.seeds and any("training.seed" in trial.values for trial in self.trials):
+            raise ValueError(T434)
+        if plan.test is not None:
+            find_docbins(plan.test)
+        self.config = config
+        # Of each trial, what makes `by` its judge.
+        self.judging = [
+            judged_by(read_config(*self._given(trial.values)), plan.by) if plan.by else {} for trial in self.trials
+        ]
+        configs = [_checked(*self._given(trial.values)) for trial in self.trials]
         blocks = [one["training"] for one in configs]
         # Trials of different lengths are judged after the same number of steps.
         drops_trials = len(blocks) > 1 and plan.keep_one_in > 1
         n_steps = _shortest(configs) if drops_trials else 0
         self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
         # Evaluations that the config's logger writes to a file: each run has its own.
-        self.log_file = str((blocks[0].get("logger") or {}).get("output_file") or "")
+        self.log_files = [str((block.get("logger") or {}).get("output_file") or "") for block in blocks]
+        files = dict.fromkeys(str(trial.values[CONFIG]) for trial in self.trials if CONFIG in trial.values)
         self.identity = {
-            **flat(_checked(base, {})),
+            **flat(_checked(config, overrides)),
+            **{
+                f"{file}: {key}": value
+                for file in files
+                for key, value in flat(_checked(Path(file), overrides)).items()
+            },
             "--sweep": [dict(values) for values in plan.values],
             "--seeds": list(plan.seeds),
             "--keep-one-in": plan.keep_one_in,
+            "--by": plan.by,
+            "--keep": plan.keep,
         }
+
+    def _given(self, values: Mapping[str, Any]) -> tuple[Path | Config, dict[str, Any]]:
+        """The config of a trial, and the values to put into it."""
+        file = values.get(CONFIG)
+        given = {**self.overrides, **{key: value for key, value in values.items() if key != CONFIG}}
+        return (self.config if file is None else Path(file)), given
 
     # ---- state ---------------------------------------------------------------------------------------------------
 
@@ -161,7 +200,7 @@ class _Study:
                     if Checkpoints(self.output / name / "checkpoints").are_there:
                         raise ValueError(T166.format(folder=self.output / name / "checkpoints"))
                     refuse_strange(self.output / name, RUN_NAMES)
-                refuse_strange(self.output, ("results.csv", DIR_MODEL_BEST))
+                refuse_strange(self.output, ("results.csv", "statistics.csv", DIR_MODEL_BEST))
             self.replaced = {
                 name: _token(self.output / name) for name in names
                 if Checkpoints(self.output / name / "checkpoints").are_there
@@ -196,7 +235,8 @@ class _Study:
             "precision": self.precision, "replaced": self.replaced,
         }  # fmt: skip
         write_text(self.output / "study.json", json.dumps(strict(state), indent=2, ensure_ascii=False) + "\n")
-        write_csv(self.trials, self.output / "results.csv")
+        write_csv(results_table(self.trials), self.output / "results.csv")
+        write_csv(statistics_table(self.trials), self.output / "statistics.csv")
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
@@ -221,6 +261,7 @@ class _Study:
             if not (alive := self._alive()):
                 reason = next(trial.failed for trial in self.trials if trial.failed)
                 raise ValueError(T190.format(n_trials=len(self.trials), reason=reason))
+            self._compare_measures(alive)
             if after is not None:
                 # Sorting keeps the order of equal ones.
                 for trial in sorted(alive, key=lambda one: -one.score)[after.n_trials :]:
@@ -236,15 +277,17 @@ class _Study:
         """Train a run to the end of a rung, unless it is there."""
         known = trial.results.get(name)
         if known is not None and (known.status == "finished" or 0 < rung.stop_at <= known.n_steps):
+            self._test(trial, name)
             return
-        folder = self.output / name
+        folder, log_file = self.output / name, self.log_files[trial.number - 1]
         until = f"to step {rung.stop_at - 1}" if rung.stop_at else "to the end"
         self.tell(f"{name}, {until}: {describe(values)}")
         try:
             is_anothers = self.replaced.get(name) == _token(folder)
             has_begun = Checkpoints(folder / "checkpoints").are_there and not is_anothers
-            own = {"training.logger.output_file": str(folder / Path(self.log_file).name)} if self.log_file else {}
-            self.train(folder, {**self.overrides, **values, **own}, rung.stop_at, has_begun)
+            own = {"training.logger.output_file": str(folder / Path(log_file).name)} if log_file else {}
+            judging = self.judging[trial.number - 1]
+            self.train(folder, {**self.overrides, **values, **judging, **own}, rung.stop_at, has_begun)
         except (DiskFull, InUse):
             # Not the trial's fault.
             raise
@@ -264,6 +307,46 @@ class _Study:
         if len({result.data for result in trial.results.values()}) > 1:
             logger.warning(T189.format(run=name))
         self._write()
+        self._test(trial, name)
+        if not self.plan.soup:
+            self._clear_unwanted()
+
+    def _test(self, trial: Trial, name: str) -> None:
+        """Measure the best pipeline of a run that went to the end on the test data."""
+        result, model = trial.results.get(name), self.output / name / DIR_MODEL_BEST
+        if self.plan.test is None or result is None or result.status != "finished" or result.test or not model.is_dir():
+            return
+        trial.results[name] = replace(result, test=numbers_of(evaluate(spacy.load(model), self.plan.test)))
+        gc.collect()
+        self._write()
+
+    def _compare_measures(self, trials: Sequence[Trial]) -> None:
+        measures = dict.fromkeys(result.measure for trial in trials for result in trial.results.values())
+        if len(measures) > 1 and not self._told_measures:
+            self._told_measures = True
+            logger.warning(T433.format(measures=", ".join(measures)))
+
+    def _clear_unwanted(self) -> None:
+        """Remove pipelines that nothing can be made of any more, where not all are to stay."""
+        if self.plan.keep == "all":
+            return
+        n_runs = max(1, len(self.plan.seeds))
+        finished = {
+            trial.number: {name: result for name, result in trial.results.items() if result.status == "finished"}
+            for trial in self._alive()
+        }
+        whole = [trial for trial in self._alive() if len(finished[trial.number]) == n_runs]
+        best = max(whole, key=lambda trial: trial.score, default=None)
+        for trial in self._alive():
+            runs = finished[trial.number]
+            # Of a trial that is not at its end, and of the best one, the best run may become the best of all.
+            stays = (
+                max(runs, key=lambda name: runs[name].score, default="") if trial not in whole or trial is best else ""
+            )
+            for name in runs:
+                shutil.rmtree(self.output / name / DIR_MODEL_LAST, ignore_errors=True)
+                if name != stays or self.plan.keep == "none":
+                    shutil.rmtree(self.output / name / DIR_MODEL_BEST, ignore_errors=True)
 
     def _clear_dropped(self) -> None:
         for trial in self.trials:
@@ -285,11 +368,19 @@ class _Study:
             self.best_run = max(best.results, key=lambda name: best.results[name].score)
             if self.plan.soup and len(ranked) > 1:
                 self._mix([name for _, name in ranked])
-            if not self.soup.get("is_better"):
-                source = self.output / self.best_run / DIR_MODEL_BEST
-                copy_folder(source, self.output / DIR_MODEL_BEST)
-            sync_tree(self.output / DIR_MODEL_BEST)
+            source, target = self.output / self.best_run / DIR_MODEL_BEST, self.output / DIR_MODEL_BEST
+            if self.plan.keep == "none":
+                # Of an earlier study, whose place this one takes.
+                shutil.rmtree(target, ignore_errors=True)
+            elif not self.soup.get("is_better"):
+                copy_folder(source, target)
+            if target.is_dir():
+                sync_tree(target)
             self._write()
+        if self.plan.keep != "all":
+            for name in (name for trial in alive for name in trial.results):
+                for part in (DIR_MODEL_BEST, DIR_MODEL_LAST):
+                    shutil.rmtree(self.output / name / part, ignore_errors=True)
         self._clear_dropped()
         for name in (name for trial in alive for name in trial.results):
             shutil.rmtree(self.output / name / "checkpoints", ignore_errors=True)
@@ -303,7 +394,7 @@ class _Study:
         self.soup = {
             "ingredients": ingredients, "score": mixed.score, "single": mixed.single, "is_better": mixed.is_better
         }  # fmt: skip
-        if mixed.is_better:
+        if mixed.is_better and self.plan.keep != "none":
             settings = registry.resolve(mixed.nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
             before_to_disk = create_before_to_disk_callback(settings["before_to_disk"])
             with new_folder(self.output / DIR_MODEL_BEST) as folder:

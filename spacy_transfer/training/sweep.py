@@ -3,57 +3,108 @@
 import itertools
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..errors import T187, T188
+from ..errors import T187, T188, T426, T432, T435
+
+# Among the values of a trial: the file that it takes in place of the study's config. No key of a config has no dot.
+CONFIG = "config"
+# What splits values that are no JSON: a comma outside of quotes and brackets.
+_PARTS = re.compile(r"""[,\[\]{}]|"(?:[^"\\]|\\.)*"?|[^,\[\]{}"]+""")
 
 
 def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
     """Values to try, by dotted key of the config.
 
     specs (Sequence[str]): "KEY=VALUE,VALUE,...": values as JSON, and what is none is text: "training.dropout=0.1,0.2",
-        "components.x.model.tuning.frozen_depth=0,3,all".
-    RAISES (ValueError): T187 without a key or a value, and for a key or a value that comes twice.
+        "components.x.model.tuning.frozen_depth=0,3,all"; blocks as JSON: 'KEY={"@losses": "A"},{"@losses": "B"}'.
+        "KEY,KEY=[VALUE,VALUE],[VALUE,VALUE]": values that belong together. "one.cfg,other.cfg": config files.
+    RETURNS (dict): As `grid` takes it.
+    RAISES (ValueError): T187 without a key or a value, and for a key or a value that comes twice, T426 for broken JSON,
+        T432 for values that are not as many as their keys, T435 for a config file that does not exist.
     """
     found: dict[str, list[Any]] = {}
+    seen: list[str] = []
     for spec in specs:
-        key, _, text = spec.partition("=")
-        key = key.strip().removeprefix("--")
-        values = _values(text)
-        distinct = {json.dumps(value) for value in values}
-        if "." not in key or not values or "" in values or key in found or len(distinct) < len(values):
+        if "=" not in spec and ".cfg" in spec:
+            text, values = CONFIG, _config_files(spec)
+        else:
+            text, _, given = spec.partition("=")
+            values = _values(text, given)
+        keys = [key.strip().removeprefix("--") for key in text.split(",")]
+        distinct = {json.dumps(value, sort_keys=True) for value in values}
+        are_keys = all("." in key for key in keys) or keys == [CONFIG]
+        if not are_keys or not values or "" in values or len(distinct) < len(values):
             raise ValueError(T187.format(spec=spec))
-        found[key] = values
+        seen += keys
+        if len(set(seen)) < len(seen):
+            raise ValueError(T187.format(spec=spec))
+        if len(keys) > 1:
+            for value in values:
+                if not isinstance(value, list) or len(value) != len(keys):
+                    raise ValueError(T432.format(keys=",".join(keys), value=value, n=len(keys)))
+        found[",".join(keys)] = values
     return found
 
 
-def _values(text: str) -> list[Any]:
+def _config_files(spec: str) -> list[Any]:
+    paths = [part.strip() for part in spec.split(",")]
+    for path in paths:
+        if not Path(path).is_file():
+            raise ValueError(T435.format(spec=spec, path=path or "''"))
+    return list(paths)
+
+
+def _values(key: str, text: str) -> list[Any]:
     try:
         return list(json.loads(f"[{text}]"))
     except ValueError:
-        return [_value(part.strip()) for part in text.split(",")]
+        return [_value(key, part.strip()) for part in _split(text)]
 
 
-def _value(text: str) -> Any:
+def _split(text: str) -> list[str]:
+    """At commas that stand outside of quotes and brackets."""
+    parts, depth = [""], 0
+    for piece in _PARTS.findall(text):
+        depth += (piece in "[{") - (piece in "]}")
+        if piece == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def _value(key: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError as error:
+        if text.startswith(("{", "[")):
+            raise ValueError(T426.format(key=key, value=text, reason=error)) from error
         return text
 
 
 def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
     """Each value with each of the other keys, the last key fastest.
 
-    values (Mapping): Values by key. n_trials (int | None): Draw only so many of them. seed (int): Of the draw.
+    values (Mapping): Values by key; of several keys, joined by commas, lists of values that belong together.
+    n_trials (int | None): Draw only so many of them. seed (int): Of the draw.
     RETURNS (list[dict]): One value by key for each trial; a single empty one without keys.
     """
-    every = [dict(zip(values, one, strict=True)) for one in itertools.product(*values.values())]
+    factors = [[_together(key, value) for value in some] for key, some in values.items()]
+    every = [{key: value for part in one for key, value in part.items()} for one in itertools.product(*factors)]
     if n_trials is None or n_trials >= len(every):
         return every
     chosen = sorted(random.Random(seed).sample(range(len(every)), n_trials))
     return [every[i] for i in chosen]
+
+
+def _together(key: str, value: Any) -> dict[str, Any]:
+    keys = key.split(",")
+    return {key: value} if len(keys) == 1 else dict(zip(keys, value, strict=True))
 
 
 @dataclass(frozen=True)
