@@ -746,6 +746,7 @@ T448 = (
     "[T448] The argument '{argument}' holds bytes that are no text in this locale. Use a UTF-8 locale "
     "(export LC_ALL=C.UTF-8), or rename the file."
 )
+T470 = "[T470] '{name}' has {n} special piece(s) beyond those that frame a text: {markers}. In a text each is read as one piece."
 T450 = "[T450] {file} cannot be used: {problem}"
 T450_LINK = "it is a link that leaves its folder. Put a copy of the file in its place if you trust the folder"
 T450_SIZE = "it has more than {most} MB, which no such file needs"

@@ -33,7 +33,7 @@ from .scratch_body import SCRATCH
 # Read by families through `getattr`, so they do not stand in the signature of their configuration.
 _MORE = {
     "architectures", "attention_head_size", "chunk_size_feed_forward", "conv_act", "conv_groups", "conv_kernel_size",
-    "embedding_size", "is_decoder", "is_encoder_decoder", "layer_types", "norm_rel_ebd", "position_buckets",
+    "embedding_size", "is_decoder", "layer_types", "norm_rel_ebd", "position_buckets",
     "rope_parameters", "rope_scaling", "rope_theta", "share_att_key", "talking_head", "tie_word_embeddings",
 }  # fmt: skip
 # What plays no part in an encoder's states: classification heads, generation, initialization.
@@ -45,6 +45,7 @@ _SHARE = re.compile(r".*(dropout|layerdrop|_prob$|_probs$|dropout_rate)")
 _TOKEN = re.compile(r".*(_token_id|_index)$")
 _LAYERS = re.compile(r".*(layers|_blocks|_groups|group_num|num_networks)$|block_repeats")
 _MOST_LAYERS = 1000
+_HALVED = "is_encoder_decoder"
 _MOST = 2**31 - 1
 
 _SCRATCH = {
@@ -72,10 +73,12 @@ def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict
         refuse(file, "model_type", family, NAME.want)
     if family == SCRATCH:
         return _clean_scratch(values, file)
-    kinds = _kinds_of(str(family), name)
+    defaults = _defaults_of(str(family), name)
+    kinds = {key: _kind_of(key, default) for key, default in defaults.items() if _is_used(key)}
     cleaned = take(file, values, {}, kinds)
     _check_ids(cleaned, file)
-    return {"model_type": family, **cleaned}
+    # Which it is, the family says.
+    return {"model_type": family, **cleaned, _HALVED: defaults.get(_HALVED) is True}
 
 
 def build_config(cleaned: Mapping[str, Any], file: Path | str) -> Any:
@@ -134,8 +137,8 @@ def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> st
     return ", ".join(found[:5]) or "its sizes"
 
 
-def _kinds_of(family: str, name: str) -> dict[str, Kind]:
-    """What each key of a family's configuration must hold, by the default that its class has."""
+def _defaults_of(family: str, name: str) -> dict[str, Any]:
+    """The keys of a family's configuration, and the defaults that its class has."""
     from transformers import CONFIG_MAPPING
 
     try:
@@ -144,16 +147,15 @@ def _kinds_of(family: str, name: str) -> dict[str, Kind]:
         raise UnusableFile(T016.format(name=name, error=T016_TYPE.format(family=family))) from error
     parameters = inspect.signature(kind.__init__).parameters
     defaults = {key: one.default for key, one in parameters.items() if one.kind is not one.VAR_KEYWORD}
-    defaults = {**dict.fromkeys(_MORE), **dict.fromkeys(kind.attribute_map), **defaults}
-    return {key: _kind_of(key, default) for key, default in defaults.items() if _is_used(key)}
+    return {**dict.fromkeys(_MORE), **dict.fromkeys(kind.attribute_map), **defaults}
 
 
 def _is_used(key: str) -> bool:
-    return key != "self" and not _UNUSED.match(key)
+    return key not in ("self", _HALVED) and not _UNUSED.match(key)
 
 
 def _kind_of(key: str, default: Any) -> Kind:
-    if isinstance(default, bool) or key in ("is_decoder", "is_encoder_decoder", "tie_word_embeddings"):
+    if isinstance(default, bool) or key in ("is_decoder", "tie_word_embeddings"):
         return FLAG
     if _SHARE.match(key):
         return maybe(real(0, 1)) if default is None else real(0, 1)
