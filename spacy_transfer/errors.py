@@ -23,6 +23,19 @@ T012 = "[T012] '{name}' is no text encoder: its model type is '{family}'. Take a
 T014 = "[T014] The weights of '{name}' do not fit its config.json: {error}"
 T015 = "[T015] {file} is damaged or cut short: {error}. Fetch or copy it again."
 T016 = "[T016] config.json of '{name}' is not one that transformers knows without code of its own: {error}"
+# Why; they stand inside T016.
+T016_QUANTIZED = "it asks for quantized weights (quantization_config). Take the unquantized weights of the same encoder"
+T016_CODE = "it asks for code of its own (auto_map), which is never run. Take an encoder that transformers has itself"
+T016_KERNEL = (
+    "{key} = {value} asks for attention code from elsewhere, which is never fetched. Remove the key; attention is chosen "
+    "by encoder.attention"
+)
+T016_ADAPTER = (
+    "its folder holds an adapter ({file}), which would change the encoder. Merge it first, with peft's "
+    "model.merge_and_unload(), and save the result; or move the adapter's files elsewhere"
+)
+T016_TYPE = "transformers has no model type '{family}'"
+T014_MISSING = "no weights for {names}"
 T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
 T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
 
@@ -241,6 +254,7 @@ T304 = (
 
 T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
 T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
+T082_LISTED = "the checksum of {name} is missing, or no such file belongs to it"
 T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
 
@@ -702,6 +716,31 @@ T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the 
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+T470 = "[T470] '{name}' has {n} special piece(s) beyond those that frame a text: {markers}. In a text each is read as one piece."
+T450 = "[T450] {file} cannot be used: {problem}"
+T450_LINK = "it is a link that leaves its folder. Put a copy of the file in its place if you trust the folder"
+T450_SIZE = "it has more than {most} MB, which no such file needs"
+T450_NESTED = "its values are nested too deeply"
+T450_NO_OBJECT = "expected a JSON object, found {type}"
+T450_NAME = "it names the file {name!r}, but only {want} in its own folder are read"
+T451 = "[T451] {file}: {key} = {value}, expected {want}. The file is damaged or was altered: take an intact copy"
+T451_MISSING = "(missing)"
+T452 = "[T452] {file}: the weight '{name}' {problem}. The file is damaged or was altered: take an intact copy"
+T452_DTYPE = "holds {dtype}, expected {want}"
+T452_FINITE = "holds NaN or infinity"
+T452_TWICE = "is in {other} too"
+T453 = "[T453] {file} does not go with the weights: look at {keys} ({problem})"
+T453_LARGE = "it asks for a tensor of shape {shape}, beyond all that the weights have"
+T453_SHAPE = "'{name}' has the shape {found}, and the configuration makes it {wanted}"
+T454 = (
+    "[T454] {file} cannot be read as a tokenizer: {error}. Where a newer version of the tokenizers library wrote it: "
+    "pip install -U tokenizers; else take an intact copy"
+)
+T455 = (
+    "[T455] The tokenizer of '{name}' has pieces above the {n_rows} rows of the encoder's embedding: {pieces}. Give the "
+    "encoder rows for them (model.resize_token_embeddings(len(tokenizer)), save, train), or take its own tokenizer"
+)
+T453_LAYERS = "{n_stored} layers are stored under '{path}', and the configuration makes {length}"
 # 42x and 43x: configs as they are given, and studies.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
 T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."

@@ -7,6 +7,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from ..nn.adapters import Adapter, attach, check_same, fingerprint, is_adapter_weight, merge, reattach
+from ..nn.building import no_larger_than
 from ..nn.encoder import Encoder
 from ..nn.network import Network
 from ..nn.pretrained import LoadedEncoder, PretrainedEncoder
@@ -53,11 +54,14 @@ def rebuild(stored: StoredNetwork, settings: Settings) -> LoadedEncoder:
     """
     record = dict(stored.record)
     base: dict[str, Any] | None = record.pop("base", None)
+    shapes = [tuple(weight.shape) for weight in stored.weights.values()]
     if base is None:
-        encoder = settings.encoder.rebuild(record)
+        with no_larger_than(shapes):
+            encoder = settings.encoder.rebuild(record)
     else:
         encoder = cast(PretrainedEncoder, settings.encoder).load_base(base["sha256"])
-    _put_back(encoder, record.get("adapter"), settings.tuning.adapter)
+    with no_larger_than(shapes):
+        _put_back(encoder, record.get("adapter"), settings.tuning.adapter)
     return LoadedEncoder(encoder, stored.tokenizer, record)
 
 

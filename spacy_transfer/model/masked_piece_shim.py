@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import T001, T005, T135
 from ..locks import changes_network
+from ..nn.building import no_larger_than
 from ..nn.few_shapes import are_wanted
 from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
 from ..nn.network import RowBatch
@@ -88,6 +89,7 @@ class MaskedPieceShim(TrainingShim):
     """
 
     kind = "transfer_masked_pieces"
+    needed = ("n_steps", "n_draws")
     settings: MaskedPieceSettings
 
     def __init__(self, settings: MaskedPieceSettings) -> None:
@@ -241,7 +243,8 @@ class MaskedPieceShim(TrainingShim):
 
     def _restore(self, stored: StoredNetwork) -> None:
         rng = torch.get_rng_state()
-        encoder = self.settings.encoder.rebuild(stored.record)
+        with no_larger_than([tuple(weight.shape) for weight in stored.weights.values()]):
+            encoder = self.settings.encoder.rebuild(stored.record)
         self._build(LoadedEncoder(encoder, stored.tokenizer, stored.record), to_predict=True)
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)

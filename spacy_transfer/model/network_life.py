@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, is_dataclass
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from .pathway import Pathway
 from .pieces import PieceTokenizer
 from .settings import Settings
 from .storage import weights_of
-from .stored import StoredNetwork
+from .stored import StoredNetwork, room_for
 from .training_shim import TrainingShim
 
 
@@ -38,6 +39,7 @@ class NetworkLife(TrainingShim):
     """
 
     kind = "transfer_classifier"
+    needed: tuple[str, ...] = ("n_steps", "n_labels", "label_weights")
     settings: Settings
 
     def __init__(self, settings: Settings) -> None:
@@ -116,13 +118,20 @@ class NetworkLife(TrainingShim):
             announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
 
     def _build(
-        self, loaded: LoadedEncoder, n_labels: int, weights: Sequence[float], *, to_predict: bool = False
+        self,
+        loaded: LoadedEncoder,
+        n_labels: int,
+        weights: Sequence[float],
+        *,
+        to_predict: bool = False,
+        room: AbstractContextManager[None] | None = None,
     ) -> None:
         s = self.settings
         tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         said = SentenceModules.from_json(loaded.record.get("sentence"))
-        pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+        with room or nullcontext():
+            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
         network = Network(loaded.encoder, pooling, head, precision, vector_width)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
@@ -295,7 +304,8 @@ class NetworkLife(TrainingShim):
         self.n_features = int(state.get("n_features", 0))
         self.epoch = None
         rng = torch.get_rng_state()
-        self._build(loaded, int(state["n_labels"]), state["label_weights"], to_predict=True)
+        room = room_for(stored)
+        self._build(loaded, state["n_labels"], state["label_weights"], to_predict=True, room=room)
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))

@@ -30,7 +30,7 @@ from .shim import Floats, NetworkShim
 from .solving import check_solvable
 from .states import States, gather, groups, scatter, width_of
 from .storage import fill_weights, weights_of
-from .stored import StoredNetwork
+from .stored import StoredNetwork, room_for
 from .text import Text
 from .training_shim import TrainingShim, predicts
 
@@ -51,6 +51,9 @@ class SharedShim(NetworkShim):
     settings (Settings): The blocks of the config.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
+
+    needed = ("n_steps", "n_labels", "label_weights", "width")
+    has_encoder = False
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -316,7 +319,8 @@ class SharedShim(NetworkShim):
         self.n_steps, self.epoch = int(state["n_steps"]), None
         self.n_features = int(state.get("n_features", 0))
         rng = torch.get_rng_state()
-        self._build_on(int(state["width"]), int(state["n_labels"]), state["label_weights"], to_predict=True)
+        with room_for(stored):
+            self._build_on(state["width"], state["n_labels"], state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))

@@ -8,8 +8,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..errors import T082
+from ..errors import T082, T452, T452_DTYPE, T452_FINITE
 from ..files import new_file, sha256_of
+from ..files.strangers import UnusableFile
+from ..nn.weight_files import is_finite, open_weights
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:
@@ -47,25 +49,34 @@ def weights_to_bytes(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
-    """The inverse of `weights_to_bytes`. RAISES (OSError): T082 for damaged bytes."""
+    """The inverse of `weights_to_bytes`. RAISES (OSError): T082 for damaged bytes, T452 for NaN or infinity."""
+    where = "the message's weights"
     try:
-        return safetensors.torch.load(data)
+        weights = safetensors.torch.load(data)
     except SafetensorError as error:
-        raise OSError(T082.format(file="the message's weights", error=error)) from error
+        raise OSError(T082.format(file=where, error=error)) from error
+    for name, value in weights.items():
+        if not is_finite(value):
+            raise UnusableFile(T452.format(file=where, name=name, problem=T452_FINITE))
+    return weights
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Map a file of weights. RAISES (OSError): T082 if it is damaged."""
+    """Map a file of weights.
+
+    RAISES (OSError): T082 if it is damaged, T452 for NaN or infinity.
+    """
     try:
-        return safetensors.torch.load_file(path)
+        with open_weights([path]) as weights:
+            return {name: weights.any_type(name) for name in weights.stored}
     except SafetensorError as error:
         raise OSError(T082.format(file=path, error=error)) from error
 
 
-def fill_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy stored weights into every weight of a network.
+def fill_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path | str = "weights.safetensors") -> None:
+    """Copy stored weights into every weight of a network. file (Path | str): Where they come from.
 
-    RAISES (OSError): T082 for weights of another network.
+    RAISES (OSError): T082 for weights of another network, T452 for weights of another type.
     """
     own = weights_of(network)
     if set(own) != set(weights) or any(own[name].shape != value.shape for name, value in weights.items()):
@@ -73,6 +84,10 @@ def fill_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
             sorted(set(own) ^ set(weights))[:3] or [n for n, v in weights.items() if own[n].shape != v.shape][:3]
         )
         raise OSError(T082.format(file="weights", error=f"other names or shapes: {', '.join(differing)}"))
+    for name, value in weights.items():
+        if value.dtype != own[name].dtype:
+            problem = T452_DTYPE.format(dtype=value.dtype, want=own[name].dtype)
+            raise UnusableFile(T452.format(file=file, name=name, problem=problem))
     with torch.no_grad():
         for name, value in weights.items():
             own[name].copy_(value)

@@ -23,7 +23,7 @@ from ..nn.sentence_pooling import SentenceModules
 from .forking import check_reach
 from .gradients import Gradients
 from .memory import PieceBudget
-from .pieces import PieceTokenizer
+from .pieces import PieceTokenizer, check_rows
 from .reading import TextReader
 from .stored import StoredNetwork
 from .thinc_optimizers import averaged, step_by_weight
@@ -83,6 +83,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     # As messages name it.
     kind = "network"
+    # What its stored state must hold, and whether its encoder is stored with it.
+    needed: tuple[str, ...] = ("n_steps",)
+    has_encoder = True
 
     settings: Any
 
@@ -161,6 +164,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         device = self._available("device", lambda value: resolve_device(value, default), to_predict)
         precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
         tokenizer = PieceTokenizer(loaded.tokenizer)
+        check_rows(tokenizer, loaded.encoder.n_pieces, str(loaded.record.get("source")))
         longest = SentenceModules.of(loaded.record).max_length
         windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
@@ -372,7 +376,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
         RAISES (OSError): T082 for a file that is missing, cut short or altered.
         """
-        self._restore(StoredNetwork.from_folder(folder, state))
+        self._restore(StoredNetwork.from_folder(folder, state, needed=self.needed, has_encoder=self.has_encoder))
 
     @reads_network
     def to_bytes(self) -> bytes:
@@ -382,7 +386,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
     @changes_network
     def from_bytes(self, data: bytes) -> "TrainingShim":
         """Read what `to_bytes` gave."""
-        if (stored := StoredNetwork.from_bytes(data)) is not None:
+        if (stored := StoredNetwork.from_bytes(data, needed=self.needed, has_encoder=self.has_encoder)) is not None:
             self._restore(stored)
         return self
 

@@ -53,6 +53,11 @@ class Encoder(nn.Module):
         return str(getattr(self.body.config, "_attn_implementation", "eager"))
 
     @property
+    def n_pieces(self) -> int:
+        """Rows of the table of pieces: ids are below it."""
+        return int(cast(Any, self.body).get_input_embeddings().weight.shape[0])
+
+    @property
     def max_pieces(self) -> int | None:
         """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
         limit = getattr(self.body.config, "max_position_embeddings", None)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .. import errors
 from ..files import sha256_of, write_text
+from ..files.fields import NAME, OBJECT, SHA256, TEXT, dict_of, maybe, one_of, take, whole
+from ..files.strangers import UnusableFile, check_inside, read_bytes, read_object, stays_inside
+from .encoder_demands import check_asks_nothing, check_no_adapter
 
 LOCK_FILE = "encoder.lock.json"
 LOCK_FORMAT = 1
@@ -29,6 +32,8 @@ MODULES = "modules.json"
 SENTENCE_FILES = (MODULES, "sentence_bert_config.json")
 MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
+_SHARD = re.compile(r"[\w.-]+\.safetensors")
+_ORIGINS = ("folder", "package", "cache", "hub")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot")
 
 
@@ -60,6 +65,13 @@ class Lock:
     files: dict[str, FileRecord]
 
 
+_LOCK = {
+    "source": TEXT, "origin": one_of(*_ORIGINS), "requested": maybe(TEXT),
+    "revision": maybe(TEXT), "licence": maybe(TEXT), "files": dict_of(OBJECT),
+}  # fmt: skip
+_FILE = {"sha256": SHA256, "size": whole()}
+
+
 def pick_files(names: Iterable[str]) -> list[str]:
     """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, licence.
 
@@ -83,11 +95,14 @@ def check_encoder(folder: Path, source: str) -> list[str]:
     folder (Path): The folder.
     source (str): What the user calls it.
     RETURNS (list[str]): The files that make the encoder, sorted.
-    RAISES (ValueError): T053 if all weights are pickled, T054 if something is missing or cut off.
+    RAISES (ValueError): T053 if all weights are pickled, T054 if something is missing or cut off, T016 for a folder
+        that asks for code, quantized weights or an adapter, T450 for a link that leaves it.
     """
     present = [path.name for path in folder.iterdir() if path.is_file()]
     present += [path.relative_to(folder).as_posix() for path in folder.glob("[0-9]*_*/*") if path.is_file()]
     names = pick_files(present)
+    check_inside(folder, names)
+    check_no_adapter(folder, source)
     weights = _weight_files(folder, names, source)
     if not weights:
         refuse_pickled(present, source)
@@ -123,19 +138,32 @@ def _weight_files(folder: Path, names: list[str], source: str) -> list[str]:
         return [WEIGHTS]
     if WEIGHTS_INDEX not in names:
         return []
-    try:
-        shards = json.loads((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return sorted(set(shards))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = errors.T054_WEIGHTS.format(file=WEIGHTS_INDEX, reason=error)
-        raise _incomplete(source, problem) from error
+    return _shards(folder)
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """The files that hold the weights of a complete encoder."""
+    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else _shards(folder)
+    check_inside(folder, names)
+    return [folder / name for name in names]
+
+
+def _shards(folder: Path) -> list[str]:
+    """RAISES (UnusableFile): T450, T451 for an index that names anything but safetensors files next to it."""
+    path = folder / WEIGHTS_INDEX
+    shards = take(path, read_object(path), {"weight_map": dict_of(NAME)})["weight_map"].values()
+    for name in shards:
+        if not _SHARD.fullmatch(name):
+            problem = errors.T450_NAME.format(name=name[:80], want="safetensors files")
+            raise UnusableFile(errors.T450.format(file=path, problem=problem))
+    return sorted(set(shards))
 
 
 def _check_config(folder: Path, source: str) -> None:
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _incomplete(source, errors.T054_CONFIG.format(reason=repr(error))) from error
+    config = read_object(folder / "config.json")
+    if not NAME.holds(config.get("model_type")):
+        raise _incomplete(source, errors.T054_CONFIG.format(reason=repr(config.get("model_type"))[:80]))
+    check_asks_nothing(config, source)
 
 
 def _check_weights(path: Path, source: str) -> None:
@@ -165,7 +193,7 @@ def named_licence(folder: Path) -> str | None:
     RETURNS (str | None): Such as "apache-2.0".
     """
     readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    text = read_bytes(readme).decode("utf-8", "replace") if readme.is_file() and stays_inside(folder, readme) else ""
     front = re.match(r"\ufeff?---\s*\n(.*?)\n---", text, re.DOTALL)
     named = re.search(r"^license:\s*['\"]?([\w.+-]+)", front.group(1), re.MULTILINE) if front else None
     return named.group(1) if named else None
@@ -198,15 +226,26 @@ def read_lock(folder: Path) -> Lock:
     RETURNS (Lock): What it should hold.
     RAISES (ValueError): T057 if the lock is unreadable.
     """
+    path = folder / LOCK_FILE
     try:
-        fields = json.loads((folder / LOCK_FILE).read_text(encoding="utf-8"))
-        if fields.pop("format") != LOCK_FORMAT:
+        data = read_object(path)
+        if data.get("format") != LOCK_FORMAT:
             raise ValueError(errors.T057_FORMAT)
-        files = {name: FileRecord(**found) for name, found in fields.pop("files").items()}
-        return Lock(**fields, files=files)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        fields = take(path, data, _LOCK)
+        for name, found in fields["files"].items():
+            if not _is_ours(name):
+                want = "files of an encoder"
+                raise UnusableFile(errors.T450.format(file=path, problem=errors.T450_NAME.format(name=name, want=want)))
+            fields["files"][name] = FileRecord(**take(path, found, _FILE, within=f"files.{name}."))
+        return Lock(**fields)
+    except ValueError as error:
         problem = errors.T057_LOCK.format(reason=error)
         raise ValueError(errors.T057.format(path=folder, problem=problem)) from error
+
+
+def _is_ours(name: str) -> bool:
+    """Whether `fetch` writes a file of this name."""
+    return name not in ("", ".", "..") and ("/" not in name or bool(MODULE_FILE.fullmatch(name))) and "\0" not in name
 
 
 def verify(folder: Path, lock: Lock) -> None:

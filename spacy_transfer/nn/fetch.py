@@ -19,6 +19,7 @@ from .encoder_folder import (
     write_lock,
 )
 from .known_encoders import KNOWN, KnownEncoder
+from .tokenizer_files import TOKENIZER_FILE, check_readable
 
 LICENCE_FILE = "LICENSE"
 
@@ -116,6 +117,8 @@ def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
     """Copy, verify, write licence and lock beside the place, then give it its name."""
     with hold_place(place), new_folder(place, sync=True, needs=_size(copy)) as part:
         files = {name: _copy_file(copy, name, part) for name in copy.files}
+        if TOKENIZER_FILE in files:
+            check_readable(part / TOKENIZER_FILE)
         known = _recognise(files)
         if known and not licence_files(files):
             (part / LICENCE_FILE).write_text(known.notice, encoding="utf-8")

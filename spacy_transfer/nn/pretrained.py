@@ -5,28 +5,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import T005, T012, T014, T015, T016, T017, T157, T158, T340, T348
+from ..errors import T005, T157, T158, T340, T348, T470
+from ..files.strangers import read_object, read_string
 from ..log import announce
 from .adapters import fingerprint, merge, reattach
+from .body_weights import fill_body, fill_encoder
+from .building import no_larger_than, without_draws
 from .encoder import Encoder
+from .encoder_config import build_config, check_family, clean_config, naming_sizes
+from .encoder_folder import weight_paths
+from .encoder_record import read_record
 from .scratch_body import SCRATCH, ScratchBody
 from .sentence_pooling import read_modules
 from .sources import EncoderFolder, find_encoder
+from .tokenizer_files import MOST_BYTES, TOKENIZER_FILE, fast_tokenizer
 from .vocabulary import Texts, no_texts
+from .weight_files import open_weights
 
 # What families call the dropout of states and attention.
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
     "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
+
+# Markers in a message.
+_SHOWN = 5
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
@@ -72,6 +80,10 @@ class PretrainedEncoder:
         if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
             want = "0 <= dropout < 1, or null for the encoder's own"
             raise ValueError(T005.format(block="encoder", field="dropout", value=self.dropout, want=want))
+        if self.attention not in get_args(Attention):
+            # Any other name makes transformers fetch a kernel, which is code, from the hub.
+            want = f"one of {', '.join(get_args(Attention))}"
+            raise ValueError(T005.format(block="encoder", field="attention", value=self.attention, want=want))
 
     def load(self, texts: Texts = no_texts) -> LoadedEncoder:
         """Read weights, configuration and tokenizer.
@@ -118,28 +130,37 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     name, revision: As in `PretrainedEncoder`.
     RAISES (OSError): T050 to T052 if it is nowhere.
     """
-    return _fast_tokenizer(find_encoder(name, revision).folder)
+    found = find_encoder(name, revision)
+    if found.is_component:
+        return read_string(found.folder / TOKENIZER_FILE, MOST_BYTES)
+    return fast_tokenizer(found.folder, read_object(found.folder / "config.json")).text
 
 
 def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
     record (dict): As `LoadedEncoder.record`. dropout (float | None): In place of the recorded one.
-    RETURNS (Encoder): With weights of zero; the caller loads them all.
+    RETURNS (Encoder): With arbitrary weights; the caller loads them all.
+    RAISES (ValueError): T014, T016, T451, T453 for a configuration of which no encoder can be built.
     """
+    file = "encoder.json"
     stored = {**record["config"], **_dropouts(record["config"], dropout)}
-    if stored["model_type"] == SCRATCH:
-        with _NoDraws():  # type: ignore[no-untyped-call]
-            return Encoder(ScratchBody(stored), stored)
-    from transformers import AutoConfig, AutoModel
+    body = _build_body(clean_config(stored, file, str(record.get("source"))), attention, file)
+    return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
 
-    values = dict(stored)
-    config = AutoConfig.for_model(values.pop("model_type"), **values)
-    for name, value in _compiled(config).items():
-        setattr(config, name, value)
-    with quiet(), _NoDraws():  # type: ignore[no-untyped-call]
-        body = AutoModel.from_config(config, torch_dtype=torch.float32, **_attention(attention))
-    return Encoder(_encoder_half(body), stored)
+
+def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> Any:
+    """A network with arbitrary weights. config (dict): Cleaned."""
+    if config["model_type"] == SCRATCH:
+        with naming_sizes(config, file), without_draws():
+            return ScratchBody(config)
+    from transformers import AutoModel
+
+    made = build_config(config, file)
+    for name, value in _compiled(made).items():
+        setattr(made, name, value)
+    with naming_sizes(config, file), quiet(), without_draws():
+        return AutoModel.from_config(made, torch_dtype=torch.float32, **_attention(attention))
 
 
 def _dropouts(config: dict[str, Any], dropout: float | None) -> dict[str, float]:
@@ -156,76 +177,56 @@ def _dropouts(config: dict[str, Any], dropout: float | None) -> dict[str, float]
 
 
 def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
-    from transformers import AutoModel
-
-    config = _read_config(found)
-    dropouts = _dropouts(config, dropout)
-    config = {**config, **dropouts}
-    with quiet():
-        try:
-            body, report = AutoModel.from_pretrained(
-                str(found.folder), output_loading_info=True, use_safetensors=True, trust_remote_code=False,
-                local_files_only=True, **_attention(attention), **dropouts,
-                **{name: value for name, value in config.items() if name == "reference_compile"},
-            )  # fmt: skip
-        except SafetensorError as error:
-            raise OSError(T015.format(file=found.folder, error=error)) from error
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(T014.format(name=found.name, error=error)) from error
-    part = "encoder." if body.config.is_encoder_decoder else ""
-    body = _encoder_half(body).float()
-    if missing := sorted({part + name for name, _ in body.named_parameters()} & set(report["missing_keys"])):
-        raise ValueError(T014.format(name=found.name, error=f"no weights for {', '.join(missing[:5])}"))
-    encoder = Encoder(body, config)
+    file = found.folder / "config.json"
+    said = read_object(file)
+    made = build_config(clean_config(said, file, found.name), file)
+    check_family(made, found.name)
+    # With the defaults of its family.
+    config = clean_config({**made.to_dict(), **_compiled(made)}, file, found.name)
+    config.update(_dropouts(config, dropout))
+    with open_weights(weight_paths(found.folder)) as weights:
+        with no_larger_than(weights.shapes):
+            body = _build_body(config, attention, file)
+        half = fill_body(body, _encoder_half(body), weights, config, file)
+    encoder = Encoder(half, config)
     record = {"config": config, "source": found.name, "revision": found.revision, "licence": found.licence}
-    said, pooling_weights = read_modules(found.folder)
-    if said is not None:
-        record["sentence"] = said.to_json()
-    if any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or []):
-        labels = [str(label) for label in (config.get("id2label") or {}).values()]
+    modules, pooling_weights = read_modules(found.folder)
+    if modules is not None:
+        record["sentence"] = modules.to_json()
+    if any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
+        names = said.get("id2label")
+        labels = [str(label) for label in names.values()] if isinstance(names, dict) else []
         announce(T348.format(name=found.name, labels=labels[:10]))
-    return LoadedEncoder(encoder, _fast_tokenizer(found.folder), portable(record), pooling_weights)
+    tokenizer = fast_tokenizer(found.folder, config, encoder.n_pieces)
+    if tokenizer.markers:
+        shown = ", ".join(tokenizer.markers[:_SHOWN]) + ", ..." * (len(tokenizer.markers) > _SHOWN)
+        announce(T470.format(name=found.name, n=len(tokenizer.markers), markers=shown))
+    return LoadedEncoder(encoder, tokenizer.text, portable(record), pooling_weights)
 
 
 def _from_component(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
     """Take over the encoder that one of our components holds, adapters merged: a transfer from one task to the next."""
-    record = json.loads((found.folder / "encoder.json").read_text("utf-8"))
+    record = read_record(found.folder / "encoder.json")
     adapter, base = record.pop("adapter", None), record.pop("base", None)
     record["config"] |= _dropouts(record["config"], dropout)
-    if base is None:
-        encoder = build_encoder(record, attention)
-    else:
-        encoder = PretrainedEncoder(base["name"], base["revision"], attention, dropout).load_base(base["sha256"])
-    try:
-        weights = load_file(found.folder / "weights.safetensors")
-    except (SafetensorError, OSError) as error:
-        raise OSError(T015.format(file=found.folder / "weights.safetensors", error=error)) from error
-    own = {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
-    if adapter is not None:
-        reattach(encoder, adapter)
-    encoder.load_state_dict(own, strict=base is None)
+    with open_weights([found.folder / "weights.safetensors"]) as weights:
+        if base is None:
+            with no_larger_than(weights.shapes):
+                encoder = build_encoder(record, attention)
+        else:
+            block = PretrainedEncoder(base["name"], base["revision"], attention, dropout)
+            encoder = block.load_base(base["sha256"])
+        if adapter is not None:
+            with naming_sizes(adapter, found.folder / "encoder.json"), no_larger_than(weights.shapes):
+                reattach(encoder, adapter)
+        fill_encoder(encoder, weights, is_whole=base is None)
+        pooling = {
+            name.removeprefix("pooling."): weights.floats(name)
+            for name in weights.stored if name.startswith("pooling.")
+        }  # fmt: skip
     if adapter is not None:
         merge(encoder)
-    pooling = {name.removeprefix("pooling."): value for name, value in weights.items() if name.startswith("pooling.")}
-    return LoadedEncoder(encoder, (found.folder / "tokenizer.json").read_text("utf-8"), record, pooling)
-
-
-def _read_config(found: EncoderFolder) -> dict[str, Any]:
-    """The configuration as a plain dict; T012 unless it is a text encoder or has one."""
-    from transformers import AutoConfig
-    from transformers.models.auto import modeling_auto
-
-    try:
-        config = AutoConfig.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
-    except (ValueError, KeyError, OSError) as error:
-        raise ValueError(T016.format(name=found.name, error=error)) from error
-    values: dict[str, Any] = config.to_dict()
-    family = values["model_type"]
-    masked = family in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    halved = family in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-    if not (masked or halved) or not hasattr(config, "hidden_size") or getattr(config, "is_decoder", False):
-        raise ValueError(T012.format(name=found.name, family=family))
-    return {**values, **_compiled(config)}
+    return LoadedEncoder(encoder, read_string(found.folder / TOKENIZER_FILE, MOST_BYTES), record, pooling)
 
 
 def _compiled(config: Any) -> dict[str, bool]:
@@ -243,38 +244,8 @@ def _encoder_half(body: Any) -> nn.Module:
     return body
 
 
-class _NoDraws(TorchDispatchMode):
-    """Within: new weights are left as they are, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
-    state does not move. All weights must be loaded afterwards."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        if name in ("normal_", "uniform_", "random_", "trunc_normal_", "erfinv_"):
-            return args[0]
-        if name in ("lt", "gt") and args[0].is_floating_point():
-            # torch draws truncated normals again while any lies outside; what is not drawn might do so for ever.
-            return args[0].new_zeros((), dtype=torch.bool)
-        return func(*args, **(kwargs or {}))
-
-
 def _attention(attention: Attention) -> dict[str, Any]:
     return {} if attention == "auto" else {"attn_implementation": attention}
-
-
-def _fast_tokenizer(folder: Path) -> str:
-    """The folder's tokenizer in the form of the `tokenizers` library, converted where it has only the slow one."""
-    if (folder / "tokenizer.json").is_file():
-        return (folder / "tokenizer.json").read_text("utf-8")
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), use_fast=True, trust_remote_code=False, local_files_only=True
-        )
-        text: str = tokenizer.backend_tokenizer.to_str()
-    except (AttributeError, ImportError, ValueError, OSError) as error:
-        raise ValueError(T017.format(folder=folder, error=error)) from error
-    return text
 
 
 def portable(record: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import T018
+from ..files.strangers import check_inside, read_bytes
 from .encoder_copies import locate
 from .encoder_folder import LOCK_FILE, licence_files, named_licence, read_lock, verify
 from .known_encoders import KNOWN
@@ -77,7 +78,10 @@ def _package_data(name: str) -> Path | None:
 
 
 def _licence(folder: Path, files: list[str], name: str) -> str | None:
-    texts = [(folder / file).read_text("utf-8", errors="replace") for file in licence_files(files)]
+    found = licence_files(files)
+    # The text goes into every pipeline that is trained on the encoder, and so into what is handed on.
+    check_inside(folder, found)
+    texts = [read_bytes(folder / file).decode("utf-8", "replace") for file in found]
     if texts:
         return "\n".join(texts)
     if name in KNOWN:

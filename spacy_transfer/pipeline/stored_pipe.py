@@ -2,9 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import srsly
@@ -15,11 +16,15 @@ from spacy.util import SimpleFrozenList, from_bytes, to_bytes
 
 from ..errors import T006, T082, T083, T303
 from ..files import new_contents, repair
+from ..files.fields import OBJECT, TEXT, Kind, is_whole, shown, take
+from ..files.strangers import MEGABYTE, UnusableFile, parse_object, read_object
 from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
 _PACKAGE = "spacy-transfer"
+# Of a hundred thousand labels with long names it is 20.
+_MOST_BYTES = 200 * MEGABYTE
 Self = TypeVar("Self", bound="StoredPipe")
 
 
@@ -27,11 +32,11 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
 
     cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
-        where a value that is given at load, or edited in config.cfg, counts.
+        where a value that is given at load, or edited in config.cfg, counts. Each of its keys must be of its kind.
     """
 
     cfg: dict[str, Any]
-    learned: tuple[str, ...] = ()
+    learned: Mapping[str, Kind] = MappingProxyType({})
 
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
@@ -43,6 +48,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         tell = self.model.attrs.get("computes_with")
         if nlp is not None and tell is not None:
             nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
+
+    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+        """Compare what a stored component has learned with itself.
+
+        network (Mapping | None): What is stored of its network. where (Path | str): The file, for messages.
+        RAISES (UnusableFile): T451 for values that do not go together.
+        """
 
     def _cfg_was_read(self) -> None:
         """`cfg` is that of a stored component now."""
@@ -69,19 +81,18 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def from_disk(self: Self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_disk` wrote; without the network, and without the encoder it started from.
 
-        RAISES (OSError): T082 for files that are missing, cut short or altered.
+        RAISES (OSError): T082 for files that are missing, cut short or altered, T450 to T455 for values that cannot be
+            used.
         RAISES (ValueError): T083 for a form that this version does not know.
         """
         folder = Path(path)
         # Writing may have been interrupted.
         repair(folder)
         try:
-            cfg = json.loads((folder / "cfg").read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            cfg = read_object(folder / "cfg", _MOST_BYTES)
+        except UnusableFile as error:
             raise OSError(T082.format(file=folder / "cfg", error=error)) from error
-        if not isinstance(cfg, dict):
-            raise OSError(T082.format(file=folder / "cfg", error="it holds no settings"))
-        network = self._take_cfg(cfg, folder)
+        network = self._take_cfg(cfg, folder / "cfg")
         if "vocab" not in exclude and (folder / "vocab").exists():
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
@@ -102,7 +113,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def from_bytes(self: Self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_bytes` gave."""
         deserialize: dict[str, Callable[[bytes], Any]] = {
-            "cfg": lambda b: self._take_cfg(srsly.json_loads(b), "the message"),
+            "cfg": lambda b: self._take_cfg(parse_object(b, "the message"), "the message"),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
             "model": self.model.from_bytes,
         }
@@ -124,12 +135,14 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
     def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
-        found = cfg.pop("format", None)
-        if found != FORMAT:
-            raise ValueError(T083.format(folder=where, found=found, known=FORMAT))
-        self._compare_versions(cfg.pop("written_by", None))
-        network: dict[str, Any] | None = cfg.pop("network", None)
-        self.cfg.update((key, cfg[key]) for key in self.learned if key in cfg)
+        found = cfg.get("format")
+        if not is_whole(found) or found != FORMAT:
+            raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))
+        known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT})
+        self._compare_versions(known.pop("written_by", None))
+        network: dict[str, Any] | None = known.pop("network", None)
+        self._check_cfg(known, network, where)
+        self.cfg.update(known)
         # What the documents bring along, nobody need register before the pipeline runs.
         register_attributes(sources_of(self.model.attrs))
         self._cfg_was_read()

@@ -2,7 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from ..errors import (
     T347,
     T355,
 )
+from ..files.fields import TEXT, list_of, maybe, refuse, shown
 from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
@@ -63,7 +66,7 @@ class TransferTextCategorizer(StoredPipe):
     RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model.
     """
 
-    learned = ("labels", "positive_label")
+    learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
 
     def __init__(
         self,
@@ -383,6 +386,14 @@ class TransferTextCategorizer(StoredPipe):
         if not self._table_shown:
             self._table_shown = True
             announce(depth_table(self.name, self.model.attrs["describe"](self.model)))
+
+    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+        labels, positive = learned["labels"], learned["positive_label"]
+        if network is not None and network.get("n_labels") != len(labels):
+            want = f"a label for each of the network's outputs (network.n_labels = {shown(network.get('n_labels'))})"
+            refuse(where, "labels", labels, want)
+        if positive is not None and positive not in labels:
+            refuse(where, "positive_label", positive, "one of the labels, or null")
 
     def _cfg_was_read(self) -> None:
         self._left_out = set()

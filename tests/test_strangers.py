@@ -1,0 +1,336 @@
+"""Encoder folders and saved pipelines may be a stranger's: they load as they are, or one coded error says why not."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from conftest import exclusive_examples, pipeline, read_json, write_encoder
+from safetensors.torch import load_file, save_file
+from spacy.language import Language
+from tokenizers import AddedToken, Tokenizer
+
+from spacy_transfer.files.strangers import UnusableFile
+from spacy_transfer.nn.fetch import fetch
+from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.weight_files import is_finite
+
+NAME = "transfer_textcat"
+DEEP = "deep"
+MISSING = "missing"
+CODED = re.compile(r"\[T\d{3}\]")
+VALUES: list[Any] = [
+    None, True, "x", -1, 0, 3, 10**9, 10**400, 0.5, 1e300, float("nan"), [], [-1], {}, {"a": [None]}, DEEP, MISSING,
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(bert: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny BERT."""
+    return shutil.copytree(bert, tmp_path / "encoder")
+
+
+@pytest.fixture(scope="module")
+def trained(bert: Path) -> Language:
+    """A pipeline that was initialized."""
+    return pipeline(bert)
+
+
+@pytest.fixture
+def saved(trained: Language, tmp_path: Path) -> Path:
+    """The folder of its component."""
+    trained.to_disk(tmp_path / "pipeline")
+    return tmp_path / "pipeline" / NAME
+
+
+def mutations(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, str]]:
+    """A JSON value with every key's value replaced in turn: what was done, and the text."""
+    inner = data
+    for key in path:
+        inner = inner[key]
+    for key in list(inner) if isinstance(inner, dict) else []:
+        for value in VALUES:
+            changed = json.loads(json.dumps(data))
+            holder = changed
+            for step in path:
+                holder = holder[step]
+            if value is MISSING:
+                del holder[key]
+            else:
+                holder[key] = value
+            text = json.dumps(changed).replace(f'"{DEEP}"', "[" * 20_000 + "]" * 20_000)
+            yield f"{'.'.join(map(str, (*path, key)))} = {value!r:.30}", text
+        yield from mutations(data, (*path, key))
+
+
+def try_all(file: Path, use: Callable[[], object], change: Callable[[], object] = lambda: None) -> dict[str, str]:
+    """Every mutation of a file is used, or refused with a code, within a second. RETURNS (dict): What was refused."""
+    refused, wrong = {}, []
+    for what, text in list(mutations(read_json(file))):
+        file.write_text(text, "utf-8")
+        change()
+        begin = time.process_time()
+        try:
+            use()
+        except (ValueError, OSError) as error:
+            refused[what] = str(error)
+            if not CODED.match(str(error)):
+                wrong.append(f"{what}: {error!r}")
+        except Exception as error:
+            wrong.append(f"{what}: {error!r}")
+        if time.process_time() - begin > 2.0:
+            wrong.append(f"{what}: {time.process_time() - begin:.1f} s")
+    assert not wrong, "\n".join(wrong)
+    return refused
+
+
+def load(folder: Path) -> None:
+    """Load an encoder and run it."""
+    loaded = PretrainedEncoder(str(folder)).load()
+    ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
+    with torch.no_grad():
+        loaded.encoder.eval()(ids, (ids > 0).long())
+
+
+# ---- every key ---------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_config_json(folder: Path) -> None:
+    refused = try_all(folder / "config.json", lambda: load(folder))
+    assert "hidden_size = 1000000000" in refused
+    assert any("hidden_size = 3" in told for told in refused.values())
+    assert "num_hidden_layers = 0" in refused
+
+
+def test_every_key_of_encoder_json_signed_anew(saved: Path, trained: Language) -> None:
+    cfg = saved / "cfg"
+
+    def sign() -> None:
+        data = read_json(cfg)
+        data["network"]["sha256"]["encoder.json"] = hashlib.sha256((saved / "encoder.json").read_bytes()).hexdigest()
+        cfg.write_text(json.dumps(data))
+
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    refused = try_all(saved / "encoder.json", lambda: pipe.from_disk(saved), sign)
+    assert "config.vocab_size = 1000000000" in refused
+
+
+def test_every_key_of_cfg(saved: Path, trained: Language) -> None:
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    refused = try_all(saved / "cfg", lambda: pipe.from_disk(saved))
+    for what in (
+        "labels = 'x'",
+        "labels = []",
+        "network = []",
+        "network.n_labels = 1000000000",
+        "network.n_steps = 'x'",
+    ):
+        assert what in refused, what
+
+
+@pytest.mark.parametrize("name", ["model.safetensors.index.json", "encoder.lock.json"])
+def test_every_key_of_index_and_lock(name: str, folder: Path, tmp_path: Path) -> None:
+    if name == "encoder.lock.json":
+        folder = fetch(folder, tmp_path / "fetched").folder
+    else:
+        (folder / "model.safetensors").rename(folder / "a-1.safetensors")
+        names = load_file(folder / "a-1.safetensors")
+        (folder / name).write_text(
+            json.dumps({"metadata": {}, "weight_map": dict.fromkeys(list(names)[:2], "a-1.safetensors")})
+        )
+    try_all(folder / name, lambda: load(folder))
+
+
+# ---- what would be loaded in another's place ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("_attn_implementation", "stranger/kernel:attention", "attention code"),
+        ("_attn_implementation_internal", "stranger/kernel:attention", "attention code"),
+        ("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}, "unquantized weights"),
+        ("quantization_config", {"quant_method": "gptq", "bits": 4}, "unquantized weights"),
+        ("auto_map", {"AutoModel": "modeling.Model"}, "never run"),
+    ],
+)
+def test_no_key_makes_transformers_load_something_else(
+    key: str, value: Any, said: str, folder: Path, saved: Path, trained: Language, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def get_kernel(*args: Any, **options: Any) -> Any:
+        raise AssertionError(f"asked for the kernel {args}")
+
+    monkeypatch.setitem(sys.modules, "kernels", types.SimpleNamespace(get_kernel=get_kernel))
+    config = folder / "config.json"
+    config.write_text(json.dumps({**read_json(config), key: value}))
+    for use in (lambda: load(folder), lambda: fetch(folder, tmp_path / "fetched")):
+        with pytest.raises(UnusableFile, match=rf"T016.*{said}"):
+            use()
+    record = read_json(saved / "encoder.json")
+    record["config"][key] = value
+    (saved / "encoder.json").write_text(json.dumps(record))
+    with pytest.raises(UnusableFile, match=rf"T016.*{said}"):
+        PretrainedEncoder(str(saved)).load()
+
+
+def test_what_plays_no_part_is_not_taken(folder: Path) -> None:
+    config = folder / "config.json"
+    more = {"torch_dtype": "float9", "return_dict": False, "gradient_checkpointing": True, "id2label": [1]}
+    config.write_text(json.dumps({**read_json(config), **more}))
+    load(folder)
+    with pytest.raises(ValueError, match=r"T005.*attention"):
+        PretrainedEncoder(str(folder), attention="stranger/kernel")  # type: ignore[arg-type]
+
+
+def test_an_adapter_beside_the_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "stranger/base"}')
+    for use in (lambda: load(folder), lambda: fetch(folder, tmp_path / "fetched")):
+        with pytest.raises(UnusableFile, match=r"T016.*merge_and_unload"):
+            use()
+
+
+def test_tokenizer_files_come_from_the_folder(folder: Path, tmp_path: Path) -> None:
+    vocabulary = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=lambda piece: vocabulary[piece])) + "\n")
+    private = tmp_path / "private.txt"
+    private.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nsecret\n")
+    settings = {"tokenizer_class": "BertTokenizerFast", "vocab_file": str(private), "tokenizer_file": str(private)}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert "secret" not in PretrainedEncoder(str(folder)).load().tokenizer
+    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").symlink_to(private)
+    with pytest.raises(UnusableFile, match=r"T450.*vocab.txt.*leaves its folder"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README.md", "NOTICE", "tokenizer_config.json", "model.safetensors"])
+def test_links_that_leave_the_folder(name: str, folder: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private.txt"
+    private.write_text("secret")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(private)
+    for use in (lambda: load(folder), lambda: fetch(folder, tmp_path / "fetched")):
+        with pytest.raises(UnusableFile, match=f"T450.*{name}.*leaves its folder"):
+            use()
+    (folder / name).unlink()
+    if name == "LICENSE":
+        (folder / "text").write_text("free")
+        (folder / name).symlink_to("text")
+        load(folder)
+
+
+# ---- weights -----------------------------------------------------------------------------------------------------
+
+WEIGHT = "encoder.layer.1.output.dense.weight"
+DAMAGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "NaN": lambda weight: weight.index_fill(0, torch.tensor([1]), float("nan")),
+    "infinity": lambda weight: weight.index_fill(0, torch.tensor([1]), float("inf")),
+    "int64": lambda weight: weight.long(),
+    "bool": lambda weight: weight > 0,
+    "fp16": lambda weight: weight.half(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_weights_of_wrong_values_or_types(damage: str, folder: Path, saved: Path, trained: Language) -> None:
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    for file, name in (
+        (folder / "model.safetensors", WEIGHT),
+        (saved / "weights.safetensors", f"encoder.body.{WEIGHT}"),
+    ):
+        weights = load_file(file)
+        weights[name] = DAMAGES[damage](weights[name])
+        save_file(weights, file)
+    if damage != "fp16":
+        # Encoders are handed out in fp16 too.
+        with pytest.raises(UnusableFile, match=rf"T452.*{WEIGHT}"):
+            load(folder)
+    cfg = read_json(saved / "cfg")
+    cfg["network"]["sha256"]["weights.safetensors"] = hashlib.sha256(
+        (saved / "weights.safetensors").read_bytes()
+    ).hexdigest()
+    (saved / "cfg").write_text(json.dumps(cfg))
+    for use in (lambda: pipe.from_disk(saved), lambda: PretrainedEncoder(str(saved)).load()):
+        with pytest.raises(UnusableFile, match=rf"T452.*{WEIGHT}"):
+            use()
+
+
+def test_large_finite_values_are_no_infinity() -> None:
+    assert is_finite(torch.full((4,), 3e38))
+    assert not is_finite(torch.tensor([float("inf"), float("-inf"), 1.0]))
+    assert is_finite(torch.zeros(0))
+
+
+# ---- names and kinds of files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../x", "LICENSE.encoder"])
+def test_only_files_that_we_write_are_read(name: str, saved: Path, trained: Language) -> None:
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    cfg = read_json(saved / "cfg")
+    cfg["network"]["sha256"][name] = "0" * 64
+    (saved / "cfg").write_text(json.dumps(cfg))
+    with pytest.raises(OSError, match="T082"):
+        pipe.from_disk(saved)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.json", "encoder.json"])
+def test_a_file_that_is_not_listed_is_not_read(name: str, saved: Path, trained: Language) -> None:
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    cfg = read_json(saved / "cfg")
+    del cfg["network"]["sha256"][name]
+    (saved / "cfg").write_text(json.dumps(cfg))
+    with pytest.raises(OSError, match=f"T082.*{name}"):
+        pipe.from_disk(saved)
+
+
+@pytest.mark.parametrize("name", ["cfg", "weights.safetensors", "tokenizer.json", "encoder.json"])
+def test_pipes_are_no_files(name: str, saved: Path, trained: Language) -> None:
+    pipe = spacy.util.load_model_from_config(trained.config, auto_fill=True).get_pipe(NAME)
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(OSError, match="T082"):
+        pipe.from_disk(saved)
+
+
+# ---- tokenizers --------------------------------------------------------------------------------------------------
+
+
+def test_an_unreadable_tokenizer(folder: Path, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model": {"type": "OfTomorrow"}}')
+    with pytest.raises(ValueError, match=r"T454.*tokenizer.json.*pip install -U tokenizers"):
+        fetch(folder, tmp_path / "fetched")
+    with pytest.raises(ValueError, match=r"T4\d\d"):
+        pipeline(folder)
+
+
+def test_pieces_without_a_row(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken("[NEVER]", special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    nlp = pipeline(folder)
+    nlp.update(exclusive_examples(nlp, 2))
+    tokenizer.add_tokens(["sourdough"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"T4\d\d.*sourdough"):
+        pipeline(folder)
+
+
+def test_layers_that_the_configuration_leaves_out(tmp_path: Path) -> None:
+    folder = write_encoder(tmp_path / "encoder", "bert")
+    config = read_json(folder / "config.json")
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
+    with pytest.raises(UnusableFile, match=r"T453.*num_hidden_layers = 2.*3 layers"):
+        load(folder)
