@@ -716,6 +716,7 @@ T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the 
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+T470 = "[T470] '{name}' has {n} special piece(s) beyond those that frame a text: {markers}. In a text each is read as one piece."
 T450 = "[T450] {file} cannot be used: {problem}"
 T450_LINK = "it is a link that leaves its folder. Put a copy of the file in its place if you trust the folder"
 T450_SIZE = "it has more than {most} MB, which no such file needs"
@@ -776,6 +777,7 @@ T433 = (
 )
 T434 = "[T434] --sweep training.seed and --seeds say the same thing twice. Leave one of them out."
 T435 = "[T435] --sweep {spec}: {path} does not exist. Give config files, or KEY=VALUE,VALUE."
+T436 = "[T436] --max-seconds {value}: expected a number of seconds above 0, or 0 for no limit."
 T430 = (
     "[T430] There is no option {option}. Values of the config are given with their section, such as "
     "--training.max_steps 500; --help lists the options."

@@ -1,7 +1,12 @@
 """Two ranks, over Gloo on this machine, train as one."""
 
+import ast
 import io
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from typer.testing import CliRunner
 import spacy_transfer.cli  # noqa: F401  (adds the command group)
 from spacy_transfer.training.launch import launch
 from spacy_transfer.training.ranks import Ranks
+from spacy_transfer.training.study import Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +89,106 @@ def test_two_ranks_are_one(quiet_bert: Path, corpus: Path, tmp_path: Path, monke
     assert len(log_of(tmp_path / "one")) == 10 + 4 + 1
 
 
+# What each process of a job notes of itself: where it listens, and what it unpickles.
+WATCHED = """
+import os, sys
+from pathlib import Path
+
+unpickled = []
+sys.addaudithook(lambda event, args: unpickled.append(args) if event == "pickle.find_class" else None)
+
+def listening(pid="self"):
+    own = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()}
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            field = line.split()
+            if field[3] == "0A" and f"socket:[{field[9]}]" in own:
+                found.append(field[1].rsplit(":", 1)[0])
+    return found
+"""
+FAILS = """
+import spacy
+
+def fail(nlp, info):
+    if info["step"] == 1:
+        note = [os.environ["RANK"], listening(), listening(os.getppid()), [str(one) for one in unpickled]]
+        Path(os.environ["NOTES"], f"rank-{os.environ['RANK']}").write_text(repr(note))
+    if os.environ["RANK"] == "1" and info["step"] == 3:
+        raise RuntimeError("a stone fell on it")
+
+spacy.registry.callbacks.register("fail.v1", func=lambda: fail)
+"""
+# 127.0.0.1 and ::1 as the kernel writes them.
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_job(quiet_bert: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_job_listens_to_itself_alone_and_ends_with_a_rank_that_dies(
+    quiet_bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = config_of(quiet_bert, corpus, steps=50, **QUIET)
     config.to_disk(tmp_path / "config.cfg")
     code = tmp_path / "code.py"
-    code.write_text(
-        "import os, spacy\n"
-        "def fail(nlp, info):\n"
-        "    if os.environ.get('RANK') == '1' and info['step'] == 3:\n"
-        "        raise RuntimeError('a stone fell on it')\n"
-        "spacy.registry.callbacks.register('fail.v1', func=lambda: fail)\n"
-    )
+    code.write_text(WATCHED + FAILS)
+    monkeypatch.setenv("NOTES", str(tmp_path))
+    before = dict(os.environ)
     more = ["--code", str(code), "--training.before_update", '{"@callbacks": "fail.v1"}']
     with pytest.raises(ChildProcessError, match=r"T178.*Rank 1.*a stone fell on it"):
         launch(2, command(tmp_path / "config.cfg", tmp_path / "out", *more), gpu=False)
+    assert dict(os.environ) == {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"], **before}
+    if not Path("/proc/self/net/tcp").exists():
+        return
+    for rank in ("0", "1"):
+        number, of_rank, of_launcher, unpickled = ast.literal_eval((tmp_path / f"rank-{rank}").read_text())
+        assert number == rank
+        # Gloo listens, so the look has seen what there is to see.
+        assert of_rank
+        assert set(of_rank) <= LOOPBACK
+        assert not of_launcher
+        assert not unpickled
+
+
+def test_where_ranks_meet_is_private(tmp_path: Path) -> None:
+    """Each job has a folder and a name of its own; a rank that was killed is told from those that miss it."""
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os, signal, stat, time\n"
+        "folder = os.path.dirname(os.environ['SPACY_TRANSFER_RANKS_MEET_IN'])\n"
+        "assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700\n"
+        "assert 'MASTER_PORT' not in os.environ\n"
+        "notes = os.path.join(os.path.dirname(__file__), 'jobs')\n"
+        "open(notes, 'a').write(os.environ['TORCHELASTIC_RUN_ID'] + '\\n')\n"
+        "os.kill(os.getpid(), signal.SIGKILL) if os.environ['RANK'] == '1' else time.sleep(60)\n"
+    )
+    for _ in range(2):
+        with pytest.raises(ChildProcessError, match=r"T178.*Rank 1.*killed by signal 9"):
+            launch(2, [str(script)], gpu=False)
+    jobs = (tmp_path / "jobs").read_text().split()
+    assert len(set(jobs)) == 2
+    assert all(len(job) == 32 for job in jobs)
+
+
+def test_a_signal_reaches_every_rank(tmp_path: Path) -> None:
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "here = pathlib.Path(__file__).parent / os.environ['RANK']\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (here.with_suffix('.told').touch(), sys.exit(143)))\n"
+        "here.with_suffix('.ready').touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def terminate() -> None:
+        while not all((tmp_path / f"{rank}.ready").exists() for rank in range(2)):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(Interrupted) as interrupted:
+        launch(2, [str(script)], gpu=False)
+    assert interrupted.value.signal == signal.SIGTERM
+    assert all((tmp_path / f"{rank}.told").exists() for rank in range(2))
 
 
 def test_more_ranks_than_devices(tmp_path: Path) -> None:

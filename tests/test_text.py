@@ -517,6 +517,9 @@ def script_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.random.set_rng_state(random)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save(str(folder / "tokenizer.json"))
+    # Without it transformers takes a BERT for uncased, and drops accents, whatever tokenizer.json says.
+    settings = {"do_lower_case": False, "strip_accents": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     return folder
 
 

@@ -93,6 +93,14 @@ def train_cli(
         Option("--keep", help="Pipelines of --seeds and --sweep that stay: all (default), the best alone, or none"),
     ] = None,
     stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
+    max_seconds: Annotated[
+        float,
+        Option(
+            "--max-seconds",
+            help="End at the first step after so many seconds of training, those before --resume included; in the last "
+            "fifth the rate falls to 0. 0: no limit",
+        ),
+    ] = 0.0,
     deterministic: Annotated[
         bool,
         Option("--deterministic", help="On a GPU: only kernels that add in a fixed order, the same bits at every run"),
@@ -107,6 +115,7 @@ def train_cli(
     from ..config.judging import judged_by
     from ..config.reading import read_config
     from ..training.launch import end_of_rank, launch, told_to_launcher
+    from ..training.study import Interrupted
 
     with plain_errors():
         overrides = values_of(ctx.args)
@@ -114,12 +123,15 @@ def train_cli(
             seeds, sweep or [], trials, keep_one_in, soup, by, test, None if keep is None else keep.value, stop_at
         )
         if ranks > 1 and not wish.is_there:
-            launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
+            try:
+                launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
+            except Interrupted as interrupted:
+                raise typer.Exit(128 + interrupted.signal) from interrupted
             return
         use_code(code)
         runs = Runs(
             config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
-            deterministic=deterministic,
+            deterministic=deterministic, max_seconds=max_seconds,
         )  # fmt: skip
         if by and not wish.is_there:
             overrides |= judged_by(read_config(config, overrides), by)

@@ -188,9 +188,10 @@ def _find_text_troubles(splits: Sequence[Split]) -> Iterator[Finding]:
 def _measure(split: Split, encoder: Path) -> list[int]:
     """The length of each text, in pieces, special pieces included."""
     from ..model.pieces import PieceTokenizer
+    from ..nn.encoder_folder import TOKENIZERS
 
-    if not (encoder / "tokenizer.json").is_file():
-        problem = errors.T054_MISSING.format(files="tokenizer.json")
+    if not any((encoder / name).is_file() for name in TOKENIZERS):
+        problem = errors.T054_MISSING.format(files="a tokenizer")
         raise ValueError(errors.T054.format(source=encoder, problem=problem))
     tokenizer = PieceTokenizer.from_folder(encoder)
     texts = iter(split.texts)

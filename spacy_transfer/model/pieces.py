@@ -1,14 +1,19 @@
 """Texts to piece ids, with the Rust tokenizer alone."""
 
 import json
+import secrets
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from ..errors import T455
-from ..files.strangers import UnusableFile, read_string
-from ..nn.tokenizer_files import MOST_BYTES, reading_tokenizer
+from ..files.strangers import UnusableFile, read_object, read_string
+from ..nn.tokenizer_files import MOST_BYTES, fast_tokenizer, reading_tokenizer
+
+# Texts that are tried to see what frames a row.
+_MOST_PROBES = 1000
 
 # Pieces in a message.
 _SHOWN = 5
@@ -16,6 +21,9 @@ _SHOWN = 5
 
 class PieceTokenizer:
     """A fast tokenizer that never truncates, never pads, and reads "[SEP]" in a text as text.
+
+    Its special pieces are those that frame rows; what other pieces a folder has as special (markers of a task) are one
+    piece in a text too.
 
     text (str): The tokenizer as JSON.
     """
@@ -32,16 +40,31 @@ class PieceTokenizer:
         self._tokenizer.no_padding()
         # Not saved with the tokenizer: set at each load.
         self._tokenizer.encode_special_tokens = True
-        encoding = self._tokenizer.encode("a")
-        ordinary = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
-        ends = (ordinary[0], ordinary[-1] + 1) if ordinary else (len(encoding.ids), len(encoding.ids))
-        self.prefix: list[int] = encoding.ids[: ends[0]]
-        self.suffix: list[int] = encoding.ids[ends[1] :]
+        self.prefix, self.suffix = self._frame()
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "PieceTokenizer":
-        """folder (str | Path): Holds a tokenizer.json. RAISES (OSError): T450, T454 if it does not, or a broken one."""
-        return cls(read_string(Path(folder) / "tokenizer.json", MOST_BYTES))
+        """The pieces that `AutoTokenizer` makes of a folder.
+
+        folder (str | Path): Of an encoder, or of one of our own components.
+        RAISES (OSError): T450, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
+        """
+        folder = Path(folder)
+        if (folder / "encoder.json").is_file() or not (folder / "config.json").is_file():
+            # Ours: it was settled when it was made.
+            return cls(read_string(folder / "tokenizer.json", MOST_BYTES))
+        return cls(fast_tokenizer(folder, read_object(folder / "config.json")).text)
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """Special pieces before and after those of a text."""
+        encoding = self._tokenizer.encode("")
+        for text in ("a", *islice(self._tokenizer.get_vocab(), _MOST_PROBES)):
+            # A text may have no piece: its letters are not in the vocabulary, and nothing stands for what is unknown.
+            encoding = self._tokenizer.encode(text)
+            ordinary = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
+            if ordinary:
+                return encoding.ids[: ordinary[0]], encoding.ids[ordinary[-1] + 1 :]
+        return encoding.ids, []
 
     @property
     def n_special(self) -> int:
@@ -82,16 +105,22 @@ def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
 
 
 def _with_special_pieces_apart(text: str) -> str:
-    """Rename the special pieces of a Unigram model (XLM-R, T5, ALBERT, DeBERTa-v3): it would find "</s>" in a text as
-    it finds any other piece of its vocabulary, whatever `encode_special_tokens` says. Rows get theirs by id."""
-    if '"Unigram"' not in text:
-        return text
+    """Rename the special pieces: a Unigram model (XLM-R, T5, ALBERT, DeBERTa-v3) would find "</s>" in a text as it
+    finds any other piece of its vocabulary, whatever `encode_special_tokens` says, and so would whole words. Rows get
+    theirs by id."""
     form = json.loads(text)
-    if form["model"].get("type") != "Unigram":
-        return text
-    special = [token for token in form["added_tokens"] if token["special"]]
-    apart = {token["content"]: f"\0special\0{token['content']}" for token in special}
+    model = form["model"]
+    special = [token for token in form.get("added_tokens") or [] if token["special"]]
+    # Nobody can write this name.
+    apart = {token["content"]: f"{secrets.token_hex(16)} {token['content']}" for token in special}
+    if model.get("type") == "Unigram":
+        model["vocab"] = [[apart.get(piece, piece), score] for piece, score in model["vocab"]]
+    else:
+        for merge in model.get("merges") or ():
+            # What is joined from letters must keep its name.
+            apart.pop("".join(merge.split(" ") if isinstance(merge, str) else merge), None)
+        model["vocab"] = {apart.get(piece, piece): i for piece, i in model["vocab"].items()}
+        model["unk_token"] = apart.get(model.get("unk_token"), model.get("unk_token"))
     for token in special:
-        token["content"] = apart[token["content"]]
-    form["model"]["vocab"] = [[apart.get(piece, piece), score] for piece, score in form["model"]["vocab"]]
+        token["content"] = apart.get(token["content"], token["content"])
     return json.dumps(form, ensure_ascii=False)

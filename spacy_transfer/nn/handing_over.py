@@ -11,6 +11,7 @@ from torch import nn
 from ..errors import T208, T210
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
+from .tokenizer_files import settled
 
 
 def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
@@ -29,7 +30,7 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
     encoder = build_encoder(record)
     state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
     encoder.body.load_state_dict(state)
-    return LoadedEncoder(encoder.cpu(), tokenizer.backend_tokenizer.to_str(), record)
+    return LoadedEncoder(encoder.cpu(), settled(tokenizer, encoder.n_pieces).text, record)
 
 
 def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..errors import T005, T157, T158, T340, T348
+from ..errors import T005, T157, T158, T340, T348, T470
 from ..files.strangers import read_object, read_string
 from ..log import announce
 from .adapters import fingerprint, merge, reattach
@@ -32,6 +32,9 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
     "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
+
+# Markers in a message.
+_SHOWN = 5
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
@@ -130,7 +133,7 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     found = find_encoder(name, revision)
     if found.is_component:
         return read_string(found.folder / TOKENIZER_FILE, MOST_BYTES)
-    return fast_tokenizer(found.folder, read_object(found.folder / "config.json"))
+    return fast_tokenizer(found.folder, read_object(found.folder / "config.json")).text
 
 
 def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
@@ -194,7 +197,11 @@ def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | No
         names = said.get("id2label")
         labels = [str(label) for label in names.values()] if isinstance(names, dict) else []
         announce(T348.format(name=found.name, labels=labels[:10]))
-    return LoadedEncoder(encoder, fast_tokenizer(found.folder, config), portable(record), pooling_weights)
+    tokenizer = fast_tokenizer(found.folder, config, encoder.n_pieces)
+    if tokenizer.markers:
+        shown = ", ".join(tokenizer.markers[:_SHOWN]) + ", ..." * (len(tokenizer.markers) > _SHOWN)
+        announce(T470.format(name=found.name, n=len(tokenizer.markers), markers=shown))
+    return LoadedEncoder(encoder, tokenizer.text, portable(record), pooling_weights)
 
 
 def _from_component(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:

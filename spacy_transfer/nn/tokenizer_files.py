@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +42,7 @@ _CONFIG = {
     "added_tokens_decoder": dict_of(_PIECE),
     "extra_ids": whole(0, 10_000),
     "legacy": maybe(FLAG),
+    "split_special_tokens": maybe(FLAG),
     "strip_accents": maybe(FLAG),
     "tokenizer_class": maybe(NAME),
 }
@@ -49,20 +51,87 @@ _ID = whole(0, 2**31)
 _JSON = {"tokenizer_config.json": _CONFIG, "special_tokens_map.json": _PIECES, "added_tokens.json": None}
 
 
-def fast_tokenizer(folder: Path, config: Mapping[str, Any]) -> str:
-    """The folder's tokenizer in the form of the `tokenizers` library, converted where it has only the slow one.
+# Roles of pieces that frame a row, pad it, or stand for what is hidden or unknown.
+_ROLES = (
+    "bos_token_id",
+    "eos_token_id",
+    "cls_token_id",
+    "sep_token_id",
+    "pad_token_id",
+    "mask_token_id",
+    "unk_token_id",
+)
+
+
+@dataclass(frozen=True)
+class FolderTokenizer:
+    """A tokenizer in the form of the `tokenizers` library.
+
+    text (str): As JSON. "special" are in it the pieces that frame rows, and no others: in a text those are text.
+    markers (list[str]): Other special pieces of the folder; in a text each is one piece.
+    """
+
+    text: str
+    markers: list[str]
+
+
+def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None = None) -> FolderTokenizer:
+    """The pieces that `AutoTokenizer` makes of a folder, in the form of the `tokenizers` library.
+
+    tokenizer.json alone does not say it all: the family's class and tokenizer_config.json change case, accents, the
+    space before a text, and add pieces.
 
     folder (Path): Of the encoder. config (Mapping): Its configuration, cleaned.
-    RETURNS (str): As JSON.
-    RAISES (UnusableFile): T450, T451 for a file that cannot be read, or that holds a wrong value.
+    n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
+    RAISES (UnusableFile): T450, T451 for a file that cannot be read or holds a wrong value, T454 for a broken one.
     RAISES (ValueError): T017 for a tokenizer that transformers cannot convert.
     """
     check_inside(folder, (TOKENIZER_FILE, *VOCABULARIES, *_JSON))
-    if (folder / TOKENIZER_FILE).exists():
-        return read_string(folder / TOKENIZER_FILE, MOST_BYTES)
     with TemporaryDirectory(prefix="spacy-transfer-") as place:
         _copy(folder, Path(place), config)
-        return _converted(Path(place), folder)
+        if not (folder / TOKENIZER_FILE).exists():
+            return settled(_converted(Path(place), folder), n_rows)
+        text = read_string(folder / TOKENIZER_FILE, MOST_BYTES)
+        with reading_tokenizer(folder / TOKENIZER_FILE):
+            (Path(place) / TOKENIZER_FILE).write_bytes(text.encode("utf-8"))
+            return settled(_read(Path(place)), n_rows)
+
+
+def settled(tokenizer: Any, n_rows: int | None = None) -> FolderTokenizer:
+    """Settle which pieces are special in texts of ours.
+
+    tokenizer: A fast one of transformers.
+    n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
+    """
+    form = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = form["added_tokens"]
+    framing = set(_framing_ids(form.get("post_processor")))
+    if n_rows is not None:
+        # What nobody has trained cannot be meant: classes of transformers add special pieces unasked (T5's sentinels).
+        added = [one for one in added if one["id"] < n_rows or not one["special"] or one["id"] in framing]
+    roles = {getattr(tokenizer, role, None) for role in _ROLES}
+    markers = []
+    for token in added:
+        if token["id"] in framing or (token["special"] and token["id"] in roles):
+            token["special"] = True
+        elif token["special"] and not getattr(tokenizer, "split_special_tokens", False):
+            token["special"] = False
+            markers.append(token["content"])
+    form["added_tokens"] = added
+    return FolderTokenizer(json.dumps(form, ensure_ascii=False), markers)
+
+
+def _framing_ids(processor: Mapping[str, Any] | None) -> Iterator[int]:
+    """Ids that a post-processor adds to a text."""
+    if processor is None:
+        return
+    for part in processor.get("processors", ()):
+        yield from _framing_ids(part)
+    for piece in (processor.get("special_tokens") or {}).values():
+        yield from piece["ids"]
+    for field in ("cls", "sep"):
+        if field in processor:
+            yield processor[field][1]
 
 
 @contextmanager
@@ -101,16 +170,31 @@ def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
     write_text(place / "config.json", json.dumps({"model_type": config["model_type"]}))
 
 
-def _converted(place: Path, folder: Path) -> str:
+def _read(place: Path) -> Any:
+    """A tokenizer that has a tokenizer.json."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    options = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(place), use_fast=True, **options)
+        # A slow one has no such thing.
+        tokenizer.backend_tokenizer.to_str()
+    except Exception:
+        # Of a class that this version does not know, or that has no fast tokenizer: the file speaks for itself.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(place), **options)
+    return tokenizer
+
+
+def _converted(place: Path, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(place), use_fast=True, trust_remote_code=False, local_files_only=True
         )
-        text: str = tokenizer.backend_tokenizer.to_str()
+        tokenizer.backend_tokenizer.to_str()
     except Exception as error:
         # What transformers says of its copy is said of the original.
         told = str(error).replace(str(place), str(folder))
         raise ValueError(T017.format(folder=folder, error=told)) from error
-    return text
+    return tokenizer

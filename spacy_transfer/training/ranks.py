@@ -21,6 +21,8 @@ from .pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
 _BUCKET = 8_000_000
+# Names the file in which ranks of one machine meet; torchrun tells an address instead.
+MEETING_FILE = "SPACY_TRANSFER_RANKS_MEET_IN"
 
 
 class Ranks:
@@ -38,7 +40,7 @@ class Ranks:
         if gpu:
             torch.cuda.set_device(self.local_rank)
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if gpu else "gloo")
+            _meet("nccl" if gpu else "gloo")
         self.rank, self.n_ranks = distributed.get_rank(), distributed.get_world_size()
         self._hosts = distributed.new_group(backend="gloo") if gpu else None
         self._names: list[str] = []
@@ -176,6 +178,16 @@ class Ranks:
         parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.n_ranks)]
         distributed.all_gather(parts, mine, group=self._hosts)
         return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+
+def _meet(backend: str) -> None:
+    """Join the job's other ranks. Without a file it is torchrun's job: torch listens at the address that it tells."""
+    if (file := os.environ.get(MEETING_FILE)) is None:
+        distributed.init_process_group(backend)
+        return
+    rank, n_ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = distributed.FileStore(file, n_ranks)  # type: ignore[attr-defined]
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=n_ranks)
 
 
 def _sum_bucket(gradients: list[Tensor]) -> None:
