@@ -798,6 +798,7 @@ T433 = (
 )
 T434 = "[T434] --sweep training.seed and --seeds say the same thing twice. Leave one of them out."
 T435 = "[T435] --sweep {spec}: {path} does not exist. Give config files, or KEY=VALUE,VALUE."
+T436 = "[T436] --max-seconds {value}: expected a number of seconds above 0, or 0 for no limit."
 T430 = (
     "[T430] There is no option {option}. Values of the config are given with their section, such as "
     "--training.max_steps 500; --help lists the options."

@@ -12,7 +12,7 @@ import pytest
 import spacy
 import torch
 from conftest import LABELS, exclusive_examples, network_of, pipeline, shim_of, write_encoder
-from runs import MODEL, config_of, killed_at, log_of, run, write_corpus
+from runs import MODEL, assert_same_run, config_of, killed_at, log_of, run, write_corpus
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
@@ -22,8 +22,10 @@ from thinc.api import Adam, Config, registry
 from spacy_transfer.pipeline.length import measure
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.rates import WarmupLinear, set_length
+from spacy_transfer.training.run import Run
 from spacy_transfer.training.study import Plan, study
 from spacy_transfer.training.sweep import parse_sweep
+from spacy_transfer.training.time_limit import TimeLimit
 
 PEAK = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": 4e-3, "warmup": 0.25}
 OPTIMIZER = {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": PEAK}
@@ -105,6 +107,85 @@ def test_where_no_loop_counts_the_rate_is_its_peak(quiet_bert: Path, caplog: pyt
     for _ in range(3):
         nlp.update(exclusive_examples(nlp, 4), sgd=still)
     assert caplog.text.count("T337") == 1
+
+
+# ---- a length in seconds -----------------------------------------------------------------------------------------
+
+
+def one_second_a_step(monkeypatch: pytest.MonkeyPatch, jump_at: int = 1000) -> None:
+    """A clock for runs: from step `jump_at` on, very late."""
+    monkeypatch.setattr(Run, "_elapsed", lambda self: float(self.at.n_done) + 1000 * (self.at.n_done >= jump_at))
+
+
+def test_a_run_in_seconds_lands_with_its_rate(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 seconds: 16 as without a limit, then to 0 in three steps; killed before and after, the same bytes."""
+    one_second_a_step(monkeypatch)
+    config, shown = by_epochs(bert, corpus, 10), io.StringIO()
+    free, whole, parts = (tmp_path / name for name in ("free", "whole", "parts"))
+    run(config, free, stop_at=24)
+    trained = run(config, whole, max_seconds=20, show="lines", stderr=shown)
+    assert (trained.status, trained.n_steps) == ("finished", 19)
+    for sentence in (
+        "or until 20 seconds are over",
+        "falls to 0 in 3 steps, 19 in all",
+        "The time is up: 19 steps in 19",
+    ):
+        assert sentence in shown.getvalue()
+    steps, others = ([one for one in log_of(folder) if one["kind"] == "step"] for folder in (whole, free))
+    assert steps[:16] == others[:16]
+    top = others[16]["learn_rate"]
+    assert [one["learn_rate"] for one in steps[16:]] == pytest.approx([top, top * 2 / 3, top / 3])
+    # What it ends with is looked at.
+    assert [one["step"] for one in log_of(whole) if one["kind"] == "evaluation"][-1] == 18
+    for i, step in enumerate((10, 17)):
+        with killed_at(monkeypatch, step):
+            run(config, parts, max_seconds=20, checkpoint_every="1", resume=i > 0)
+    run(config, parts, max_seconds=20, resume=True)
+    assert_same_run(whole, parts)
+    with pytest.raises(ValueError, match=r"(?s)T167.*max_seconds: 20.* then, 30.* now"):
+        run(config, parts, max_seconds=30, resume=True)
+
+
+def test_a_run_ends_by_the_clock_or_by_itself(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the first step after the time, evaluated and saved; a training that is short enough has no landing."""
+    config = by_epochs(bert, corpus)
+    one_second_a_step(monkeypatch, jump_at=6)
+    late = run(config, tmp_path / "late", max_seconds=100)
+    assert (late.status, late.n_steps, late.best_step) == ("finished", 6, late.best_step)
+    assert [one["step"] for one in log_of(tmp_path / "late") if one["kind"] == "evaluation"][-1] == 5
+    assert all((tmp_path / "late" / name / "meta.json").exists() for name in ("model-best", "model-last"))
+    again = run(config, tmp_path / "late", max_seconds=100, resume=True)
+    assert (again.status, again.n_steps) == ("finished", 6)
+    one_second_a_step(monkeypatch)
+    run(config, tmp_path / "free")
+    run(config, tmp_path / "long", max_seconds=14)
+    assert_same_run(tmp_path / "free", tmp_path / "long")
+    for limit in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="T436"):
+            run(config, tmp_path / "none", max_seconds=limit)
+
+
+def test_time_alone_is_a_length(
+    bert: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one_second_a_step(monkeypatch)
+    assert run(by_epochs(bert, corpus, 0), tmp_path, max_seconds=10).n_steps == 9
+    rates = [one["learn_rate"] for one in log_of(tmp_path) if one["kind"] == "step"]
+    assert rates == [4e-3] * 9
+    assert "T328" not in caplog.text
+
+
+def test_steps_that_still_fit() -> None:
+    limit = TimeLimit(100.0)
+    assert limit.n_left(80.0, 60, (40.0, 20)) == 19
+    # Nothing was measured: as fast as until now; and never none.
+    assert limit.n_left(80.0, 8, (0.0, 0)) == 1
+    assert limit.n_left(99.9, 2, (99.9, 2)) == 1
+    assert not TimeLimit().is_up(1e9)
 
 
 # ---- under both loops --------------------------------------------------------------------------------------------

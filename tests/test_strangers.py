@@ -24,6 +24,8 @@ from spacy_transfer.files.strangers import UnusableFile
 from spacy_transfer.nn.fetch import fetch
 from spacy_transfer.nn.pretrained import PretrainedEncoder
 from spacy_transfer.nn.weight_files import is_finite
+from spacy_transfer.training.checkpoint import Checkpoints
+from spacy_transfer.training.position import Position
 
 NAME = "transfer_textcat"
 DEEP = "deep"
@@ -334,3 +336,35 @@ def test_layers_that_the_configuration_leaves_out(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
     with pytest.raises(UnusableFile, match=r"T453.*num_hidden_layers = 2.*3 layers"):
         load(folder)
+
+
+# ---- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    start = checkpoints.begin({"w": torch.ones(2)})
+    state = {
+        "identity": {key: {} for key in ("config", "data", "precision", "parts")} | {"dev": "x", "streamed": None},
+        "versions": {"torch": "1"}, "threads": 1, "start": start, "log_size": 0, "log_sha256": "",
+        "position": vars(Position()), "order": {}, "random": {}, "networks": {"a": {}}, "optimizer": {}, "extras": {},
+        "performance": {}, "score_weights": {}, "precision": None,
+    }  # fmt: skip
+    empty = {name: {"w": torch.ones(1)} for name in ("weights", "optimizer", "places")}
+    assert checkpoints.write(1, state, empty)
+    folder = checkpoints.read().folder
+    signed = folder / "sha256.json"
+
+    def sign() -> None:
+        digest = hashlib.sha256((folder / "state.json").read_bytes()).hexdigest()
+        signed.write_text(json.dumps({**read_json(signed), "state.json": digest}))
+
+    refused = try_all(folder / "state.json", checkpoints.read, sign)
+    assert "position.n_done = 'x'" in refused
+    (folder / "state.json").write_text(json.dumps(state))
+    sign()
+    save_file({"w": torch.tensor([float("nan")])}, folder / "weights.safetensors")
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    signed.write_text(json.dumps({**read_json(signed), "weights.safetensors": digest}))
+    with pytest.raises(ValueError, match=r"T174.*T452.*NaN"):
+        checkpoints.read()

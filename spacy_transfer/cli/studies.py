@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..training.session import Trained
     from ..training.study import Keep, Plan, Studied
 
-# Scores beside the main one in the tables on the terminal; the files have them all.
-_MOST_SCORES = 3
+# Scores beside the main one in the tables on the terminal, or else the first few; the files have them all.
+_SHOWN, _MOST_SCORES = ("cats_acc", "cats_macro_f"), 3
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Runs:
     show: "Show"
     command: str
     deterministic: bool = False
+    max_seconds: float = 0.0
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
@@ -116,7 +117,7 @@ class Runs:
         return train(
             config, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
-            stop_at=stop_at, deterministic=self.deterministic,
+            stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip
 
     def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -137,7 +138,7 @@ class Runs:
             "-m", "spacy", "transfer", "train", str(config), "--output", str(folder), "--gpu-id", str(self.gpu_id),
             "--checkpoint-every", self.checkpoint_every, "--on-nan", self.on_nan, "--show", self.show,
             "--stop-at", str(stop_at), *resumed, *(["--code", str(self.code)] if self.code else []),
-            *["--deterministic"] * self.deterministic,
+            *["--deterministic"] * self.deterministic, "--max-seconds", str(self.max_seconds),
             *(f"--{key}={json.dumps(value)}" for key, value in own.items()),
         ]  # fmt: skip
         try:
@@ -192,7 +193,8 @@ def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
     """What fits on a terminal: without folders, and of further scores the first few."""
     header, rows = table
     scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]
-    hidden = {i for i, name in enumerate(header) if name == "run"} | set(scores[_MOST_SCORES:])
+    chosen = [i for i in scores if any(name in header[i] for name in _SHOWN)] or scores[:_MOST_SCORES]
+    hidden = {i for i, name in enumerate(header) if name == "run"} | {i for i in scores if i not in chosen}
     columns = [i for i in range(len(header)) if i not in hidden]
     cells = [[_cell(header[i], row[i]) for i in columns] for row in rows]
     msg.table(cells, header=[header[i] for i in columns], divider=True)

@@ -93,6 +93,14 @@ def train_cli(
         Option("--keep", help="Pipelines of --seeds and --sweep that stay: all (default), the best alone, or none"),
     ] = None,
     stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
+    max_seconds: Annotated[
+        float,
+        Option(
+            "--max-seconds",
+            help="End at the first step after so many seconds of training, those before --resume included; in the last "
+            "fifth the rate falls to 0. 0: no limit",
+        ),
+    ] = 0.0,
     deterministic: Annotated[
         bool,
         Option("--deterministic", help="On a GPU: only kernels that add in a fixed order, the same bits at every run"),
@@ -123,7 +131,7 @@ def train_cli(
         use_code(code)
         runs = Runs(
             config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
-            deterministic=deterministic,
+            deterministic=deterministic, max_seconds=max_seconds,
         )  # fmt: skip
         if by and not wish.is_there:
             overrides |= judged_by(read_config(config, overrides), by)

@@ -1,6 +1,5 @@
 """What follows the encoder in a sentence-transformers folder: pooling, dense layers, normalization, longest text."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,8 +8,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import (
@@ -26,7 +23,10 @@ from ..errors import (
     T350_WIDTH,
     T351,
 )
+from ..files.fields import FLAG, take, whole
+from ..files.strangers import UnusableFile, parse, read_bytes
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
+from .weight_files import open_weights
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
 _POOLINGS: dict[str, type[ClsPooling | MaxPooling | MeanPooling]] = {
@@ -197,7 +197,7 @@ def read_modules(folder: Path) -> tuple[SentenceModules | None, dict[str, Tensor
                 said.after.append(dense)
             else:
                 said.unknown.append(kind)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             said.unknown.append(f"{kind} in '{path}' ({error})")
     if not said.modes and not said.unknown:
         said.unknown.append("no Pooling")
@@ -205,7 +205,7 @@ def read_modules(folder: Path) -> tuple[SentenceModules | None, dict[str, Tensor
 
 
 def _json(path: Path, kind: type) -> Any:
-    data = json.loads(path.read_text("utf-8"))
+    data = parse(read_bytes(path), path.name)
     if not isinstance(data, kind):
         raise ValueError(T350_TYPE.format(file=path.name, type=type(data).__name__))
     return data
@@ -246,14 +246,18 @@ def _dense(folder: Path) -> tuple[Dense, dict[str, Tensor]]:
         raise ValueError(T350_INPUT.format(name=config["module_input_name"]))
     if not (folder / "model.safetensors").is_file():
         raise ValueError(T350_PICKLED)
-    weights = load_file(folder / "model.safetensors")
-    dense = Dense(int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), activation)
+    sizes = take(
+        "config.json", config, {"in_features": whole(1, 2**31), "out_features": whole(1, 2**31)}, {"bias": FLAG}
+    )
+    dense = Dense(sizes["in_features"], sizes["out_features"], sizes.get("bias", True), activation)
     wanted = {"linear.weight": (dense.n_out, dense.n_in), **({"linear.bias": (dense.n_out,)} if dense.bias else {})}
-    if {name: tuple(value.shape) for name, value in weights.items()} != wanted:
-        raise ValueError(T350_SHAPE)
-    if not all(value.is_floating_point() and value.isfinite().all() for value in weights.values()):
-        raise ValueError(T350_FINITE)
-    return dense, {name: value.float() for name, value in weights.items()}
+    with open_weights([folder / "model.safetensors"]) as weights:
+        if {name: one.shape for name, one in weights.stored.items()} != wanted:
+            raise ValueError(T350_SHAPE)
+        try:
+            return dense, {name: weights.floats(name).float() for name in wanted}
+        except UnusableFile as error:
+            raise ValueError(T350_FINITE) from error
 
 
 def _max_length(folder: Path) -> int | None:

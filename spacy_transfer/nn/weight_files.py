@@ -70,8 +70,14 @@ class WeightFiles:
         """
         return self._read(name, (_NAMES[dtype],))
 
-    def any_type(self, name: str) -> Tensor:
-        """Read a tensor; numbers of floating point are all finite. RAISES (UnusableFile): T452 for NaN or infinity."""
+    def any_type(self, name: str, *, are_finite: bool = True) -> Tensor:
+        """Read a tensor; numbers of floating point are all finite, where that is wanted.
+
+        RAISES (UnusableFile): T452 for NaN or infinity.
+        """
+        if not are_finite:
+            value: Tensor = self._files[self.stored[name].file].get_tensor(name)
+            return value
         return self._read(name, (self.stored[name].dtype,))
 
     def _read(self, name: str, dtypes: tuple[str, ...]) -> Tensor:
@@ -80,7 +86,7 @@ class WeightFiles:
             problem = T452_DTYPE.format(dtype=found.dtype, want=" or ".join(dtypes))
             raise UnusableFile(T452.format(file=found.file, name=name, problem=problem))
         value: Tensor = self._files[found.file].get_tensor(name)
-        if found.dtype == "F64":
+        if found.dtype == "F64" and len(dtypes) > 1:
             value = value.float()
         if not is_finite(value):
             raise UnusableFile(T452.format(file=found.file, name=name, problem=T452_FINITE))

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import T165, T168, T169, T174
-from ..files import new_folder, open_regular, sha256_of, write_text
+from ..files import new_folder, sha256_of, write_text
+from ..files.fields import ANYTHING, FLAG, OBJECT, SHA256, TEXT, Kind, dict_of, list_of, maybe, take, whole
+from ..files.strangers import MEGABYTE, read_object
 from ..log import logger
 from ..model.storage import write_weights
+from ..nn.weight_files import open_weights
 
 _FOLDER = re.compile(r"step-(\d+)")
 _KEPT = 2
@@ -31,6 +32,27 @@ _TENSORS = ("weights", "optimizer", "places")
 _FILES = {"state.json", *(f"{name}.safetensors" for name in _TENSORS)}
 # What `Session` reads of a state before anything else.
 _KEYS = {"identity", "versions", "threads", "start", "log_size", "log_sha256", "position", "order", "random"}
+
+
+_COUNT = whole()
+_NUMBER = Kind("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
+_STATE = {
+    "identity": OBJECT, "versions": dict_of(TEXT), "threads": _COUNT, "start": SHA256, "log_size": _COUNT,
+    "log_sha256": TEXT, "position": OBJECT, "order": OBJECT, "random": OBJECT, "networks": dict_of(OBJECT),
+    "optimizer": OBJECT, "extras": dict_of(ANYTHING), "performance": OBJECT, "score_weights": OBJECT,
+    "precision": maybe(OBJECT), "ranks": maybe(list_of(OBJECT)),
+}  # fmt: skip
+_POSITION = {
+    "n_done": _COUNT, "n_words": _COUNT, "n_skipped": _COUNT, "n_skipped_in_a_row": _COUNT, "n_docs": _COUNT,
+    "epoch": _COUNT, "rate": _NUMBER, "seconds": _NUMBER, "pending": FLAG, "losses": dict_of(_NUMBER),
+    "norms": dict_of(_NUMBER), "results": list_of(list_of(_NUMBER)), "best_scores": OBJECT,
+}  # fmt: skip
+_IDENTITY = {
+    "config": OBJECT, "data": OBJECT, "precision": OBJECT, "parts": OBJECT, "dev": maybe(ANYTHING),
+    "streamed": maybe(ANYTHING),
+}  # fmt: skip
+# The order of some million texts, caches' places.
+_MOST_BYTES = 2000 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -140,7 +162,7 @@ class Checkpoints:
         for i, folder in enumerate(folders):
             try:
                 return _read(folder, self.folder / "start.safetensors")
-            except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            except (OSError, ValueError) as error:
                 problems.append(f"{folder.name}: {error}")
                 if i + 1 < len(folders):
                     logger.warning(T168.format(folder=folder.name, error=error, other=folders[i + 1].name))
@@ -160,24 +182,30 @@ class Checkpoints:
 
 
 def _read(folder: Path, start: Path) -> Checkpoint:
-    checksums = _read_object(folder / "sha256.json", _FILES)
+    checksums = _read_object(folder / "sha256.json", _FILES, dict.fromkeys(_FILES, SHA256))
     for name in sorted(_FILES):
         _check(folder / name, checksums[name])
-    tensors = {name: safetensors.torch.load_file(folder / f"{name}.safetensors") for name in _TENSORS}
-    state = _read_object(folder / "state.json", _KEYS)
+    state = _read_object(folder / "state.json", _KEYS, _STATE)
+    file = folder / "state.json"
+    take(file, state["position"], _POSITION, within="position.")
+    take(file, state["identity"], _IDENTITY, within="identity.")
     _check(start, state["start"])
-    tensors["start"] = safetensors.torch.load_file(start)
+    tensors = {name: _tensors(folder / f"{name}.safetensors", are_finite=name == "weights") for name in _TENSORS}
+    tensors["start"] = _tensors(start, are_finite=True)
     return Checkpoint(folder, state, tensors)
 
 
-def _read_object(path: Path, keys: set[str]) -> dict[str, Any]:
-    """A JSON object. RAISES (ValueError): If it is none, or lacks a key."""
-    with open_regular(path) as file:
-        data = json.loads(file.read().decode("utf-8"))
-    if not isinstance(data, dict) or not keys <= set(data):
-        missing = ", ".join(sorted(keys - set(data if isinstance(data, dict) else ())))
-        raise ValueError(f"{path.name}: {missing} missing")  # pragma: no cover - said within T168
+def _read_object(path: Path, keys: set[str], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """A JSON object. RAISES (UnusableFile): T450 if it is none, T451 if it lacks a key or has a wrong value."""
+    data = read_object(path, _MOST_BYTES)
+    take(path, data, {key: kinds.get(key, ANYTHING) for key in keys}, kinds)
     return data
+
+
+def _tensors(path: Path, *, are_finite: bool) -> dict[str, Tensor]:
+    """RAISES (UnusableFile): T015 for a damaged file, T452 for weights that are NaN or infinite."""
+    with open_weights([path]) as weights:
+        return {name: weights.any_type(name, are_finite=are_finite) for name in weights.stored}
 
 
 def _check(path: Path, checksum: Any) -> None:

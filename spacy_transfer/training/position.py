@@ -16,6 +16,8 @@ class Position:
     results (list): Score and step of every evaluation. best_scores (dict): All numbers of the best one.
     measure (str): What the score is.
     pending (bool): The last step's evaluation is still to be made.
+    measured (list): Seconds and steps at which the speed began to be measured; empty without a limit of time.
+    landing (list): Step from which the rate falls to 0, and the number of steps then fixed; empty before that.
     rate (float): Of the last step. epoch (int): Of the last step. seconds (float): Spent in training.
     """
 
@@ -33,6 +35,8 @@ class Position:
     results: list[tuple[float, int]] = field(default_factory=list)
     best_scores: dict[str, float] = field(default_factory=dict)
     measure: str = ""
+    measured: list[Any] = field(default_factory=list)
+    landing: list[int] = field(default_factory=list)
 
     @property
     def best(self) -> tuple[float, int]:

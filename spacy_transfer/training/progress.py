@@ -1,5 +1,6 @@
 """What a person sees while a run goes on."""
 
+import math
 import sys
 from collections.abc import Callable
 from time import perf_counter
@@ -20,10 +21,20 @@ class Progress:
 
     show (str): "bar", "lines", "none", or "auto": a bar on a terminal, else lines.
     length (Length): Of the whole run. done (int): Steps done before. every (int): Steps from evaluation to evaluation.
-    out (IO): Where to write.
+    out (IO): Where to write. seconds (float): Left of a limit of time; infinite without one.
     """
 
-    def __init__(self, show: Show, length: Length, done: int = 0, every: int = 0, out: IO[str] | None = None) -> None:
+    def __init__(
+        self,
+        show: Show,
+        length: Length,
+        done: int = 0,
+        every: int = 0,
+        out: IO[str] | None = None,
+        *,
+        seconds: float = math.inf,
+    ) -> None:
+        self._end = perf_counter() + seconds
         self.out = out or sys.stderr
         self.show = ("bar" if self.out.isatty() else "lines") if show == "auto" else show
         self.length, self._done_before, self._done, self._every = length, done, done, every
@@ -87,7 +98,11 @@ class Progress:
         done = self._done if done is None else done
         n_left = max(0, self.length.n_steps - done)
         n_evaluations = -(-n_left // self._every) if self._every else 0
-        return self._clock.seconds_for(n_left, n_evaluations) if self.length.n_steps else 0.0
+        found = self._clock.seconds_for(n_left, n_evaluations) if self.length.n_steps else 0.0
+        if math.isinf(self._end):
+            return found
+        left = max(0.0, self._end - perf_counter())
+        return min(found, left) if found else left
 
     def _sentence(self, line: dict[str, Any], seconds_left: float) -> str:
         length = self.length

@@ -44,6 +44,9 @@ class WarmupLinear(Iterator[float]):
             if not good:
                 raise ValueError(T005.format(block="learn_rate", field=field, value=value, want=want))
         self.peak, self.warmup, self.total_steps, self.counted_steps = peak, warmup, total_steps, counted_steps
+        # From this step on the rate falls in a line, to 0 at the other one.
+        self.landing: tuple[int, int] | None = None
+        self.has_limit = False
         self.n_drawn = 0
         self._told = False
 
@@ -53,7 +56,7 @@ class WarmupLinear(Iterator[float]):
     def __next__(self) -> float:
         """The rate of the next step."""
         # Nobody but a loop draws a second number.
-        if self.n_drawn and self.n_steps is None and not self._told:
+        if self.n_drawn and self.n_steps is None and not self.has_limit and not self._told:
             self._told = True
             logger.warning(T328.format(peak=self.peak))
         self.n_drawn += 1
@@ -66,6 +69,12 @@ class WarmupLinear(Iterator[float]):
 
     def at(self, step: int) -> float:
         """The rate of a step. step (int): From 0."""
+        if self.landing is None or step < self.landing[0]:
+            return self._unlimited(step)
+        begin, end = self.landing
+        return self._unlimited(begin) * max(0, end - step) / (end - begin)
+
+    def _unlimited(self, step: int) -> float:
         if (n_steps := self.n_steps) is None:
             return self.peak
         n_warm = round(self.warmup * n_steps)
@@ -75,10 +84,23 @@ class WarmupLinear(Iterator[float]):
         return self.peak * max(0, n_steps - step) / (n_steps - n_warm)
 
 
-def set_length(optimizer: Optimizer, n_steps: int) -> None:
-    """Tell the schedules of an optimizer how many steps the training has. n_steps (int): 0 where nobody knows."""
+def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -> None:
+    """Tell the schedules of an optimizer how many steps the training has.
+
+    n_steps (int): 0 where nobody knows. has_limit (bool): A limit of time will say it later.
+    """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
             schedule.counted_steps = n_steps or None
+            schedule.has_limit = has_limit
+            value: Any = schedule.at(max(0, schedule.n_drawn - 1))
+            setattr(optimizer, field, value)
+
+
+def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
+    """Let the rates fall to 0 in a line. begin, end (int): The first step of the fall, and the number of all steps."""
+    for field, schedule in optimizer.schedules.items():
+        if isinstance(schedule, WarmupLinear):
+            schedule.landing = (begin, end)
             value: Any = schedule.at(max(0, schedule.n_drawn - 1))
             setattr(optimizer, field, value)

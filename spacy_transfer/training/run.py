@@ -24,7 +24,9 @@ from .order import Order
 from .pipeline_state import network_shims
 from .position import Position
 from .random_state import RandomState
+from .rates import set_landing
 from .result import numbers_of
+from .time_limit import TimeLimit
 from .together import Alone, Together
 
 # Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
@@ -61,6 +63,7 @@ class Run:
     nlp (Language): Initialised. settings (dict): The resolved block [training]. order (Order): The data.
     evaluation (Evaluation): Of the dev data. log (LogFile): Takes every figure.
     on_nan (str): What to do when a loss is no finite number. update (Update | None): In place of `nlp.update`.
+    limit (TimeLimit | None): How long it may train.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Run:
         on_nan: OnNan = "stop",
         together: Together | None = None,
         update: Update | None = None,
+        limit: TimeLimit | None = None,
     ) -> None:
         self.nlp, self.settings, self.order, self.evaluation, self.log = nlp, settings, order, evaluation, log
         self.optimizer = settings["optimizer"]
@@ -87,6 +91,9 @@ class Run:
         # Before the evaluation that is under way: what an interruption takes down.
         self.random: RandomState | None = None
         self.is_wanted_to_end = False
+        self.limit, self.is_time_up = limit or TimeLimit(), False
+        # Of the whole training, as far as its config and data say; 0 where they do not.
+        self.n_steps = 0
         self.figures: dict[str, str] = {}
         dropout = settings["dropout"]
         self._dropouts: Iterator[float] | None = None if isinstance(dropout, float | int) else iter(dropout)
@@ -103,7 +110,10 @@ class Run:
             if self._dropouts is not None:
                 next(self._dropouts)
             self.optimizer.step_schedules()
+        if position.landing:
+            set_landing(self.optimizer, *position.landing)
         self._start = default_timer() - position.seconds
+        self.is_time_up = self.limit.is_up(position.seconds)
 
     def show_evaluations(self, begin: Callable[[], Tick]) -> None:
         """begin (Callable): Called when an evaluation begins; gives what is told after each document."""
@@ -152,11 +162,11 @@ class Run:
             self.at.n_done += 1
             self.at.n_words += sum(len(example) for example in batch)
             self.at.n_docs += len(batch)
+            self._watch_time()
             # The last step too, or what training ends with would never be looked at.
             if step % self.settings["eval_frequency"] == 0 or self._is_at_max_steps:
                 yield self._evaluate()
             else:
-                self.at.seconds = default_timer() - self._start
                 yield Event(self._info(None, None), None)
         self._check(self.log.flush())
 
@@ -173,7 +183,29 @@ class Run:
     @property
     def _is_at_max_steps(self) -> bool:
         """spaCy's own loop makes one step more than `max_steps`."""
-        return bool(self.settings["max_steps"]) and self.at.n_done >= self.settings["max_steps"]
+        limits = [self.settings["max_steps"], *self.at.landing[1:]]
+        return self.is_time_up or any(0 < n_steps <= self.at.n_done for n_steps in limits)
+
+    def _watch_time(self) -> None:
+        """After a step: all ranks decide alike."""
+        at, limit = self.at, self.limit
+        at.seconds = elapsed = self._elapsed()
+        if not limit.seconds:
+            return
+        self.is_time_up = self.together.any(limit.is_up(elapsed))
+        if not at.measured and limit.is_measuring(elapsed):
+            at.measured = [elapsed, at.n_done]
+        if not at.landing and not self.is_time_up and self.together.any(limit.is_landing(elapsed)):
+            since = (at.measured[0], at.measured[1]) if at.measured else (0.0, 0)
+            n_left = int(self.together.from_first(lambda: str(limit.n_left(elapsed, at.n_done, since))))
+            # A training that ends by itself before that has a rate which falls in time anyway.
+            if not self.n_steps or at.n_done + n_left < self.n_steps:
+                at.landing = [at.n_done, at.n_done + n_left]
+                set_landing(self.optimizer, *at.landing)
+
+    def _elapsed(self) -> float:
+        """Seconds spent in training, those before an interruption included."""
+        return default_timer() - self._start
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -312,7 +344,7 @@ class Run:
         at.measure = self.evaluation.measure(scores)
         if is_best:
             at.best_scores = numbers_of(scores)
-        at.seconds = default_timer() - self._start
+        at.seconds = self._elapsed()
         # Mean of a text everywhere; of a component whose steps were all left out, 0.
         losses = {name: float(at.losses.get(name, 0.0)) / max(1, at.n_docs) for name, _ in self.trainable}
         losses |= {name: float(value) / max(1, at.n_docs) for name, value in at.losses.items()}

@@ -1,6 +1,7 @@
 """A run from its first step, or from a checkpoint, to its end or the next interruption."""
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from .run import Interrupted, OnNan, Run, Update
 from .run_state import precisions, restore_run, run_state, versions
 from .schedules import counted_batcher
 from .signals import ending_on_signals
+from .time_limit import TimeLimit
 
 Status = Literal["finished", "paused", "interrupted"]
 
@@ -83,6 +85,7 @@ class Stopped(KeyboardInterrupt):
 class Session:
     """One process's part of a run, in the order of `spacy.training.loop.train`; `train` says what the parameters are.
 
+    max_seconds (float): Time to train, 0 for no limit.
     checkpoint (Checkpoint | None): What the run goes on from. ranks (Ranks | None): The others it trains with.
     """
 
@@ -97,6 +100,7 @@ class Session:
         on_nan: OnNan,
         make_update: Callable[[Language], Update] | None,
         ranks: Ranks | None,
+        max_seconds: float = 0.0,
     ) -> None:
         self.ranks = ranks
         self.nlp, self.output, self.checkpoints, self.cadence = nlp, output, checkpoints, cadence
@@ -120,7 +124,10 @@ class Session:
         log = LogFile(output / "log.jsonl" if self.writes else None)
         update = make_update(nlp) if make_update is not None else None
         self.machine = note_machine(nlp)
-        self.run = Run(nlp, self.settings, order, evaluation, log, on_nan=on_nan, update=update, together=ranks)
+        self.run = Run(
+            nlp, self.settings, order, evaluation, log, on_nan=on_nan, update=update, together=ranks,
+            limit=TimeLimit(max_seconds),
+        )  # fmt: skip
         if ranks is not None:
             ranks.join(nlp, [name for name, _ in self.run.trainable])
         self.outcome = Outcome(output, create_before_to_disk_callback(self.settings["before_to_disk"]))
@@ -138,7 +145,8 @@ class Session:
         """
         run, block = self.run, self.config["training"]
         self.length = measure(block, [] if run.order.is_streamed else run.order.examples)
-        set_length(run.optimizer, self.length.n_steps)
+        run.n_steps = self.length.n_steps
+        set_length(run.optimizer, self.length.n_steps, has_limit=run.limit.seconds > 0)
         before = RandomState.now()
         dev = run.evaluation.read()
         before.restore()
@@ -156,8 +164,9 @@ class Session:
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must share with the run that goes on from it."""
+        limit = self.run.limit.seconds
         return {
-            "config": flat(self.config),
+            "config": {**flat(self.config), **({"max_seconds": limit} if limit else {})},
             "data": {"training data": self._data},
             "precision": precisions(self.run),
             "parts": self._parts,
@@ -269,11 +278,13 @@ class Session:
                 if self.ranks is not None:
                     self.ranks.agree("the training data", self._data)
                 self._know_data()
-        progress = Progress(show, self.length, run.at.n_done, settings["eval_frequency"], stderr)
-        if self._resumed:
-            progress.say(f"Going on after step {run.at.n_done - 1}: {self.length}.")
-        else:
-            progress.say(f"{self.length}.")
+        limit = run.limit.seconds
+        seconds = max(0.0, limit - run.at.seconds) if limit else math.inf
+        progress = Progress(
+            show, self.length, run.at.n_done, settings["eval_frequency"], stderr, seconds=seconds
+        )  # fmt: skip
+        length = f"{self.length}, or until {limit:g} seconds are over" if limit else str(self.length)
+        progress.say(f"Going on after step {run.at.n_done - 1}: {length}." if self._resumed else f"{length}.")
         if self.writes:
             for line in machine_lines(self.machine):
                 progress.say(line)
@@ -332,8 +343,13 @@ class Session:
         run, nlp = self.run, self.nlp
         if self._is_at(stop_at):
             return True
+        had_landed = bool(run.at.landing)
         for event in run.events():
             self._settle()
+            if run.at.landing and not had_landed:
+                had_landed = True
+                begin, end = run.at.landing
+                progress.say(f"The last fifth of the time: the rate falls to 0 in {end - begin} steps, {end} in all.")
             if event.is_best is not None:
                 with nlp.select_pipes(disable=self.settings["frozen_components"]):
                     update_meta(self.settings, nlp, event.info)
@@ -351,6 +367,10 @@ class Session:
                 return True
             if run.together.any(self.writes and self.cadence.is_due(run.at.n_done)):
                 self.checkpoint()
+        if run.limit.seconds and (run.is_time_up or (run.at.landing and run.at.n_done >= run.at.landing[1])):
+            progress.say(
+                f"The time is up: {run.at.n_done} steps in {run.at.seconds:.0f} of {run.limit.seconds:g} seconds."
+            )
         return False
 
     def _is_at(self, stop_at: int) -> bool:

@@ -316,7 +316,10 @@ class _Study:
         result, model = trial.results.get(name), self.output / name / DIR_MODEL_BEST
         if self.plan.test is None or result is None or result.status != "finished" or result.test or not model.is_dir():
             return
-        trial.results[name] = replace(result, test=numbers_of(evaluate(spacy.load(model), self.plan.test)))
+        numbers = numbers_of(evaluate(spacy.load(model), self.plan.test))
+        # Of these, accuracy is among the components' own scores too.
+        test = {key: value for key, value in numbers.items() if key not in ("accuracy", "docs_per_second", "n_docs")}
+        trial.results[name] = replace(result, test=test)
         gc.collect()
         self._write()
 

@@ -1,5 +1,6 @@
 """How one rank, or several, make one step."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from spacy.training import Example
@@ -17,6 +18,9 @@ class Together(Protocol):
     def total(self, losses: dict[str, Any]) -> dict[str, Any]:
         """Sums over the ranks."""
 
+    def from_first(self, make: Callable[[], str]) -> str:
+        """What the first rank makes."""
+
 
 class Alone:
     """One rank."""
@@ -32,3 +36,7 @@ class Alone:
     def total(self, losses: dict[str, Any]) -> dict[str, Any]:
         """As here."""
         return losses
+
+    def from_first(self, make: Callable[[], str]) -> str:
+        """As here."""
+        return make()

@@ -1,5 +1,6 @@
 """Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
 
+import math
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from thinc.util import has_cupy_gpu
 
 from ..config.reading import read_config
 from ..corpora.docbins import check_corpora
-from ..errors import T166, T186, T373, T373_INPUT
+from ..errors import T166, T186, T373, T373_INPUT, T436
 from ..files import DiskFull, hold_folder, repair
 from ..nn.precision import recorded
 from ..pipeline.length import counted_elsewhere
@@ -50,6 +51,7 @@ def train(
     make_update: Callable[[Language], Update] | None = None,
     stop_at: int = 0,
     deterministic: bool = False,
+    max_seconds: float = 0.0,
 ) -> Trained:
     """Train, with the same weights after each update as `spacy train` on the same config.
 
@@ -66,6 +68,10 @@ def train(
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
+    max_seconds (float): End at the first step after so many seconds of training, parts before an interruption
+        included; in the last fifth of them a rate of `spacy-transfer.WarmupLinear.v1` falls to 0 (see `TimeLimit`).
+        0: no limit.
+    RAISES (ValueError): T436 for such a limit that is below 0 or not finite.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without training data, T391 for a table in the place of
         .spacy files, T172 for `checkpoint_every`, T186 in the folder of a study, T327 without dev data, T330 to T334
@@ -76,6 +82,8 @@ def train(
     RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
+    if not 0 <= max_seconds < math.inf:
+        raise ValueError(T436.format(value=max_seconds))
     config = read_config(config, overrides or {})
     check_corpora(config)
     ranks = Ranks(gpu=gpu_id >= 0) if Ranks.are_asked_for() else None
@@ -102,7 +110,9 @@ def train(
         with recorded(known, None if ranks is None else ranks.from_first):
             with counted_elsewhere():
                 nlp = init_nlp(config, use_gpu=gpu_id if has_cupy_gpu else -1)
-            session = Session(nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks)
+            session = Session(
+                nlp, output, checkpoints, cadence, gpu_id, checkpoint, on_nan, make_update, ranks, max_seconds
+            )
             if checkpoint is not None:
                 session.resume(checkpoint, force=force)
             try:
