@@ -771,6 +771,27 @@ T455 = (
     "encoder rows for them (model.resize_token_embeddings(len(tokenizer)), save, train), or take its own tokenizer"
 )
 T453_LAYERS = "{n_stored} layers are stored under '{path}', and the configuration makes {length}"
+T473 = (
+    "[T473] '{name}' cannot be used: {problem}. Encoders of the family '{family}' do not work here; take another one."
+)
+T473_RUNS = "a run over two rows failed ({error})"
+T473_SHAPE = "it gives states of the shape {shape} in place of {expected}"
+T473_ALONE = (
+    "the states of a text change by {share:.1%} of their size when it is padded to the length of a longer one, so its "
+    "scores would depend on the other texts of its batch"
+)
+T473_RESUMED = (
+    "with the states after depth {depth} kept, the last states differ by {share:.1%} of their size (tuning.frozen_depth = -1 "
+    "keeps none)"
+)
+T474 = (
+    "[T474] '{name}': in the family '{family}' padding changes the states of a text, here by {share:.2%} of their size. "
+    "Scores of a text vary by about as much with the other texts of its batch."
+)
+T475 = (
+    "[T475] '{name}' cannot be used: in the family '{family}' no layers can be told apart, so nothing can be frozen or given "
+    "a rate by depth. Take another encoder."
+)
 # 42x and 43x: configs as they are given, and studies.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
 T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."

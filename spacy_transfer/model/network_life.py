@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import T073, T336, T349, T349_LENGTH, T350, T350_GONE
 from ..locks import changes_network, reads_network
 from ..log import announce
+from ..nn.encoder_trial import try_encoder
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
 from ..nn.losses import Loss, label_weights
 from ..nn.network import Network
@@ -89,6 +90,7 @@ class NetworkLife(TrainingShim):
         self.is_balanced = self.settings.loss.class_weights == "balanced"
         loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
         self._build(loaded, len(labels), weights)
+        self._try_encoder(str(loaded.record.get("source")))
         self._follow_folder(loaded)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
@@ -96,6 +98,13 @@ class NetworkLife(TrainingShim):
         self.n_steps = 0
         self.n_draws = 0
         self.epoch = None
+
+    def _try_encoder(self, name: str) -> None:
+        """RAISES (ValueError): T473, T475 for an encoder whose states cannot be relied on at a depth that freezes."""
+        network, tuning = self.network, self.settings.tuning
+        depths = {network.boundary, tuning.lowest_depth(network.n_layers)}
+        for depth in sorted(depths):
+            try_encoder(network.encoder, name, depth)
 
     def _follow_folder(self, loaded: LoadedEncoder) -> None:
         """Take the weights that a sentence-transformers folder has behind its pooling, or say what is not followed."""

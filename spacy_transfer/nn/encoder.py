@@ -1,10 +1,12 @@
 """A pretrained encoder that can stop at any depth and go on from there."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..locks import CACHE, ForkLock
@@ -36,6 +38,7 @@ class Encoder(nn.Module):
         self._layers: list[nn.Module] = find_layers(body)
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
+        self._row_multiple = _row_multiple(body)
         self._layer_output: Any = None
         self._passages = Passages()
 
@@ -55,12 +58,17 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        return int(cast(Any, self.body).get_input_embeddings().weight.shape[0])
+        body = cast(Any, self.body)
+        # LED's encoder does not say which of its embeddings is the table.
+        table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
+        return int(table.weight.shape[0])
 
     @property
     def max_pieces(self) -> int | None:
         """Longest row the positions allow, special pieces included; None where positions are relative (T5)."""
-        limit = getattr(self.body.config, "max_position_embeddings", None)
+        config = self.body.config
+        # LED names those of its two halves apart.
+        limit = getattr(config, "max_position_embeddings", getattr(config, "max_encoder_position_embeddings", None))
         for name, module in self.body.named_modules():
             if (
                 name.endswith("position_embeddings")
@@ -102,9 +110,19 @@ class Encoder(nn.Module):
         is_full (bool | None): Whether the mask is all ones, where the host knows.
         RETURNS (Tensor): States, (n_rows, n_pieces, width).
         """
+        n_pieces = ids.shape[1]
+        ids, mask, is_full = self._whole_windows(ids, mask, is_full)
         with self._ahead(mask, is_full):
             states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
-        return states
+        return states[:, :n_pieces]
+
+    def _whole_windows(self, ids: Tensor, mask: Tensor, is_full: bool | None) -> tuple[Tensor, Tensor, bool | None]:
+        """Rows filled up to whole windows of attention, where the layers ask for them (Longformer, LED): their models
+        would do it themselves, and then states that are stored had the length of neither."""
+        more = -ids.shape[1] % self._row_multiple
+        if not more:
+            return ids, mask, is_full
+        return F.pad(ids, (0, more), value=self.pad_id), F.pad(mask, (0, more)), False if is_full else is_full
 
     def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[Any]:
         """A CPU waits for nobody."""
@@ -121,11 +139,13 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return self(ids, mask, is_full)
+        n_pieces = ids.shape[1]
+        ids, mask, is_full = self._whole_windows(ids, mask, is_full)
         with self._before_layer(depth, _stop), self._ahead(mask, is_full):
             try:
                 self.body(input_ids=ids, attention_mask=mask)
             except _Stop as stop:
-                return stop.states
+                return stop.states[:, :n_pieces]
         raise RuntimeError(f"{self.family} never called its layer {depth + 1}")  # pragma: no cover
 
     def resume(
@@ -141,13 +161,17 @@ class Encoder(nn.Module):
         """
         if depth >= self.n_layers:
             return states
+        n_pieces = ids.shape[1]
+        ids, mask, is_full = self._whole_windows(ids, mask, is_full)
+        if ids.shape[1] > n_pieces:
+            states = F.pad(states, (0, 0, 0, ids.shape[1] - n_pieces))
         if depth == 0:
             with self._before_layer(0, lambda _: states):
-                return self(ids, mask, is_full)
+                return self(ids, mask, is_full)[:, :n_pieces]
         # Otherwise the last known layer hands the states on. Gradient checkpointing computes a layer again in the
         # backward pass from what was handed to it, when the run is over and each layer is itself again.
         with self._handed_through(states, depth, self._recorded_output()):
-            return self(ids, mask, is_full)
+            return self(ids, mask, is_full)[:, :n_pieces]
 
     def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
         """Within: `change` replaces what the layer with this index (from 0) receives."""
@@ -216,7 +240,7 @@ class Encoder(nn.Module):
         seen: list[Any] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
-        row = torch.zeros((1, 1), dtype=torch.long, device=device)
+        row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)
         modes = [(module, module.training) for module in self.body.modules()]
         try:
             with torch.no_grad():
@@ -249,3 +273,12 @@ def _n_layers(body: Any, n_modules: int) -> int:
     if body.config.model_type == "albert":
         return int(body.config.num_hidden_layers)
     return n_modules
+
+
+def _row_multiple(body: Any) -> int:
+    """What the length of a row must be a multiple of."""
+    windows = getattr(body.config, "attention_window", None)
+    if windows is None:
+        return 1
+    # One number for each layer. In 4.53 a body keeps them as a list, its config may still have one for all.
+    return math.lcm(*([windows] if isinstance(windows, int) else windows))

@@ -58,7 +58,8 @@ class LoadedEncoder:
 @dataclass(frozen=True)
 class PretrainedEncoder:
     """A pretrained encoder of transformers: BERT, RoBERTa, XLM-R, DistilBERT, ALBERT, ELECTRA, MPNet, DeBERTa-v2,
-    ModernBERT, the encoder half of T5 and BART, and what is built like them.
+    ModernBERT, the encoder half of T5 and BART, Longformer, BigBird (with full attention), the encoder half of LED, and
+    what is built like them. `initialize` tries an encoder once and refuses it where its states cannot be relied on.
 
     name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline
         that holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
@@ -240,8 +241,21 @@ def _encoder_half(body: Any) -> nn.Module:
     if body.config.is_encoder_decoder:
         body = body.get_encoder()
     if getattr(body, "pooler", None) is not None:
-        body.pooler = None
+        # Not None: SqueezeBERT and LayoutLM call it all the same.
+        body.pooler = _NoPooler()
+    if hasattr(body, "set_attention_type") and body.config.attention_type != "original_full":
+        # BigBird's sparse attention needs some 700 pieces; a shorter row would change it to full attention for all
+        # rows that follow, so that states depended on what was read before.
+        body.set_attention_type("original_full")
     return body
+
+
+class _NoPooler(nn.Module):
+    """In the place of a pooler; without weights."""
+
+    def forward(self, states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Gives back what it was given, which nobody reads. BigBird applies an activation to it."""
+        return states
 
 
 def _attention(attention: Attention) -> dict[str, Any]:
