@@ -223,6 +223,20 @@ def test_a_damaged_corpus_is_named_by_every_command(bert: Path, tmp_path: Path) 
         assert "train.spacy" in result.output
 
 
+def test_a_damaged_label_file_is_named(bert: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    labels = {"@readers": "spacy.read_labels.v1", "path": str(tmp_path / "labels.json")}
+    config = config_of(
+        bert, tmp_path, "augmented", 2, initialize={"components": {"transfer_textcat": {"labels": labels}}}
+    )
+    config.to_disk(tmp_path / "c.cfg")
+    for data in (b'["card", ', b'["\xe9"]', b"", b"[1e99999999999999999999999999999"):
+        (tmp_path / "labels.json").write_bytes(data)
+        result = run("train", str(tmp_path / "c.cfg"), "--output", str(tmp_path / "o"), "--show", "none")
+        assert "[T047]" in result.output
+        assert "labels.json" in result.output
+
+
 @pytest.mark.parametrize("name", ["vocab/lookups.bin", "vocab/vectors", "tokenizer", "meta.json"])
 def test_a_damaged_pipeline_is_named_by_every_command(name: str, bert: Path, tmp_path: Path) -> None:
     pipeline(bert).to_disk(tmp_path / "p")

@@ -1,5 +1,6 @@
 """`.spacy` files and folders of them, read with every way in which they can be something else."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,6 +144,11 @@ def naming_damaged_corpora(config: Config) -> Iterator[None]:
             for file in find_docbins(path):
                 for _ in read_docs(file):
                     pass
+        for path in _label_files(config):
+            try:
+                json.loads(path.read_text("utf-8"))
+            except (ValueError, RecursionError) as reason:
+                raise ValueError(errors.T047.format(path=path, format="a list of labels", reason=reason)) from error
         raise
 
 
@@ -153,6 +159,18 @@ def check_corpora(config: Config) -> None:
     """
     for path in _paths(config):
         find_docbins(path)
+
+
+def _label_files(config: Config) -> Iterator[Path]:
+    """What `spacy.read_labels.v1` reads for the components of a config, as far as it is there."""
+    waiting: list[object] = [config.interpolate().get("initialize")]
+    while waiting:
+        block = waiting.pop()
+        if isinstance(block, Mapping):
+            waiting.extend(block.values())
+            path = block.get("path") if block.get("@readers") == "spacy.read_labels.v1" else None
+            if isinstance(path, str) and Path(path).is_file():
+                yield Path(path)
 
 
 def _paths(config: Config) -> Iterator[Path]:
