@@ -833,6 +833,13 @@ T430 = (
     "[T430] There is no option {option}. Values of the config are given with their section, such as "
     "--training.max_steps 500; --help lists the options."
 )
+# 51x: trying a pipeline.
+T510 = (
+    '[T510] There is no text to classify. Put each text in quotation marks: spacy transfer classify FOLDER "one text".'
+)
+T511 = (
+    "[T511] '{pipeline}' gives no scores (doc.cats): it has no trained text classifier. Its components: {components}."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from .augment import augment_cli
 from .check import check_cli
+from .classify import classify_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .fetch import fetch_cli
@@ -16,6 +17,7 @@ __all__ = [
     "attach_cli",
     "augment_cli",
     "check_cli",
+    "classify_cli",
     "convert_cli",
     "detach_cli",
     "evaluate_cli",
