@@ -2,7 +2,7 @@
 
     python benchmarks/augmentation.py --train TRAIN.jsonl [--test TEST.jsonl] [--per-label 16] [--seeds 3] [--json FILE]
 
-Files hold {"text", "label"} lines. As in `solved_start.py` every seed draws its own texts and both ways see the same
+Files hold {"text", "label"} lines. As in `linear_probe.py` every seed draws its own texts and both ways see the same
 ones in the same order and with the same schedule, so the difference is paired. Measured are the texts as they are, and
 with typing errors in a fifth of their words, drawn from another seed. Without --test the texts of train that were not
 drawn, at most 60 a label, serve as dev. Needs the extra `demo`.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import spacy
-from solved_start import BATCH, RATE, Row, draw, examples, read
+from linear_probe import BATCH, RATE, Row, draw, examples, read
 from thinc.api import fix_random_seed, warmup_linear
 
 from spacy_transfer.corpora.augmentation import Augmentation

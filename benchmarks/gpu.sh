@@ -81,7 +81,7 @@ line fp16 30 "T079 at most 3 times, at the start; a score as bf16's" \
     "$OURS configs/full.cfg $MINI -o $WORK/fp16 -g $GPU $([ -z "$DRY" ] && echo $M.precision fp16) $(steps 100 50); $CHECKS speeds $WORK/fp16"
 if $PYTHON -c "from thinc.util import has_cupy_gpu as there; raise SystemExit(not there)"; then CUPY=1; fi
 line features 30 "status 0, with CuPy and without" "$OURS configs/features.cfg $MINI -o $WORK/features -g $GPU $(steps 20 10)"
-for name in lora label_query solved scratch contrastive shared; do
+for name in lora label_query linear_probe scratch contrastive shared; do
     line block-$name 25 "status 0" "$OURS configs/$name.cfg $([ $name = scratch ] && echo "$PATHS" || echo "$MINI") -o $WORK/$name -g $GPU $(steps 20 10) --show none; $CHECKS speeds $WORK/$name"
 done
 

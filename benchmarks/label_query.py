@@ -33,7 +33,7 @@ NAME = "transfer_textcat_multilabel"
 HEADS: dict[str, dict[str, Any]] = {
     "linear": {"@layers": "spacy-transfer.Head.v1"},
     "query": {"@layers": "spacy-transfer.LabelQueryHead.v1"},
-    "query, names": {"@layers": "spacy-transfer.LabelQueryHead.v1", "start": "names"},
+    "query, names": {"@layers": "spacy-transfer.LabelQueryHead.v1", "init": "names"},
 }
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-4, help="of the encoder")
-    parser.add_argument("--head-rates", type=float, nargs=2, default=[5.0, 5.0], help="of linear and query, as factors")
+    parser.add_argument("--head-lr-factors", type=float, nargs=2, default=[5.0, 5.0], help="of linear and query, as factors")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
@@ -88,7 +88,7 @@ def run(
     fix_random_seed(seed)
     nlp = spacy.blank("en")
     head = HEADS[name] if name == "linear" else {**HEADS[name], "layers": args.layers}
-    tuning = {"frozen_depth": 4, "head_rate": args.head_rates[name != "linear"]}
+    tuning = {"frozen_depth": 4, "head_lr_factor": args.head_lr_factors[name != "linear"]}
     model = {"head": head, "tuning": tuning, "cache": {"cache_dir": cache}}
     nlp.add_pipe(NAME, config={"model": model})
     train = []

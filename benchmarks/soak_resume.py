@@ -33,7 +33,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from spacy_transfer.corpora.convert import convert
 from spacy_transfer.training.checkpoint import Checkpoints
-from spacy_transfer.training.masked_pieces import Pretraining, pretrain
+from spacy_transfer.training.masked_lm import Pretraining, pretrain
 from spacy_transfer.training.study import Plan, study
 from spacy_transfer.training.train import train
 

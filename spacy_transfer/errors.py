@@ -208,9 +208,9 @@ T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to
 T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
 T063 = (
     "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
-    '[training.before_update]\n@callbacks = "spacy-transfer.tell_epoch.v1"'
+    '[training.before_update]\n@callbacks = "spacy-transfer.set_epoch.v1"'
 )
-T064 = "[T064] start: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
+T064 = "[T064] head_init: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
 
 T071 = (
     "[T071] device = '{device}' is not available here. Available: {have}. To train on another device, override it: "
@@ -313,14 +313,14 @@ T126 = (
 T127 = "[T127] The training corpus '{corpus}' of {path} holds no texts that '{name}' can learn from."
 
 T130 = "[T130] encoder: width = {width} cannot be divided among heads = {heads}. Choose heads from {divisors}, or another width."
-T131 = "[T131] pieces: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower pieces.min_frequency."
+T131 = "[T131] tokenizer: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower tokenizer.min_frequency."
 T132 = (
-    "[T132] pieces: size = {size} has no room for the {n_characters} characters of the texts beside the special "
-    "pieces: choose {least} or more, or spacy-transfer.BytePairs.v1."
+    "[T132] tokenizer: size = {size} has no room for the {n_characters} characters of the texts beside the special "
+    "pieces: choose {least} or more, or spacy-transfer.BPE.v1."
 )
 T133 = (
-    '[T133] encoder.pieces must be a block that makes pieces of texts: @misc = "spacy-transfer.Words.v1", '
-    '"spacy-transfer.BytePairs.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
+    '[T133] encoder.tokenizer must be a block that makes pieces of texts: @misc = "spacy-transfer.WordLevel.v1", '
+    '"spacy-transfer.BPE.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
 )
 T134 = "[T134] pretrain: no text in the {n_texts} line(s) that were read. Name files that hold raw texts."
 T135 = "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be hidden from it. Take an encoder that was trained with masks."
@@ -330,10 +330,10 @@ T138 = "[T138] {path}: one component of ours is needed, but there are: {found}. 
 
 T145 = "[T145] head: heads = {heads} does not divide the encoder's width of {width}. Choose one of {fitting}."
 T146 = (
-    "[T146] head.start = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
-    'words, or set start = "random".'
+    "[T146] head.init = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
+    'words, or set init = "random".'
 )
-T147 = "[T147] start: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomStart.v1."
+T147 = "[T147] head_init: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomInit.v1."
 T148 = (
     "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Leave "
     "pooling at spacy-transfer.MeanPooling.v1."
@@ -359,8 +359,8 @@ T158 = (
     "{expected}. Give the original one, or its revision, as encoder.name"
 )
 T159 = (
-    "[T159] tuning: moving = '{moving}' does not go with an adapter, which keeps all of the encoder's own weights. "
-    "Set moving to 'all', or adapter to null."
+    "[T159] tuning: trainable = '{trainable}' does not go with an adapter, which keeps all of the encoder's own weights. "
+    "Set trainable to 'all', or adapter to null."
 )
 
 T160 = (
@@ -556,7 +556,7 @@ T240 = (
     "[T240] {folder} holds a pretraining that has not come to its end. Go on with it by --resume, choose another --work, "
     "or throw it away and begin anew with --force."
 )
-T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedPieces.v1, or one with the same attrs; got {got}."
+T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same attrs; got {got}."
 T242 = "[T242] {path} holds no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
 T243 = (
     "[T243] {folder} is damaged ({reason}), so there is no way to go on from it. Leave --resume out to begin a new run."

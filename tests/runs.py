@@ -54,10 +54,10 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tuning": {"frozen_depth": "all"}},
         {"batcher": {"@batchers": "spacy-transfer.batch_by_pieces.v1", "docs": 4, "buffer": 3}},
     ),
-    "frozen, solved start, little memory": (
+    "frozen, linear probe, little memory": (
         {
             "tuning": {"frozen_depth": "all"}, "cache": {"memory": 1000},
-            "start": {"@misc": "spacy-transfer.SolvedStart.v1", "strengths": [1.0]},
+            "head_init": {"@misc": "spacy-transfer.LinearProbe.v1", "Cs": [1.0]},
         },
         {},
     ),
@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "unfreezing by epochs, two epochs": (
         {"tuning": {"frozen_depth": 2, "unfreeze_every": 1, "unfreeze_unit": "epochs"}},
-        {"before_update": {"@callbacks": "spacy-transfer.tell_epoch.v1"}, "max_epochs": 2, "max_steps": 0},
+        {"before_update": {"@callbacks": "spacy-transfer.set_epoch.v1"}, "max_epochs": 2, "max_steps": 0},
     ),
     "augmented": (
         {
@@ -79,7 +79,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "frozen beside a tok2vec, averages, accumulated": (
         {
             "tuning": {"frozen_depth": "all"},
-            "features": {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "rate": 0.5, "tok2vec": CNN},
+            "features": {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "lr_factor": 0.5, "tok2vec": CNN},
         },
         {"accumulate_gradient": 2, "optimizer": {**ADAMW, "use_averages": True}, "dropout": 0.2},
     ),

@@ -8,13 +8,13 @@ from conftest import exclusive_examples, multilabel_examples
 from spacy.language import Language
 
 from spacy_transfer.nn.scratch import ScratchEncoder
-from spacy_transfer.nn.vocabulary import Words
+from spacy_transfer.nn.vocabulary import WordLevel
 
 NAME = "transfer_textcat"
-WORDS = {"@misc": "spacy-transfer.Words.v1", "min_frequency": 1}
+WORDS = {"@misc": "spacy-transfer.WordLevel.v1", "min_frequency": 1}
 TINY: dict[str, Any] = {
     "@misc": "spacy-transfer.ScratchEncoder.v1", "width": 16, "depth": 3, "heads": 2, "feed_forward": 24,
-    "dropout": 0.0, "word_dropout": 0.0, "max_pieces": 32, "pieces": WORDS,
+    "dropout": 0.0, "word_dropout": 0.0, "max_pieces": 32, "tokenizer": WORDS,
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def classifier(
     return nlp
 
 
-def brick(**fields: Any) -> ScratchEncoder:
+def builder(**fields: Any) -> ScratchEncoder:
     """The tiny encoder's block."""
     values = {key: value for key, value in TINY.items() if key != "@misc"}
-    return ScratchEncoder(**{**values, "pieces": Words(min_frequency=1), **fields})
+    return ScratchEncoder(**{**values, "tokenizer": WordLevel(min_frequency=1), **fields})

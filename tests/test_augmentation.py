@@ -79,12 +79,12 @@ def long_text(n_words: int = 8_000) -> list[str]:
 
 
 def test_the_same_counter_gives_the_same_texts_and_another_others() -> None:
-    brick, targets = Augmentation(**MUCH), np.eye(3, dtype=np.float32)[np.arange(24) % 3]
-    first = brick.draw(TEXTS, targets, 5)
+    builder, targets = Augmentation(**MUCH), np.eye(3, dtype=np.float32)[np.arange(24) % 3]
+    first = builder.draw(TEXTS, targets, 5)
     random.seed(1)
-    assert brick.draw(TEXTS, targets.copy(), 5) == first
+    assert builder.draw(TEXTS, targets.copy(), 5) == first
     assert Augmentation(**MUCH).draw(list(TEXTS), targets, 5) == first
-    for other in (brick.draw(TEXTS, targets, 6), Augmentation(**{**MUCH, "seed": 1}).draw(TEXTS, targets, 5)):
+    for other in (builder.draw(TEXTS, targets, 6), Augmentation(**{**MUCH, "seed": 1}).draw(TEXTS, targets, 5)):
         assert sum(a != b for a, b in zip(first, other, strict=True)) > 20
 
 
@@ -99,9 +99,9 @@ def test_like_texts_of_a_batch_are_drawn_apart() -> None:
 
 
 def test_the_share_of_clean_texts() -> None:
-    brick = Augmentation(**{**MUCH, "clean": 0.3, "drop": 0.9})
+    builder = Augmentation(**{**MUCH, "clean": 0.3, "drop": 0.9})
     texts = [" ".join(long_text(12))] * 3000
-    same = sum(new == old for new, old in zip(brick.draw(texts, None, 0), texts, strict=True))
+    same = sum(new == old for new, old in zip(builder.draw(texts, None, 0), texts, strict=True))
     assert same / 3000 == pytest.approx(0.3, abs=0.03)
     assert Augmentation(**{**MUCH, "clean": 1.0}).draw(texts[:50], None, 0) == texts[:50]
 
@@ -264,7 +264,7 @@ def _texts_read(nlp: Language) -> list[list[str]]:
 
 
 def test_every_step_and_every_epoch_differ_and_initialize_sees_clean_texts(quiet_bert: Path) -> None:
-    nlp = pipeline(quiet_bert, augmentation=block(**MUCH), start={"@misc": "spacy-transfer.SolvedStart.v1"})
+    nlp = pipeline(quiet_bert, augmentation=block(**MUCH), head_init={"@misc": "spacy-transfer.LinearProbe.v1"})
     assert set(shim_of(nlp).reader._known) <= set(TEXTS)
     assert shim_of(nlp).n_draws == 0
     seen = _texts_read(nlp)
@@ -473,7 +473,7 @@ def test_an_augmenter_of_ones_own(quiet_bert: Path) -> None:
 
 def test_a_block_of_another_kind_is_refused(quiet_bert: Path) -> None:
     with pytest.raises(ValueError, match=r"T001.*'augmentation'"):
-        pipeline(quiet_bert, augmentation={"@misc": "spacy-transfer.RandomStart.v1"})
+        pipeline(quiet_bert, augmentation={"@misc": "spacy-transfer.RandomInit.v1"})
 
 
 # ---- the command and spaCy's own loop ----------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from spacy.training import Example
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
 from spacy_transfer.corpora.reader import make_corpus
 from spacy_transfer.model.evaluating import evaluating
-from spacy_transfer.model.features import FeatureCache, Features
+from spacy_transfer.model.features import EncoderCache, Features
 from spacy_transfer.model.segments import Segments
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.order import Order
@@ -534,9 +534,9 @@ def test_a_folder_that_cannot_be_written_to(quiet_bert: Path, tmp_path: Path) ->
 
 
 def test_memory_stays_within_its_budget() -> None:
-    features = Features(FeatureCache(memory=1000), 4, torch.float32, "n")
+    features = Features(EncoderCache(memory=1000), 4, torch.float32, "n")
     features.put({bytes([i] * 16): torch.ones(5, 4) for i in range(50)})
     assert sum(value.numel() * 4 for value in features._memory.values()) <= 1000
     assert features.is_full
     with pytest.raises(ValueError, match="T005"):
-        FeatureCache(memory=-1)
+        EncoderCache(memory=-1)

@@ -156,7 +156,7 @@ def test_debug_config(configs: dict[str, Path]) -> None:
         assert "Config validation for [initialize]" in run("debug", "config", config)
 
 
-@pytest.mark.parametrize("override", ["tuning.frozen_dept=1", "tuning.moving=some", "piece_budget=many"])
+@pytest.mark.parametrize("override", ["tuning.frozen_dept=1", "tuning.trainable=some", "piece_budget=many"])
 def test_debug_config_finds_mistakes(override: str, configs: dict[str, Path]) -> None:
     key, value = override.split("=")
     run("debug", "config", configs[MODEL], f"--components.{MODEL}.model.{key}", value, code=1)
@@ -211,7 +211,7 @@ def test_train_in_a_process_of_its_own(configs: dict[str, Path], tmp_path: Path)
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     printed = done.stdout + done.stderr
-    assert printed.count("What moves in 'transfer_textcat'") == 1
+    assert printed.count("Trainable weights of 'transfer_textcat'") == 1
     assert "Warning" not in printed
     assert (tmp_path / "model-last" / MODEL / "weights.safetensors").is_file()
 

@@ -48,7 +48,7 @@ CNN = {
 }  # fmt: skip
 TOK2VEC = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "tok2vec": CNN}
 VECTORS = {"@layers": "spacy-transfer.StaticVectors.v1"}
-SOLVED = {"@misc": "spacy-transfer.SolvedStart.v1"}
+SOLVED = {"@misc": "spacy-transfer.LinearProbe.v1"}
 ALL = {"tuning": {"frozen_depth": "all"}}
 
 
@@ -268,7 +268,7 @@ def test_a_tok2vec_learns_by_the_mean_gradient(quiet_bert: Path, pooling: str) -
 def test_the_rate_holds_for_the_tok2vec_alone(quiet_bert: Path) -> None:
     moves = []
     for rate in (1.0, 10.0):
-        nlp = with_features(quiet_bert, {**TOK2VEC, "rate": rate}, **ALL)
+        nlp = with_features(quiet_bert, {**TOK2VEC, "lr_factor": rate}, **ALL)
         before, head = params(layer_of(nlp)), weights_of(nlp)["head.output.bias"]
         optimizer = Adam(1e-3, L2=0.0, grad_clip=0.0)
         nlp.update(exclusive_examples(nlp), sgd=optimizer)
@@ -318,7 +318,7 @@ def test_a_torch_layer_among_the_features(quiet_bert: Path) -> None:
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_a_frozen_encoder_with_a_tok2vec_learns(quiet_bert: Path, multilabel: bool) -> None:
     nlp = spacy.blank("xx")
-    add_classifier(nlp, quiet_bert, multilabel=multilabel, features={**TOK2VEC, "rate": 3.0}, **ALL)
+    add_classifier(nlp, quiet_bert, multilabel=multilabel, features={**TOK2VEC, "lr_factor": 3.0}, **ALL)
     make = multilabel_examples if multilabel else exclusive_examples
     torch.manual_seed(0)
     nlp.initialize(lambda: make(nlp))
@@ -357,10 +357,10 @@ def test_averages_hold_for_features(quiet_bert: Path) -> None:
 
 
 def test_the_head_is_solved_on_features_too(quiet_bert: Path) -> None:
-    nlp = with_features(quiet_bert, STARS, starred, start=SOLVED, **ALL)
+    nlp = with_features(quiet_bert, STARS, starred, head_init=SOLVED, **ALL)
     assert nlp.evaluate(starred(nlp))["cats_macro_f"] > 0.8
     assert network_of(nlp).head.output.weight.shape == (3, 17)
-    plain = with_features(quiet_bert, None, starred, start=SOLVED, **ALL)
+    plain = with_features(quiet_bert, None, starred, head_init=SOLVED, **ALL)
     assert plain.evaluate(starred(plain))["cats_macro_f"] < 0.5
 
 
@@ -545,7 +545,7 @@ def test_attributes_come_from_files(quiet_bert: Path, tmp_path: Path) -> None:
     Doc.remove_extension("n_stars")
     try:
         nlp = spacy.blank("xx")
-        add_classifier(nlp, quiet_bert, features=STARS, start=SOLVED, **ALL)
+        add_classifier(nlp, quiet_bert, features=STARS, head_init=SOLVED, **ALL)
         read = spacy.registry.readers.get("spacy-transfer.Corpus.v1")(path=tmp_path / "train.spacy")
         nlp.initialize(lambda: read(nlp))
         examples = list(read(nlp))
@@ -771,8 +771,8 @@ def test_a_listener_survives_saving(quiet_bert: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [0, -1.0, math.inf, "0"])
 def test_a_rate_that_is_none(rate: Any) -> None:
-    with pytest.raises(ValueError, match=r"T005.*rate"):
-        make_tok2vec_features(make_no_features(), rate=rate)
+    with pytest.raises(ValueError, match=r"T005.*lr_factor"):
+        make_tok2vec_features(make_no_features(), lr_factor=rate)
 
 
 # ---- several, foreign and wrong ones -----------------------------------------------------------------------------
@@ -941,7 +941,7 @@ def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, star
     nlp = spacy.blank("xx")
     add_transformer(nlp, quiet_bert)
     block = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"learned": LEARNED, "cnn": TOK2VEC}}
-    add_shared(nlp, features=block, **({"start": start} if start else {}))
+    add_shared(nlp, features=block, **({"head_init": start} if start else {}))
     nlp.initialize(lambda: placed(nlp))
     own = detach(nlp)
     examples, others = placed(nlp), placed(own)

@@ -174,7 +174,7 @@ def test_losses_and_components_go_together(bert: Path) -> None:
         ("loss", {"@losses": "CategoricalCrossentropy.v1"}), ("tuning", {"@misc": "spacy-transfer.Windows.v1"}),
         ("windows", {"@misc": "spacy-transfer.Tuning.v1"}), ("encoder", {"@misc": "spacy-transfer.Windows.v1"}),
         ("pooling", {"@layers": "Relu.v1"}), ("cache", {"@misc": "spacy-transfer.Windows.v1"}),
-        ("start", {"@misc": "spacy-transfer.Windows.v1"}),
+        ("head_init", {"@misc": "spacy-transfer.Windows.v1"}),
     ],
 )  # fmt: skip
 def test_a_block_of_another_kind(block: str, other: dict[str, str]) -> None:
@@ -237,8 +237,8 @@ def test_binary_cross_entropy_is_torchs(weights: list[float]) -> None:
 def test_losses_of_sure_logits_are_finite() -> None:
     logits = torch.tensor([[500.0, -500.0], [-500.0, 500.0]], requires_grad=True)
     targets = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    for brick in (CrossEntropy(), BinaryCrossEntropy(), CrossEntropy(label_smoothing=0.1)):
-        value = brick.build([1.0, 1.0])(logits, targets, torch.ones_like(targets)).sum()
+    for builder in (CrossEntropy(), BinaryCrossEntropy(), CrossEntropy(label_smoothing=0.1)):
+        value = builder.build([1.0, 1.0])(logits, targets, torch.ones_like(targets)).sum()
         (gradient,) = torch.autograd.grad(value, logits)
         assert value.isfinite()
         assert gradient.isfinite().all()
@@ -309,8 +309,8 @@ def test_balanced_weights() -> None:
 
 
 def test_pairs_of_weights() -> None:
-    brick = CrossEntropy(class_weights=[("b", 2.0)])
-    assert label_weights(brick, ["a", "b"], [1, 1], [2, 2]) == [1.0, 2.0]
+    builder = CrossEntropy(class_weights=[("b", 2.0)])
+    assert label_weights(builder, ["a", "b"], [1, 1], [2, 2]) == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"T034.*\['z'\].*\['a', 'b'\]"):
         label_weights(CrossEntropy(class_weights=[("z", 2.0)]), ["a", "b"], [1, 1], [2, 2])
     for pair in (["a"], ["a", 1.0, 2.0], [1.0, "a"], ["a", "b"]):
@@ -323,9 +323,9 @@ def test_pairs_of_weights() -> None:
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
 def test_smoothing_out_of_range(smoothing: float) -> None:
-    for brick in (CrossEntropy, BinaryCrossEntropy):
+    for builder in (CrossEntropy, BinaryCrossEntropy):
         with pytest.raises(ValueError, match="T005"):
-            brick(label_smoothing=smoothing)
+            builder(label_smoothing=smoothing)
 
 
 def test_weights_reach_the_loss(quiet_bert: Path) -> None:

@@ -223,7 +223,7 @@ def test_windows_change_nothing_for_short_texts(quiet_bert: Path) -> None:
 @pytest.mark.parametrize("start", ["random", "names"])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_learns(quiet_bert: Path, multilabel: bool, start: str) -> None:
-    nlp = pipeline(quiet_bert, multilabel=multilabel, head=query(start=start))
+    nlp = pipeline(quiet_bert, multilabel=multilabel, head=query(init=start))
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
     learn(nlp, examples, steps=90 if multilabel else 50, rate=5e-3)
     scores = nlp.evaluate(examples)
@@ -292,14 +292,14 @@ def test_the_table_counts_it_with_pooling_and_head(bert: Path) -> None:
     nlp = pipeline(bert, head=QUERY, tuning={"frozen_depth": "all"})
     top = describe(network_of(nlp), shim_of(nlp).settings.tuning)[0]
     n_weights = sum(weight.numel() for weight in network_of(nlp).head.parameters())
-    assert (top.n_weights, top.n_moving) == (n_weights, n_weights)
+    assert (top.n_weights, top.n_trainable) == (n_weights, n_weights)
 
 
 # ---- new labels, storage -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("fields", [{}, {"start": "names"}, {"layers": 2, "self_attention": True}])
+@pytest.mark.parametrize("fields", [{}, {"init": "names"}, {"layers": 2, "self_attention": True}])
 def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, fields: dict[str, Any], tmp_path: Path) -> None:
     nlp = pipeline(bert, multilabel=multilabel, head=query(**fields))
     learn(nlp, multilabel_examples(nlp) if multilabel else exclusive_examples(nlp))
@@ -309,7 +309,7 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, fields: d
     after = logits(nlp, MIXED)
     torch.testing.assert_close(after[:, :-1], before, atol=1e-6, rtol=1e-6)
     assert (after[:, -1] == after[0, -1]).all()
-    if "start" in fields:
+    if "init" in fields:
         wanted = name_vectors(["broken screen"], network_of(nlp), shim_of(nlp).reader)[0]
         assert torch.equal(network_of(nlp).head.queries[-1], wanted)
     # It learns, and what was learned is stored: with it the order in which labels came.
@@ -327,7 +327,7 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, fields: d
 
 @pytest.mark.parametrize("way", ["disk", "bytes", "pickle", "copy"])
 def test_stored_and_loaded(bert: Path, tmp_path: Path, way: str) -> None:
-    nlp = pipeline(bert, head=query(start="names", self_attention=True, layers=2))
+    nlp = pipeline(bert, head=query(init="names", self_attention=True, layers=2))
     learn(nlp, exclusive_examples(nlp))
     if way == "disk":
         nlp.to_disk(tmp_path)
@@ -361,7 +361,7 @@ def test_the_shipped_config_trains(quiet_bert: Path, tmp_path: Path) -> None:
     assert set(nlp("card").cats) == {*LABELS, "late"}
     # What fill-config writes out: every field of the block.
     head = nlp.config["components"]["transfer_textcat_multilabel"]["model"]["head"]
-    fields = {"layers", "heads", "feed_forward", "activation", "dropout", "self_attention", "start"}
+    fields = {"layers", "heads", "feed_forward", "activation", "dropout", "self_attention", "init"}
     assert head.keys() == {"@layers", *fields}
 
 
@@ -384,7 +384,7 @@ def test_words_of_a_label(label: str, words: str) -> None:
 def test_queries_start_from_the_names(bert: Path) -> None:
     """Each is the mean of the states that the encoder gives for the name, as a text on its own."""
     nlp = spacy.blank("xx")
-    add_classifier(nlp, bert, head=query(start="names"))
+    add_classifier(nlp, bert, head=query(init="names"))
     labels = ["lost_card", "money", "passwordScreenBroken"]
     nlp.initialize(lambda: examples_of(nlp, labels, [one_hot(label, labels) for label in labels]))
     plain = pipeline(bert)
@@ -405,11 +405,11 @@ def exclusive(nlp: Language, labels: Sequence[str]) -> list[Any]:
 
 def test_names_of_nothing(bert: Path) -> None:
     nlp = spacy.blank("xx")
-    pipe = add_classifier(nlp, bert, head=query(start="names"))
+    pipe = add_classifier(nlp, bert, head=query(init="names"))
     labels = ["card", "__", "::"]
     with pytest.raises(ValueError, match=r"T146.*'::', '__'"):
         nlp.initialize(lambda: exclusive(nlp, labels))
-    named = pipeline(bert, head=query(start="names"))
+    named = pipeline(bert, head=query(init="names"))
     pipe = named.get_pipe("transfer_textcat")
     before = logits(named, TEXTS)
     with pytest.raises(ValueError, match=r"T146.*'__'"):
@@ -434,7 +434,7 @@ def test_heads_that_do_not_divide(bert: Path) -> None:
 
 def test_what_needs_vectors_is_refused(bert: Path) -> None:
     with pytest.raises(ValueError, match="T147"):
-        pipeline(bert, head=QUERY, start={"@misc": "spacy-transfer.SolvedStart.v1"})
+        pipeline(bert, head=QUERY, head_init={"@misc": "spacy-transfer.LinearProbe.v1"})
     with pytest.raises(ValueError, match=r"T148.*AttentionPooling"):
         pipeline(bert, head=QUERY, pooling={"@layers": "spacy-transfer.AttentionPooling.v1"})
     with pytest.raises(ValueError, match=r"T001.*'pooling'"):
@@ -449,7 +449,7 @@ def test_values_out_of_range(values: Any) -> None:
         LabelQueryHead(**values)
 
 
-@pytest.mark.parametrize("wrong", [{"activation": "sine"}, {"start": "labels"}, {"layer": 1}])
+@pytest.mark.parametrize("wrong", [{"activation": "sine"}, {"init": "labels"}, {"layer": 1}])
 def test_misspelt(bert: Path, wrong: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pipeline(bert, head=query(**wrong))

@@ -497,11 +497,11 @@ def test_initialize_without_examples(bert: Path, multilabel: bool) -> None:
 def test_initialize_without_examples_says_what_is_made_of_them(bert: Path) -> None:
     nlp = spacy.blank("xx")
     pipe = add_classifier(
-        nlp, bert, loss={"class_weights": "balanced"}, start={"@misc": "spacy-transfer.SolvedStart.v1"}
+        nlp, bert, loss={"class_weights": "balanced"}, head_init={"@misc": "spacy-transfer.LinearProbe.v1"}
     )
     for label in LABELS:
         pipe.add_label(label)
-    with pytest.warns(UserWarning, match=r"T345.*loss.class_weights, start"):
+    with pytest.warns(UserWarning, match=r"T345.*loss.class_weights, head_init"):
         nlp.initialize()
     assert network_of(nlp).head.output.weight.any()
 

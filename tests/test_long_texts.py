@@ -138,18 +138,18 @@ def test_training_on_long_documents_from_the_cache(quiet_bert: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [1])
-def test_masked_pieces_of_a_long_document(quiet_bert: Path, at: int) -> None:
+def test_masked_lm_of_a_long_document(quiet_bert: Path, at: int) -> None:
     from conftest import spacy
 
     found = []
     for budget in (48, 100_000):
         nlp = spacy.blank("xx")
         model = {"encoder": {"name": str(quiet_bert)}, "windows": WINDOWS, "piece_budget": budget, "precision": "fp32"}
-        nlp.add_pipe("transfer_masked_pieces", config={"model": model})
+        nlp.add_pipe("transfer_masked_lm", config={"model": model})
         torch.manual_seed(at)
         examples = examples_of(nlp, ["the card is lost", LONG], [{}, {}])
         nlp.initialize(lambda given=examples: given)
-        shim = nlp.get_pipe("transfer_masked_pieces").model.shims[0]
+        shim = nlp.get_pipe("transfer_masked_lm").model.shims[0]
         sizes: list[int] = []
         shim.network.encoder.body.register_forward_pre_hook(
             lambda _, args, kwargs, sizes=sizes: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True

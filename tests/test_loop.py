@@ -42,7 +42,7 @@ def test_weights_are_those_of_spacy_train(bert: Path, corpus: Path, tmp_path: Pa
     seen = theirs
 
     def look(nlp: Language, info: dict[str, Any]) -> None:
-        nlp.get_pipe(MODEL).tell_epoch(info["epoch"])
+        nlp.get_pipe(MODEL).set_epoch(info["epoch"])
         seen.append(weights_of(nlp))
 
     spacy.registry.callbacks.register("look.v1", func=lambda: look)
@@ -262,7 +262,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights(
 
     def finish(self: Run) -> Any:
         if self.at.n_done == 2:
-            next(iter(self.nlp.get_pipe(MODEL).model.shims[0]._moving.values())).grad.view(-1)[0] = math.inf
+            next(iter(self.nlp.get_pipe(MODEL).model.shims[0]._trainable.values())).grad.view(-1)[0] = math.inf
         return original(self)
 
     monkeypatch.setattr(Run, "_finish_update", finish)

@@ -124,19 +124,19 @@ def test_without_an_adapter_nothing_changes(bert: Path) -> None:
 
 
 def test_rates_and_the_table(bert: Path) -> None:
-    nlp = adapted(bert, {**LORA, "rate": 20.0}, frozen_depth=1, lr_decay=0.5, head_rate=3.0)
+    nlp = adapted(bert, {**LORA, "lr_factor": 20.0}, frozen_depth=1, lr_decay=0.5, head_lr_factor=3.0)
     shim = shim_of(nlp)
     by_depth = {shim.network.depth_of(name): rate for name, rate in shim._rates.items()}
     assert by_depth == {4: 3.0, 3: 20.0, 2: 10.0}
     # Rank 2, width 16, four linear maps in attention.
-    assert [row.n_moving for row in shim.describe()] == [3 * 16 + 3, 4 * 2 * 2 * 16, 4 * 2 * 2 * 16, 0, 0]
+    assert [row.n_trainable for row in shim.describe()] == [3 * 16 + 3, 4 * 2 * 2 * 16, 4 * 2 * 2 * 16, 0, 0]
 
 
 def test_the_rate_counts(bert: Path) -> None:
     """Adam's first step is as long as its rate: ten times the rate, ten times the way."""
     ways = []
     for rate in (1.0, 10.0):
-        nlp = adapted(bert, {**LORA, "rate": rate})
+        nlp = adapted(bert, {**LORA, "lr_factor": rate})
         before = weights_of(nlp)
         after = weights_of(train(nlp, n_steps=1, rate=1e-4))
         name = next(name for name in before if ".lora_B." in name)
@@ -148,7 +148,7 @@ def test_factors_do_not_decay(bert: Path) -> None:
     """A decay would pull IA3's factors from one, where they change nothing, to zero."""
     nlp = adapted(bert, BLOCKS["ia3"])
     shim, sgd = shim_of(nlp), AdamW(learn_rate=0.1, weight_decay=0.5)
-    for weight in shim._moving.values():
+    for weight in shim._trainable.values():
         weight.grad = torch.zeros_like(weight)
     before = weights_of(nlp)
     shim.gradients.n_docs = 1
@@ -233,17 +233,17 @@ AUTO = {
 
 @pytest.mark.parametrize("family", KNOWN_FAMILIES)
 def test_auto_finds_its_places_in_every_family(family: str, encoder_folder: Callable[[str], Path]) -> None:
-    for brick, wanted in ((LoRA(rank=2), AUTO[family][0]), (IA3(), AUTO[family][1])):
+    for builder, wanted in ((LoRA(rank=2), AUTO[family][0]), (IA3(), AUTO[family][1])):
         encoder = PretrainedEncoder(str(encoder_folder(family))).load().encoder
         own, n_layers = {name for name, _ in encoder.named_parameters()}, encoder.n_layers
-        record = attach(encoder, brick, -1)
+        record = attach(encoder, builder, -1)
         assert all(any(f".{name}".endswith(f".{part}") for part in wanted) for name in record["modules"])
         for part in wanted:
             assert any(f".{name}".endswith(f".{part}") for name in record["modules"]), part
         shared = {"albert": 1, "albert-two-groups": 2}.get(family, n_layers)
         assert len(record["modules"]) == shared * len(wanted)
         # IA3: attention.output.dense is none of its places.
-        assert isinstance(brick, LoRA) or not [n for n in record["modules"] if "attention.output" in n]
+        assert isinstance(builder, LoRA) or not [n for n in record["modules"] if "attention.output" in n]
         assert {name.replace(".base_layer.", ".") for name, _ in encoder.named_parameters()} > own
 
 
@@ -309,7 +309,7 @@ def test_saved_and_loaded(bert: Path, tmp_path: Path, block: dict[str, Any]) -> 
     ):  # fmt: skip
         assert torch.equal(scores_of(other, TEXTS), scores_of(nlp, TEXTS))
         before = weights_of(other)
-        assert moved(before, weights_of(train(other))) == set(shim_of(nlp)._moving)
+        assert moved(before, weights_of(train(other))) == set(shim_of(nlp)._trainable)
 
 
 def test_training_goes_on_as_if_uninterrupted(quiet_bert: Path, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_fields_that_shape_the_weights_must_agree(saved: Path) -> None:
 
     with pytest.raises(ValueError, match=r"T160.*'rank': 2.*'rank': 4"):
         load(rank=4)
-    nlp = load(rate=3.0, dropout=0.5)
+    nlp = load(lr_factor=3.0, dropout=0.5)
     assert shim_of(nlp).settings.tuning.adapter.dropout == 0.5
     dropouts = [m.p for name, m in network_of(nlp).named_modules() if "lora_dropout." in name]
     assert set(dropouts) == {0.5}
@@ -347,7 +347,7 @@ def test_the_adapter_alone_is_small_and_needs_its_encoder(
 ) -> None:
     nlp, folder, encoder = lean
     kept = load_file(folder / NAME / "weights.safetensors")
-    assert set(kept) == set(shim_of(nlp)._moving)
+    assert set(kept) == set(shim_of(nlp)._trainable)
     assert read_json(folder / NAME / "encoder.json")["base"]["sha256"] == fingerprint(network_of(nlp).encoder)
     assert torch.equal(scores_of(spacy.load(folder), TEXTS), scores_of(nlp, TEXTS))
     # Saved again from what was loaded, and again loaded.
@@ -493,7 +493,7 @@ def test_sourced_into_another_pipeline(saved: Path, trained: Language, tmp_path:
     ("make", "field"),
     [
         (lambda: LoRA(rank=0), "rank"), (lambda: LoRA(alpha=0.0), "alpha"), (lambda: LoRA(dropout=1.0), "dropout"),
-        (lambda: LoRA(rate=0.0), "rate"), (lambda: IA3(rate=-1.0), "rate"),
+        (lambda: LoRA(lr_factor=0.0), "lr_factor"), (lambda: IA3(lr_factor=-1.0), "lr_factor"),
     ],
 )  # fmt: skip
 def test_values_out_of_range(make: Callable[[], Any], field: str) -> None:
@@ -502,8 +502,8 @@ def test_values_out_of_range(make: Callable[[], Any], field: str) -> None:
 
 
 def test_numbers_in_quotes() -> None:
-    block = LoRA(rank="4", alpha="8", dropout="0.5", rate="2")  # type: ignore[arg-type]
-    assert (block.rank, block.alpha, block.dropout, block.rate) == (4, 8.0, 0.5, 2.0)
+    block = LoRA(rank="4", alpha="8", dropout="0.5", lr_factor="2")  # type: ignore[arg-type]
+    assert (block.rank, block.alpha, block.dropout, block.lr_factor) == (4, 8.0, 0.5, 2.0)
 
 
 def test_a_target_that_matches_nothing(bert: Path) -> None:
@@ -531,7 +531,7 @@ def test_albert_shares_one_adapter(encoder_folder: Callable[[str], Path]) -> Non
 
 def test_what_does_not_go_together(bert: Path) -> None:
     with pytest.raises(ValueError, match=r"T159.*bias_and_norm"):
-        adapted(bert, moving="bias_and_norm")
+        adapted(bert, trainable="bias_and_norm")
     with pytest.raises(ValueError, match=r"T001.*adapter"):
         Tuning(adapter="lora")
     with pytest.raises(ValueError, match=r"T001.*adapter"):

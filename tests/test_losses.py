@@ -100,21 +100,21 @@ def of_batch(loss: Loss, vectors: Tensor, head: Tensor, targets: Tensor, known: 
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_finite_differences(name: str, kind: str) -> None:
-    brick = PLAIN[name]
-    logits, targets = data(brick.exclusive)
-    targets = soft(targets, brick.exclusive) if kind == "soft" else targets
-    loss = brick.build(WEIGHTS).double()
-    known = some_known(brick.exclusive)
+    builder = PLAIN[name]
+    logits, targets = data(builder.exclusive)
+    targets = soft(targets, builder.exclusive) if kind == "soft" else targets
+    loss = builder.build(WEIGHTS).double()
+    known = some_known(builder.exclusive)
     assert torch.autograd.gradcheck(lambda given: loss(given, targets, known), logits.requires_grad_())
 
 
 @pytest.mark.parametrize("inner", ["cross-entropy", "squared earth mover", "asymmetric", "squared error"])
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_gradients_of_wrappers_are_finite_differences(name: str, inner: str) -> None:
-    brick = wrappers(PLAIN[inner])[name]
-    loss = brick.build(WEIGHTS).double()
-    _, targets = data(brick.exclusive)
-    known = some_known(brick.exclusive)
+    builder = wrappers(PLAIN[inner])[name]
+    loss = builder.build(WEIGHTS).double()
+    _, targets = data(builder.exclusive)
+    known = some_known(builder.exclusive)
     vectors, head = vectors_and_head(loss.n_passes)
     assert torch.autograd.gradcheck(
         lambda given, weights: of_batch(loss, given, weights, targets, known),
@@ -124,27 +124,27 @@ def test_gradients_of_wrappers_are_finite_differences(name: str, inner: str) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sure_logits_have_finite_losses_and_gradients(name: str) -> None:
-    brick = PLAIN[name]
+    builder = PLAIN[name]
     for size in (20.0, 90.0, 500.0):
         logits = torch.tensor([[size, -size, -size], [-size, size, 0.0]], requires_grad=True)
         targets = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-        value = brick.build([1.0] * 3)(logits, targets, torch.ones_like(targets))
+        value = builder.build([1.0] * 3)(logits, targets, torch.ones_like(targets))
         (gradient,) = torch.autograd.grad(value.sum(), logits)
         assert value.isfinite().all()
         assert gradient.isfinite().all()
-        if not isinstance(brick, SquaredError | SmoothL1) or brick.exclusive:
+        if not isinstance(builder, SquaredError | SmoothL1) or builder.exclusive:
             # The wrong answer of the second document costs more than the right one of the first.
             assert value[1] > value[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_is_widened(name: str) -> None:
-    brick = PLAIN[name]
-    logits, targets = data(brick.exclusive)
+    builder = PLAIN[name]
+    logits, targets = data(builder.exclusive)
     logits = logits.bfloat16()
-    loss, known = brick.build(WEIGHTS), torch.ones_like(targets).float()
+    loss, known = builder.build(WEIGHTS), torch.ones_like(targets).float()
     assert torch.equal(loss(logits, targets.float(), known), loss(logits.float(), targets.float(), known))
-    assert brick.activate(logits).dtype == torch.float32
+    assert builder.activate(logits).dtype == torch.float32
 
 
 # ---- by other formulas -------------------------------------------------------------------------------------------
@@ -188,8 +188,8 @@ def test_asymmetric(negative: float, positive: float, clip: float) -> None:
     each = targets * yes.log() + (1 - targets) * no.log()
     right = yes * targets + no * (1 - targets)
     wanted = -(each * (1 - right) ** (positive * targets + negative * (1 - targets))).mean(dim=1)
-    brick = Asymmetric(gamma_negative=negative, gamma_positive=positive, clip=clip)
-    torch.testing.assert_close(brick.build(ONES)(logits, targets, torch.ones_like(targets)), wanted)
+    builder = Asymmetric(gamma_negative=negative, gamma_positive=positive, clip=clip)
+    torch.testing.assert_close(builder.build(ONES)(logits, targets, torch.ones_like(targets)), wanted)
 
 
 def test_negatives_below_the_clip_have_no_loss() -> None:
@@ -221,11 +221,11 @@ def test_squared_earth_movers_distance_by_hand() -> None:
     assert found.tolist() == pytest.approx([0.25 + 0.0625, 0.25 + 0.0625, 0.25 + 0.5])
 
 
-@pytest.mark.parametrize("brick", [SquaredError("ordinal"), SmoothL1("ordinal")])
-def test_a_neighbour_is_less_wrong_than_one_further_away(brick: Any) -> None:
+@pytest.mark.parametrize("builder", [SquaredError("ordinal"), SmoothL1("ordinal")])
+def test_a_neighbour_is_less_wrong_than_one_further_away(builder: Any) -> None:
     logits = torch.eye(4) * 8
     right = torch.eye(4)[[0] * 4]
-    values = brick.build(ONES)(logits, right, torch.ones(4, 4)).tolist()
+    values = builder.build(ONES)(logits, right, torch.ones(4, 4)).tolist()
     assert values == sorted(values)
     assert values[0] < 0.01 < values[1] < 0.7 * values[2]
     plain = CrossEntropy().build(ONES)(logits, right, torch.ones(4, 4))
@@ -323,11 +323,11 @@ def test_divergence_is_torchs() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_r_drop_is_the_mean_of_both_passes_and_their_divergence(name: str) -> None:
-    brick = PLAIN[name]
-    one, targets = data(brick.exclusive)
-    other = data(brick.exclusive, seed=1)[0]
-    known = some_known(brick.exclusive)
-    inner, loss = brick.build(WEIGHTS), RDrop(brick, alpha=0.3).build(WEIGHTS)
+    builder = PLAIN[name]
+    one, targets = data(builder.exclusive)
+    other = data(builder.exclusive, seed=1)[0]
+    known = some_known(builder.exclusive)
+    inner, loss = builder.build(WEIGHTS), RDrop(builder, alpha=0.3).build(WEIGHTS)
     found, logits = loss.of_batch(torch.stack([one, other]), lambda given: given, targets, known)
     mean = (inner(one, targets, known) + inner(other, targets, known)) / 2
     torch.testing.assert_close(found, mean + 0.3 * divergence(one, other, known, loss.activation))
@@ -347,8 +347,8 @@ def test_without_focus_they_are_cross_entropies() -> None:
         logits, targets = data(exclusive)
         targets, known = soft(targets, exclusive), some_known(exclusive)
         wanted = plain.build(WEIGHTS)(logits, targets, known)
-        for brick in others:
-            torch.testing.assert_close(brick.build(WEIGHTS)(logits, targets, known), wanted)
+        for builder in others:
+            torch.testing.assert_close(builder.build(WEIGHTS)(logits, targets, known), wanted)
 
 
 def test_smooth_l1_with_a_large_beta_is_squared_error() -> None:
@@ -360,28 +360,28 @@ def test_smooth_l1_with_a_large_beta_is_squared_error() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrappers_at_their_limits_are_the_inner_loss(name: str) -> None:
-    brick = PLAIN[name]
-    _, targets = data(brick.exclusive)
-    known = some_known(brick.exclusive)
+    builder = PLAIN[name]
+    _, targets = data(builder.exclusive)
+    known = some_known(builder.exclusive)
     vectors, head = vectors_and_head(1)
-    wanted = brick.build(WEIGHTS)(vectors[0] @ head.T, targets, known)
-    for outer in (SupervisedContrastive(brick, weight=0.0), Mixup(brick, alpha=0.0)):
+    wanted = builder.build(WEIGHTS)(vectors[0] @ head.T, targets, known)
+    for outer in (SupervisedContrastive(builder, weight=0.0), Mixup(builder, alpha=0.0)):
         assert torch.equal(of_batch(outer.build(WEIGHTS), vectors, head, targets, known), wanted)
     # Without dropout both passes are the same.
     for alpha in (0.0, 2.0):
-        loss = RDrop(brick, alpha=alpha).build(WEIGHTS)
+        loss = RDrop(builder, alpha=alpha).build(WEIGHTS)
         assert torch.equal(of_batch(loss, vectors.repeat(2, 1, 1), head, targets, known), wanted)
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
 @pytest.mark.parametrize("inner", ["focal", "asymmetric"])
 def test_on_logits_alone_a_wrapper_is_the_inner_loss(name: str, inner: str) -> None:
-    brick = PLAIN[inner]
-    logits, targets = data(brick.exclusive)
-    outer, known = wrappers(brick)[name], some_known(brick.exclusive)
-    assert torch.equal(outer.build(WEIGHTS)(logits, targets, known), brick.build(WEIGHTS)(logits, targets, known))
-    assert torch.equal(outer.activate(logits), brick.activate(logits))
-    assert outer.exclusive == brick.exclusive
+    builder = PLAIN[inner]
+    logits, targets = data(builder.exclusive)
+    outer, known = wrappers(builder)[name], some_known(builder.exclusive)
+    assert torch.equal(outer.build(WEIGHTS)(logits, targets, known), builder.build(WEIGHTS)(logits, targets, known))
+    assert torch.equal(outer.activate(logits), builder.activate(logits))
+    assert outer.exclusive == builder.exclusive
 
 
 # ---- mixup -------------------------------------------------------------------------------------------------------
@@ -390,11 +390,11 @@ def test_on_logits_alone_a_wrapper_is_the_inner_loss(name: str, inner: str) -> N
 @pytest.mark.parametrize("name", ["cross-entropy", "binary cross-entropy"])
 def test_mixup_of_a_cross_entropy_mixes_losses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cross-entropies are linear in their targets: Zhang et al. compute it so. Missing annotations too."""
-    brick = PLAIN[name]
-    _, targets = data(brick.exclusive)
-    known = some_known(brick.exclusive)
+    builder = PLAIN[name]
+    _, targets = data(builder.exclusive)
+    known = some_known(builder.exclusive)
     vectors, head = vectors_and_head(1)
-    loss, inner = Mixup(brick, alpha=0.5).build(WEIGHTS).double(), brick.build(WEIGHTS).double()
+    loss, inner = Mixup(builder, alpha=0.5).build(WEIGHTS).double(), builder.build(WEIGHTS).double()
     share, partner = torch.tensor([0.3, 1.0, 0.5, 0.2, 0.9, 0.0]).double(), torch.tensor([1, 2, 0, 3, 5, 4])
     monkeypatch.setattr(loss, "_draw", lambda known: (share, partner))
     mixed = (share[:, None] * vectors[0] + (1 - share)[:, None] * vectors[0, partner]) @ head.T
@@ -403,13 +403,13 @@ def test_mixup_of_a_cross_entropy_mixes_losses(name: str, monkeypatch: pytest.Mo
 
 
 def test_a_share_of_one_mixes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for brick in (PLAIN["focal"], PLAIN["squared error"]):
-        _, targets = data(brick.exclusive)
-        known = some_known(brick.exclusive)
+    for builder in (PLAIN["focal"], PLAIN["squared error"]):
+        _, targets = data(builder.exclusive)
+        known = some_known(builder.exclusive)
         vectors, head = vectors_and_head(1)
-        loss = Mixup(brick).build(WEIGHTS)
+        loss = Mixup(builder).build(WEIGHTS)
         monkeypatch.setattr(loss, "_draw", lambda known: (torch.ones(N_DOCS), torch.tensor([1, 2, 3, 4, 5, 0])))
-        wanted = brick.build(WEIGHTS)(vectors[0] @ head.T, targets, known)
+        wanted = builder.build(WEIGHTS)(vectors[0] @ head.T, targets, known)
         torch.testing.assert_close(of_batch(loss, vectors, head, targets, known), wanted)
 
 
@@ -452,8 +452,8 @@ def test_both_passes_are_mixed_alike() -> None:
     _, targets = data(True)
     known = torch.ones_like(targets)
     plain = of_batch(Mixup(CrossEntropy(), 1.0).build(ONES), vectors, head, targets, known)
-    for brick in (RDrop(Mixup(CrossEntropy(), 1.0)), Mixup(RDrop(CrossEntropy()), 1.0)):
-        found = of_batch(brick.build(ONES), vectors.repeat(2, 1, 1), head, targets, known)
+    for builder in (RDrop(Mixup(CrossEntropy(), 1.0)), Mixup(RDrop(CrossEntropy()), 1.0)):
+        found = of_batch(builder.build(ONES), vectors.repeat(2, 1, 1), head, targets, known)
         torch.testing.assert_close(found, plain)
 
 
@@ -462,12 +462,12 @@ def test_both_passes_are_mixed_alike() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_labels_have_no_gradient(name: str) -> None:
-    brick = PLAIN[name]
-    logits, targets = data(brick.exclusive)
-    known = some_known(brick.exclusive)
+    builder = PLAIN[name]
+    logits, targets = data(builder.exclusive)
+    known = some_known(builder.exclusive)
     # Above the clip of every asymmetric loss, below which negatives have no gradient anyway.
     logits = (logits.abs() + 0.1).requires_grad_()
-    loss = brick.build(WEIGHTS)
+    loss = builder.build(WEIGHTS)
     value = loss(logits, targets, known)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
     assert ((gradient == 0) == (known == 0)).all()
@@ -479,10 +479,10 @@ def test_missing_labels_have_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", WRAPPERS)
 @pytest.mark.parametrize("inner", ["cross-entropy", "squared earth mover", "binary cross-entropy", "squared error"])
 def test_wrapped_documents_without_annotation_have_no_gradient(name: str, inner: str) -> None:
-    brick = wrappers(PLAIN[inner])[name]
-    loss = brick.build(WEIGHTS)
-    _, targets = data(brick.exclusive)
-    known = some_known(brick.exclusive)
+    builder = wrappers(PLAIN[inner])[name]
+    loss = builder.build(WEIGHTS)
+    _, targets = data(builder.exclusive)
+    known = some_known(builder.exclusive)
     vectors, head = vectors_and_head(loss.n_passes)
     value = of_batch(loss, vectors.requires_grad_(), head, targets, known)
     (gradient,) = torch.autograd.grad(value.sum(), vectors)
@@ -506,14 +506,14 @@ def test_weights_of_exclusive_labels_weigh_documents(name: str) -> None:
 @pytest.mark.parametrize("name", INDEPENDENT)
 def test_weights_of_independent_labels(name: str) -> None:
     """They weigh positives; of scores, which are no positives, the label's whole loss."""
-    brick = INDEPENDENT[name]
+    builder = INDEPENDENT[name]
     logits, _ = data(False)
     yes, no = torch.ones_like(logits), torch.zeros_like(logits)
-    for targets, both in ((yes, True), (no, isinstance(brick, SquaredError | SmoothL1))):
+    for targets, both in ((yes, True), (no, isinstance(builder, SquaredError | SmoothL1))):
         for j in range(N_LABELS):
             known = torch.zeros_like(logits)
             known[:, j] = 1.0
-            plain, weighed = (brick.build(w)(logits, targets, known) for w in (ONES, WEIGHTS))
+            plain, weighed = (builder.build(w)(logits, targets, known) for w in (ONES, WEIGHTS))
             if "smoothed" not in name:
                 torch.testing.assert_close(weighed, plain * (WEIGHTS[j] if both else 1.0))
 
@@ -522,10 +522,10 @@ def test_balanced_weights() -> None:
     counts: Any = ([6.0, 3.0, 1.0], [10.0] * 3)
     documents, positives = CrossEntropy().balanced(*counts), BinaryCrossEntropy().balanced(*counts)
     assert documents != positives
-    for brick in (Focal(True), SquaredError("ordinal"), SmoothL1("ordinal"), RDrop(Mixup(Focal(True)))):
-        assert brick.balanced(*counts) == documents
-    for brick in (Focal(False), Asymmetric(), SupervisedContrastive(Asymmetric())):
-        assert brick.balanced(*counts) == positives
+    for builder in (Focal(True), SquaredError("ordinal"), SmoothL1("ordinal"), RDrop(Mixup(Focal(True)))):
+        assert builder.balanced(*counts) == documents
+    for builder in (Focal(False), Asymmetric(), SupervisedContrastive(Asymmetric())):
+        assert builder.balanced(*counts) == positives
     wrapped = RDrop(Focal(True, class_weights="balanced"))
     assert label_weights(wrapped, ["a", "b", "c"], *counts) == documents
     wrapped = RDrop(Focal(True, class_weights=[("b", 2.0)]))
@@ -545,7 +545,7 @@ def test_activations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("brick", "values", "field"),
+    ("builder", "values", "field"),
     [
         (Focal, {"exclusive": True, "gamma": -1.0}, "gamma"), (Focal, {"exclusive": True, "gamma": "nan"}, "gamma"),
         (Asymmetric, {"gamma_negative": -0.1}, "gamma_negative"), (Asymmetric, {"clip": 1.0}, "clip"),
@@ -558,16 +558,16 @@ def test_activations() -> None:
         (Mixup, {"loss": CrossEntropy(), "alpha": float("inf")}, "alpha"),
     ],
 )  # fmt: skip
-def test_values_out_of_range(brick: Any, values: dict[str, Any], field: str) -> None:
+def test_values_out_of_range(builder: Any, values: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=rf"T005.*{field}"):
-        brick(**values)
+        builder(**values)
 
 
-@pytest.mark.parametrize("brick", [Focal(False), Asymmetric(), SquaredError(), SmoothL1()])
-def test_weights_out_of_range(brick: Any) -> None:
-    values = {"exclusive": False} if isinstance(brick, Focal) else {}
+@pytest.mark.parametrize("builder", [Focal(False), Asymmetric(), SquaredError(), SmoothL1()])
+def test_weights_out_of_range(builder: Any) -> None:
+    values = {"exclusive": False} if isinstance(builder, Focal) else {}
     with pytest.raises(ValueError, match=r"T035.*'a'"):
-        type(brick)(class_weights=[("a", 0.0)], **values)
+        type(builder)(class_weights=[("a", 0.0)], **values)
 
 
 def test_numbers_in_quotes() -> None:
@@ -576,9 +576,9 @@ def test_numbers_in_quotes() -> None:
 
 
 def test_wrappers_take_a_loss_and_each_counts_once() -> None:
-    for brick in (SupervisedContrastive, RDrop, Mixup):
+    for builder in (SupervisedContrastive, RDrop, Mixup):
         for other in (None, "CrossEntropy", torch.nn.CrossEntropyLoss()):
-            with pytest.raises(ValueError, match=rf"T001.*'loss'.*spacy-transfer.{brick.__name__}.v1"):
-                brick(other)
-        with pytest.raises(ValueError, match=rf"T101.*{brick.__name__}"):
-            brick(RDrop(brick(CrossEntropy())) if brick is not RDrop else Mixup(RDrop(CrossEntropy())))
+            with pytest.raises(ValueError, match=rf"T001.*'loss'.*spacy-transfer.{builder.__name__}.v1"):
+                builder(other)
+        with pytest.raises(ValueError, match=rf"T101.*{builder.__name__}"):
+            builder(RDrop(builder(CrossEntropy())) if builder is not RDrop else Mixup(RDrop(CrossEntropy())))

@@ -162,8 +162,8 @@ def test_kinds_are_checked(bert: Path) -> None:
 def test_the_head_is_solved_on_every_loss(name: str, quiet_bert: Path) -> None:
     multilabel, loss = LOSSES[name]
     found = []
-    for start in ({}, {"@misc": "spacy-transfer.SolvedStart.v1", "strengths": [100.0]}):
-        nlp = pipeline(quiet_bert, multilabel=multilabel, loss=loss, start=start, tuning={"frozen_depth": "all"})
+    for start in ({}, {"@misc": "spacy-transfer.LinearProbe.v1", "Cs": [100.0]}):
+        nlp = pipeline(quiet_bert, multilabel=multilabel, loss=loss, head_init=start, tuning={"frozen_depth": "all"})
         examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
         logits = shim_of(nlp).logits(TEXTS)
         value, gradient = nlp.get_pipe(nlp.pipe_names[0]).get_loss(examples, logits)

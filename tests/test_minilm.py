@@ -99,7 +99,7 @@ def test_bf16_is_close(encoder: Path) -> None:
 def test_two_hundred_texts_are_learned(encoder: Path, frozen: Any) -> None:
     """Three topics in wordings that were never seen."""
     rate = 3e-4 if frozen == 3 else 1e-2
-    nlp, train, held = make(encoder, precision="auto", tuning={"frozen_depth": frozen, "head_rate": 5.0})
+    nlp, train, held = make(encoder, precision="auto", tuning={"frozen_depth": frozen, "head_lr_factor": 5.0})
     assert len(train) == 192
     sgd = AdamW(learn_rate=rate)
     for step in range(60):

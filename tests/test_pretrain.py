@@ -30,7 +30,7 @@ from spacy_transfer.nn.pretrained import PretrainedEncoder
 from spacy_transfer.nn.vocabulary import UNK
 from spacy_transfer.training import checkpoint
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.masked_pieces import Interrupted, Pretrained, Pretraining, pretrain
+from spacy_transfer.training.masked_lm import Interrupted, Pretrained, Pretraining, pretrain
 
 RAW = [f"{a} {b}" for a, b in itertools.permutations(TEXTS, 2)][:300]
 FEW = RAW[:60]
@@ -99,7 +99,7 @@ def test_its_log_is_that_of_the_loop(warm: Path) -> None:
     assert steps[0]["learn_rate"] == 0.0
     assert max(line["learn_rate"] for line in steps) == pytest.approx(1e-2)
     assert [line["step"] for line in evaluations][::5] == [0, 30, 60]
-    losses = [line["scores"]["masked_pieces_loss"] for line in evaluations]
+    losses = [line["scores"]["masked_lm_loss"] for line in evaluations]
     assert losses[-1] < losses[len(losses) // 2] < losses[0]
 
 
@@ -138,7 +138,7 @@ def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[
 
 
 def test_raw_texts_are_cleaned_as_the_classifier_cleans_them(tmp_path: Path) -> None:
-    upper = {"encoder": {"pieces": {**WORDS, "lower_case": False}}}
+    upper = {"encoder": {"tokenizer": {**WORDS, "lower_case": False}}}
     cleaning = settings(**upper, text={"normalization": {"lower": True}})
     pretrain(cleaning, [text.upper() for text in TEXTS], tmp_path / "out", plan=Pretraining(steps=1, rows=4))
     tokenizer = PieceTokenizer.from_folder(tmp_path / "out")

@@ -47,7 +47,7 @@ from spacy_transfer.training.study import Plan, study
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.
-NEEDS = {"lora": "peft", "shared": "spacy_transformers", "solved": "sklearn"}
+NEEDS = {"lora": "peft", "shared": "spacy_transformers", "linear_probe": "sklearn"}
 # Close to others: what comes after training is tried on those.
 ALONE = {"augmented", "full", "imbalanced"}
 names = pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
@@ -85,7 +85,7 @@ def overrides_of(config: Path, data: Path, encoder: Path, *, short: bool = True)
     }
     if config.stem != "scratch":
         values["paths.encoder"] = str(encoder)
-    if short and config.stem != "solved":
+    if short and config.stem != "linear_probe":
         values |= {"training.max_epochs": 2, "training.eval_frequency": 2, "training.batcher.docs": 12}
     return values
 
@@ -137,11 +137,11 @@ def test_a_shipped_config_trains_stops_and_resumes(
     values = overrides_of(config, data, long_bert)
     ours, theirs, parts = (tmp_path / name for name in ("ours", "theirs", "parts"))
     whole = run(config, ours, overrides=values)
-    assert whole.n_steps == (1 if config.stem == "solved" else 4)
+    assert whole.n_steps == (1 if config.stem == "linear_probe" else 4)
     with quietly():
         # Its loop makes a step more than max_steps.
         spacy_train(config, theirs, overrides=values)
-    if config.stem != "solved":
+    if config.stem != "linear_probe":
         assert files_of(ours / "model-last") == files_of(theirs / "model-last")
         with killed_at(monkeypatch, 3):
             run(config, parts, overrides=values, checkpoint_every="2")
@@ -185,12 +185,12 @@ def _learns_on(model: Path, config: Path) -> None:
     optimizer = nlp.resume_training()
     block = nlp.config["training"]["optimizer"]["learn_rate"]
     assert optimizer.learn_rate == (block["peak"] if isinstance(block, dict) else block)
-    nlp.get_pipe(component_of(config)).tell_epoch(0)
+    nlp.get_pipe(component_of(config)).set_epoch(0)
     before = weights_of(nlp, component_of(config))
     losses = nlp.update(make(nlp), sgd=optimizer)
     nlp.rehearse(make(nlp), sgd=optimizer)
     assert math.isfinite(losses[component_of(config)])
-    assert bool(moved(before, weights_of(nlp, component_of(config)))) == (config.stem != "solved")
+    assert bool(moved(before, weights_of(nlp, component_of(config)))) == (config.stem != "linear_probe")
     assert nlp.create_optimizer().learn_rate == optimizer.learn_rate
 
 

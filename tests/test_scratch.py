@@ -28,7 +28,7 @@ from conftest import (
     shim_of,
     weights_of,
 )  # fmt: skip
-from scratches import NAME, brick, classifier
+from scratches import NAME, builder, classifier
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
@@ -38,20 +38,22 @@ from typer.testing import CliRunner
 from spacy_transfer.corpora.raw_texts import read_raw_texts
 from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.model.show import draw
+from spacy_transfer.nn.char_ngrams import CharNGrams, CharNGramVectors
 from spacy_transfer.nn.encoder import Encoder
 from spacy_transfer.nn.kernels import CpuKernels
 from spacy_transfer.nn.pretrained import build_encoder
 from spacy_transfer.nn.scratch_body import waves
-from spacy_transfer.nn.subwords import Subwords, SubwordVectors
-from spacy_transfer.nn.vocabulary import CLS, SEP, SPECIAL, UNK, BytePairs, Unigram, Words
+from spacy_transfer.nn.vocabulary import BPE, CLS, SEP, SPECIAL, UNK, Unigram, WordLevel
 from spacy_transfer.training.adamw import AdamW
 
 LONG = " ".join(TEXTS[:6])
 
 
+DROPPED = {"dropout": 0.1, "word_dropout": 0.1, "depth": 2}
 # What configs/scratch.cfg changes.
 FEW_TEXTS = {
-    "subwords": {"@misc": "spacy-transfer.Subwords.v1", "min_pieces": 1}, "norm_states": False, "zero_start": True,
+    "char_ngrams": {"@misc": "spacy-transfer.CharNGrams.v1", "min_pieces": 1}, "norm_states": False,
+    "zero_init_residual": True,
 }  # fmt: skip
 
 
@@ -82,8 +84,9 @@ def batch(encoder: Encoder, lengths: list[int]) -> tuple[torch.Tensor, torch.Ten
 # ---- pieces ------------------------------------------------------------------------------------------------------
 
 PIECES = {
-    "words": Words(), "words-all": Words(min_frequency=1, lower_case=False), "digits": Words(same_digits=True),
-    "byte-pairs": BytePairs(size=300), "byte-pairs-case": BytePairs(size=400, lower_case=False),
+    "words": WordLevel(), "words-all": WordLevel(min_frequency=1, lower_case=False),
+    "digits": WordLevel(same_digits=True),
+    "byte-pairs": BPE(size=300), "byte-pairs-case": BPE(size=400, lower_case=False),
     "unigram": Unigram(size=90), "unigram-case": Unigram(lower_case=False),
 }  # fmt: skip
 
@@ -102,9 +105,9 @@ def test_tokenizers_are_the_same_in_another_process() -> None:
     """Hash tables are seeded anew in every process."""
     code = """
 import hashlib, sys
-from spacy_transfer.nn.vocabulary import BytePairs, Unigram, Words
+from spacy_transfer.nn.vocabulary import BPE, Unigram, WordLevel
 texts = sys.argv[1:]
-made = [Words().train(texts), BytePairs(size=300).train(texts), Unigram(size=90).train(texts)]
+made = [WordLevel().train(texts), BPE(size=300).train(texts), Unigram(size=90).train(texts)]
 print([hashlib.sha256(one.encode()).hexdigest() for one in made])
 """
     runs = [
@@ -133,7 +136,7 @@ def test_words() -> None:
     texts = ["Pay, pay", "PAY the 12 bills", "the 34 bills"]
 
     def read(text: str, **fields: Any) -> list[int]:
-        return PieceTokenizer(Words(**fields).train(texts)).encode([text])[0]
+        return PieceTokenizer(WordLevel(**fields).train(texts)).encode([text])[0]
 
     assert read("pay") == read("PAY") != [UNK]
     assert read("pay", lower_case=False) == [UNK]
@@ -142,22 +145,22 @@ def test_words() -> None:
     assert read("12", same_digits=True) == read("99", same_digits=True) != [UNK]
     assert len(read("the,bills")) == 3
     # The two most frequent words, and the special pieces.
-    tokenizer = PieceTokenizer(Words(size=7).train(texts))
+    tokenizer = PieceTokenizer(WordLevel(size=7).train(texts))
     assert tokenizer.n_pieces == 7
     assert tokenizer.encode(["pay bills the twelve"])[0].count(UNK) == 2
 
 
 def test_chinese_characters_are_words() -> None:
-    assert len(PieceTokenizer(Words(min_frequency=1).train(["付款 失败"])).encode(["付款失败"])[0]) == 4
+    assert len(PieceTokenizer(WordLevel(min_frequency=1).train(["付款 失败"])).encode(["付款失败"])[0]) == 4
 
 
 def test_nothing_is_unknown_to_byte_pairs() -> None:
-    tokenizer = PieceTokenizer(BytePairs(size=300).train(["abc"]))
+    tokenizer = PieceTokenizer(BPE(size=300).train(["abc"]))
     assert UNK not in tokenizer.encode(["Ångström 付款 \U0001f600"])[0]
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["  \n", "\t"]])
-@pytest.mark.parametrize("pieces", [Words(), BytePairs(), Unigram()])
+@pytest.mark.parametrize("pieces", [WordLevel(), BPE(), Unigram()])
 def test_no_words_no_pieces(pieces: Any, texts: list[str]) -> None:
     with pytest.raises(ValueError, match=f"T131.*{len(texts)} text"):
         pieces.train(texts)
@@ -165,11 +168,11 @@ def test_no_words_no_pieces(pieces: Any, texts: list[str]) -> None:
 
 def test_words_that_are_all_rare() -> None:
     with pytest.raises(ValueError, match=r"T131.*min_frequency = 5"):
-        Words(min_frequency=5).train(TEXTS[:2])
+        WordLevel(min_frequency=5).train(TEXTS[:2])
 
 
 def test_one_word_is_enough() -> None:
-    for pieces in (Words(min_frequency=1), BytePairs(), Unigram()):
+    for pieces in (WordLevel(min_frequency=1), BPE(), Unigram()):
         assert PieceTokenizer(pieces.train(["a"])).encode(["a"])[0] != [UNK]
 
 
@@ -181,7 +184,7 @@ def test_unigrams_need_room_for_all_characters() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Words(size=5), lambda: Words(min_frequency=0), lambda: BytePairs(size=260), lambda: Unigram(size=5)],
+    [lambda: WordLevel(size=5), lambda: WordLevel(min_frequency=0), lambda: BPE(size=260), lambda: Unigram(size=5)],
 )
 def test_ranges_of_pieces(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match="T005"):
@@ -201,21 +204,21 @@ def test_ranges_of_pieces(make: Callable[[], Any]) -> None:
 )  # fmt: skip
 def test_ranges_of_the_encoder(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"T005.*{next(iter(fields))}"):
-        brick(**fields)
+        builder(**fields)
 
 
 def test_heads_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"T130.*width = 18.*heads = 4.*\[1, 2, 3, 6, 9, 18\]"):
-        brick(width=18, heads=4)
+        builder(width=18, heads=4)
 
 
 def test_pieces_are_a_block_of_their_own() -> None:
     with pytest.raises(ValueError, match=r"T133.*got str"):
-        brick(pieces="words")
+        builder(tokenizer="words")
 
 
 def test_numbers_in_quotes() -> None:
-    assert brick(dropout="0.25").dropout == 0.25
+    assert builder(dropout="0.25").dropout == 0.25
 
 
 def test_rows_longer_than_the_positions() -> None:
@@ -228,19 +231,19 @@ def test_rows_longer_than_the_positions() -> None:
 
 
 def test_n_grams_of_pieces() -> None:
-    members, n_subwords = Subwords(shortest=3, longest=4).members([None, "card", "cards", "x"])
+    members, n_ngrams = CharNGrams(shortest=3, longest=4).members([None, "card", "cards", "x"])
     # "<ca", "car", "ard", "<car", "card" are shared; "rd>" and "<x>" are not.
     assert members[0] == members[3] == []
     assert sorted(members[1]) == sorted(members[2]) == list(range(5))
-    assert n_subwords == 5
-    alone, n_alone = Subwords(shortest=3, longest=3, min_pieces=1).members(["aaaa", "x"])
+    assert n_ngrams == 5
+    alone, n_alone = CharNGrams(shortest=3, longest=3, min_pieces=1).members(["aaaa", "x"])
     assert (sorted(map(len, alone)), n_alone) == ([1, 3], 4)
-    few, n_few = Subwords(shortest=3, longest=3, min_pieces=1, size=2).members(["card", "cards"])
+    few, n_few = CharNGrams(shortest=3, longest=3, min_pieces=1, size=2).members(["card", "cards"])
     assert ([sorted(one) for one in few], n_few) == ([[0, 1], [0, 1]], 2)
 
 
 def test_vectors_are_sums_over_n_grams() -> None:
-    vectors = SubwordVectors(n_pieces=4, n_subwords=3, n_members=5, width=6, dropout=0.5).eval()
+    vectors = CharNGramVectors(n_pieces=4, n_ngrams=3, n_members=5, width=6, dropout=0.5).eval()
     members = [[], [0, 1, 2], [], [2, 1]]
     vectors.fill(members)
     ids = torch.tensor([[3, 1, 0], [2, 2, 1]])
@@ -255,7 +258,7 @@ def test_vectors_are_sums_over_n_grams() -> None:
 
 
 def test_n_grams_are_dropped_in_training_place_by_place() -> None:
-    vectors = SubwordVectors(n_pieces=2, n_subwords=1, n_members=1, width=4, dropout=0.3)
+    vectors = CharNGramVectors(n_pieces=2, n_ngrams=1, n_members=1, width=4, dropout=0.3)
     vectors.fill([[], [0]])
     torch.manual_seed(0)
     ids = torch.ones((50, 40), dtype=torch.int64)
@@ -269,43 +272,43 @@ def test_n_grams_are_dropped_in_training_place_by_place() -> None:
 
 def test_a_piece_learns_from_its_relatives() -> None:
     """What moves "refund" moves "refunded", which was in no text that was learned from."""
-    encoder = brick(subwords=Subwords(dropout=0.0)).load(lambda: ["refund refunded xyzzy"]).encoder
-    tokenizer = PieceTokenizer(brick().load(lambda: ["refund refunded xyzzy"]).tokenizer)
+    encoder = builder(char_ngrams=CharNGrams(dropout=0.0)).load(lambda: ["refund refunded xyzzy"]).encoder
+    tokenizer = PieceTokenizer(builder().load(lambda: ["refund refunded xyzzy"]).tokenizer)
     [[refund, refunded, other]] = tokenizer.encode(["refund refunded xyzzy"])
     table = encoder.body.embeddings
-    before = [table.subwords(torch.tensor([[piece]])).detach().clone() for piece in (refunded, other)]
-    table.subwords(torch.tensor([[refund]])).sum().backward()
+    before = [table.char_ngrams(torch.tensor([[piece]])).detach().clone() for piece in (refunded, other)]
+    table.char_ngrams(torch.tensor([[refund]])).sum().backward()
     with torch.no_grad():
-        table.subwords.table.weight -= table.subwords.table.weight.grad
-    after = [table.subwords(torch.tensor([[piece]])) for piece in (refunded, other)]
+        table.char_ngrams.table.weight -= table.char_ngrams.table.weight.grad
+    after = [table.char_ngrams(torch.tensor([[piece]])) for piece in (refunded, other)]
     assert (after[0] - before[0]).abs().min() > 1.0
     assert torch.equal(after[1], before[1])
 
 
-@pytest.mark.parametrize("name", ["BytePairs", "Unigram"])
+@pytest.mark.parametrize("name", ["BPE", "Unigram"])
 def test_parts_of_words_have_n_grams_too(name: str) -> None:
-    pieces = {"BytePairs": BytePairs(), "Unigram": Unigram(size=200)}[name]
-    record = brick(pieces=pieces, subwords=Subwords(min_pieces=1)).load(lambda: TEXTS).record
-    assert record["config"]["subwords"]["n_subwords"] > 10
+    pieces = {"BPE": BPE(), "Unigram": Unigram(size=200)}[name]
+    record = builder(tokenizer=pieces, char_ngrams=CharNGrams(min_pieces=1)).load(lambda: TEXTS).record
+    assert record["config"]["char_ngrams"]["n_ngrams"] > 10
 
 
 @pytest.mark.parametrize(
     "fields", [{"shortest": 0}, {"longest": 2}, {"min_pieces": 0}, {"size": 0}, {"dropout": 1.0}, {"dropout": -0.1}]
 )
-def test_ranges_of_subwords(fields: dict[str, Any]) -> None:
+def test_ranges_of_char_ngrams(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="T005") as error:
-        Subwords(**fields)
+        CharNGrams(**fields)
     assert next(iter(fields)) in str(error.value)
 
 
-def test_subwords_are_a_block_of_their_own() -> None:
-    with pytest.raises(ValueError, match=r"T001.*subwords"):
-        brick(subwords=Words())
+def test_char_ngrams_are_a_block_of_their_own() -> None:
+    with pytest.raises(ValueError, match=r"T001.*char_ngrams"):
+        builder(char_ngrams=WordLevel())
 
 
 def test_without_shared_n_grams() -> None:
     """Nothing to share is no error: the pieces' own vectors are there."""
-    encoder = brick(subwords=Subwords()).load(lambda: ["a b"]).encoder
+    encoder = builder(char_ngrams=CharNGrams()).load(lambda: ["a b"]).encoder
     ids, mask = batch(encoder, [3])
     with CpuKernels():
         assert encoder(ids, mask).isfinite().all()
@@ -316,14 +319,14 @@ def test_without_shared_n_grams() -> None:
 
 KINDS = {
     "before": {}, "after": {"norm_first": False, "activation": "relu"}, "waves": {"positions": "sinusoidal"},
-    "one-head": {"heads": 1, "depth": 2}, "subwords": {"subwords": Subwords(min_pieces=1)},
-    "free": {"norm_states": False}, "zero": {"zero_start": True},
+    "one-head": {"heads": 1, "depth": 2}, "char_ngrams": {"char_ngrams": CharNGrams(min_pieces=1)},
+    "free": {"norm_states": False}, "zero": {"zero_init_residual": True},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_are_those_of_torch(kind: str) -> None:
-    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    encoder = lively(builder(**KINDS[kind]).load(lambda: TEXTS).encoder)
     ids, mask = batch(encoder, [9, 4, 1])
     states = encoder.body.embeddings(ids)
     for layer in encoder.body.layers:
@@ -341,7 +344,7 @@ def test_layers_are_those_of_torch(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("grad", [True, False])
 def test_padding_changes_nothing(kind: str, grad: bool) -> None:
-    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    encoder = lively(builder(**KINDS[kind]).load(lambda: TEXTS).encoder)
     ids, mask = batch(encoder, [12, 5, 1])
     with torch.set_grad_enabled(grad):
         together = encoder(ids, mask)
@@ -354,7 +357,7 @@ def test_padding_changes_nothing(kind: str, grad: bool) -> None:
 
 
 def test_what_stands_in_the_padding_does_not_matter() -> None:
-    encoder = lively(brick().load(lambda: TEXTS).encoder)
+    encoder = lively(builder().load(lambda: TEXTS).encoder)
     ids, mask = batch(encoder, [12, 5])
     other = torch.where(mask.bool(), ids, 7)
     assert torch.equal(encoder(ids, mask)[mask.bool()], encoder(other, mask)[mask.bool()])
@@ -362,7 +365,7 @@ def test_what_stands_in_the_padding_does_not_matter() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stop_and_go_on_at_every_depth(kind: str) -> None:
-    encoder = lively(brick(**KINDS[kind]).load(lambda: TEXTS).encoder)
+    encoder = lively(builder(**KINDS[kind]).load(lambda: TEXTS).encoder)
     ids, mask = batch(encoder, [9, 4, 7])
     whole = encoder(ids, mask)
     whole.square().sum().backward()
@@ -385,10 +388,10 @@ def test_stop_and_go_on_at_every_depth(kind: str) -> None:
 
 def test_starting_at_zero_is_starting_with_a_bag_of_words() -> None:
     """Before training the layers hand the embeddings on, in whatever order they come."""
-    encoder = brick(zero_start=True, norm_states=False).load(lambda: TEXTS).encoder.eval()
+    encoder = builder(zero_init_residual=True, norm_states=False).load(lambda: TEXTS).encoder.eval()
     ids, mask = batch(encoder, [9, 4])
     assert torch.equal(encoder(ids, mask), encoder.body.embeddings(ids))
-    other = brick(norm_states=False).load(lambda: TEXTS).encoder.eval()
+    other = builder(norm_states=False).load(lambda: TEXTS).encoder.eval()
     assert (other(ids, mask) - other.body.embeddings(ids)).abs().max() > 1e-3
     encoder(ids, mask).square().sum().backward()
     for layer in encoder.body.layers:
@@ -398,7 +401,8 @@ def test_starting_at_zero_is_starting_with_a_bag_of_words() -> None:
 
 def test_states_without_norms() -> None:
     """A vector that is twice as long stays so, and no norm is left over that would get no gradient."""
-    encoder = brick(norm_states=False, zero_start=True, positions="sinusoidal").load(lambda: TEXTS).encoder.eval()
+    made = builder(norm_states=False, zero_init_residual=True, positions="sinusoidal").load(lambda: TEXTS)
+    encoder = made.encoder.eval()
     assert not [name for name, _ in encoder.named_parameters() if name.startswith(("body.final", "body.embeddings.n"))]
     table = encoder.body.embeddings
     ids = torch.full((1, 1), 9)
@@ -410,7 +414,7 @@ def test_states_without_norms() -> None:
 
 
 def test_depths() -> None:
-    encoder = brick().load(lambda: TEXTS).encoder
+    encoder = builder().load(lambda: TEXTS).encoder
     assert encoder.n_layers == 3
     depths = {name: encoder.depth_of(name) for name, _ in encoder.named_parameters()}
     assert {depth for name, depth in depths.items() if "embeddings" in name} == {0}
@@ -430,14 +434,14 @@ def test_waves() -> None:
 
 def test_order_matters() -> None:
     for positions in ("learned", "sinusoidal"):
-        encoder = lively(brick(positions=positions).load(lambda: TEXTS).encoder)
+        encoder = lively(builder(positions=positions).load(lambda: TEXTS).encoder)
         ids, mask = batch(encoder, [6])
         turned = encoder(ids.flip(1), mask).flip(1)
         assert (encoder(ids, mask) - turned).abs().max() > 1e-3
 
 
 def test_word_dropout_is_for_training_and_ordinary_pieces() -> None:
-    encoder = brick(word_dropout=0.5).load(lambda: TEXTS).encoder
+    encoder = builder(word_dropout=0.5).load(lambda: TEXTS).encoder
     table = encoder.body.embeddings
     table.positions.weight.data.zero_()
     ids = torch.cat([torch.arange(5), torch.full((2000,), 9)])[None, :]
@@ -452,17 +456,17 @@ def test_word_dropout_is_for_training_and_ordinary_pieces() -> None:
     assert not ((table.eval()(ids) - unknown).abs().amax(dim=2) < 1e-6)[:, 5:].any()
 
 
-@pytest.mark.parametrize("subwords", [None, Subwords()])
-def test_building_from_a_record_draws_nothing(subwords: Subwords | None) -> None:
-    record = brick(subwords=subwords).load(lambda: TEXTS).record
+@pytest.mark.parametrize("char_ngrams", [None, CharNGrams()])
+def test_building_from_a_record_draws_nothing(char_ngrams: CharNGrams | None) -> None:
+    record = builder(char_ngrams=char_ngrams).load(lambda: TEXTS).record
     before = torch.get_rng_state()
     build_encoder(record)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_records_of_earlier_versions_are_read() -> None:
-    record = brick().load(lambda: TEXTS).record
-    for field in ("subwords", "norm_states", "zero_start"):
+    record = builder().load(lambda: TEXTS).record
+    for field in ("char_ngrams", "norm_states", "zero_init_residual"):
         del record["config"][field]
     assert {name for name, _ in build_encoder(record).named_parameters()} >= {
         "body.embeddings.norm.weight", "body.final_norm.weight",
@@ -483,10 +487,10 @@ def test_scores_alone_and_beside_longer_texts(precision: str) -> None:
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("pieces", ["Words", "BytePairs", "Unigram"])
+@pytest.mark.parametrize("pieces", ["WordLevel", "BPE", "Unigram"])
 def test_it_learns(pieces: str, multilabel: bool) -> None:
     block = {"@misc": f"spacy-transfer.{pieces}.v1"}
-    nlp = classifier(multilabel=multilabel, encoder={"pieces": block, "dropout": 0.1, "word_dropout": 0.1, "depth": 2})
+    nlp = classifier(multilabel=multilabel, encoder={**DROPPED, "tokenizer": block})
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
     sgd = AdamW(learn_rate=1e-2)
     torch.manual_seed(0)
@@ -572,7 +576,7 @@ def test_saved_and_loaded(trained: Language, tmp_path: Path) -> None:
 def test_its_config_is_filled_and_read_again(trained: Language) -> None:
     encoder = trained.config["components"][NAME]["model"]["encoder"]
     assert encoder["activation"] == "gelu"
-    assert encoder["pieces"]["size"] == 30_000
+    assert encoder["tokenizer"]["size"] == 30_000
     again = spacy.blank("en").from_config(spacy.util.load_config_from_str(trained.config.to_str()))
     assert again.config["components"] == trained.config["components"]
 
@@ -643,8 +647,8 @@ def test_it_is_packaged(trained: Language, tmp_path: Path) -> None:
 def test_it_is_drawn(trained: Language) -> None:
     picture = draw(NAME, trained)
     assert "spacy-transfer-scratch, width 16 (scratch)" in picture
-    n_subwords = shim_of(trained).record["config"]["subwords"]["n_subwords"]
-    assert f"{shim_of(trained).tokenizer.n_pieces} different ones with {n_subwords} n-grams" in picture
+    n_ngrams = shim_of(trained).record["config"]["char_ngrams"]["n_ngrams"]
+    assert f"{shim_of(trained).tokenizer.n_pieces} different ones with {n_ngrams} n-grams" in picture
 
 
 def test_raw_texts(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_frozen_after_loading_too(bert: Path, tmp_path: Path) -> None:
 
 
 def test_biases_and_norms_alone(bert: Path) -> None:
-    nlp = shared_pipeline(bert, tuning={"moving": "bias_and_norm"})
+    nlp = shared_pipeline(bert, tuning={"trainable": "bias_and_norm"})
     before = body_weights(nlp)
     train(nlp)
     found = moved(before, body_weights(nlp))
@@ -380,13 +380,13 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
     "blocks",
     [
         {"tuning": {"lr_decay": 0.9}},
-        {"tuning": {"embeddings_rate": 2.0}},
+        {"tuning": {"embeddings_lr_factor": 2.0}},
         {"gradient_checkpointing": True},
         {"precision": "bf16"},
         {"text": {"sources": ["_.title"]}},
         {"augmentation": {"@misc": "spacy-transfer.Augmentation.v1"}},
         {"tuning": {"adapter": {"@misc": "spacy-transfer.LoRA.v1"}}},
-        {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "start": "names", "heads": 2}},
+        {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "init": "names", "heads": 2}},
     ],
 )
 def test_what_a_shared_encoder_cannot_follow(blocks: Any) -> None:
@@ -526,9 +526,9 @@ def test_batches_change_nothing(trained: Language) -> None:
 
 
 def test_a_solved_head(quiet_bert: Path) -> None:
-    start = {"@misc": "spacy-transfer.SolvedStart.v1", "keep_loss": 0.0}
-    own = pipeline(quiet_bert, start=start)
-    shared = shared_pipeline(quiet_bert, start=start)
+    start = {"@misc": "spacy-transfer.LinearProbe.v1", "loss_fraction": 0.0}
+    own = pipeline(quiet_bert, head_init=start)
+    shared = shared_pipeline(quiet_bert, head_init=start)
     assert torch.allclose(scores_of(shared, TEXTS), scores_of(own, TEXTS), atol=2e-3)
     assert not torch.allclose(scores_of(shared, TEXTS), scores_of(shared_pipeline(quiet_bert), TEXTS), atol=2e-3)
 
@@ -557,7 +557,7 @@ def test_a_loop_of_ones_own_goes_through_begin_update(quiet_bert: Path) -> None:
 
 
 def test_a_head_that_reads_states(quiet_bert: Path) -> None:
-    head = {"@layers": "spacy-transfer.LabelQueryHead.v1", "start": "random", "heads": 2}
+    head = {"@layers": "spacy-transfer.LabelQueryHead.v1", "init": "random", "heads": 2}
     own, shared = (make(quiet_bert, head=head) for make in (pipeline, shared_pipeline))
     network_of(shared).head.load_state_dict(network_of(own).head.state_dict())
     assert torch.allclose(scores_of(shared, [*TEXTS, "lost"]), scores_of(own, [*TEXTS, "lost"]), atol=1e-5)
@@ -767,7 +767,7 @@ def test_a_picture_of_it(bert: Path, tmp_path: Path) -> None:
     shared_pipeline(bert, tuning={"frozen_depth": 2}).to_disk(tmp_path)
     drawn = show(tmp_path)
     assert "as the transformer component cuts them" in drawn
-    assert [line.split()[-1] for line in drawn.splitlines() if "layer" in line] == ["frozen", "frozen", "moving"]
+    assert [line.split()[-1] for line in drawn.splitlines() if "layer" in line] == ["frozen", "frozen", "trainable"]
 
 
 # ---- the config --------------------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ def test_weights_of_the_parts_add_up(bert: Path) -> None:
     nlp = pipeline(bert, tuning={"frozen_depth": 1, "lr_decay": 0.5})
     picture = draw("transfer_textcat", nlp)
     total = sum(weight.numel() for weight in network_of(nlp).parameters())
-    moving = sum(weight.numel() for weight in network_of(nlp).parameters() if weight.requires_grad)
-    assert f"{total:,} weights, {moving:,} of them move" in picture
-    parts = [int(found.replace(",", "")) for found in re.findall(r" ([\d,]+)   (?:frozen|moving)", picture)]
+    trainable = sum(weight.numel() for weight in network_of(nlp).parameters() if weight.requires_grad)
+    assert f"{total:,} weights, {trainable:,} trainable" in picture
+    parts = [int(found.replace(",", "")) for found in re.findall(r" ([\d,]+)   (?:frozen|trainable)", picture)]
     assert sum(parts) == total
     assert all(label in picture for label in LABELS)
 
@@ -31,10 +31,10 @@ def test_weights_of_the_parts_add_up(bert: Path) -> None:
         ({"tuning": {"frozen_depth": 1}, "cache": {"memory": 0}}, "nothing above is computed backward - -", "cached"),
         ({"tuning": {"frozen_depth": "all"}}, "frozen", "computed backward"),
         ({}, "MeanPooling", "frozen"),
-        ({"start": {"@misc": "spacy-transfer.SolvedStart.v1"}}, "SolvedStart", "text "),
-        ({"windows": {"length": 16, "stride": 12}}, "windows of 16", "start"),
-        ({"text": {"normalization": {"lower": True}}}, "lower = True", "start"),
-        ({"head": {"hidden": [5]}}, "Head (hidden = [5])", "start"),
+        ({"head_init": {"@misc": "spacy-transfer.LinearProbe.v1"}}, "LinearProbe", "text "),
+        ({"windows": {"length": 16, "stride": 12}}, "windows of 16", "head_init"),
+        ({"text": {"normalization": {"lower": True}}}, "lower = True", "head_init"),
+        ({"head": {"hidden": [5]}}, "Head (hidden = [5])", "head_init"),
     ],
 )
 def test_what_differs_from_the_defaults_is_shown(bert: Path, blocks: dict[str, Any], shown: str, hidden: str) -> None:

@@ -102,7 +102,7 @@ def our_factories(quiet_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """spaCy's names of factories mean ours; rates are such that 50 steps of spaCy's default optimizer are enough."""
     theirs, create = Language.add_pipe, Language.create_pipe
     # Of another architecture there is no `tok2vec`.
-    block = model_config(quiet_bert, tuning={"head_rate": 30.0, "lr_decay": 0.9})
+    block = model_config(quiet_bert, tuning={"head_lr_factor": 30.0, "lr_decay": 0.9})
 
     def config_of(config: Any) -> dict[str, Any]:
         return {**{key: value for key, value in dict(config).items() if key != "model"}, "model": block}

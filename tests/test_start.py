@@ -12,9 +12,9 @@ from spacy.tokens import Doc
 
 from spacy_transfer.nn.losses import BinaryCrossEntropy, CrossEntropy
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.solved_start import SolvedStart
+from spacy_transfer.training.linear_probe import LinearProbe
 
-SOLVED = {"@misc": "spacy-transfer.SolvedStart.v1"}
+SOLVED = {"@misc": "spacy-transfer.LinearProbe.v1"}
 
 
 def _data(n_docs: int = 200, n_labels: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,7 +29,7 @@ def _data(n_docs: int = 200, n_labels: int = 3) -> tuple[torch.Tensor, torch.Ten
 def test_is_scikit_learns_multinomial_regression(strength: float) -> None:
     vectors, targets = _data()
     loss = CrossEntropy().build([1.0] * 3)
-    weight, bias = SolvedStart(strengths=[strength], keep_loss=0.0).solve(
+    weight, bias = LinearProbe(Cs=[strength], loss_fraction=0.0).solve(
         vectors, targets, torch.ones_like(targets), loss, exclusive=True, tuning_follows=True
     )
     scale = (vectors - vectors.mean(dim=0)).square().mean().sqrt()
@@ -44,7 +44,7 @@ def test_missing_labels_do_not_count() -> None:
     known = torch.ones_like(targets)
     known[100:, 0] = 0.0
     loss = BinaryCrossEntropy().build([1.0] * 3)
-    start = SolvedStart(strengths=[1.0])
+    start = LinearProbe(Cs=[1.0])
     options: dict[str, Any] = {"exclusive": False, "tuning_follows": False}
     changed = targets.clone()
     changed[100:, 0] = 1.0 - changed[100:, 0]
@@ -60,10 +60,10 @@ def test_softening_keeps_the_share_of_the_loss_that_was_asked_for(keep: float) -
     vectors, targets = _data()
     loss, known = CrossEntropy().build([1.0] * 3), torch.ones(200, 3)
     options: dict[str, Any] = {"exclusive": True, "tuning_follows": True}
-    weight, bias = SolvedStart(strengths=[100.0], keep_loss=keep).solve(vectors, targets, known, loss, **options)
+    weight, bias = LinearProbe(Cs=[100.0], loss_fraction=keep).solve(vectors, targets, known, loss, **options)
     left = float(loss(vectors @ weight.T + bias, targets, known).mean()) / float(np.log(3))
     assert left == pytest.approx(keep, abs=1e-2)
-    hard, hard_bias = SolvedStart(strengths=[100.0], keep_loss=0.0).solve(vectors, targets, known, loss, **options)
+    hard, hard_bias = LinearProbe(Cs=[100.0], loss_fraction=0.0).solve(vectors, targets, known, loss, **options)
     assert torch.equal((vectors @ weight.T + bias).argmax(dim=1), (vectors @ hard.T + hard_bias).argmax(dim=1))
 
 
@@ -76,7 +76,7 @@ def test_the_strength_is_chosen_by_cross_validation() -> None:
     loss, known = CrossEntropy().build([1.0] * 2), torch.ones(300, 2)
     sizes = []
     for targets in (noise, clear):
-        weight, _ = SolvedStart(strengths=[1e-3, 1.0, 100.0], keep_loss=0.0).solve(
+        weight, _ = LinearProbe(Cs=[1e-3, 1.0, 100.0], loss_fraction=0.0).solve(
             vectors, targets, known, loss, exclusive=True, tuning_follows=False
         )
         sizes.append(float(weight.norm()))
@@ -87,7 +87,7 @@ def test_the_strength_is_chosen_by_cross_validation() -> None:
 @pytest.mark.parametrize("frozen", [1, "all"])
 def test_a_pipeline_starts_from_it(quiet_bert: Path, multilabel: bool, frozen: Any) -> None:
     blocks = {"tuning": {"frozen_depth": frozen}}
-    solved = pipeline(quiet_bert, multilabel=multilabel, start=SOLVED, **blocks)
+    solved = pipeline(quiet_bert, multilabel=multilabel, head_init=SOLVED, **blocks)
     random = pipeline(quiet_bert, multilabel=multilabel, **blocks)
     make = multilabel_examples if multilabel else exclusive_examples
     losses = [nlp.update(make(nlp), sgd=False)[nlp.pipe_names[0]] for nlp in (solved, random)]
@@ -96,14 +96,14 @@ def test_a_pipeline_starts_from_it(quiet_bert: Path, multilabel: bool, frozen: A
 
 
 def test_the_same_data_give_the_same_head(quiet_bert: Path) -> None:
-    one, other = (weights_of(pipeline(quiet_bert, seed=seed, start=SOLVED)) for seed in (0, 1))
+    one, other = (weights_of(pipeline(quiet_bert, seed=seed, head_init=SOLVED)) for seed in (0, 1))
     assert torch.equal(one["head.output.weight"], other["head.output.weight"])
 
 
 def test_solved_and_saved(quiet_bert: Path, tmp_path: Path) -> None:
     import spacy
 
-    nlp = pipeline(quiet_bert, start=SOLVED, tuning={"frozen_depth": "all"})
+    nlp = pipeline(quiet_bert, head_init=SOLVED, tuning={"frozen_depth": "all"})
     nlp.to_disk(tmp_path)
     torch.testing.assert_close(scores_of(spacy.load(tmp_path), TEXTS), scores_of(nlp, TEXTS), atol=1e-6, rtol=0)
     nlp.update(exclusive_examples(nlp), sgd=AdamW(learn_rate=1e-3))
@@ -115,8 +115,8 @@ def test_a_head_with_a_norm_is_solved_behind_it(quiet_bert: Path, names: list[st
     if names:
         Doc.set_extension("n_stars", getter=lambda doc: 100.0 * len(doc.text), force=True)
     features = {"features": {"@layers": "spacy-transfer.AttributeFeatures.v1", "names": names}} if names else {}
-    start = {**SOLVED, "strengths": [1000.0]}
-    nlp = pipeline(quiet_bert, start=start, tuning={"frozen_depth": "all"}, head={"norm": True}, **features)
+    start = {**SOLVED, "Cs": [1000.0]}
+    nlp = pipeline(quiet_bert, head_init=start, tuning={"frozen_depth": "all"}, head={"norm": True}, **features)
     examples = exclusive_examples(nlp)
     right = [
         max(doc.cats, key=doc.cats.get) == max(e.reference.cats, key=e.reference.cats.get)
@@ -128,17 +128,15 @@ def test_a_head_with_a_norm_is_solved_behind_it(quiet_bert: Path, names: list[st
 
 def test_a_head_with_hidden_layers_cannot_be_solved(quiet_bert: Path) -> None:
     with pytest.raises(ValueError, match=r"T064.*\[8\]"):
-        pipeline(quiet_bert, start=SOLVED, head={"hidden": [8]})
+        pipeline(quiet_bert, head_init=SOLVED, head={"hidden": [8]})
 
 
-@pytest.mark.parametrize(
-    "values", [{"strengths": []}, {"strengths": [0.0]}, {"folds": 1}, {"keep_loss": 1.0}, {"most_texts": 0}]
-)
+@pytest.mark.parametrize("values", [{"Cs": []}, {"Cs": [0.0]}, {"folds": 1}, {"loss_fraction": 1.0}, {"most_texts": 0}])
 def test_values_out_of_range(values: Any) -> None:
     with pytest.raises(ValueError, match="T005"):
-        SolvedStart(**values)
+        LinearProbe(**values)
 
 
 def test_solving_on_a_part_spreads_over_the_data() -> None:
-    assert SolvedStart(most_texts=4).choose(12) == [0, 3, 6, 9]
-    assert SolvedStart(most_texts=40).choose(3) == [0, 1, 2]
+    assert LinearProbe(most_texts=4).choose(12) == [0, 3, 6, 9]
+    assert LinearProbe(most_texts=40).choose(3) == [0, 1, 2]

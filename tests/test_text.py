@@ -197,11 +197,11 @@ def test_blocks_of_another_kind(bert: Path) -> None:
 
 def test_noisy_texts_cleaned_are_clean_texts(quiet_bert: Path) -> None:
     """Solved head, cache, steps, prediction: all read the same."""
-    start = {"@misc": "spacy-transfer.SolvedStart.v1"}
+    start = {"@misc": "spacy-transfer.LinearProbe.v1"}
     results = []
     for texts, normalization in ((TEXTS, {}), (NOISY, CLEAN)):
         nlp = spacy.blank("xx")
-        blocks = {"tuning": {"frozen_depth": 1}, "text": {"normalization": normalization}, "start": start}
+        blocks = {"tuning": {"frozen_depth": 1}, "text": {"normalization": normalization}, "head_init": start}
         add_classifier(nlp, quiet_bert, **blocks)
         cats = [one_hot(LABELS[i % 3]) for i in range(len(texts))]
         examples = [Example.from_dict(nlp.make_doc(t), {"cats": c}) for t, c in zip(texts, cats, strict=True)]
@@ -304,8 +304,8 @@ def corpus(tmp_path: Path) -> Path:
 
 def train_config(folder: Path, encoder: Path, corpus: Path) -> Path:
     """The config of a classifier that reads title and text through our reader."""
-    start = {"@misc": "spacy-transfer.SolvedStart.v1"}
-    model = model_config(encoder, text={"sources": ["_.title", "text"]}, start=start)
+    start = {"@misc": "spacy-transfer.LinearProbe.v1"}
+    model = model_config(encoder, text={"sources": ["_.title", "text"]}, head_init=start)
     config: dict[str, Any] = {
         "nlp": {"lang": "xx", "pipeline": ["transfer_textcat"]},
         "components": {"transfer_textcat": {"factory": "transfer_textcat", "model": model}},
@@ -408,7 +408,7 @@ def write_titles(doc: Doc) -> Doc:
 def test_what_an_annotating_component_writes(quiet_bert: Path) -> None:
     nlp = spacy.blank("xx")
     nlp.add_pipe("test_text_titles")
-    add_classifier(nlp, quiet_bert, text={"sources": ["_.made"]}, start={"@misc": "spacy-transfer.SolvedStart.v1"})
+    add_classifier(nlp, quiet_bert, text={"sources": ["_.made"]}, head_init={"@misc": "spacy-transfer.LinearProbe.v1"})
     nlp.config["training"]["annotating_components"] = ["test_text_titles"]
     texts = ["x" * i for i in range(1, 25)]
     cats = [one_hot(LABELS[i % 24 % 3]) for i in range(1, 25)]

@@ -24,7 +24,7 @@ from spacy.language import Language
 from thinc.api import Adam, ConfigValidationError, RAdam, decaying, registry, warmup_linear
 
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.epochs import make_tell_epoch
+from spacy_transfer.training.epochs import make_set_epoch
 
 # The tiny BERT has three layers: the head is depth 4.
 HEAD = 4
@@ -77,7 +77,7 @@ def test_too_many_frozen_layers(bert: Path, frozen: int) -> None:
     ("values", "code"),
     [
         ({"frozen_depth": -2}, "T005"), ({"lr_decay": 0.0}, "T005"), ({"lr_decay": 1.5}, "T005"),
-        ({"head_rate": 0.0}, "T005"), ({"embeddings_rate": 0.0}, "T005"), ({"unfreeze_every": -1}, "T005"),
+        ({"head_lr_factor": 0.0}, "T005"), ({"embeddings_lr_factor": 0.0}, "T005"), ({"unfreeze_every": -1}, "T005"),
         ({"unfreeze_down_to": -2}, "T005"), ({"frozen_depth": 1, "unfreeze_every": 1, "unfreeze_down_to": 2}, "T062"),
     ],
 )  # fmt: skip
@@ -87,7 +87,7 @@ def test_settings_out_of_range(bert: Path, values: dict[str, Any], code: str) ->
 
 
 @pytest.mark.parametrize(
-    "values", [{"frozen_depth": "most"}, {"moving": "norms"}, {"frozen": 1}, {"unfreeze_unit": "days"}]
+    "values", [{"frozen_depth": "most"}, {"trainable": "norms"}, {"frozen": 1}, {"unfreeze_unit": "days"}]
 )
 def test_unknown_keys_and_choices(bert: Path, values: dict[str, Any]) -> None:
     with pytest.raises(ConfigValidationError):
@@ -96,7 +96,7 @@ def test_unknown_keys_and_choices(bert: Path, values: dict[str, Any]) -> None:
 
 def test_numbers_may_come_as_text(bert: Path) -> None:
     """The config system hands "0.5" to a float as it is."""
-    tuning = {"lr_decay": "0.5", "head_rate": "2"}
+    tuning = {"lr_decay": "0.5", "head_lr_factor": "2"}
     nlp = pipeline(bert, tuning=tuning, head={"dropout": "0.2"}, loss={"label_smoothing": "0.1"})
     step(nlp)
     assert shim_of(nlp).settings.tuning.lr_decay == 0.5
@@ -108,7 +108,7 @@ def test_numbers_may_come_as_text(bert: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [-1, 1])
 def test_bias_and_norm_move_alone(bert: Path, frozen: int) -> None:
-    nlp = pipeline(bert, tuning={"moving": "bias_and_norm", "frozen_depth": frozen})
+    nlp = pipeline(bert, tuning={"trainable": "bias_and_norm", "frozen_depth": frozen})
     network = network_of(nlp)
     before = weights_of(nlp)
     step(nlp)
@@ -201,7 +201,7 @@ def test_freezing_again_forgets_what_was_computed_before(bert: Path, tmp_path: P
     nlp = pipeline(bert, tuning=tuning, precision=precision)
     pipe = nlp.get_pipe("transfer_textcat")
     for epoch in (0, 3, 0):
-        pipe.tell_epoch(epoch)
+        pipe.set_epoch(epoch)
         step(nlp, AdamW(learn_rate=3e-2), n=24)
     nlp.to_disk(tmp_path)
     wanted = scores_of(spacy.load(tmp_path), TEXTS)
@@ -213,9 +213,9 @@ EPOCHS = {"frozen_depth": 3, "unfreeze_every": 1, "unfreeze_unit": "epochs", "un
 
 def test_unfreezing_by_epochs_must_be_told(bert: Path) -> None:
     nlp = pipeline(bert, tuning=EPOCHS)
-    with pytest.raises(ValueError, match=r"T063.*(?s:.*)tell_epoch"):
+    with pytest.raises(ValueError, match=r"T063.*(?s:.*)set_epoch"):
         step(nlp)
-    tell = make_tell_epoch()
+    tell = make_set_epoch()
     lowest = []
     for epoch in range(4):
         tell(nlp, {"epoch": epoch})
@@ -225,7 +225,7 @@ def test_unfreezing_by_epochs_must_be_told(bert: Path) -> None:
 
 def test_a_copy_stands_at_the_same_epoch(bert: Path) -> None:
     nlp = pipeline(bert, tuning=EPOCHS)
-    make_tell_epoch()(nlp, {"epoch": 2})
+    make_set_epoch()(nlp, {"epoch": 2})
     for other in (copy.deepcopy(nlp), pickle.loads(pickle.dumps(nlp))):
         assert min(depths_that_move(other)) == 2
 
@@ -233,7 +233,7 @@ def test_a_copy_stands_at_the_same_epoch(bert: Path) -> None:
 def test_the_callback_passes_by_other_components(bert: Path) -> None:
     nlp = spacy.blank("xx")
     nlp.add_pipe("sentencizer")
-    make_tell_epoch()(nlp, {"epoch": 1})
+    make_set_epoch()(nlp, {"epoch": 1})
 
 
 def train_config(bert: Path, tuning: dict[str, Any], **training: Any) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def test_unfreezing_by_epochs_in_spacys_own_loop(bert: Path, tmp_path: Path, tol
     docs.to_disk(tmp_path / "train.spacy")
     config = train_config(bert, EPOCHS)
     if told:
-        config["training"]["before_update"] = {"@callbacks": "spacy-transfer.tell_epoch.v1"}
+        config["training"]["before_update"] = {"@callbacks": "spacy-transfer.set_epoch.v1"}
     config["paths"] |= {"train": str(tmp_path / "train.spacy"), "dev": str(tmp_path / "train.spacy")}
     config.to_disk(tmp_path / "config.cfg")
     if not told:
@@ -285,7 +285,7 @@ def test_rates_per_depth(tmp_path: Path, optimizer: str) -> None:
     """The first step of each depth is its factor times the step it makes at the full rate."""
     bert = write_encoder(tmp_path, "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     steps = []
-    for tuning in ({}, {"lr_decay": 0.5, "head_rate": 5.0, "embeddings_rate": 2.0}):
+    for tuning in ({}, {"lr_decay": 0.5, "head_lr_factor": 5.0, "embeddings_lr_factor": 2.0}):
         if optimizer == "AdamW.v1":
             sgd = AdamW(learn_rate=1e-3, weight_decay=0.0, grad_clip=0.0)
         else:
@@ -379,12 +379,12 @@ def test_new_labels_leave_the_freezing(bert: Path) -> None:
 
 
 def test_the_table_counts_every_weight_once(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nlp = pipeline(bert, tuning={"frozen_depth": 1, "lr_decay": 0.5, "head_rate": 3.0})
+    nlp = pipeline(bert, tuning={"frozen_depth": 1, "lr_decay": 0.5, "head_lr_factor": 3.0})
     rows = shim_of(nlp).describe()
     assert [row.name for row in rows] == ["pooling, head", "layer 3", "layer 2", "layer 1", "embeddings"]
-    assert [row.rate for row in rows] == [3.0, 1.0, 0.5, 0.25, 0.125]
+    assert [row.lr_factor for row in rows] == [3.0, 1.0, 0.5, 0.25, 0.125]
     assert sum(row.n_weights for row in rows) == sum(w.numel() for w in network_of(nlp).parameters())
-    assert [row.n_moving == row.n_weights for row in rows] == [True, True, True, False, False]
-    assert "What moves in 'transfer_textcat'" in caplog.text
+    assert [row.n_trainable == row.n_weights for row in rows] == [True, True, True, False, False]
+    assert "Trainable weights of 'transfer_textcat'" in caplog.text
     assert "frozen" in caplog.text
-    assert caplog.text.count("What moves") == 1
+    assert caplog.text.count("Trainable weights of") == 1

@@ -243,24 +243,24 @@ COUNTED = [[1, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 0]]
 OWNER = [0, 0, 0, 1]
 
 
-def reference(brick: Any, module: nn.Module, states: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+def reference(builder: Any, module: nn.Module, states: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
     """Pooling of the counted states of some rows, put one after the other."""
     flat = torch.cat([states[row][torch.tensor(COUNTED[row]).bool()] for row in rows])
-    if isinstance(brick, MeanPooling):
+    if isinstance(builder, MeanPooling):
         return flat.mean(dim=0)
-    if isinstance(brick, MaxPooling):
+    if isinstance(builder, MaxPooling):
         return flat.amax(dim=0)
-    if isinstance(brick, AttentionPooling):
+    if isinstance(builder, AttentionPooling):
         return (flat * module.score(flat).softmax(dim=0)).sum(dim=0)  # type: ignore[operator]
     return torch.stack([states[row, 0] for row in rows]).mean(dim=0)
 
 
-@pytest.mark.parametrize("brick", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
-def test_windows_are_pooled_together(brick: Any) -> None:
+@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
+def test_windows_are_pooled_together(builder: Any) -> None:
     torch.manual_seed(0)
-    states, module = states_of(4, 5).requires_grad_(), brick.build(4)
+    states, module = states_of(4, 5).requires_grad_(), builder.build(4)
     found = module(states, torch.tensor(COUNTED), torch.tensor(OWNER), 2)
-    wanted = torch.stack([reference(brick, module, states, rows) for rows in ((0, 1, 2), (3,))])
+    wanted = torch.stack([reference(builder, module, states, rows) for rows in ((0, 1, 2), (3,))])
     torch.testing.assert_close(found, wanted)
     # And so are their gradients.
     weights = torch.tensor([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 1.0, 2.0]])
@@ -269,11 +269,11 @@ def test_windows_are_pooled_together(brick: Any) -> None:
     torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("brick", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
+@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
 @pytest.mark.parametrize("scale", [1.0, 1e3])
-def test_padding_is_not_pooled(brick: Any, scale: float) -> None:
+def test_padding_is_not_pooled(builder: Any, scale: float) -> None:
     torch.manual_seed(0)
-    states, module = states_of(2, 5) * scale, brick.build(4)
+    states, module = states_of(2, 5) * scale, builder.build(4)
     counted = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
     found = module(states, counted, torch.arange(2), 2)
     other = states.clone()

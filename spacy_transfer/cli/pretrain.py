@@ -72,7 +72,7 @@ def pretrain_cli(
 
     from ..corpora.raw_texts import read_raw_texts
     from ..files import refuse_same
-    from ..training.masked_pieces import Interrupted, Pretraining, pretrain
+    from ..training.masked_lm import Interrupted, Pretraining, pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])

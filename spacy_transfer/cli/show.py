@@ -20,7 +20,7 @@ def show_cli(
     path: Annotated[Path, Argument(help="A config file, or the folder of a trained pipeline")],
     code: Code = None,
 ) -> None:
-    """Draw the network that a config builds: pieces, depth by depth, frozen or moving, pooling, head, loss.
+    """Draw the network that a config builds: pieces, depth by depth, frozen or trainable, pooling, head, loss.
 
     A config is initialised as for training; its values can be changed as with `spacy train`:
     --paths.train corpus/train.spacy

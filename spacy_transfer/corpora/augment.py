@@ -65,8 +65,8 @@ def augment(
     check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)
     name, pipe = _component(nlp, component, config)
-    brick = shim_of(pipe.model).settings.augmentation
-    if isinstance(brick, NoAugmentation):
+    builder = shim_of(pipe.model).settings.augmentation
+    if isinstance(builder, NoAugmentation):
         raise ValueError(T126.format(name=name, block="spacy-transfer.NoAugmentation.v1", path=config))
     filled = nlp.config.interpolate()
     training = registry.resolve(filled["training"], schema=ConfigSchemaTraining)
@@ -79,7 +79,7 @@ def augment(
         gold = read_gold(docs, labels, exclusive=pipe.exclusive, name=name)
         texts = texts_of(pipe.model, [eg.predicted for eg in batch])
         targets = np.where(gold.known > 0, gold.targets, np.float32("nan"))
-        drawn, clean = draw_texts(brick, texts, targets, skip + number)
+        drawn, clean = draw_texts(builder, texts, targets, skip + number)
         for old, new, same, doc in zip(texts, drawn, clean, docs, strict=True):
             samples.append(Sample(old, new, [label for label, value in doc.cats.items() if value >= 0.5], same))
         if len(samples) >= n:

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import T005, T242
-from ..pipeline.masked_pieces import PIECES
+from ..pipeline.masked_lm import PIECES
 
 _IDS, _ENDS = "ids.npy", "ends.npy"
 

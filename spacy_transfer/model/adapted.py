@@ -40,8 +40,8 @@ def for_disk(stored: StoredNetwork, network: Network, settings: Settings) -> Sto
     adapter: Adapter | None = settings.tuning.adapter
     if adapter is None or adapter.save == "all":
         return stored
-    brick = cast(PretrainedEncoder, settings.encoder)
-    base = {"name": brick.name, "revision": brick.revision, "sha256": fingerprint(network.encoder)}
+    builder = cast(PretrainedEncoder, settings.encoder)
+    base = {"name": builder.name, "revision": builder.revision, "sha256": fingerprint(network.encoder)}
     return replace(stored, record={**stored.record, "base": base}, weights=_without_base(stored.weights))
 
 

@@ -12,7 +12,7 @@ from ..errors import T120, T121, T122, T123
 Floats = NDArray[np.float32]
 
 
-class AugmentationBrick(Protocol):
+class AugmentationBuilder(Protocol):
     """A block that changes training texts anew in every step; a class of one's own may be registered too."""
 
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> Sequence[str]:
@@ -34,17 +34,17 @@ class NoAugmentation:
 
 
 def draw_texts(
-    brick: AugmentationBrick, texts: Sequence[str], targets: Floats | None, n_draws: int
+    builder: AugmentationBuilder, texts: Sequence[str], targets: Floats | None, n_draws: int
 ) -> tuple[list[str], list[bool]]:
     """Draw, and check what came.
 
-    brick, texts, targets, n_draws: See `AugmentationBrick`.
+    builder, texts, targets, n_draws: See `AugmentationBuilder`.
     RETURNS: The texts to read, and for each whether it is the clean one.
     RAISES (ValueError): T120 for another number of texts, T121 for one that is no str, T122 for an empty one, T123 for
         half a surrogate pair.
     """
-    drawn = brick.draw(texts, targets, n_draws)
-    name = type(brick).__name__
+    drawn = builder.draw(texts, targets, n_draws)
+    name = type(builder).__name__
     if isinstance(drawn, str) or not hasattr(drawn, "__len__") or len(drawn) != len(texts):
         found = f"{len(drawn)} text(s)" if isinstance(drawn, list | tuple) else repr(drawn)[:80]
         raise ValueError(T120.format(name=name, found=found, n_texts=len(texts)))

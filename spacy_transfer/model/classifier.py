@@ -14,17 +14,17 @@ from ..errors import T001, T206, T223
 from ..files import write_data
 from ..nn.head import Head
 from ..nn.label_query import LabelQueryHead
-from ..nn.losses import LossBrick
+from ..nn.losses import LossBuilder
 from ..nn.precision import Precision
 from ..nn.shared_encoder import SharedEncoder
 from ..nn.tuning import DepthRow, Tuning
-from .augmentation import AugmentationBrick, NoAugmentation
+from .augmentation import AugmentationBuilder, NoAugmentation
 from .doc_features import as_layer, features_of, make_no_features
-from .features import FeatureCache
+from .features import EncoderCache
+from .head_init import HeadInitBuilder
 from .joining import Joined, begin, finish, read, settle
-from .settings import EncoderBrick, PoolingBrick, Settings
+from .settings import EncoderLoader, PoolingBuilder, Settings
 from .shim import NetworkShim
-from .start import StartBrick
 from .storage import check_file
 from .text import Text
 from .thinc_optimizers import forget_gradients
@@ -44,7 +44,7 @@ def build_transfer_classifier(
     head: Any,
     loss: Any,
     tuning: Any,
-    start: Any,
+    head_init: Any,
     windows: Any,
     cache: Any,
     text: Any = None,
@@ -66,9 +66,9 @@ def build_transfer_classifier(
     loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
         of `nn.losses`; several can be put around each other.
     tuning: `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
-    start: what the head starts from: `spacy-transfer.RandomStart.v1` or `SolvedStart`.
+    head_init: What the head starts from: `spacy-transfer.RandomInit.v1` or `LinearProbe`.
     windows: `spacy-transfer.Windows.v1`: how long documents are read.
-    cache: `spacy-transfer.FeatureCache.v1`: keeps what the frozen depths compute.
+    cache: `spacy-transfer.EncoderCache.v1`: keeps what the frozen depths compute.
     text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
     augmentation: how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None is.
     features: what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
@@ -77,22 +77,22 @@ def build_transfer_classifier(
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
     precision (str): "auto", "fp32", "bf16" or "fp16", the encoder's arithmetic; weights stay fp32.
     device (str): "auto" (that of Thinc's ops), "cpu", "cuda", "cuda:1", "mps".
-    gradient_checkpointing (bool): Compute the states of the moving layers again in the backward pass instead of keeping
-        them: less memory, a third more time, the same result.
+    gradient_checkpointing (bool): Compute the states of the trainable layers again in the backward pass instead of
+        keeping them: less memory, a third more time, the same result.
     RETURNS (Model[list[Doc], Floats2d]): Logits, (n_docs, n_labels).
     RAISES (ValueError): T001 for a block of the wrong kind.
     """
     settings = Settings(
-        encoder=cast(EncoderBrick, encoder),
-        pooling=cast(PoolingBrick, pooling),
+        encoder=cast(EncoderLoader, encoder),
+        pooling=cast(PoolingBuilder, pooling),
         head=cast(Head | LabelQueryHead, head),
-        loss=cast(LossBrick, loss),
+        loss=cast(LossBuilder, loss),
         tuning=cast(Tuning, tuning),
-        start=cast(StartBrick, start),
+        head_init=cast(HeadInitBuilder, head_init),
         windows=cast(Windows, windows),
-        cache=cast(FeatureCache, cache),
+        cache=cast(EncoderCache, cache),
         text=Text() if text is None else cast(Text, text),
-        augmentation=NoAugmentation() if augmentation is None else cast(AugmentationBrick, augmentation),
+        augmentation=NoAugmentation() if augmentation is None else cast(AugmentationBuilder, augmentation),
         piece_budget=piece_budget,
         precision=precision,
         device=device,
@@ -108,7 +108,7 @@ def build_transfer_classifier(
     attrs = {
         "step": step, "scores": scores, "vectors": vectors,
         "initialize_network": initialize_network, "is_built": is_built,
-        "resize_output": resize_output, "describe": describe, "tell_epoch": tell_epoch,
+        "resize_output": resize_output, "describe": describe, "set_epoch": set_epoch,
         "prepare": prepare, "save_network": save_network, "load_network": load_network,
         "loss_gradient": loss_gradient, "merge_adapter": merge_adapter, "fit_features": fit_features,
         "finish_update": finish_update, "made_of_texts": made_of_texts, "drop_gradients": drop_gradients,
@@ -219,13 +219,13 @@ def computes_with(model: Classifier) -> dict[str, Any]:
 
 
 def describe(model: Classifier) -> list[DepthRow]:
-    """Per depth: weights, moving weights, rate factor; top first."""
+    """Per depth: weights, trainable weights, rate factor; top first."""
     return shim_of(model).describe()
 
 
-def tell_epoch(model: Classifier, epoch: int) -> None:
+def set_epoch(model: Classifier, epoch: int) -> None:
     """Tell unfreezing which epoch it is."""
-    shim_of(model).tell_epoch(epoch)
+    shim_of(model).set_epoch(epoch)
 
 
 def prepare(

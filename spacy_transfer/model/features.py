@@ -23,7 +23,7 @@ from .windows import Row
 
 
 @dataclass(frozen=True)
-class FeatureCache:
+class EncoderCache:
     """Keeps the states at the frozen boundary, or with the whole encoder frozen one vector per document.
 
     On CUDA states stay on the GPU, in at most half of what is free there when the cache is made; what finds no room is
@@ -52,7 +52,7 @@ class FeatureCache:
 class Features:
     """Features of one encoder at one boundary.
 
-    brick (FeatureCache): The block of the config.
+    builder (EncoderCache): The block of the config.
     width (int): Of a state. dtype (torch.dtype): Of what is computed.
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
@@ -62,7 +62,7 @@ class Features:
 
     def __init__(
         self,
-        brick: FeatureCache,
+        builder: EncoderCache,
         width: int,
         dtype: torch.dtype,
         namespace: str,
@@ -75,17 +75,18 @@ class Features:
         self.reserved: set[bytes] = set()
         self.namespace = namespace
         self.dtype = dtype
-        self._budget = brick.memory
+        self._budget = builder.memory
         self._memory: HostMemory | StateMemory = HostMemory()
         if device is not None:
-            self._budget = min(brick.memory, StateMemory.room_on(device))
+            self._budget = min(builder.memory, StateMemory.room_on(device))
             self._memory = StateMemory(width, dtype, device, self._budget)
         self._used = 0
         self._told_full = False
-        self._disk_dtype = torch.float16 if brick.disk_precision == "half" and dtype == torch.float32 else dtype
+        self._disk_dtype = torch.float16 if builder.disk_precision == "half" and dtype == torch.float32 else dtype
         self._disk: Segments | None = None
-        if brick.cache_dir is not None:
-            folder = Path(brick.cache_dir).expanduser() / f"{namespace}-{str(self._disk_dtype).removeprefix('torch.')}"
+        if builder.cache_dir is not None:
+            kind = str(self._disk_dtype).removeprefix("torch.")
+            folder = Path(builder.cache_dir).expanduser() / f"{namespace}-{kind}"
             # numpy has no bf16: its bits travel as integers.
             stored = np.dtype(np.int16) if self._disk_dtype.itemsize == 2 else np.dtype(np.int32)
             self._disk = Segments(folder, width, stored, seen, reserve)

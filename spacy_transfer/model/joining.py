@@ -89,14 +89,14 @@ def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
 def finish(model: Model, optimizer: Any, scale: float) -> None:
     """Let the optimizer move the weights of a classifier's features.
 
-    scale (float): Factor on the summed gradients. The rate of a layer (attrs "rate") holds for all below it.
+    scale (float): Factor on the summed gradients. The rate of a layer (attrs "lr_factor") holds for all below it.
     """
     if (features := features_of(model)) is None:
         return
     rates: dict[int, float] = {}
     for top in features.walk():
-        for node in top.walk() if "rate" in top.attrs else ():
-            rates[node.id] = rates.get(node.id, 1.0) * float(top.attrs["rate"])
+        for node in top.walk() if "lr_factor" in top.attrs else ():
+            rates[node.id] = rates.get(node.id, 1.0) * float(top.attrs["lr_factor"])
     rate = optimizer.learn_rate
     try:
         for node in features.walk():

@@ -180,8 +180,8 @@ class NetworkLife(TrainingShim):
 
     def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
         """What the queries of labels start from, (n_labels, width), where that is their names."""
-        brick = self.settings.head
-        if not labels or not isinstance(brick, LabelQueryHead) or brick.start != "names":
+        builder = self.settings.head
+        if not labels or not isinstance(builder, LabelQueryHead) or builder.init != "names":
             return None
         return name_vectors(labels, self.network, self.reader)
 
@@ -213,8 +213,8 @@ class NetworkLife(TrainingShim):
         tuning, network = self.settings.tuning, self.network
         self._frozen_depth = self._depth_now(network.n_layers)
         tuning.apply(network, self._frozen_depth)
-        self._moving = {name: w for name, w in network.named_parameters() if w.requires_grad}
-        self._rates = {name: tuning.rate(network.depth_of(name), network.n_layers) for name in self._moving}
+        self._trainable = {name: w for name, w in network.named_parameters() if w.requires_grad}
+        self._rates = {name: tuning.lr_factor(network.depth_of(name), network.n_layers) for name in self._trainable}
         # Whatever mode it was in, the frozen depths may be others now.
         network.eval()
 
@@ -229,7 +229,7 @@ class NetworkLife(TrainingShim):
             self.network.forget_copies()
 
     @changes_network
-    def tell_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int) -> None:
         """The loop says which epoch it is in; unfreezing by epochs follows."""
         if epoch != self.epoch:
             self.epoch = epoch
@@ -237,7 +237,7 @@ class NetworkLife(TrainingShim):
                 self._freeze()
 
     def describe(self) -> list[DepthRow]:
-        """Per depth: weights, moving weights, rate factor; top first."""
+        """Per depth: weights, trainable weights, rate factor; top first."""
         return describe(self.network, self.settings.tuning)
 
     def _also_summed(self) -> Mapping[str, nn.Parameter]:
@@ -347,7 +347,7 @@ class NetworkLife(TrainingShim):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if state["epoch"] is not None:
-            self.tell_epoch(state["epoch"])
+            self.set_epoch(state["epoch"])
 
 
 def _fields(block: object) -> list[object]:

@@ -14,7 +14,7 @@ from ..nn.pinned import to_device
 from ..nn.row_parts import last_states, logits_of, prefix_states
 from .batches import collate, micro_batches
 from .evaluating import is_evaluating
-from .features import FeatureCache, Features, document_key, namespace_of, row_key
+from .features import EncoderCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
 from .memory import PieceBudget
 from .reading import Document, TextReader
@@ -36,17 +36,17 @@ def _room_for_checkpoints(network: Network) -> int:
 class Pathway:
     """Runs a network over documents.
 
-    network (Network): With its boundary set. brick (FeatureCache): The block of the config.
+    network (Network): With its boundary set. builder (EncoderCache): The block of the config.
     room (PieceBudget): Most pieces in a micro-batch. identity: Whatever else features depend on: attention
         implementation, versions. pooling (str): How states are pooled, for features that are vectors.
     """
 
     def __init__(
-        self, network: Network, brick: FeatureCache, room: PieceBudget, identity: Sequence[str], pooling: str
+        self, network: Network, builder: EncoderCache, room: PieceBudget, identity: Sequence[str], pooling: str
     ) -> None:
         self.network, self.room = network, room
         self._pooling = pooling
-        self._brick, self._identity = brick, identity
+        self._builder, self._identity = builder, identity
         self._features: Features | None = None
         self._kind = ""
         self._boundary = -1
@@ -75,7 +75,7 @@ class Pathway:
     def _make_features(self, seen: Mapping[str, int] | None) -> None:
         network = self.network
         # Below depth 1 there is only the look-up of embeddings, which the cache would not save.
-        if self._brick.is_off or network.boundary < 1:
+        if self._builder.is_off or network.boundary < 1:
             return
         whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
         whole = whole and network.head.reads == "vectors"
@@ -86,7 +86,7 @@ class Pathway:
         width = network.vector_width if whole else network.encoder.width
         reserve = _room_for_checkpoints(network)
         on_gpu = network.device if network.device.type == "cuda" and not whole else None
-        self._features = Features(self._brick, width, dtype, namespace, seen, reserve, on_gpu)
+        self._features = Features(self._builder, width, dtype, namespace, seen, reserve, on_gpu)
 
     def close(self) -> None:
         """Forget all features: the weights are others now, or nobody needs them any more."""

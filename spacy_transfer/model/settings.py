@@ -7,7 +7,7 @@ from ..errors import T001, T005, T148, T161, T222
 from ..nn.encoder import Encoder
 from ..nn.head import Head, LabelHead
 from ..nn.label_query import LabelQueryDecoder, LabelQueryHead
-from ..nn.losses import LossBrick
+from ..nn.losses import LossBuilder
 from ..nn.losses.wrapper import LOSS_FIELDS
 from ..nn.own_blocks import check_pooling, missing
 from ..nn.pooling import Pooling
@@ -17,14 +17,14 @@ from ..nn.scratch import ScratchEncoder
 from ..nn.sentence_pooling import AutoPooling, SentenceModules
 from ..nn.tuning import Tuning
 from ..nn.vocabulary import Texts
-from .augmentation import AugmentationBrick
-from .features import FeatureCache
-from .start import StartBrick
+from .augmentation import AugmentationBuilder
+from .features import EncoderCache
+from .head_init import HeadInitBuilder
 from .text import Text
 from .windows import Windows
 
 
-class EncoderBrick(Protocol):
+class EncoderLoader(Protocol):
     """A block that brings an encoder, and rebuilds it offline from what was stored."""
 
     def load(self, texts: Texts) -> LoadedEncoder:
@@ -42,7 +42,7 @@ class Top(NamedTuple):
     vector_width: int
 
 
-class PoolingBrick(Protocol):
+class PoolingBuilder(Protocol):
     """A block that makes a pooling module."""
 
     def build(self, width: int) -> Pooling:
@@ -53,16 +53,16 @@ class PoolingBrick(Protocol):
 class Settings:
     """The blocks of a `spacy-transfer.TransferClassifier.v1`; see there."""
 
-    encoder: EncoderBrick
-    pooling: PoolingBrick
+    encoder: EncoderLoader
+    pooling: PoolingBuilder
     head: Head | LabelQueryHead
-    loss: LossBrick
+    loss: LossBuilder
     tuning: Tuning
-    start: StartBrick
+    head_init: HeadInitBuilder
     windows: Windows
-    cache: FeatureCache
+    cache: EncoderCache
     text: Text
-    augmentation: AugmentationBrick
+    augmentation: AugmentationBuilder
     piece_budget: int | Literal["auto"]
     precision: Precision
     device: str
@@ -75,7 +75,7 @@ class Settings:
             ("encoder", "an encoder", ("load", "rebuild")),
             ("pooling", "a pooling", ("build",)),
             ("loss", "a loss", LOSS_FIELDS),
-            ("start", "a start of the head", ("choose", "solve")),
+            ("head_init", "what the head starts from", ("choose", "solve")),
             ("augmentation", "an augmentation", ("draw",)),
         )
         for field, want, methods in wanted:
@@ -88,7 +88,7 @@ class Settings:
             ("head", Head | LabelQueryHead, "a head"),
             ("tuning", Tuning, "tuning"),
             ("windows", Windows, "windows"),
-            ("cache", FeatureCache, "a cache"),
+            ("cache", EncoderCache, "a cache"),
             ("text", Text, "what is read of a document"),
         )
         for field, kind, want in kinds:
@@ -108,7 +108,7 @@ class Settings:
         made = {
             "encoder": isinstance(self.encoder, ScratchEncoder),
             "loss.class_weights": self.loss.class_weights == "balanced",
-            "start": bool(self.start.choose(1)),
+            "head_init": bool(self.head_init.choose(1)),
         }
         return [name for name, is_made in made.items() if is_made]
 

@@ -22,7 +22,7 @@ def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Mod
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
     shim = SharedShim(settings)
-    listener = StatesListener(shim.brick.upstream)
+    listener = StatesListener(shim.builder.upstream)
     return Model(
         "transfer_classifier",
         _forward,
@@ -85,7 +85,7 @@ def connect(model: Model, nlp: Language | None, name: str) -> None:
 
     RAISES (ValueError): T201, T202 if it is not where it should be; T061 for more frozen layers than it has.
     """
-    transformer = find_upstream(nlp, name, shim_of(model).brick.upstream)
+    transformer = find_upstream(nlp, name, shim_of(model).builder.upstream)
     shim = shim_of(model)
     shim.width = int(transformer.model.get_dim("nO"))
     shim.meet(*body_of(transformer))

@@ -67,7 +67,7 @@ class SharedShim(NetworkShim):
         self.upstream: Any = None
 
     @property
-    def brick(self) -> SharedEncoder:
+    def builder(self) -> SharedEncoder:
         """The encoder block."""
         return cast(SharedEncoder, self.settings.encoder)
 
@@ -124,8 +124,8 @@ class SharedShim(NetworkShim):
 
     def _freeze(self) -> None:
         tuning, network = self.settings.tuning, self.network
-        self._moving = dict(network.named_parameters())
-        self._rates = dict.fromkeys(self._moving, tuning.rate(1, 0))
+        self._trainable = dict(network.named_parameters())
+        self._rates = dict.fromkeys(self._trainable, tuning.lr_factor(1, 0))
         if (body := self.body) is not None:
             self._frozen_depth = self._depth_now(body.n_layers)
             body.freeze(network, tuning, self._frozen_depth)
@@ -135,11 +135,11 @@ class SharedShim(NetworkShim):
         return (body := self.body) is not None and self._depth_now(body.n_layers) != self._frozen_depth
 
     def describe(self) -> list[DepthRow]:
-        """Per depth: weights, moving weights, rate factor; top first. The encoder's where it is known."""
-        n_weights = sum(weight.numel() for weight in self._moving.values())
+        """Per depth: weights, trainable weights, rate factor; top first. The encoder's where it is known."""
+        n_weights = sum(weight.numel() for weight in self._trainable.values())
         body = self.body
         rows = [] if body is None else body.describe(self.settings.tuning)
-        return [DepthRow(len(rows), "pooling, head", n_weights, n_weights, self.settings.tuning.head_rate), *rows]
+        return [DepthRow(len(rows), "pooling, head", n_weights, n_weights, self.settings.tuning.head_lr_factor), *rows]
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class SharedShim(NetworkShim):
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
-            self._return(states, texts, give_back, self.brick.grad_factor)
+            self._return(states, texts, give_back, self.builder.grad_factor)
             if joined is not None:
                 joined.give_back()
             return []
@@ -251,7 +251,7 @@ class SharedShim(NetworkShim):
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)
-        self._return(states, texts, give_back, self.brick.grad_factor / max(n_docs, 1))
+        self._return(states, texts, give_back, self.builder.grad_factor / max(n_docs, 1))
         if joined is not None:
             joined.give_back()
         return self._loss(value.detach())
@@ -271,14 +271,14 @@ class SharedShim(NetworkShim):
         join (Callable): Indices of documents to their features, if there are any.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
-        chosen = self.settings.start.choose(len(targets))
+        chosen = self.settings.head_init.choose(len(targets))
         if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         self.network.eval()
         parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
         tuning = self.settings.tuning
-        stays = self.brick.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
+        stays = self.builder.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
         self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
 
     @contextlib.contextmanager
@@ -332,11 +332,11 @@ def _check(settings: Settings) -> None:
     one_rate = "its weights are stepped by its own component, at one rate"
     checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
         ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
-        ("tuning.embeddings_rate", settings.tuning.embeddings_rate, (1.0,), one_rate),
+        ("tuning.embeddings_lr_factor", settings.tuning.embeddings_lr_factor, (1.0,), one_rate),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
         ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
         ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
-        ("head.start", getattr(settings.head, "start", "random"), ("random",), "its own component reads the names"),
+        ("head.init", getattr(settings.head, "init", "random"), ("random",), "its own component reads the names"),
         ("text", settings.text, (Text(),), "its own component reads the documents"),
         ("precision", settings.precision, ("auto", "fp32"), f"{own} (see its mixed_precision)"),
     )

@@ -52,8 +52,8 @@ class NetworkShim(NetworkLife):
         """
         self.is_streamed = is_streamed
         self.pathway.expect([] if is_streamed else texts)
-        start, network = self.settings.start, self.network
-        chosen = start.choose(len(texts))
+        head_init, network = self.settings.head_init, self.network
+        chosen = head_init.choose(len(texts))
         if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
@@ -210,7 +210,7 @@ class NetworkShim(NetworkLife):
                 total += value.detach()
             return total
 
-        total = self.gradients.sum_up(self._moving.values(), self.room, device, len(texts), run)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(texts), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         self._met.add(targets * known)

@@ -19,7 +19,7 @@ from .shim import NetworkShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")
-_AFTER = ("loss", "start", "cache")
+_AFTER = ("loss", "head_init", "cache")
 
 
 def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
@@ -36,7 +36,7 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
         raise no_such_file(path)
     if path.is_dir() and overrides:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
-    # The table of what moves would say the same.
+    # The table of trainable weights would say the same.
     with _silent():
         nlp = load_pipeline(path) if path.is_dir() else init_nlp(read_config(path, overrides))
     pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
@@ -67,25 +67,25 @@ def draw(name: str, nlp: Language) -> str:
         # A shared encoder is met by its first states otherwise.
         connect(model, nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
-    total, moving = sum(row.n_weights for row in rows), sum(row.n_moving for row in rows)
+    total, trainable = sum(row.n_weights for row in rows), sum(row.n_trainable for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
     tokenizer = shim.tokenizer
     windows = f"windows of {shim.windows.length}"
     pieces = "as the transformer component cuts them"
     if tokenizer is not None:
-        subwords = shim.record["config"].get("subwords")
-        shared = f" with {subwords['n_subwords']:,} n-grams that they share" if subwords else ""
+        char_ngrams = shim.record["config"].get("char_ngrams")
+        shared = f" with {char_ngrams['n_ngrams']:,} n-grams that they share" if char_ngrams else ""
         pieces = f"{tokenizer.n_pieces:,} different ones{shared}, {windows}"
     lines = [
         f"{name}: {len(labels)} labels, {number} a text",
-        f"{total:,} weights, {moving:,} of them move ({moving / max(total, 1):.0%})",
+        f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
         "",
-        *(_line(field, _brick(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
+        *(_line(field, _builder(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
         _line("pieces", pieces),
         *_encoder(shim, rows[1:]),
         *_top(shim, rows[0]),
         *(
-            _line(field, _brick(getattr(settings, field)))
+            _line(field, _builder(getattr(settings, field)))
             for field in _AFTER
             if field == "loss" or _differs(settings, field)
         ),
@@ -112,18 +112,18 @@ def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
-        yield _line("pooling", f"{_brick(settings.pooling)}, one vector of {network.vector_width} a text")
+        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} a text")
     if shim.n_features:
         yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
-    yield _line("head", f"{_brick(settings.head)}, {network.head.n_labels} logits")
+    yield _line("head", f"{_builder(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 
 
 def _state(row: DepthRow) -> str:
-    if not row.n_moving:
+    if not row.n_trainable:
         return "frozen" if row.n_weights else "no weights of its own"
-    rate = "" if row.rate == 1.0 else f" at {row.rate:.3g} of the rate"
-    return ("moving" if row.n_moving == row.n_weights else f"{row.n_moving:,} of them move") + rate
+    rate = "" if row.lr_factor == 1.0 else f" at {row.lr_factor:.3g} times the learning rate"
+    return ("trainable" if row.n_trainable == row.n_weights else f"{row.n_trainable:,} trainable") + rate
 
 
 def _line(what: str, text: str) -> str:
@@ -136,24 +136,24 @@ def _shown(labels: Sequence[str]) -> str:
 
 
 def _differs(settings: Any, field: str) -> bool:
-    """Whether a block is there and changes anything; a neutral brick is nothing to draw."""
-    brick = getattr(settings, field, None)
-    if brick is None or type(brick).__name__.startswith(("No", "Random")):
+    """Whether a block is there and changes anything; a neutral builder is nothing to draw."""
+    builder = getattr(settings, field, None)
+    if builder is None or type(builder).__name__.startswith(("No", "Random")):
         return False
-    return field not in ("text", "windows", "cache") or bool(brick != type(brick)())
+    return field not in ("text", "windows", "cache") or bool(builder != type(builder)())
 
 
-def _brick(brick: Any) -> str:
+def _builder(builder: Any) -> str:
     """Name of a block, and what it sets apart from its defaults."""
-    if not dataclasses.is_dataclass(brick):
-        return type(brick).__name__
+    if not dataclasses.is_dataclass(builder):
+        return type(builder).__name__
     found = []
-    for field in dataclasses.fields(brick):
-        value = getattr(brick, field.name)
+    for field in dataclasses.fields(builder):
+        value = getattr(builder, field.name)
         if field.default is dataclasses.MISSING or value != field.default:
-            inner = _brick(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
+            inner = _builder(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
             found.append(inner)
-    return type(brick).__name__ + (f" ({', '.join(found)})" if found else "")
+    return type(builder).__name__ + (f" ({', '.join(found)})" if found else "")
 
 
 def _shim(nlp: Language, name: str) -> NetworkShim | None:

@@ -32,7 +32,7 @@ def solve_head(
     network: Network, settings: Settings, loss: Loss, vectors: Tensor, targets: NDArray[np.float32],
     known: NDArray[np.float32], joined: Joined | None, *, tuning_follows: bool,
 ) -> None:  # fmt: skip
-    """Solve the head of a network on the vectors of training texts, as the block `start` says.
+    """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
     vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
     joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
@@ -45,7 +45,7 @@ def solve_head(
     else:
         vectors, factors = balance(vectors, None if joined is None else joined.values)
     wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
-    weight, bias = settings.start.solve(
+    weight, bias = settings.head_init.solve(
         vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows
     )
     output = head.output

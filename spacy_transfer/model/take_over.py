@@ -35,7 +35,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     name, shim = _find(nlp, component, shared=True)
     from .listener import body_of, find_upstream
 
-    transformer = find_upstream(nlp, name, cast(SharedShim, shim).brick.upstream, training=False)
+    transformer = find_upstream(nlp, name, cast(SharedShim, shim).builder.upstream, training=False)
     body, _ = body_of(transformer)
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
@@ -112,10 +112,10 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     config["nlp"]["pipeline"] = pipeline
     model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
     model.update(precision="auto", gradient_checkpointing=False)
-    model["tuning"].update(lr_decay=1.0, embeddings_rate=1.0)
-    if model["head"].get("start") == "names":
+    model["tuning"].update(lr_decay=1.0, embeddings_lr_factor=1.0)
+    if model["head"].get("init") == "names":
         # They have started long ago.
-        model["head"]["start"] = "random"
+        model["head"]["init"] = "random"
     own = {key: value for key, value in weights_of(shim.network).items() if not key.startswith("encoder.")}
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,

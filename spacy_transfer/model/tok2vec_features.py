@@ -13,7 +13,7 @@ from .doc_features import has_no_width
 _SAMPLE = 10
 
 
-def make_tok2vec_features(tok2vec: Model, *, pooling: Literal["mean", "max"] = "mean", rate: float = 1.0) -> Model:
+def make_tok2vec_features(tok2vec: Model, *, pooling: Literal["mean", "max"] = "mean", lr_factor: float = 1.0) -> Model:
     """`spacy-transfer.Tok2VecFeatures.v1`: token vectors of a `tok2vec`, one pooled vector a document.
 
     Its own weights learn with ours; those of a listener (`spacy.Tok2VecListener.v1`) belong to the component it listens
@@ -23,19 +23,19 @@ def make_tok2vec_features(tok2vec: Model, *, pooling: Literal["mean", "max"] = "
     tok2vec (Model[list[Doc], list[Floats2d]]): `spacy.HashEmbedCNN.v2`, `spacy.Tok2Vec.v2`, `spacy.Tok2VecListener.v1`
         or any other.
     pooling (str): "mean" or "max" over the tokens.
-    rate (float): Factor on the learning rate of its weights: they start from nothing and learn at 1e-3, where a
+    lr_factor (float): Factor on the learning rate of its weights: they start from nothing and learn at 1e-3, where a
         Transformer wants 1e-5 to 3e-4. Not for a listener.
     RETURNS (Model[list[Doc], Floats2d]): As wide as the tok2vec.
-    RAISES (ValueError): T005 for a rate of 0 or below, T221 for a layer that gives no vectors of tokens.
+    RAISES (ValueError): T005 for a lr_factor of 0 or below, T221 for a layer that gives no vectors of tokens.
     """
     # The config system hands a number in quotes on as a str.
-    rate = float(rate)
-    if not 0.0 < rate < float("inf"):
-        raise ValueError(T005.format(block="features", field="rate", value=rate, want="above 0"))
+    lr_factor = float(lr_factor)
+    if not 0.0 < lr_factor < float("inf"):
+        raise ValueError(T005.format(block="features", field="lr_factor", value=lr_factor, want="above 0"))
     if not isinstance(tok2vec, Model) or has_no_width(tok2vec):
         raise ValueError(T221.format(name=type(tok2vec).__name__, got="no vectors of tokens", n_docs="some"))
     # divisor: what gradients of a listener are divided by; set by whoever knows the documents of a step.
-    attrs = {"pooling": pooling, "rate": rate, "divisor": 1}
+    attrs = {"pooling": pooling, "lr_factor": lr_factor, "divisor": 1}
     return Model("tok2vec_features", _forward, init=_init, layers=[tok2vec], dims={"nO": None}, attrs=attrs)
 
 

@@ -46,7 +46,7 @@ class NetworkOptimizer(Protocol):
         rates: Mapping[str, float],
         scale: float,
     ) -> Tensor:
-        """owner: id of the shim. weights, rates: moving weights and their rate factors. scale: factor on gradients.
+        """owner: id of the shim. weights, rates: trainable weights and their rate factors. scale: factor on gradients.
 
         RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """
@@ -76,7 +76,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
     """Holds a torch network from `initialize` or `load` on, and what training it remembers.
 
     Whoever derives from it makes gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), says
-    what moves (`_moving`, `_rates`) and how the network is stored (`_stored`, `_restore`).
+    what moves (`_trainable`, `_rates`) and how the network is stored (`_stored`, `_restore`).
 
     settings (TrainingSettings): The blocks of the config.
     """
@@ -110,7 +110,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.keeps_losses_on_gpu = False
         self._left_out: bool | Tensor = False
         # What moves at present, by name, and its rate factor.
-        self._moving: dict[str, nn.Parameter] = {}
+        self._trainable: dict[str, nn.Parameter] = {}
         self._rates: dict[str, float] = {}
         # Why its arithmetic is what it is.
         self._choice: Choice | None = None
@@ -240,9 +240,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
             return
         self._left_out = False
         if self.sum_over_ranks is not None:
-            summed = {**self._moving, **self._also_summed()}
+            summed = {**self._trainable, **self._also_summed()}
             self.gradients.n_docs = self.sum_over_ranks(summed, self.gradients.n_docs)
-        weights = {name: w for name, w in self._moving.items() if w.grad is not None}
+        weights = {name: w for name, w in self._trainable.items() if w.grad is not None}
         if not weights:
             return
         self.gradients.make_dense(weights.values())
@@ -286,7 +286,7 @@ class TrainingShim(Shim):  # type: ignore[misc]
     @changes_network
     def drop_gradients(self) -> None:
         """Forget what was summed since the last step."""
-        for weight in self._moving.values():
+        for weight in self._trainable.values():
             weight.grad = None
         self.gradients.n_docs = 0
 
@@ -299,9 +299,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
     # ---- resuming ------------------------------------------------------------------------------------------------
 
     @property
-    def moving(self) -> Set[str]:
+    def trainable(self) -> Set[str]:
         """Names of the weights that move at present; those that never moved are not among them."""
-        return self._moving.keys()
+        return self._trainable.keys()
 
     @reads_network
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

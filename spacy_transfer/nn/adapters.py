@@ -42,7 +42,7 @@ class Adapter(Protocol):
     """A block for adapters; `LoRA` and `IA3`."""
 
     @property
-    def rate(self) -> float:
+    def lr_factor(self) -> float:
         """Factor on the learning rate of adapter weights."""
 
     @property
@@ -73,7 +73,7 @@ class LoRA:
         of the layers; or names, or ends of names, such as ["query", "value"]. Only above the frozen depth.
     variant (str): "dora" learns the length of each weight's columns apart from its direction.
     scaling (str): "root" scales by alpha / sqrt(rank), which keeps high ranks learning (rsLoRA).
-    rate (float): Factor on the learning rate of adapter weights; LoRA wants about ten times that of full tuning.
+    lr_factor (float): Factor on the learning rate of adapter weights; LoRA wants about ten times that of full tuning.
     save (str): "all" stores the encoder too; "adapter" stores adapter, pooling and head only, a hundredth of the size,
         and loading needs the encoder of `encoder.name` on the same machine, verified by SHA-256. It counts for
         `to_disk`; copies, `to_bytes` and pickles are always whole.
@@ -87,7 +87,7 @@ class LoRA:
     targets: Targets = "auto"
     variant: Literal["plain", "dora"] = "plain"
     scaling: Literal["rank", "root"] = "rank"
-    rate: float = 10.0
+    lr_factor: float = 10.0
     save: Save = "all"
     kind: ClassVar[str] = "LoRA"
 
@@ -97,7 +97,7 @@ class LoRA:
         check_least("adapter", self, "rank", 1)
         check_number("adapter", self, "alpha", "alpha > 0", lambda value: value > 0)
         check_share("adapter", self, "dropout")
-        check_number("adapter", self, "rate", "rate > 0", lambda value: value > 0)
+        check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
     def shape(self) -> dict[str, Any]:
         """See `Adapter`."""
@@ -121,18 +121,18 @@ class IA3:
 
     targets (list[str] | str): "auto" adapts key, value and the last linear map of each layer (by its input),
         "all_linear" every linear map of the layers; or names, or ends of names. Only above the frozen depth.
-    rate (float): Factor on the learning rate of adapter weights.
+    lr_factor (float): Factor on the learning rate of adapter weights.
     save (str): As for LoRA.
     SOURCE: Liu et al. 2022, arXiv:2205.05638. Through huggingface/peft.
     """
 
     targets: Targets = "auto"
-    rate: float = 10.0
+    lr_factor: float = 10.0
     save: Save = "all"
     kind: ClassVar[str] = "IA3"
 
     def __post_init__(self) -> None:
-        check_number("adapter", self, "rate", "rate > 0", lambda value: value > 0)
+        check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
     def shape(self) -> dict[str, Any]:
         """See `Adapter`."""

@@ -54,8 +54,10 @@ _SCRATCH = {
     "hidden_act": one_of("gelu", "relu"), "hidden_dropout_prob": real(0, 1), "word_dropout": real(0, 1),
     "positions": one_of("learned", "sinusoidal"), "max_position_embeddings": maybe(whole(1, _MOST)), "norm_first": FLAG,
 }  # fmt: skip
-_SCRATCH_LATER = {"pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_start": FLAG, "subwords": maybe(OBJECT)}
-_SUBWORDS = {"n_subwords": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
+_SCRATCH_LATER = {
+    "pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_init_residual": FLAG, "char_ngrams": maybe(OBJECT),
+}  # fmt: skip
+_SUBWORDS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
 
 def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict[str, Any]:
@@ -190,8 +192,8 @@ def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any
     if cleaned["hidden_size"] % cleaned["num_attention_heads"]:
         want = f"a divisor of hidden_size = {cleaned['hidden_size']}"
         refuse(file, "num_attention_heads", cleaned["num_attention_heads"], want)
-    if cleaned.get("subwords") is not None:
-        cleaned["subwords"] = take(file, cleaned["subwords"], _SUBWORDS, within="subwords.")
+    if cleaned.get("char_ngrams") is not None:
+        cleaned["char_ngrams"] = take(file, cleaned["char_ngrams"], _SUBWORDS, within="char_ngrams.")
     return cleaned
 
 

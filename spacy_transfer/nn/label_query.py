@@ -218,7 +218,7 @@ class LabelQueryHead:
     dropout (float | None): Of attention weights and after each part. None takes `[training] dropout`.
     self_attention (bool): Labels also attend to each other. A label that is added later sees those before it and is not
         seen by them, so their logits stay as they are. With one layer this happens before anything was read.
-    start (str): What queries start from: "random", or "names": the mean of the states that the encoder gives for the
+    init (str): What queries start from: "random", or "names": the mean of the states that the encoder gives for the
         words of the label's name ("card_lost", "card:lost" and "cardLost" are "card lost").
     SOURCE: Liu et al. 2021 (Query2Label), arXiv:2107.10834, with norms first; Vu et al. 2020 (LAAT), arXiv:2007.06351.
     """
@@ -229,7 +229,7 @@ class LabelQueryHead:
     activation: Literal["relu", "gelu"] = "gelu"
     dropout: float | None = None
     self_attention: bool = False
-    start: Literal["random", "names"] = "random"
+    init: Literal["random", "names"] = "random"
     reads = "states"
 
     def __post_init__(self) -> None:

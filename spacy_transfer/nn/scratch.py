@@ -6,20 +6,21 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from ..errors import T001, T005, T130, T133
+from .char_ngrams import CharNGrams
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder
 from .ranges import check_least, check_share
 from .scratch_body import SCRATCH, ScratchBody
-from .subwords import Subwords
-from .vocabulary import PAD, SPECIAL, PiecesBrick, Texts, no_texts
+from .vocabulary import PAD, SPECIAL, Texts, TokenizerTrainer, no_texts
 
 
 @dataclass(frozen=True)
 class ScratchEncoder:
     """A Transformer encoder with random weights, and a tokenizer trained on the training texts.
 
-    pieces: What a text is cut into: `spacy-transfer.Words.v1`, `BytePairs` or `Unigram`.
-    subwords: `spacy-transfer.Subwords.v1` adds the vectors of a piece's character n-grams to its own; None has none.
+    tokenizer: Makes the pieces that a text is cut into: `spacy-transfer.WordLevel.v1`, `BPE` or `Unigram`.
+    char_ngrams: `spacy-transfer.CharNGrams.v1` adds the vectors of a piece's character n-grams to its own, None
+        does not.
     width (int): Width of the states, a multiple of `heads`.
     depth (int): Layers.
     heads (int): Attention heads of a layer.
@@ -33,15 +34,15 @@ class ScratchEncoder:
     norm_first (bool): Norms before attention and feed-forward instead of after them.
     norm_states (bool): Norms also on the embeddings and, where norms come first, on the last states. Without, a word
         that matters can weigh more than another; the document vector then wants one, `head.norm = true`.
-    zero_start (bool): Attention and feed-forward add nothing before they have learned to, so that training begins with
-        a bag of words.
+    zero_init_residual (bool): Attention and feed-forward add nothing before they have learned to, so that training
+        begins with a bag of words.
     SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; starting at zero:
         Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks),
         Gal & Ghahramani 2016, arXiv:1512.05287.
     """
 
-    pieces: PiecesBrick
-    subwords: Subwords | None = None
+    tokenizer: TokenizerTrainer
+    char_ngrams: CharNGrams | None = None
     width: int = 128
     depth: int = 2
     heads: int = 4
@@ -53,16 +54,18 @@ class ScratchEncoder:
     max_pieces: int = 256
     norm_first: bool = True
     norm_states: bool = True
-    zero_start: bool = False
+    zero_init_residual: bool = False
 
     def __post_init__(self) -> None:
         block = "ScratchEncoder"
-        if not hasattr(self.pieces, "train"):
-            raise ValueError(T133.format(got=type(self.pieces).__name__))
-        if self.subwords is not None and not isinstance(self.subwords, Subwords):
-            got = type(self.subwords).__name__
+        if not hasattr(self.tokenizer, "train"):
+            raise ValueError(T133.format(got=type(self.tokenizer).__name__))
+        if self.char_ngrams is not None and not isinstance(self.char_ngrams, CharNGrams):
+            got = type(self.char_ngrams).__name__
             raise ValueError(
-                T001.format(field="subwords", arch="spacy-transfer.ScratchEncoder.v1", want="Subwords or null", got=got)
+                T001.format(
+                    field="char_ngrams", arch="spacy-transfer.ScratchEncoder.v1", want="CharNGrams or null", got=got
+                )
             )
         for field, least in (("width", 1), ("depth", 1), ("heads", 1), ("feed_forward", 1), ("max_pieces", 3)):
             check_least(block, self, field, least)
@@ -81,25 +84,25 @@ class ScratchEncoder:
         texts (Callable): Gives the training texts.
         RAISES (ValueError): T131 without a word in them, T132 for unigrams that leave no room for all characters.
         """
-        tokenizer = self.pieces.train(texts())
+        tokenizer = self.tokenizer.train(texts())
         numbers = Tokenizer.from_str(tokenizer).get_vocab()
         config: dict[str, Any] = {
-            "model_type": SCRATCH, "vocab_size": len(numbers), "pad_token_id": PAD, "subwords": None,
+            "model_type": SCRATCH, "vocab_size": len(numbers), "pad_token_id": PAD, "char_ngrams": None,
             "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
             "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
             "hidden_dropout_prob": self.dropout, "word_dropout": self.word_dropout, "norm_first": self.norm_first,
-            "norm_states": self.norm_states, "zero_start": self.zero_start,
+            "norm_states": self.norm_states, "zero_init_residual": self.zero_init_residual,
             "max_position_embeddings": self.max_pieces if self.positions == "learned" else None,
         }  # fmt: skip
         members: list[list[int]] = []
-        if self.subwords is not None:
+        if self.char_ngrams is not None:
             ordinary = sorted(numbers, key=lambda piece: numbers[piece])[len(SPECIAL) :]
-            members, n_subwords = self.subwords.members([*[None] * len(SPECIAL), *ordinary])
-            sizes = {"n_subwords": n_subwords, "n_members": sum(map(len, members))}
-            config["subwords"] = {**sizes, "dropout": self.subwords.dropout}
+            members, n_ngrams = self.char_ngrams.members([*[None] * len(SPECIAL), *ordinary])
+            sizes = {"n_ngrams": n_ngrams, "n_members": sum(map(len, members))}
+            config["char_ngrams"] = {**sizes, "dropout": self.char_ngrams.dropout}
         body = ScratchBody(config)
-        if body.embeddings.subwords is not None:
-            body.embeddings.subwords.fill(members)
+        if body.embeddings.char_ngrams is not None:
+            body.embeddings.char_ngrams.fill(members)
         record = {"config": config, "source": "scratch", "revision": None, "licence": None}
         return LoadedEncoder(Encoder(body, config), tokenizer, record)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .subwords import SubwordVectors
+from .char_ngrams import CharNGramVectors
 from .vocabulary import PAD, SPECIAL, UNK
 
 # Stands in a stored configuration where an encoder of transformers has its model type.
@@ -17,7 +17,7 @@ SCRATCH = "spacy-transfer-scratch"
 # Deviation of new vectors, as BERT draws them; where no norm follows, width ** -0.5, as the first Transformer did.
 _STD = 0.02
 # What encoders that were saved by earlier versions do not say.
-_EARLIER = {"subwords": None, "norm_states": True, "zero_start": False}
+_EARLIER = {"char_ngrams": None, "norm_states": True, "zero_init_residual": False}
 
 
 class ScratchBody(nn.Module):
@@ -26,8 +26,8 @@ class ScratchBody(nn.Module):
     The names put its weights on the depth scale: `embeddings` 0, `layers.0` 1, ..., `final_norm` the last layer's.
 
     config (dict): vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, hidden_act,
-        hidden_dropout_prob, word_dropout, positions, max_position_embeddings (None: no limit), norm_first, subwords
-        (None, or n_subwords, n_members and dropout of `SubwordVectors`), norm_states, zero_start.
+        hidden_dropout_prob, word_dropout, positions, max_position_embeddings (None: no limit), norm_first, char_ngrams
+        (None, or n_ngrams, n_members and dropout of `CharNGramVectors`), norm_states, zero_init_residual.
     """
 
     supports_gradient_checkpointing = True
@@ -44,7 +44,7 @@ class ScratchBody(nn.Module):
             )
             for _ in range(self.config.num_hidden_layers)
         )  # fmt: skip
-        if self.config.zero_start:
+        if self.config.zero_init_residual:
             for layer in self.layers:
                 for last in (cast(_Layer, layer).self_attn.out_proj, cast(_Layer, layer).linear2):
                     for weight in last.parameters():
@@ -82,14 +82,14 @@ class _Embeddings(nn.Module):
         self.positions: nn.Embedding | None = None
         if config.positions == "learned":
             self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.subwords: SubwordVectors | None = None
-        if config.subwords is not None:
-            self.subwords = SubwordVectors(config.vocab_size, width=config.hidden_size, **config.subwords)
+        self.char_ngrams: CharNGramVectors | None = None
+        if config.char_ngrams is not None:
+            self.char_ngrams = CharNGramVectors(config.vocab_size, width=config.hidden_size, **config.char_ngrams)
         self.norm: nn.Module = nn.LayerNorm(config.hidden_size) if config.norm_states else nn.Identity()
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.word_dropout: float = config.word_dropout
         self._std = _STD if config.norm_states else config.hidden_size**-0.5
-        for table in (self.pieces, self.positions, None if self.subwords is None else self.subwords.table):
+        for table in (self.pieces, self.positions, None if self.char_ngrams is None else self.char_ngrams.table):
             if table is not None:
                 nn.init.normal_(table.weight, std=self._std)
         with torch.no_grad():
@@ -101,8 +101,8 @@ class _Embeddings(nn.Module):
             dropped = (torch.rand(ids.shape, device=ids.device) < self.word_dropout) & (ids >= len(SPECIAL))
             ids = ids.masked_fill(dropped, UNK)
         states = self.pieces(ids)
-        if self.subwords is not None:
-            states = states + self.subwords(ids)
+        if self.char_ngrams is not None:
+            states = states + self.char_ngrams(ids)
         if self.positions is not None:
             states = states + self.positions.weight[: ids.shape[1]]
         else:

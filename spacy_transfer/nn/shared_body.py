@@ -57,7 +57,7 @@ class SharedBody:
         view = self._view
         claims = _claims.get(self.body)
         if claims is None:
-            if frozen_depth < 0 and tuning.moving == "all":
+            if frozen_depth < 0 and tuning.trainable == "all":
                 # Nothing was frozen and nothing is to be: a body nobody asks anything of stays as it is.
                 return
             claims = _claims[self.body] = _Claims()
@@ -67,9 +67,9 @@ class SharedBody:
         wanted = list(claims.by_owner.values())
         for name, weight in self.body.named_parameters():
             depth = view.depth_of(name)
-            moves = all(one.moves(name, weight, depth, frozen, view.n_layers) for one, frozen in wanted)
-            weight.requires_grad_(moves)
-            if not moves:
+            trainable = all(one.trains(name, weight, depth, frozen, view.n_layers) for one, frozen in wanted)
+            weight.requires_grad_(trainable)
+            if not trainable:
                 # Thinc fills gradients with zeros after a step; with a zero gradient moments and decay still move.
                 weight.grad = None
         lowest = max(frozen for _, frozen in wanted)
@@ -77,14 +77,14 @@ class SharedBody:
         claims.frozen = [ref(module) for module in quiet if module is not view]
 
     def describe(self, tuning: Tuning) -> list[DepthRow]:
-        """Weights and moving weights of each depth, top first; there is one rate for all of them."""
+        """Weights and trainable weights of each depth, top first; there is one rate for all of them."""
         view = self._view
         rows = []
         for depth in range(view.n_layers, -1, -1):
             here = [w for name, w in self.body.named_parameters() if view.depth_of(name) == depth]
             name = f"layer {depth}" if depth else "embeddings"
-            n_moving = sum(w.numel() for w in here if w.requires_grad)
-            rows.append(DepthRow(depth, name, sum(w.numel() for w in here), n_moving, 1.0))
+            n_trainable = sum(w.numel() for w in here if w.requires_grad)
+            rows.append(DepthRow(depth, name, sum(w.numel() for w in here), n_trainable, 1.0))
         return rows
 
 

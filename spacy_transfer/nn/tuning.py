@@ -1,4 +1,4 @@
-"""Which weights move, when, and how fast."""
+"""Which weights are trained, when, and how fast."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,28 +16,28 @@ class Tuning:
 
     frozen_depth (int | "all"): Everything at depth <= frozen_depth keeps its weights: -1 freezes nothing, 0 the
         embeddings, 1..L also the lowest layers, "all" the whole encoder.
-    moving (str): "all", or "bias_and_norm" to move only the biases and norms of what is not frozen (BitFit); the head
-        always moves.
+    trainable (str): "all", or "bias_and_norm" to train only the biases and norms of what is not frozen (BitFit); the
+        head is always trained.
     lr_decay (float): The top layer learns at the full rate, each depth below at `lr_decay` times the rate of the one
         above; 0 < lr_decay <= 1.
-    head_rate (float): Factor on the rate of pooling and head.
-    embeddings_rate (float): Factor on the rate of the embeddings, beside that of `lr_decay`. Above 1 for an encoder
-        from scratch, whose rare words are moved by few texts; 0 < embeddings_rate.
+    head_lr_factor (float): Factor on the learning rate of pooling and head.
+    embeddings_lr_factor (float): Factor on the learning rate of the embeddings, with that of `lr_decay`. Above 1 for an
+        encoder from scratch, whose rare words occur in few texts; 0 < embeddings_lr_factor.
     unfreeze_every (int): Every so many steps or epochs the frozen depth drops by one, from the top down; 0 never.
     unfreeze_unit (str): "steps" counts optimizer steps and is stored with the model. "epochs" needs to be told the
-        epoch: [training.before_update] @callbacks = "spacy-transfer.tell_epoch.v1".
+        epoch: [training.before_update] @callbacks = "spacy-transfer.set_epoch.v1".
     unfreeze_down_to (int): Frozen depth at which unfreezing ends.
-    adapter (block | None): `spacy-transfer.LoRA.v1` or `IA3`: of the encoder only the adapter's weights move, those
-        above the frozen depth; they sit in all layers that unfreezing ever reaches. None tunes the encoder itself.
+    adapter (block | None): `spacy-transfer.LoRA.v1` or `IA3`: of the encoder only the adapter's weights are trained,
+        those above the frozen depth; they sit in all layers that unfreezing ever reaches. None tunes the encoder.
     SOURCE: gradual unfreezing and rates per layer: Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146; BitFit: Ben Zaken
         et al. 2022, arXiv:2106.10199.
     """
 
     frozen_depth: int | Literal["all"] = -1
-    moving: Literal["all", "bias_and_norm"] = "all"
+    trainable: Literal["all", "bias_and_norm"] = "all"
     lr_decay: float = 1.0
-    head_rate: float = 1.0
-    embeddings_rate: float = 1.0
+    head_lr_factor: float = 1.0
+    embeddings_lr_factor: float = 1.0
     unfreeze_every: int = 0
     unfreeze_unit: Literal["steps", "epochs"] = "steps"
     unfreeze_down_to: int = -1
@@ -47,8 +47,8 @@ class Tuning:
     def __post_init__(self) -> None:
         for field, low, high, want in (
             ("lr_decay", 0.0, 1.0, "0 < lr_decay <= 1"),
-            ("head_rate", 0.0, float("inf"), "head_rate > 0"),
-            ("embeddings_rate", 0.0, float("inf"), "embeddings_rate > 0"),
+            ("head_lr_factor", 0.0, float("inf"), "head_lr_factor > 0"),
+            ("embeddings_lr_factor", 0.0, float("inf"), "embeddings_lr_factor > 0"),
         ):
             value = float(getattr(self, field))
             if not low < value <= high:
@@ -63,8 +63,8 @@ class Tuning:
         if self.adapter is not None and not hasattr(self.adapter, "peft_config"):
             arch, got = "spacy-transfer.Tuning.v1", type(self.adapter).__name__
             raise ValueError(T001.format(field="adapter", arch=arch, want="an adapter", got=got))
-        if self.adapter is not None and self.moving != "all":
-            raise ValueError(T159.format(moving=self.moving))
+        if self.adapter is not None and self.trainable != "all":
+            raise ValueError(T159.format(trainable=self.trainable))
 
     def check(self, n_layers: int, name: str) -> None:
         """Compare with an encoder's depth. n_layers (int): Its layers. name (str): What to call it.
@@ -91,38 +91,38 @@ class Tuning:
             return start
         return max(start - count // self.unfreeze_every, min(start, self.unfreeze_down_to))
 
-    def rate(self, depth: int, n_layers: int) -> float:
+    def lr_factor(self, depth: int, n_layers: int) -> float:
         """Factor on the learning rate at a depth, 0 = embeddings to n_layers + 1 = pooling and head."""
         if depth > n_layers:
-            return self.head_rate
-        factor = 1.0 if self.adapter is None else float(self.adapter.rate)
+            return self.head_lr_factor
+        factor = 1.0 if self.adapter is None else float(self.adapter.lr_factor)
         if depth == 0:
-            factor *= self.embeddings_rate
+            factor *= self.embeddings_lr_factor
         return factor * self.lr_decay ** (n_layers - depth)
 
-    def moves(self, name: str, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:
-        """Whether a weight at this depth moves. Biases and norms are the weights with one dimension."""
+    def trains(self, name: str, weight: nn.Parameter, depth: int, frozen_depth: int, n_layers: int) -> bool:
+        """Whether a weight at this depth is trained. Biases and norms are the weights with one dimension."""
         if depth <= frozen_depth:
             return False
         if self.adapter is not None and depth <= n_layers:
             return is_adapter_weight(name)
-        return self.moving == "all" or depth > n_layers or weight.ndim <= 1
+        return self.trainable == "all" or depth > n_layers or weight.ndim <= 1
 
     def apply(self, network: Network, frozen_depth: int) -> int:
         """Freeze a network up to a depth: no gradients, and evaluation mode while the rest trains.
 
         network (Network): Changed in place.
         frozen_depth (int): -1 to n_layers.
-        RETURNS (int): The boundary: the depth below the lowest moving weight of the encoder, -1 to n_layers. Nothing
+        RETURNS (int): The boundary: the depth below the lowest trainable weight of the encoder, -1 to n_layers. Nothing
             is computed backward at or below it.
         """
         n_layers = network.n_layers
         boundary = n_layers
         for name, weight in network.named_parameters():
             depth = network.depth_of(name)
-            moving = self.moves(name, weight, depth, frozen_depth, n_layers)
-            weight.requires_grad_(moving)
-            if not moving:
+            trainable = self.trains(name, weight, depth, frozen_depth, n_layers)
+            weight.requires_grad_(trainable)
+            if not trainable:
                 weight.grad = None
             elif depth <= n_layers:
                 boundary = min(boundary, depth - 1)
@@ -140,17 +140,17 @@ class DepthRow:
     depth: int
     name: str
     n_weights: int
-    n_moving: int
-    rate: float
+    n_trainable: int
+    lr_factor: float
 
 
 def describe(network: Network, tuning: Tuning) -> list[DepthRow]:
-    """Weights, moving weights and rate factor of each depth, top first."""
+    """Weights, trainable weights and rate factor of each depth, top first."""
     n_layers = network.n_layers
     rows = []
     for depth in range(n_layers + 1, -1, -1):
         here = [w for name, w in network.named_parameters() if network.depth_of(name) == depth]
         name = "pooling, head" if depth > n_layers else f"layer {depth}" if depth else "embeddings"
-        n_moving = sum(w.numel() for w in here if w.requires_grad)
-        rows.append(DepthRow(depth, name, sum(w.numel() for w in here), n_moving, tuning.rate(depth, n_layers)))
+        n_trainable = sum(w.numel() for w in here if w.requires_grad)
+        rows.append(DepthRow(depth, name, sum(w.numel() for w in here), n_trainable, tuning.lr_factor(depth, n_layers)))
     return rows

@@ -27,7 +27,7 @@ def no_texts() -> Iterable[str]:
     return ()
 
 
-class PiecesBrick(Protocol):
+class TokenizerTrainer(Protocol):
     """A block that makes a tokenizer of texts."""
 
     def train(self, texts: Iterable[str]) -> str:
@@ -35,7 +35,7 @@ class PiecesBrick(Protocol):
 
 
 @dataclass(frozen=True)
-class Words:
+class WordLevel:
     """Whole words and single punctuation marks; on a few thousand texts better than parts of words.
 
     size (int): Most pieces, the five special ones included; the most frequent words are kept.
@@ -51,8 +51,8 @@ class Words:
     same_digits: bool = False
 
     def __post_init__(self) -> None:
-        check_least("Words", self, "size", len(SPECIAL) + 1)
-        check_least("Words", self, "min_frequency", 1)
+        check_least("WordLevel", self, "size", len(SPECIAL) + 1)
+        check_least("WordLevel", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
         """Count words. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 if no word is left."""
@@ -69,7 +69,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class BytePairs:
+class BPE:
     """Byte pair encoding over bytes: frequent words are one piece, and nothing is unknown.
 
     size (int): Most pieces, the five special ones and the 256 bytes included.
@@ -83,8 +83,8 @@ class BytePairs:
     lower_case: bool = True
 
     def __post_init__(self) -> None:
-        check_least("BytePairs", self, "size", len(SPECIAL) + _N_BYTES)
-        check_least("BytePairs", self, "min_frequency", 1)
+        check_least("BPE", self, "size", len(SPECIAL) + _N_BYTES)
+        check_least("BPE", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
         """Join pairs. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word."""

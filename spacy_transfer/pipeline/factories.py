@@ -6,7 +6,7 @@ from typing import Any
 from spacy.language import Language
 from thinc.api import Model
 
-from .masked_pieces import MaskedPiecePredictor
+from .masked_lm import MaskedLMPredictor
 from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
 
@@ -49,20 +49,20 @@ def _default_config(loss: str) -> dict[str, Any]:
             "tuning": {
                 "@misc": "spacy-transfer.Tuning.v1",
                 "frozen_depth": -1,
-                "moving": "all",
+                "trainable": "all",
                 "lr_decay": 1.0,
-                "head_rate": 1.0,
-                "embeddings_rate": 1.0,
+                "head_lr_factor": 1.0,
+                "embeddings_lr_factor": 1.0,
                 "unfreeze_every": 0,
                 "unfreeze_unit": "steps",
                 "unfreeze_down_to": -1,
                 "adapter": None,
             },
-            "start": {"@misc": "spacy-transfer.RandomStart.v1"},
+            "head_init": {"@misc": "spacy-transfer.RandomInit.v1"},
             "features": {"@layers": "spacy-transfer.NoFeatures.v1"},
             "windows": dict(_WINDOWS),
             "cache": {
-                "@misc": "spacy-transfer.FeatureCache.v1",
+                "@misc": "spacy-transfer.EncoderCache.v1",
                 "memory": 2_000_000_000,
                 "cache_dir": None,
                 "disk_precision": "same",
@@ -137,10 +137,10 @@ def make_transfer_textcat_multilabel(
 
 
 @Language.factory(
-    "transfer_masked_pieces",
+    "transfer_masked_lm",
     default_config={
         "model": {
-            "@architectures": "spacy-transfer.MaskedPieces.v1",
+            "@architectures": "spacy-transfer.MaskedLM.v1",
             "share": 0.15,
             "seed": 0,
             "piece_budget": "auto",
@@ -151,11 +151,11 @@ def make_transfer_textcat_multilabel(
             "text": {**_TEXT, "normalization": dict(_NORMALIZATION)},
         }
     },
-    default_score_weights={"masked_pieces_score": 1.0, "masked_pieces_loss": None, "masked_pieces_acc": None},
+    default_score_weights={"masked_lm_score": 1.0, "masked_lm_loss": None, "masked_lm_acc": None},
 )
-def make_transfer_masked_pieces(nlp: Language, name: str, model: Model) -> MaskedPiecePredictor:
+def make_transfer_masked_lm(nlp: Language, name: str, model: Model) -> MaskedLMPredictor:
     """An encoder that learns from raw texts; `spacy transfer pretrain` makes a pipeline of it.
 
-    model (Model): A `spacy-transfer.MaskedPieces.v1`.
+    model (Model): A `spacy-transfer.MaskedLM.v1`.
     """
-    return MaskedPiecePredictor(nlp.vocab, model, name)
+    return MaskedLMPredictor(nlp.vocab, model, name)

@@ -18,29 +18,30 @@ class DepthRow(Protocol):
         """All weights."""
 
     @property
-    def n_moving(self) -> int:
-        """Weights that move."""
+    def n_trainable(self) -> int:
+        """Those that are trained."""
 
     @property
-    def rate(self) -> float:
+    def lr_factor(self) -> float:
         """Factor on the learning rate."""
 
 
 def depth_table(component: str, rows: Sequence[DepthRow]) -> str:
-    """Per depth: weights, moving or frozen, rate factor; top first.
+    """Per depth: weights, trainable or frozen, rate factor; top first.
 
     RETURNS (str): Several lines.
     """
-    body = [(row.name, f"{row.n_weights:,}", _state(row), f"{row.rate:.3g}" if row.n_moving else "-") for row in rows]
-    moving, total = sum(row.n_moving for row in rows), sum(row.n_weights for row in rows)
-    share = f"{moving / total:.0%}" if total else "-"
-    footer = ("all", f"{total:,}", f"{moving:,} move ({share})", "")
-    header = ("depth", "weights", "state", "rate")
+    factors = [f"{row.lr_factor:.3g}" if row.n_trainable else "-" for row in rows]
+    body = [(row.name, f"{row.n_weights:,}", _state(row), factor) for row, factor in zip(rows, factors, strict=True)]
+    trainable, total = sum(row.n_trainable for row in rows), sum(row.n_weights for row in rows)
+    share = f"{trainable / total:.0%}" if total else "-"
+    footer = ("all", f"{total:,}", f"{trainable:,} trainable ({share})", "")
+    header = ("depth", "weights", "state", "lr factor")
     text: str = table(body, header=header, footer=footer, divider=True, aligns=("l", "r", "l", "r"))
-    return f"What moves in '{component}':\n{text}"
+    return f"Trainable weights of '{component}':\n{text}"
 
 
 def _state(row: DepthRow) -> str:
-    if not row.n_moving:
+    if not row.n_trainable:
         return "frozen" if row.n_weights else "no weights of its own"
-    return "moving" if row.n_moving == row.n_weights else f"{row.n_moving:,} move"
+    return "trainable" if row.n_trainable == row.n_weights else f"{row.n_trainable:,} trainable"

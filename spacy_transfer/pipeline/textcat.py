@@ -247,9 +247,9 @@ class TransferTextCategorizer(StoredPipe):
         """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead."""
         return {} if losses is None else losses
 
-    def tell_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int) -> None:
         """Tell unfreezing which epoch it is. epoch (int): From 0."""
-        self.model.attrs["tell_epoch"](self.model, epoch)
+        self.model.attrs["set_epoch"](self.model, epoch)
 
     def clear_cache(self) -> None:
         """Free the memory that training keeps for its next epoch: pieces of texts, and features of frozen layers.

@@ -188,7 +188,7 @@ def _follow(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter]) -> Non
 
 
 def _regroup(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> None:
-    """Make the groups fit the moving weights: one per rate, with and without decay. Moments stay with their weight."""
+    """Make the groups fit the trainable weights: one per rate, with and without decay. Moments stay with weights."""
     wanted: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, weight in weights.items():
         wanted.setdefault((rates[name], weight.ndim > 1 and not is_factor(name)), []).append(weight)

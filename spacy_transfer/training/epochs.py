@@ -6,12 +6,12 @@ from typing import Any
 from spacy.language import Language
 
 
-def make_tell_epoch() -> Callable[[Language, dict[str, Any]], None]:
-    """The callback `spacy-transfer.tell_epoch.v1` for [training.before_update]: unfreezing by epochs needs it."""
+def make_set_epoch() -> Callable[[Language, dict[str, Any]], None]:
+    """The callback `spacy-transfer.set_epoch.v1` for [training.before_update]: unfreezing by epochs needs it."""
 
-    def tell_epoch(nlp: Language, info: dict[str, Any]) -> None:
+    def set_epoch(nlp: Language, info: dict[str, Any]) -> None:
         for _, component in nlp.pipeline:
-            if hasattr(component, "tell_epoch"):
-                component.tell_epoch(info["epoch"])
+            if hasattr(component, "set_epoch"):
+                component.set_epoch(info["epoch"])
 
-    return tell_epoch
+    return set_epoch

@@ -38,23 +38,23 @@ def network_shims(nlp: Language) -> dict[str, TrainingShim]:
     }
 
 
-def all_weights(nlp: Language, *, only_moving: bool, frozen: Sequence[str] = ()) -> dict[str, Tensor]:
+def all_weights(nlp: Language, *, only_trainable: bool, frozen: Sequence[str] = ()) -> dict[str, Tensor]:
     """Weights by name.
 
-    only_moving (bool): Only what may have moved: not the frozen depths of our networks, nor the frozen components.
+    only_trainable (bool): Only what may have moved: not the frozen depths of our networks, nor the frozen components.
     frozen (Sequence[str]): Names of these.
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for component, i, node in _nodes(nlp):
-        if id(node) in seen or (only_moving and component in frozen):
+        if id(node) in seen or (only_trainable and component in frozen):
             continue
         seen.add(id(node))
         for name in node.param_names:
             if node.has_param(name):
                 found[f"{component}/{i}|{name}"] = from_xp(node.get_param(name), torch.device("cpu"))
         for j, shim in enumerate(node.shims):
-            for name, value in _shim_weights(shim, only_moving).items():
+            for name, value in _shim_weights(shim, only_trainable).items():
                 found[f"{component}/{i}/{j}|{name}"] = value
     return found
 
@@ -87,12 +87,12 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
     return sorted(rest)
 
 
-def _shim_weights(shim: Any, only_moving: bool) -> dict[str, Tensor]:
+def _shim_weights(shim: Any, only_trainable: bool) -> dict[str, Tensor]:
     if isinstance(shim, TrainingShim):
         if not shim.is_built:
             return {}
         weights = weights_of(shim.network)
-        return {name: value for name, value in weights.items() if name in shim.moving} if only_moving else weights
+        return {name: value for name, value in weights.items() if name in shim.trainable} if only_trainable else weights
     if hasattr(shim._model, "state_dict"):
         # Not `to_bytes`, which pickles for torch's modules; tied weights once.
         return {name: value for name, value in weights_of(shim._model).items() if isinstance(value, Tensor)}

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..corpora.piece_rows import write_rows
 from ..errors import T005, T134, T165, T240, T243
 from ..files import new_folder, write_text
-from ..model.masked_piece_shim import special_pieces
+from ..model.masked_lm_shim import special_pieces
 from ..model.pieces import PieceTokenizer
 from ..model.reading import TextReader
 from ..model.settings import Settings
@@ -36,7 +36,7 @@ from .fingerprint import differences, refuse_others
 from .log_file import read_lines
 from .marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
 
-NAME = "transfer_masked_pieces"
+NAME = "transfer_masked_lm"
 # In the work folder, what says that a run is there first.
 _NAMES = ("checkpoints", "start.json", "start", "rows", "config.cfg", *RUN_NAMES[1:])
 # Texts kept apart to see what was learned: a twentieth, but not so many that looking takes long.
@@ -163,7 +163,7 @@ class Work:
             "dropout": getattr(settings.encoder, "dropout", None),
         }  # fmt: skip
         model = {
-            "@architectures": "spacy-transfer.MaskedPieces.v1", "share": plan.share, "seed": plan.seed,
+            "@architectures": "spacy-transfer.MaskedLM.v1", "share": plan.share, "seed": plan.seed,
             "piece_budget": settings.piece_budget, "precision": settings.precision, "device": device,
             "encoder": encoder, "windows": {"@misc": "spacy-transfer.Windows.v1", **asdict(settings.windows)},
         }  # fmt: skip
@@ -195,7 +195,7 @@ class Work:
     def losses(self) -> tuple[float, float]:
         """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
         lines = read_lines(self.folder / "log.jsonl")
-        found = [float(line["scores"]["masked_pieces_loss"]) for line in lines if line["kind"] == "evaluation"]
+        found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
     def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:

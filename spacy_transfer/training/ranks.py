@@ -69,7 +69,7 @@ class Ranks:
         if others:
             raise ValueError(T179.format(names=", ".join(others)))
         self._names = names
-        weights = all_weights(nlp, only_moving=False)
+        weights = all_weights(nlp, only_trainable=False)
         for name in sorted(weights):
             value = weights[name].contiguous()
             # Thinc's weights are in the hosts' memories, which NCCL does not reach.
@@ -127,10 +127,10 @@ class Ranks:
 
         RETURNS (int): Documents of all ranks.
         """
-        moving = list(weights.values())
-        head = torch.tensor([n_docs, *(int(weight.grad is not None) for weight in moving)])
+        trainable = list(weights.values())
+        head = torch.tensor([n_docs, *(int(weight.grad is not None) for weight in trainable)])
         distributed.all_reduce(head, group=self._hosts)
-        found = [weight for weight, n in zip(moving, head[1:].tolist(), strict=True) if n]
+        found = [weight for weight, n in zip(trainable, head[1:].tolist(), strict=True) if n]
         for weight in found:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

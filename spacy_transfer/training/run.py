@@ -387,6 +387,6 @@ def _depths(proc: Any, rate: float) -> dict[str, Any]:
     if describe is None:
         return {}
     rows = describe(proc.model)
-    moving = [row for row in rows if row.n_moving]
-    frozen = [row.depth for row in rows if not row.n_moving and row.n_weights]
-    return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.rate for row in moving}}
+    trainable = [row for row in rows if row.n_trainable]
+    frozen = [row.depth for row in rows if not row.n_trainable and row.n_weights]
+    return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.lr_factor for row in trainable}}

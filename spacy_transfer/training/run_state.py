@@ -59,7 +59,7 @@ def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         "performance": nlp.meta.get("performance", {}),
         "extras": {name: part.training_state() for name, part in _extras(run).items()},
     }
-    weights = all_weights(nlp, only_moving=True, frozen=run.settings["frozen_components"])
+    weights = all_weights(nlp, only_trainable=True, frozen=run.settings["frozen_components"])
     return state, {"weights": weights, "optimizer": moments, "places": places}
 
 

@@ -301,7 +301,7 @@ class Session:
                     if self.writes:
                         if not self.checkpoints.folder.exists():
                             self._mark()
-                        self._start = self.checkpoints.begin(all_weights(nlp, only_moving=False))
+                        self._start = self.checkpoints.begin(all_weights(nlp, only_trainable=False))
                         if not self.checkpoints.is_replacing:
                             self._settle()
                     self.checkpoint()

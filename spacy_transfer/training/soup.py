@@ -52,13 +52,13 @@ def mix(pipelines: Sequence[Path]) -> Soup:
         score, _ = Evaluation(nlp, dev_corpus, settings["score_weights"])(lambda done, total: None)
         return score
 
-    best = {name: value.clone() for name, value in all_weights(nlp, only_moving=False).items()}
+    best = {name: value.clone() for name, value in all_weights(nlp, only_trainable=False).items()}
     sums = {name: value.double() for name, value in best.items() if value.is_floating_point()}
     single = score = score_of(best)
     ingredients = [pipelines[0]]
     for path in pipelines[1:]:
         loaded = spacy.load(path)
-        other = all_weights(loaded, only_moving=False)
+        other = all_weights(loaded, only_trainable=False)
         if loaded.pipe_labels != nlp.pipe_labels or not _fit(best, other):
             continue
         tried = {name: total + other[name].double() for name, total in sums.items()}

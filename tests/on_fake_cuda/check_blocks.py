@@ -11,7 +11,7 @@ from runs import CNN
 from thinc.api import fix_random_seed
 
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.masked_pieces import Pretraining, pretrain
+from spacy_transfer.training.masked_lm import Pretraining, pretrain
 
 
 def loss(name: str, **values: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
     "half frozen, no room": {"tuning": {"frozen_depth": 1}, "cache": {"memory": 1000}},
     "frozen, no cache": {**ALL, "cache": {"memory": 0}},
     "unfrozen by and by": {"tuning": {"frozen_depth": 2, "unfreeze_every": 1, "unfreeze_down_to": 0}},
-    "solved": {**ALL, "start": misc("SolvedStart", strengths=[1.0])},
+    "solved": {**ALL, "head_init": misc("LinearProbe", Cs=[1.0])},
     "augmented": {"augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "augmented, frozen": {**ALL, "augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "LoRA": {"tuning": {"adapter": misc("LoRA", rank=2)}},
@@ -58,7 +58,7 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
     "IA3": {"tuning": {"adapter": misc("IA3")}},
     "checkpointed": {"gradient_checkpointing": True},
     "features": FEATURES,
-    "features, frozen, solved": {**FEATURES, **ALL, "start": misc("SolvedStart", strengths=[1.0])},
+    "features, frozen, solved": {**FEATURES, **ALL, "head_init": misc("LinearProbe", Cs=[1.0])},
 }
 MULTILABEL: dict[str, dict[str, Any]] = {
     "binary": {},

@@ -24,7 +24,7 @@ from spacy_transfer.training.launch import launch
 from spacy_transfer.training.log_file import LogFile
 from spacy_transfer.training.ranks import Ranks
 
-FEATURES = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "rate": 0.5, "tok2vec": CNN}
+FEATURES = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "lr_factor": 0.5, "tok2vec": CNN}
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ def pooled_by(name: str) -> dict[str, Any]:
 
 AUGMENTED = {"augmentation": {"@misc": "spacy-transfer.Augmentation.v1", "drop": 0.2, "clean": 0.5}}
 QUERIES = {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "heads": 2}}
-SUBWORDS = {"subwords": {"@misc": "spacy-transfer.Subwords.v1", "min_pieces": 1}}
+CHAR_NGRAMS = {"char_ngrams": {"@misc": "spacy-transfer.CharNGrams.v1", "min_pieces": 1}}
 
 # Blocks: what is built; waits and launches of a training step; waits and launches of a call in prediction.
 TABLE: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
@@ -95,8 +95,8 @@ TABLE: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
     "augmented, half frozen": ({**HALF, **AUGMENTED}, (0, 397), (1, 81)),
     "augmented, frozen": ({**FROZEN, **AUGMENTED}, (0, 135), (1, 81)),
     "from scratch": ({"kind": "scratch"}, (0, 213), (1, 81)),
-    # How many n-grams a micro-batch has decides the size of what is summed; see `nn/subwords.py`.
-    "from scratch, n-grams": ({"kind": "scratch", "encoder": SUBWORDS}, (1, 231), (2, 96)),
+    # How many n-grams a micro-batch has decides the size of what is summed; see `nn/char_ngrams.py`.
+    "from scratch, n-grams": ({"kind": "scratch", "encoder": CHAR_NGRAMS}, (1, 231), (2, 96)),
     "hidden pieces": ({"kind": "hidden pieces"}, (0, 238), (1, 90)),
     # Thinc is on the CPU here, and with it the encoder: its backward pass needs the gradient there.
     "shared encoder": ({"kind": "shared"}, (1, 50), (1, 8)),
@@ -116,7 +116,7 @@ def made(encoder_folder: Callable[[str], Path], blocks: dict[str, Any]) -> tuple
     if kind == "hidden pieces":
         nlp = spacy.blank("xx")
         block = {"encoder": {"name": str(folder), "revision": None}, "windows": {"length": 32, "stride": 20}}
-        nlp.add_pipe("transfer_masked_pieces", config={"model": {**block, "precision": "fp32", "device": "cuda"}})
+        nlp.add_pipe("transfer_masked_lm", config={"model": {**block, "precision": "fp32", "device": "cuda"}})
         nlp.initialize(lambda: exclusive_examples(nlp))
     elif kind == "shared":
         from test_shared import shared_pipeline

@@ -2,6 +2,6 @@
 
 from .binary_cross_entropy import BinaryCrossEntropy
 from .cross_entropy import CrossEntropy
-from .loss import Loss, LossBrick, label_weights
+from .loss import Loss, LossBuilder, label_weights
 
-__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Loss", "LossBrick", "label_weights"]
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Loss", "LossBuilder", "label_weights"]

@@ -65,7 +65,7 @@ class Asymmetric:
         check_class_weights(self.class_weights)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
-        """Weight of each label's positives from the training data; see `LossBrick`."""
+        """Weight of each label's positives from the training data; see `LossBuilder`."""
         return balanced_positives(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:

@@ -69,7 +69,7 @@ class Focal:
         check_class_weights(self.class_weights)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
-        """Weight of each label from the training data; see `LossBrick`."""
+        """Weight of each label from the training data; see `LossBuilder`."""
         return (balanced_documents if self.exclusive else balanced_positives)(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:

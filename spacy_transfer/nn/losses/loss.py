@@ -46,7 +46,7 @@ class Loss(nn.Module):
         return torch.stack([self(once, targets, known) for once in logits]).mean(dim=0), logits
 
 
-class LossBrick(Protocol):
+class LossBuilder(Protocol):
     """A block that makes a loss and knows the activation that goes with it."""
 
     @property
@@ -100,7 +100,7 @@ def activated(logits: Tensor, activation: Activation) -> Tensor:
 
 
 def label_weights(
-    brick: LossBrick, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
+    builder: LossBuilder, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
 ) -> list[float]:
     """The weight of each label, as the loss block asks for it.
 
@@ -108,11 +108,11 @@ def label_weights(
     RETURNS (list[float]): In label order.
     RAISES (ValueError): T034 for a weight whose label does not exist.
     """
-    asked = brick.class_weights
+    asked = builder.class_weights
     if asked == "none":
         return [1.0] * len(labels)
     if isinstance(asked, str):
-        return brick.balanced(positives, n_known)
+        return builder.balanced(positives, n_known)
     given = {str(label): float(weight) for label, weight in asked}
     if unknown := sorted(set(given) - set(labels)):
         raise ValueError(T034.format(unknown=unknown, labels=list(labels)))

@@ -77,7 +77,7 @@ class Regression:
         raise NotImplementedError
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
-        """Weight of each label's documents from the training data; see `LossBrick`."""
+        """Weight of each label's documents from the training data; see `LossBuilder`."""
         return balanced_documents(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:

@@ -7,9 +7,9 @@ from typing import Any, cast
 from torch import Tensor
 
 from ...errors import T001, T101
-from .loss import ClassWeights, Loss, LossBrick
+from .loss import ClassWeights, Loss, LossBuilder
 
-# What is used of the block of a loss; see `LossBrick`.
+# What is used of the block of a loss; see `LossBuilder`.
 LOSS_FIELDS = ("exclusive", "class_weights", "balanced", "build", "activate")
 
 
@@ -62,8 +62,8 @@ class Wrapper:
         return self._inner.class_weights
 
     @property
-    def _inner(self) -> LossBrick:
-        return cast(LossBrick, self.loss)
+    def _inner(self) -> LossBuilder:
+        return cast(LossBuilder, self.loss)
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """As the other block has it."""

@@ -1,4 +1,4 @@
-"""The head solved on the pretrained features, so that step 0 is a strong classifier already."""
+"""The head fitted on the pretrained features, so that step 0 is a strong classifier already."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,45 +10,47 @@ from ..errors import T005
 from ..log import announce
 from ..nn.losses import Loss
 
-_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+_CS = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
-class SolvedStart:
+class LinearProbe:
     """Logistic regression on the vectors of the pretrained encoder, as the head's first weights (LP-FT).
 
     Multinomial for exclusive labels, one against the rest for others, by L-BFGS on the classifier's own loss: soft
-    labels, missing labels, class weights and smoothing count as in training. The strength is chosen by cross-validation
+    labels, missing labels, class weights and smoothing count as in training. C is chosen by cross-validation
     on the training data.
 
-    strengths (list[float] | None): Inverse strengths of the L2 penalty to choose from, C as in scikit-learn, on vectors
+    Cs (list[float] | None): Inverse strengths of the L2 penalty to choose from, as in scikit-learn, on vectors
         that were centred and scaled to unit variance. None tries 0.01, 0.1, 1 and 10.
     folds (int): Of the cross-validation; 2 or more.
-    keep_loss (float | "auto"): Share of an ignorant head's training loss to keep, by scaling the solved weights down: a
-        head that already separates the training texts would leave the encoder without a gradient. 0 keeps the weights
-        as solved. "auto": 0 where the whole encoder stays frozen, 0.85 where tuning follows.
+    loss_fraction (float | "auto"): The fitted weights are scaled down by the factor s for which mean_loss(s * logits) =
+        loss_fraction * mean_loss(0), the loss of a head that knows nothing: a head that already separates the training
+        texts would leave the encoder without a gradient. 0 keeps the weights as fitted. "auto": 0 where the whole
+        encoder stays frozen, 0.85 where tuning follows.
     most_texts (int): Training texts to solve on at most, spread evenly.
     seed (int): Of the folds.
     SOURCE: solving first, then fine-tuning: Kumar et al. 2022, arXiv:2202.10054.
     """
 
-    strengths: list[float] | None = None
+    Cs: list[float] | None = None
     folds: int = 4
-    keep_loss: float | Literal["auto"] = "auto"
+    loss_fraction: float | Literal["auto"] = "auto"
     most_texts: int = 50_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        strengths = _STRENGTHS if self.strengths is None else self.strengths
+        Cs = _CS if self.Cs is None else self.Cs
+        is_auto = self.loss_fraction == "auto"
         checks = (
-            ("strengths", bool(strengths) and min(strengths) > 0, "one or more numbers above 0"),
+            ("Cs", bool(Cs) and min(Cs) > 0, "one or more numbers above 0"),
             ("folds", self.folds >= 2, "folds >= 2"),
-            ("keep_loss", self.keep_loss == "auto" or 0.0 <= float(self.keep_loss) < 1.0, "0 <= keep_loss < 1"),
+            ("loss_fraction", is_auto or 0.0 <= float(self.loss_fraction) < 1.0, "0 <= loss_fraction < 1"),
             ("most_texts", self.most_texts >= 1, "most_texts >= 1"),
         )
         for name, good, want in checks:
             if not good:
-                raise ValueError(T005.format(block="start", field=name, value=getattr(self, name), want=want))
+                raise ValueError(T005.format(block="head_init", field=name, value=getattr(self, name), want=want))
 
     def choose(self, n_texts: int) -> list[int]:
         """Indices of the texts to solve on, spread evenly over the data."""
@@ -61,15 +63,15 @@ class SolvedStart:
         """Weights of a linear head.
 
         vectors (Tensor): (n_docs, width). targets, known (Tensor): (n_docs, n_labels). loss (Loss): The classifier's.
-        exclusive (bool): Exactly one label a document. tuning_follows (bool): The encoder will move afterwards.
+        exclusive (bool): Exactly one label a document. tuning_follows (bool): The encoder is trained afterwards.
         RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
         """
         middle = vectors.mean(dim=0)
         scale = (vectors - middle).square().mean().sqrt().clamp(min=1e-6)
         x = (vectors - middle) / scale
-        strength = self._cross_validate(x, targets, known, loss, exclusive)
-        weight, bias = _fit(x, targets, known, loss, strength, None)
-        keep = (0.85 if tuning_follows else 0.0) if self.keep_loss == "auto" else float(self.keep_loss)
+        c = self._cross_validate(x, targets, known, loss, exclusive)
+        weight, bias = _fit(x, targets, known, loss, c, None)
+        keep = (0.85 if tuning_follows else 0.0) if self.loss_fraction == "auto" else float(self.loss_fraction)
         if keep:
             shrink = _shrink(x, weight, bias, targets, known, loss, keep)
             weight, bias = weight * shrink, bias * shrink
@@ -77,33 +79,33 @@ class SolvedStart:
         return weight, bias - weight @ middle
 
     def _cross_validate(self, x: Tensor, targets: Tensor, known: Tensor, loss: Loss, exclusive: bool) -> float:
-        """The strength with the highest held-out accuracy (exclusive; ties: lower loss) or the lowest held-out loss."""
-        strengths, n_docs = sorted(self.strengths or _STRENGTHS), len(x)
-        if len(strengths) == 1 or n_docs < 2 * self.folds:
-            return strengths[(len(strengths) - 1) // 2]
+        """The c with the highest held-out accuracy (exclusive; ties: lower loss) or the lowest held-out loss."""
+        Cs, n_docs = sorted(self.Cs or _CS), len(x)
+        if len(Cs) == 1 or n_docs < 2 * self.folds:
+            return Cs[(len(Cs) - 1) // 2]
         order = torch.randperm(n_docs, generator=torch.Generator().manual_seed(self.seed)).to(x.device)
-        found = {strength: [0.0, 0.0] for strength in strengths}
+        found = {c: [0.0, 0.0] for c in Cs}
         for fold in range(self.folds):
             held = order[fold :: self.folds]
             inside = torch.ones(n_docs, dtype=torch.bool, device=x.device)
             inside[held] = False
             start = None
-            for strength in strengths:
+            for c in Cs:
                 # From weak to strong weights: each solution is a good start for the next.
-                start = weight, bias = _fit(x[inside], targets[inside], known[inside], loss, strength, start)
+                start = weight, bias = _fit(x[inside], targets[inside], known[inside], loss, c, start)
                 logits = x[held] @ weight.T + bias
                 right = (logits.argmax(dim=1) == targets[held].argmax(dim=1)).sum() if exclusive else torch.zeros(())
-                found[strength][0] += float(right)
-                found[strength][1] -= float(loss(logits, targets[held], known[held]).sum())
-        best = max(strengths, key=lambda strength: tuple(found[strength]))
+                found[c][0] += float(right)
+                found[c][1] -= float(loss(logits, targets[held], known[held]).sum())
+        best = max(Cs, key=lambda c: tuple(found[c]))
         n_right, negative = found[best]
         share = f"{n_right / n_docs:.1%} right, " if exclusive else ""
-        announce(f"Head solved on {n_docs} texts: C = {best:g}, held out {share}loss {-negative / n_docs:.3f}")
+        announce(f"Linear probe on {n_docs} texts: C = {best:g}, held out {share}loss {-negative / n_docs:.3f}")
         return best
 
 
 def _fit(
-    x: Tensor, targets: Tensor, known: Tensor, loss: Loss, strength: float, start: tuple[Tensor, Tensor] | None
+    x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Minimise the mean loss plus the L2 penalty of the weights. RETURNS: weight and bias."""
     n_docs, width = x.shape
@@ -114,7 +116,7 @@ def _fit(
         [weight.requires_grad_(), bias.requires_grad_()], max_iter=200, history_size=10, tolerance_grad=1e-5,
         tolerance_change=1e-7, line_search_fn="strong_wolfe",
     )  # fmt: skip
-    penalty = 0.5 / (strength * n_docs)
+    penalty = 0.5 / (c * n_docs)
 
     def closure() -> Tensor:
         solver.zero_grad()
@@ -128,7 +130,7 @@ def _fit(
 
 
 def _shrink(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, known: Tensor, loss: Loss, keep: float) -> float:
-    """Factor on the weights that leaves `keep` of an ignorant head's loss. RETURNS (float): 0 to 1."""
+    """Factor on the weights that leaves the share `keep` of the loss of a head of zeros. RETURNS (float): 0 to 1."""
     logits = x @ weight.T + bias
 
     def at(factor: float) -> float:

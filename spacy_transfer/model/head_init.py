@@ -8,7 +8,7 @@ from torch import Tensor
 from ..nn.losses import Loss
 
 
-class StartBrick(Protocol):
+class HeadInitBuilder(Protocol):
     """A block that gives a linear head its first weights."""
 
     def choose(self, n_texts: int) -> list[int]:
@@ -21,7 +21,7 @@ class StartBrick(Protocol):
 
 
 @dataclass(frozen=True)
-class RandomStart:
+class RandomInit:
     """Leaves the head as it was made: small random weights."""
 
     def choose(self, n_texts: int) -> list[int]:

@@ -12,7 +12,7 @@ from .ranges import check_least, check_share
 
 
 @dataclass(frozen=True)
-class Subwords:
+class CharNGrams:
     """Character n-grams of the pieces: what is learned about "refunded" holds for "refund" too.
 
     On few texts most words are rare, and their own vectors hardly learn. A piece that the tokenizer does not know is
@@ -34,8 +34,8 @@ class Subwords:
 
     def __post_init__(self) -> None:
         for field, least in (("shortest", 1), ("longest", self.shortest), ("min_pieces", 1), ("size", 1)):
-            check_least("Subwords", self, field, least)
-        check_share("Subwords", self, "dropout")
+            check_least("CharNGrams", self, field, least)
+        check_share("CharNGrams", self, "dropout")
 
     def members(self, pieces: Sequence[str | None]) -> tuple[list[list[int]], int]:
         """Find the n-grams of a vocabulary.
@@ -56,26 +56,26 @@ class Subwords:
                 yield whole[start : start + length]
 
 
-class SubwordVectors(nn.Module):
+class CharNGramVectors(nn.Module):
     """Sums of the vectors of n-grams: ids (n_rows, n_pieces) -> (n_rows, n_pieces, width).
 
-    n_pieces (int): Size of the vocabulary. n_subwords (int): Different n-grams. n_members (int): Those of all pieces
-        added up. width (int): Of a vector. dropout (float): As in `Subwords`.
+    n_pieces (int): Size of the vocabulary. n_ngrams (int): Different n-grams. n_members (int): Those of all pieces
+        added up. width (int): Of a vector. dropout (float): As in `CharNGrams`.
     """
 
     # Which n-grams a piece has: those of piece i are members[starts[i] : starts[i + 1]].
     members: Tensor
     starts: Tensor
 
-    def __init__(self, n_pieces: int, n_subwords: int, n_members: int, width: int, dropout: float) -> None:
+    def __init__(self, n_pieces: int, n_ngrams: int, n_members: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.table = nn.Embedding(n_subwords, width)
+        self.table = nn.Embedding(n_ngrams, width)
         self.dropout = dropout
         self.register_buffer("members", torch.zeros(n_members, dtype=torch.int64))
         self.register_buffer("starts", torch.zeros(n_pieces + 1, dtype=torch.int64))
 
     def fill(self, members: Sequence[Sequence[int]]) -> None:
-        """Say which n-grams each piece has. members (Sequence): As `Subwords.members` gives them."""
+        """Say which n-grams each piece has. members (Sequence): As `CharNGrams.members` gives them."""
         self.members.copy_(torch.tensor([number for one in members for number in one], dtype=torch.int64))
         self.starts[1:] = torch.tensor([len(one) for one in members]).cumsum(0)
 

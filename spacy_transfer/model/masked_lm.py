@@ -1,4 +1,4 @@
-"""The architecture `spacy-transfer.MaskedPieces.v1`: an encoder learns from raw texts by predicting hidden pieces."""
+"""The architecture `spacy-transfer.MaskedLM.v1`: an encoder learns from raw texts by predicting hidden pieces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..nn.precision import Precision
-from ..pipeline.masked_pieces import PIECES
-from .masked_piece_shim import MaskedPieceSettings, MaskedPieceShim
+from ..pipeline.masked_lm import PIECES
+from .masked_lm_shim import MaskedLMSettings, MaskedLMShim
 from .reading import Document
-from .settings import EncoderBrick
+from .settings import EncoderLoader
 from .text import Text
 from .windows import Row, Windows
 
@@ -21,7 +21,7 @@ from .windows import Row, Windows
 Predictor: TypeAlias = Model
 
 
-def build_masked_pieces(
+def build_masked_lm(
     *,
     encoder: Any,
     windows: Any,
@@ -43,8 +43,8 @@ def build_masked_pieces(
         those that were right, (n_docs, 3).
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
     """
-    settings = MaskedPieceSettings(
-        encoder=cast(EncoderBrick, encoder),
+    settings = MaskedLMSettings(
+        encoder=cast(EncoderLoader, encoder),
         windows=cast(Windows, windows),
         text=Text() if text is None else cast(Text, text),
         share=share,
@@ -59,12 +59,12 @@ def build_masked_pieces(
         "is_built": is_built, "save_network": save_network, "load_network": load_network,
         "computes_with": computes_with,
     }  # fmt: skip
-    return Model("transfer_masked_pieces", _forward, shims=[MaskedPieceShim(settings)], attrs=attrs)
+    return Model("transfer_masked_lm", _forward, shims=[MaskedLMShim(settings)], attrs=attrs)
 
 
-def shim_of(model: Predictor) -> MaskedPieceShim:
+def shim_of(model: Predictor) -> MaskedLMShim:
     """The shim of a predictor of hidden pieces."""
-    return cast(MaskedPieceShim, model.shims[0])
+    return cast(MaskedLMShim, model.shims[0])
 
 
 def computes_with(model: Predictor) -> dict[str, Any]:
@@ -91,17 +91,17 @@ def _rows(model: Predictor, docs: Sequence[Doc], *, remember: bool) -> list[Docu
 
 
 def hide_and_learn(model: Predictor, docs: Sequence[Doc]) -> tuple[float, int]:
-    """Loss and backward; see `MaskedPieceShim.step`."""
+    """Loss and backward; see `MaskedLMShim.step`."""
     return shim_of(model).step(_rows(model, docs, remember=True))
 
 
 def figures(model: Predictor, docs: Sequence[Doc]) -> NDArray[np.float64]:
-    """How well hidden pieces are predicted, (n_docs, 3); see `MaskedPieceShim.figures`."""
+    """How well hidden pieces are predicted, (n_docs, 3); see `MaskedLMShim.figures`."""
     return shim_of(model).figures(_rows(model, docs, remember=False))
 
 
 def initialize_network(model: Predictor, docs: Sequence[Doc]) -> None:
-    """Load or make the encoder; see `MaskedPieceShim.initialize`."""
+    """Load or make the encoder; see `MaskedLMShim.initialize`."""
     shim = shim_of(model)
     shim.initialize(lambda: shim.settings.text.read(docs))
 

@@ -1,4 +1,4 @@
-"""Warm an encoder up on raw texts by masked-piece prediction; see `spacy transfer pretrain --help`."""
+"""Warm an encoder up on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from spacy.training import Example
 
 from ..errors import T137, T244
 from ..files import held, hold_folder, hold_place, refuse_same, repair
-from ..model.masked_pieces import shim_of
+from ..model.masked_lm import shim_of
 from ..model.settings import Settings
 from .cadence import Cadence
 from .launch import launch

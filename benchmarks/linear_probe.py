@@ -1,7 +1,7 @@
 """Few texts: a head solved on the pretrained features and then tuned, against one tuned from random weights.
 
-    python benchmarks/solved_start.py --train TRAIN.jsonl --test TEST.jsonl [--per-label 16] [--seeds 5]
-        [--keep-loss 0.5 0.85] [--json FILE]
+    python benchmarks/linear_probe.py --train TRAIN.jsonl --test TEST.jsonl [--per-label 16] [--seeds 5]
+        [--loss-fraction 0.5 0.85] [--json FILE]
 
 Files hold {"text", "label"} lines. Every seed draws its own texts; both starts see the same ones, in the same order and
 with the same schedule (15 epochs, batch 16, rate 1e-4, a tenth warm-up, linear decay), so the difference is paired.
@@ -35,15 +35,15 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--per-label", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--keep-loss", nargs="+", default=["auto"], help="settings of the solved start to compare")
+    parser.add_argument("--loss-fraction", nargs="+", default=["auto"], help="settings of the linear probe to compare")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     rows = read(args.train)
-    starts: dict[str, dict[str, Any]] = {"random": {"@misc": "spacy-transfer.RandomStart.v1"}}
-    for keep in args.keep_loss:
+    starts: dict[str, dict[str, Any]] = {"random": {"@misc": "spacy-transfer.RandomInit.v1"}}
+    for keep in args.loss_fraction:
         value = keep if keep == "auto" else float(keep)
-        starts[f"solved {keep}"] = {"@misc": "spacy-transfer.SolvedStart.v1", "keep_loss": value}
+        starts[f"solved {keep}"] = {"@misc": "spacy-transfer.LinearProbe.v1", "loss_fraction": value}
     found: dict[str, list[float]] = {name: [] for name in starts}
     for seed in range(args.seeds):
         few, rest = draw(rows, args.per_label, seed)
@@ -83,7 +83,7 @@ def accuracy(few: list[Row], measured: list[Row], start: dict[str, Any], seed: i
     """Train and measure."""
     fix_random_seed(seed)
     nlp = spacy.blank("en")
-    nlp.add_pipe("transfer_textcat", config={"model": {"start": start}})
+    nlp.add_pipe("transfer_textcat", config={"model": {"head_init": start}})
     labels = sorted({row["label"] for row in few})
     train, dev = list(examples(nlp, few, labels)), list(examples(nlp, measured, labels))
     nlp.initialize(lambda: train)

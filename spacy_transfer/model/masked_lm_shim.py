@@ -15,7 +15,7 @@ from ..errors import T001, T005, T135
 from ..locks import changes_network
 from ..nn.building import no_larger_than
 from ..nn.few_shapes import are_wanted
-from ..nn.masked_pieces import MaskedPieceNetwork, draw_key, hide
+from ..nn.masked_lm import MaskedLMNetwork, draw_key, hide
 from ..nn.network import RowBatch
 from ..nn.pinned import to_device
 from ..nn.precision import Precision
@@ -24,7 +24,7 @@ from ..nn.vocabulary import Texts
 from .batches import collate, micro_batches
 from .pieces import PieceTokenizer
 from .reading import Document
-from .settings import EncoderBrick
+from .settings import EncoderLoader
 from .storage import fill_weights, weights_of
 from .stored import StoredNetwork
 from .text import Text
@@ -37,10 +37,10 @@ _FIXED_KEY = draw_key(0, 0)
 
 
 @dataclass(frozen=True)
-class MaskedPieceSettings:
-    """The blocks of a `spacy-transfer.MaskedPieces.v1`; see there."""
+class MaskedLMSettings:
+    """The blocks of a `spacy-transfer.MaskedLM.v1`; see there."""
 
-    encoder: EncoderBrick
+    encoder: EncoderLoader
     windows: Windows
     text: Text
     share: float
@@ -50,7 +50,7 @@ class MaskedPieceSettings:
     device: str
 
     def __post_init__(self) -> None:
-        arch = "spacy-transfer.MaskedPieces.v1"
+        arch = "spacy-transfer.MaskedLM.v1"
         share = float(self.share)
         object.__setattr__(self, "share", share)
         if not 0.0 < share < 1.0:
@@ -82,17 +82,17 @@ def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[in
     return found[0], sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
 
 
-class MaskedPieceShim(TrainingShim):
+class MaskedLMShim(TrainingShim):
     """Holds tokenizer and network, from `initialize` or `load` on.
 
-    settings (MaskedPieceSettings): The blocks of the config.
+    settings (MaskedLMSettings): The blocks of the config.
     """
 
-    kind = "transfer_masked_pieces"
+    kind = "transfer_masked_lm"
     needed = ("n_steps", "n_draws")
-    settings: MaskedPieceSettings
+    settings: MaskedLMSettings
 
-    def __init__(self, settings: MaskedPieceSettings) -> None:
+    def __init__(self, settings: MaskedLMSettings) -> None:
         super().__init__(settings)
         # Steps begun, those left out included: with the seed and the rows all that decides what is hidden.
         self.n_draws = 0
@@ -102,9 +102,9 @@ class MaskedPieceShim(TrainingShim):
     # ---- life ----------------------------------------------------------------------------------------------------
 
     @property
-    def network(self) -> MaskedPieceNetwork:
+    def network(self) -> MaskedLMNetwork:
         """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(MaskedPieceNetwork, self._there(self._model))
+        return cast(MaskedLMNetwork, self._there(self._model))
 
     def initialize(self, texts: Texts) -> None:
         """Load the encoder, or make it of the texts, and make a new head.
@@ -120,9 +120,9 @@ class MaskedPieceShim(TrainingShim):
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._hold(MaskedPieceNetwork(loaded.encoder, precision), loaded, tokenizer, device)
-        self._moving = dict(self.network.named_parameters())
-        self._rates = dict.fromkeys(self._moving, 1.0)
+        self._hold(MaskedLMNetwork(loaded.encoder, precision), loaded, tokenizer, device)
+        self._trainable = dict(self.network.named_parameters())
+        self._rates = dict.fromkeys(self._trainable, 1.0)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class MaskedPieceShim(TrainingShim):
 
         n_pieces = sum(len(row.ids) for document in documents for row in document)
         n_terms = round(self.settings.share * n_pieces)
-        total = self.gradients.sum_up(self._moving.values(), self.room, device, n_terms, run)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, n_terms, run)
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
 

@@ -1,4 +1,4 @@
-"""The component `transfer_masked_pieces`: an encoder learns from raw texts, in the loop that trains classifiers."""
+"""The component `transfer_masked_lm`: an encoder learns from raw texts, in the loop that trains classifiers."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,18 +18,18 @@ from .stored_pipe import StoredPipe
 
 # Where a document brings its row of pieces along in place of a text: `doc.user_data[PIECES]`, ids of int32, special
 # pieces included. And where a prediction leaves loss, number asked for and number right.
-PIECES, FIGURES = "transfer_pieces", "transfer_masked_pieces"
+PIECES, FIGURES = "transfer_pieces", "transfer_masked_lm"
 
 
-class MaskedPiecePredictor(StoredPipe):
+class MaskedLMPredictor(StoredPipe):
     """Predicts pieces that are hidden from it; what it learns with, its encoder, is what a classifier starts from.
 
-    vocab (Vocab): The shared vocabulary. model (Model): A `spacy-transfer.MaskedPieces.v1`.
+    vocab (Vocab): The shared vocabulary. model (Model): A `spacy-transfer.MaskedLM.v1`.
     name (str): Name of the component.
     RAISES (ValueError): T241 for another model.
     """
 
-    def __init__(self, vocab: Vocab, model: Model, name: str = "transfer_masked_pieces") -> None:
+    def __init__(self, vocab: Vocab, model: Model, name: str = "transfer_masked_lm") -> None:
         if "hide_and_learn" not in model.attrs:
             raise ValueError(T241.format(name=name, got=model.name))
         self.vocab, self.model, self.name = vocab, model, name
@@ -42,11 +42,11 @@ class MaskedPiecePredictor(StoredPipe):
         RAISES (ValueError): T039 without data, T135 for an encoder without a mask piece, and what the blocks say.
         """
         if not callable(get_examples):
-            validate_get_examples(get_examples, "MaskedPiecePredictor.initialize")
+            validate_get_examples(get_examples, "MaskedLMPredictor.initialize")
         examples = list(get_examples())
         if not examples:
             raise ValueError(T039.format(name=self.name))
-        validate_examples(examples, "MaskedPiecePredictor.initialize")
+        validate_examples(examples, "MaskedLMPredictor.initialize")
         self.model.attrs["initialize_network"](self.model, [eg.predicted for eg in examples])
         look_ahead(nlp, examples)
         self._note_machine(nlp)
@@ -73,7 +73,7 @@ class MaskedPiecePredictor(StoredPipe):
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
-        validate_examples(examples, "MaskedPiecePredictor.update")
+        validate_examples(examples, "MaskedLMPredictor.update")
         if not examples:
             return losses
         self._require_weights()
@@ -105,12 +105,12 @@ class MaskedPiecePredictor(StoredPipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """How well the hidden pieces of predicted documents were found.
 
-        RETURNS (dict): `masked_pieces_loss`, the mean loss of a hidden piece in nats; `masked_pieces_score`, its
+        RETURNS (dict): `masked_lm_loss`, the mean loss of a hidden piece in nats; `masked_lm_score`, its
             exponential, the probability that was given to the right piece (one over the perplexity), higher is better;
-            `masked_pieces_acc`, the share that was right. None where nothing was hidden.
+            `masked_lm_acc`, the share that was right. None where nothing was hidden.
         """
         rows = [eg.predicted.user_data[FIGURES] for eg in examples if FIGURES in eg.predicted.user_data]
         loss, n, right = np.asarray(rows, dtype=np.float64).reshape(-1, 3).sum(axis=0).tolist()
-        names = ("masked_pieces_score", "masked_pieces_loss", "masked_pieces_acc")
+        names = ("masked_lm_score", "masked_lm_loss", "masked_lm_acc")
         values = (math.exp(-loss / n), loss / n, right / n) if n else (None, None, None)
         return dict(zip(names, values, strict=True))

@@ -1,4 +1,4 @@
-"""Masked-piece prediction: hide pieces of a row, predict them from the rest."""
+"""masked-LM prediction: hide pieces of a row, predict them from the rest."""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -69,7 +69,7 @@ def _uniform(numbers: Tensor) -> Tensor:
     return _shifted(numbers, 11).double() * 2.0**-53
 
 
-class MaskedPieceNetwork(nn.Module):
+class MaskedLMNetwork(nn.Module):
     """An encoder and a head whose output weights are the vectors of the pieces themselves.
 
     encoder (Encoder): Learns. precision (torch.dtype): Of its arithmetic.

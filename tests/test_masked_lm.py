@@ -19,14 +19,14 @@ from thinc.api import Config, Linear
 from torch import nn
 
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
-from spacy_transfer.nn.masked_pieces import draw_key, hide
+from spacy_transfer.nn.masked_lm import draw_key, hide
 from spacy_transfer.nn.pretrained import PretrainedEncoder
 from spacy_transfer.nn.vocabulary import SPECIAL
-from spacy_transfer.pipeline.masked_pieces import FIGURES, PIECES, MaskedPiecePredictor
+from spacy_transfer.pipeline.masked_lm import FIGURES, PIECES, MaskedLMPredictor
 from spacy_transfer.training.adamw import AdamW
 
-NAME = "transfer_masked_pieces"
-SCORES = {"masked_pieces_loss", "masked_pieces_score", "masked_pieces_acc"}
+NAME = "transfer_masked_lm"
+SCORES = {"masked_lm_loss", "masked_lm_score", "masked_lm_acc"}
 
 
 # ---- hiding ------------------------------------------------------------------------------------------------------
@@ -157,9 +157,9 @@ def test_it_learns_and_what_is_hidden_changes() -> None:
     before = nlp.evaluate(docs)
     losses = [nlp.update(docs, sgd=sgd)[NAME] for _ in range(80)]
     after = nlp.evaluate(docs)
-    assert after["masked_pieces_loss"] < before["masked_pieces_loss"] - 1
-    assert after["masked_pieces_acc"] > before["masked_pieces_acc"] + 0.2
-    assert after["masked_pieces_score"] == pytest.approx(np.exp(-after["masked_pieces_loss"]))
+    assert after["masked_lm_loss"] < before["masked_lm_loss"] - 1
+    assert after["masked_lm_acc"] > before["masked_lm_acc"] + 0.2
+    assert after["masked_lm_score"] == pytest.approx(np.exp(-after["masked_lm_loss"]))
     assert losses[-1] < losses[0]
     assert (shim_of(nlp).n_draws, shim_of(nlp).n_steps) == (80, 80)
     # The same pieces are asked for whatever else stands in the batch.
@@ -176,7 +176,7 @@ def test_a_step_without_a_chosen_piece() -> None:
     assert nlp.update(examples(nlp), sgd=sgd)[NAME] == 0.0
     assert not moved(before, weights(nlp))
     assert shim_of(nlp).n_draws == 1
-    assert nlp.evaluate(examples(nlp))["masked_pieces_loss"] > 0
+    assert nlp.evaluate(examples(nlp))["masked_lm_loss"] > 0
 
 
 def test_saved_and_copied(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_it_trains_by_the_same_loop(bert: Path, tmp_path: Path) -> None:
     config = Config(config)
     done = run(config, tmp_path / "out")
     assert done.n_steps < 100
-    assert config["training"]["score_weights"]["masked_pieces_score"] == 1.0
+    assert config["training"]["score_weights"]["masked_lm_score"] == 1.0
     performance = spacy.load(tmp_path / "out" / "model-best").meta["performance"]
     assert performance.keys() >= SCORES
     run(config, tmp_path / "again")
@@ -224,7 +224,7 @@ def test_it_trains_by_the_same_loop(bert: Path, tmp_path: Path) -> None:
 def test_wrong_input(encoder_folder: Callable[[str], Path]) -> None:
     with pytest.raises(ValueError, match=r"T135.*'t5'.*<mask>"):
         predictor(encoder_folder("t5"))
-    with pytest.raises(ValueError, match=r"T006.*transfer_masked_pieces"):
+    with pytest.raises(ValueError, match=r"T006.*transfer_masked_lm"):
         predictor(initialize=False)("text")
     for blocks, message in (
         ({"share": 1.0}, "T005.*share"), ({"piece_budget": 0}, "T005.*piece_budget"), ({"piece_budget": 8}, "T024"),
@@ -234,7 +234,7 @@ def test_wrong_input(encoder_folder: Callable[[str], Path]) -> None:
         with pytest.raises(ValueError, match=message):
             predictor(**blocks)
     with pytest.raises(ValueError, match=r"T241.*linear"):
-        MaskedPiecePredictor(spacy.blank("xx").vocab, Linear())
+        MaskedLMPredictor(spacy.blank("xx").vocab, Linear())
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
