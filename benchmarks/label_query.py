@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-4, help="of the encoder")
-    parser.add_argument("--head-lr-factors", type=float, nargs=2, default=[5.0, 5.0], help="of linear and query, as factors")
+    parser.add_argument(
+        "--head-lr-factors", type=float, nargs=2, default=[5.0, 5.0], help="of linear and query, as factors"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")

@@ -50,6 +50,16 @@ def room(name: str) -> str:
     return parts[0]
 
 
+@pytest.mark.skipif(not PROJECT.is_file(), reason="installed without the repository")
+def test_contributing_shows_the_house_as_it_is() -> None:
+    text = (PROJECT.parent / "CONTRIBUTING.md").read_text("utf-8")
+    picture = text.partition("```\nspacy_transfer/\n")[2].partition("```")[0]
+    shown = re.findall(r"^  (\w+(?:/|\.py))  ", picture, re.MULTILINE)
+    there = {f"{path.name}/" for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    there |= {path.name for path in ROOT.glob("*.py")} - {"__init__.py"}
+    assert sorted(shown) == sorted(there)
+
+
 # ---- entry points ------------------------------------------------------------------------------------------------
 
 
