@@ -59,7 +59,8 @@ class LoadedEncoder:
 class PretrainedEncoder:
     """A pretrained encoder of transformers: BERT, RoBERTa, XLM-R, DistilBERT, ALBERT, ELECTRA, MPNet, DeBERTa-v2,
     ModernBERT, the encoder half of T5 and BART, Longformer, BigBird (with full attention), the encoder half of LED, and
-    what is built like them. `initialize` tries an encoder once and refuses it where its states cannot be relied on.
+    what is built like them (CamemBERT, RoFormer, RemBERT, I-BERT, Megatron-BERT, LayoutLM's text, ESM, LongT5 pass
+    `benchmarks/families.py`). `initialize` tries an encoder once and refuses it where its states cannot be relied on.
 
     name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline
         that holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
