@@ -1,3 +1,134 @@
-"""Transfer learning for text classification inside spaCy."""
+"""Transfer learning for text classification inside spaCy.
+
+The functions below the commands, the config's blocks and the scikit-learn estimator can be imported from here. Each is
+loaded at its first use, so `import spacy_transfer` stays as cheap as the standard library.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# What type checkers and editors see; a test compares it with the table below.
+if TYPE_CHECKING:
+    from .corpora.augment import augment as augment
+    from .corpora.augmentation import Augmentation as Augmentation
+    from .corpora.check import check as check
+    from .corpora.convert import convert as convert
+    from .corpora.piece_rows import PieceRows as PieceRows
+    from .estimator import TransferClassifier as TransferClassifier
+    from .evaluation.evaluate import evaluate as evaluate
+    from .model.augmentation import NoAugmentation as NoAugmentation
+    from .model.features import EncoderCache as EncoderCache
+    from .model.head_init import RandomInit as RandomInit
+    from .model.normalization import Normalization as Normalization
+    from .model.show import show as show
+    from .model.take_over import attach as attach
+    from .model.take_over import detach as detach
+    from .model.text import Text as Text
+    from .model.windows import Windows as Windows
+    from .nn.adapters import IA3 as IA3
+    from .nn.adapters import LoRA as LoRA
+    from .nn.char_ngrams import CharNGrams as CharNGrams
+    from .nn.fetch import fetch as fetch
+    from .nn.head import Head as Head
+    from .nn.label_query import LabelQueryHead as LabelQueryHead
+    from .nn.losses.asymmetric import Asymmetric as Asymmetric
+    from .nn.losses.binary_cross_entropy import BinaryCrossEntropy as BinaryCrossEntropy
+    from .nn.losses.contrastive import SupervisedContrastive as SupervisedContrastive
+    from .nn.losses.cross_entropy import CrossEntropy as CrossEntropy
+    from .nn.losses.focal import Focal as Focal
+    from .nn.losses.mixup import Mixup as Mixup
+    from .nn.losses.r_drop import RDrop as RDrop
+    from .nn.losses.smooth_l1 import SmoothL1 as SmoothL1
+    from .nn.losses.squared_error import SquaredError as SquaredError
+    from .nn.pooling import AttentionPooling as AttentionPooling
+    from .nn.pooling import ClsPooling as ClsPooling
+    from .nn.pooling import MaxPooling as MaxPooling
+    from .nn.pooling import MeanPooling as MeanPooling
+    from .nn.pretrained import PretrainedEncoder as PretrainedEncoder
+    from .nn.scratch import ScratchEncoder as ScratchEncoder
+    from .nn.sentence_pooling import AutoPooling as AutoPooling
+    from .nn.shared_encoder import SharedEncoder as SharedEncoder
+    from .nn.tuning import Tuning as Tuning
+    from .nn.vocabulary import BPE as BPE
+    from .nn.vocabulary import Unigram as Unigram
+    from .nn.vocabulary import WordLevel as WordLevel
+    from .serving.merge import merge as merge
+    from .testing import check_block as check_block
+    from .training.adamw import AdamW as AdamW
+    from .training.linear_probe import LinearProbe as LinearProbe
+    from .training.masked_lm import pretrain as pretrain
+    from .training.rates import WarmupLinear as WarmupLinear
+    from .training.study import Plan as Plan
+    from .training.study import study as study
+    from .training.train import train as train
+
+# Module: the public names in it.
+_HOMES: dict[str, tuple[str, ...]] = {
+    # The functions below the commands.
+    "corpora.convert": ("convert",),
+    "corpora.check": ("check",),
+    "corpora.augment": ("augment",),
+    "nn.fetch": ("fetch",),
+    "training.train": ("train",),
+    "training.study": ("Plan", "study"),
+    "training.masked_lm": ("pretrain",),
+    "evaluation.evaluate": ("evaluate",),
+    "serving.merge": ("merge",),
+    "model.show": ("show",),
+    "model.take_over": ("attach", "detach"),
+    # For scikit-learn, and for blocks of one's own.
+    "estimator": ("TransferClassifier",),
+    "testing": ("check_block",),
+    # The config's blocks.
+    "nn.pretrained": ("PretrainedEncoder",),
+    "nn.scratch": ("ScratchEncoder",),
+    "nn.shared_encoder": ("SharedEncoder",),
+    "nn.vocabulary": ("BPE", "Unigram", "WordLevel"),
+    "nn.char_ngrams": ("CharNGrams",),
+    "nn.tuning": ("Tuning",),
+    "nn.adapters": ("IA3", "LoRA"),
+    "nn.pooling": ("AttentionPooling", "ClsPooling", "MaxPooling", "MeanPooling"),
+    "nn.sentence_pooling": ("AutoPooling",),
+    "nn.head": ("Head",),
+    "nn.label_query": ("LabelQueryHead",),
+    "nn.losses.asymmetric": ("Asymmetric",),
+    "nn.losses.binary_cross_entropy": ("BinaryCrossEntropy",),
+    "nn.losses.contrastive": ("SupervisedContrastive",),
+    "nn.losses.cross_entropy": ("CrossEntropy",),
+    "nn.losses.focal": ("Focal",),
+    "nn.losses.mixup": ("Mixup",),
+    "nn.losses.r_drop": ("RDrop",),
+    "nn.losses.smooth_l1": ("SmoothL1",),
+    "nn.losses.squared_error": ("SquaredError",),
+    "model.head_init": ("RandomInit",),
+    "training.linear_probe": ("LinearProbe",),
+    "model.text": ("Text",),
+    "model.normalization": ("Normalization",),
+    "model.windows": ("Windows",),
+    "model.features": ("EncoderCache",),
+    "model.augmentation": ("NoAugmentation",),
+    "corpora.augmentation": ("Augmentation",),
+    "corpora.piece_rows": ("PieceRows",),
+    "training.adamw": ("AdamW",),
+    "training.rates": ("WarmupLinear",),
+}
+
+_LAZY = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_LAZY)]  # pyright: ignore[reportUnsupportedDunderAll]
+
+# Type checkers take the imports above, and so report a name that is not there.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name at its first use."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=None)
+        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})

@@ -841,6 +841,39 @@ T511 = (
     "[T511] '{pipeline}' gives no scores (doc.cats): it has no trained text classifier. Its components: {components}."
 )
 
+# ---- Python users ------------------------------------------------------------------------------------------------
+
+T490 = "[T490] Expected texts as a list, column or one-dimensional array of str, got {problem}"
+T491 = (
+    "[T491] Cannot read the labels: got {problem}. Give one label (str, int or bool) for each text, a 0/1 matrix with a "
+    "row for each text, or a list of str for each text"
+)
+T492 = "[T492] Got {n_labels} labels for {n_texts} texts. Give one entry of labels for each text"
+T493 = (
+    "[T493] {parameter}={value} is not a registered config block. Give a block class of spacy_transfer, a dict with its "
+    "@-key, or a name. Known: {known}"
+)
+T494 = "[T494] {parameter}={value} is not possible: expected {want}"
+T495 = (
+    "[T495] The loss {loss} has no field '{field}', so {parameter}={value} would change nothing. Set {parameter} to its "
+    "default, or use another loss"
+)
+T496 = (
+    "[T496] The component cannot weigh single texts, so sample_weight would change nothing. Use class_weight, or repeat "
+    "the texts that should count more"
+)
+T497 = "[T497] config: '{key}' is in no section that a training reads. Start it with model., training. or {sections}"
+T498 = "[T498] Cannot load '{folder}': {problem}. Give a folder that `save` or `spacy transfer train` wrote"
+T499 = (
+    "[T499] Will not replace '{path}': it is not empty and holds no spaCy pipeline. Give another folder, or empty it "
+    "first"
+)
+T500 = (
+    "[T500] partial_fit trains a pipeline of one component called 'transfer_textcat', and this one has {names}. Train it "
+    "with `spacy transfer train` and a config that sources its components"
+)
+
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

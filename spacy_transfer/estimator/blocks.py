@@ -1,0 +1,91 @@
+"""Config blocks from what a user of the estimator gives: a name, a dict, or the block class itself."""
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import catalogue
+from spacy.util import registry
+
+from ..errors import T493
+
+_PREFIX, _VERSION = "spacy-transfer.", ".v1"
+# Where blocks are registered, and the key that names them in a config.
+_GROUPS = ("misc", "layers", "losses", "optimizers", "schedules")
+
+
+def block_config(parameter: str, group: str, value: object) -> dict[str, Any]:
+    """Describe a block as the config does.
+
+    parameter (str): Name of the parameter, for the message.
+    group (str): Registry of the block: "misc", "layers", "losses".
+    value (object): "MaxPooling" or "spacy-transfer.MaxPooling.v1"; a dict, {"@layers": ..., ...}; or an instance,
+        `MaxPooling()`, of a registered dataclass.
+    RETURNS (dict[str, Any]): {"@layers": "spacy-transfer.MaxPooling.v1"}.
+    RAISES (ValueError): T493 for a name that is not registered, or an instance of a class that is not.
+    """
+    if isinstance(value, str):
+        names = [value, f"{_PREFIX}{value}{_VERSION}"]
+        name = next((name for name in names if registry.has(group, name)), None)
+        if name is None:
+            known = ", ".join(sorted(_names_in(group)))
+            raise ValueError(T493.format(parameter=parameter, value=repr(value), known=known))
+        return {f"@{group}": name}
+    plain = plain_block(value)
+    if not isinstance(plain, dict) or not any(str(key).startswith("@") for key in plain):
+        known = ", ".join(sorted(_names_in(group)))
+        raise ValueError(T493.format(parameter=parameter, value=repr(value), known=known))
+    return plain
+
+
+def plain_block(value: object) -> Any:
+    """Replace block instances, at any depth, by what a config says of them; everything else stays as it is.
+
+    value (object): A block, a dict or list that may hold blocks, or a plain value.
+    RETURNS (Any): Dicts, lists and plain values, JSON-able where the plain values are.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_block(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_block(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        key, name = _registered(type(value))
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {key: name, **{field: plain_block(part) for field, part in fields.items()}}
+    return value
+
+
+def fields_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """List the fields of the block that a config describes.
+
+    config (Mapping[str, Any]): With "@losses" or another key that names the block.
+    RETURNS (tuple[str, ...]): Empty for a block that is no dataclass.
+    """
+    key = next(key for key in config if key.startswith("@"))
+    builder = registry.get(key[1:], config[key])
+    return tuple(field.name for field in dataclasses.fields(builder)) if dataclasses.is_dataclass(builder) else ()
+
+
+def _registered(builder: type) -> tuple[str, str]:
+    """Key and name under which a config reaches a class."""
+    target = f"{builder.__module__}:{builder.__qualname__}"
+    for group in _GROUPS:
+        for library in ("spacy", "thinc"):
+            for point in entry_points(group=f"{library}_{group}"):
+                if point.value == target:
+                    return f"@{group}", point.name
+    for path, registered in catalogue.REGISTRY.items():
+        if registered is builder:
+            return f"@{path[-2]}", str(path[-1])
+    raise ValueError(T493.format(parameter="block", value=builder.__name__, known="a class that is registered"))
+
+
+def _names_in(group: str) -> set[str]:
+    """Short names of the package's own blocks in a registry."""
+    found = {point.name for library in ("spacy", "thinc") for point in entry_points(group=f"{library}_{group}")}
+    ours = {name for name in found if name.startswith(_PREFIX)}
+    return {name.removeprefix(_PREFIX).removesuffix(_VERSION) for name in ours if name.split(".")[1][0].isupper()}

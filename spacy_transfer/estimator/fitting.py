@@ -1,0 +1,225 @@
+"""A fit: texts into a folder, through the training loop, and the pipeline back."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import spacy
+import torch
+from sklearn.model_selection import train_test_split
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.training import Example
+
+from ..errors import T494
+from ..log import logger
+from ..training.progress import Show
+from ..training.random_state import RandomState
+from ..training.result import Result
+from ..training.run import Update
+from ..training.train import train
+from .config import training_config, without_data
+from .data import Targets
+
+# Texts that stand in for held-out ones where nothing is held out: the loop evaluates on something.
+_MOST_STAND_INS = 32
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Result of a fit.
+
+    nlp (Language): The pipeline, trained.
+    n_steps (int): Updates made.
+    score (float | None): Main score on the held-out texts, None where nothing was held out.
+    """
+
+    nlp: Language
+    n_steps: int
+    score: float | None
+
+
+class _TimeIsUp(Exception):
+    """`max_seconds` have passed."""
+
+
+def fit(
+    params: Mapping[str, Any], texts: Sequence[str], targets: Targets, *, source: Callable[[Path], None] | None = None
+) -> Fitted:
+    """Train a pipeline.
+
+    params (Mapping[str, Any]): Parameters of the estimator, checked.
+    texts (Sequence[str]): Training texts, held-out ones included.
+    targets (Targets): Their labels.
+    source (Callable[[Path], None] | None): Writes the pipeline to go on from into a folder; None begins with the
+        pretrained encoder.
+    RETURNS (Fitted): The pipeline with the best weights on the held-out texts, or else the last weights.
+    RAISES (ValueError): As `spacy_transfer.train`.
+    """
+    exclusive = targets.kind == "exclusive"
+    holds_out = params["early_stopping"]
+    learned, held_out = (_split(params, targets) if holds_out else (list(range(len(texts))), _stand_ins(targets)))
+    state = RandomState.now()
+    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, _quiet():
+        folder = Path(name)
+        _write(folder / "train.spacy", params["lang"], texts, targets, learned)
+        _write(folder / "dev.spacy", params["lang"], texts, targets, held_out)
+        if source is not None:
+            source(folder / "source")
+        config = training_config(
+            params, targets.names, exclusive=exclusive, data=folder, n_texts=len(learned),
+            source=None if source is None else folder / "source",
+        )  # fmt: skip
+        n_epochs = params["n_epochs"]
+        steps = _Steps(params, n_texts=len(learned) * n_epochs if n_epochs else None)
+        output, show = folder / "run", "none"
+        try:
+            fitted = _train(config, output, steps, params, show, holds_out)
+        finally:
+            steps.close()
+            state.restore()
+        fitted.nlp.config = without_data(fitted.nlp.config)
+    return fitted
+
+
+def _train(
+    config: Any, output: Path, steps: "_Steps", params: Mapping[str, Any], show: Show, holds_out: bool
+) -> Fitted:
+    best = output / "model-best"
+    try:
+        trained = train(
+            config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show=show,
+            make_update=steps.of,
+        )  # fmt: skip
+    except _TimeIsUp:
+        assert steps.nlp is not None
+        score = None
+        if holds_out and best.is_dir():
+            steps.nlp.from_disk(best)
+            with suppress(KeyError, TypeError):
+                score = float(steps.nlp.meta["performance"]["cats_score"])
+        _clear(steps.nlp)
+        return Fitted(steps.nlp, steps.n_done, score)
+    if trained.status == "interrupted":
+        # SIGTERM: the loop has ended in good order, and the process is to end too.
+        signal.raise_signal(trained.signal or signal.SIGTERM)
+    # From disk even where the last weights count: if the optimizer averages them, only the files hold the averages.
+    trained.nlp.from_disk(best if holds_out else output / "model-last")
+    _clear(trained.nlp)
+    score = Result.read(output).score if holds_out else None
+    return Fitted(trained.nlp, trained.n_steps, score)
+
+
+def _clear(nlp: Language) -> None:
+    for _, pipe in nlp.pipeline:
+        if hasattr(pipe, "clear_cache"):
+            pipe.clear_cache()
+
+
+class _Steps:
+    """Goes along with the loop: shows a bar over the texts, and ends the loop when time is up."""
+
+    def __init__(self, params: Mapping[str, Any], n_texts: int | None) -> None:
+        self.nlp: Language | None = None
+        self.n_done = 0
+        self._n_parts = 0
+        limit = params["max_seconds"]
+        self._end = None if limit is None else perf_counter() + limit
+        self._bar: Any = None
+        if params["progress"]:
+            # In a notebook a widget, elsewhere text.
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=n_texts, unit="text", desc="training")
+
+    def of(self, nlp: Language) -> Update:
+        """RETURNS (Update): The step function of a pipeline."""
+        self.nlp = nlp
+        block = nlp.config.interpolate()["training"]
+        frozen, annotating = block["frozen_components"], block["annotating_components"]
+        n_parts = block["accumulate_gradient"]
+
+        def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            # Between two steps only: half a step's gradients would be lost.
+            if self._n_parts % n_parts == 0:
+                if self._end is not None and perf_counter() >= self._end and self._n_parts:
+                    raise _TimeIsUp
+                self.n_done = self._n_parts // n_parts
+            nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
+            self._n_parts += 1
+            self._show(len(batch), losses)
+
+        return update
+
+    def _show(self, n_texts: int, losses: Mapping[str, float]) -> None:
+        if self._bar is not None:
+            # A tensor on a GPU would make each step wait for the device.
+            total = [value for value in losses.values() if not isinstance(value, torch.Tensor)]
+            if total:
+                self._bar.set_postfix_str(f"loss {sum(total) / n_texts:.3f}", refresh=False)
+            self._bar.update(n_texts)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _gpu_id(device: str) -> int:
+    if device == "auto":
+        return 0 if torch.cuda.is_available() else -1
+    if device == "cpu":
+        return -1
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and (number.isdigit() or not number):
+        return int(number or 0)
+    raise ValueError(T494.format(parameter="device", value=repr(device), want='"auto", "cpu", "cuda" or "cuda:1"'))
+
+
+def _split(params: Mapping[str, Any], targets: Targets) -> tuple[list[int], list[int]]:
+    """Texts to learn from, and held-out ones with every label, where there are enough of it."""
+    rows = list(range(len(targets.matrix)))
+    share, seed = params["validation_fraction"], params["seed"]
+    if targets.kind == "exclusive":
+        with suppress(ValueError):
+            learned, held_out = train_test_split(
+                rows, test_size=share, random_state=seed, stratify=targets.matrix.argmax(axis=1)
+            )
+            return sorted(learned), sorted(held_out)
+    learned, held_out = train_test_split(rows, test_size=share, random_state=seed)
+    return sorted(learned), sorted(held_out)
+
+
+def _stand_ins(targets: Targets) -> list[int]:
+    """The first text of each label."""
+    first = {int(column.argmax()) for column in targets.matrix.T if column.any()}
+    return sorted(first)[:_MOST_STAND_INS] or [0]
+
+
+def _write(path: Path, lang: str, texts: Sequence[str], targets: Targets, rows: Sequence[int]) -> None:
+    nlp = spacy.blank(lang)
+    docs = DocBin(attrs=[])
+    for row, cats in zip(rows, targets.cats(rows), strict=True):
+        doc = nlp.make_doc(texts[row])
+        doc.cats = cats
+        docs.add(doc)
+    docs.to_disk(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within: nothing below a warning, unless the application has set up logging and so asks for it."""
+    if logger.hasHandlers() or logger.level != logging.NOTSET:
+        yield
+        return
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
