@@ -55,12 +55,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     batch_size (int): Texts in a batch.
     n_epochs (int | None): Passes over the training texts. 0 only fits the head, which needs `frozen_depth="all"` and
         `head_init="LinearProbe"`; None goes on, at a constant rate, until `max_seconds` or `early_stopping` end it.
-    max_seconds (float | None): Training ends at the first step after so many seconds, if it is not done before.
+    max_seconds (float | None): Training ends at the first step that begins so many seconds after the call, if it is not
+        done before; one step is always made.
     early_stopping (bool): Hold texts out, evaluate about once an epoch and keep the weights with the best score there.
     validation_fraction (float): Share of the texts held out by `early_stopping`.
     n_iter_no_change (int): Epochs without a better score after which `early_stopping` ends.
     seed (int): Of everything random.
-    lang (str): Language of the spaCy pipeline.
+    lang (str): Language of the spaCy pipeline, "en"; "xx" is any, since texts are cut by the encoder's own tokenizer.
     device (str): "auto" is a GPU where there is one; "cpu", "cuda", "cuda:1".
     progress (bool): Show a progress bar while training.
     config (dict | None): Further values of the config by dotted key, {"model.piece_budget": 2048,
@@ -123,7 +124,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,
         seed: int = 0,
-        lang: str = "en",
+        lang: str = "xx",
         device: str = "auto",
         progress: bool = False,
         config: Mapping[str, Any] | None = None,

@@ -126,7 +126,8 @@ def _exclusive(labels: Any, classes: Array | None) -> Targets:
     # A target of a regression would give a label for each number.
     if given.dtype.kind == "f" and not np.array_equal(given, given.round()):
         raise ValueError(T491.format(problem="continuous numbers"))
-    kinds = {type(label).__name__ for label in given.tolist()}
+    # As they came: numpy makes str of numbers that stand beside words.
+    kinds = {type(label.item() if isinstance(label, np.generic) else label).__name__ for label in listed}
     if len(kinds) > 1 or not kinds <= {"str", "int", "float", "bool"}:
         raise ValueError(T491.format(problem=f"labels of the types {', '.join(sorted(kinds))}"))
     known = np.unique(given) if classes is None else classes

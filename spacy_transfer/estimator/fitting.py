@@ -68,8 +68,9 @@ def fit(
     state = RandomState.now()
     with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, _quiet():
         folder = Path(name)
-        _write(folder / "train.spacy", params["lang"], texts, targets, learned)
-        _write(folder / "dev.spacy", params["lang"], texts, targets, held_out)
+        blank = spacy.blank(params["lang"])
+        _write(folder / "train.spacy", blank, texts, targets, learned)
+        _write(folder / "dev.spacy", blank, texts, targets, held_out)
         if source is not None:
             source(folder / "source")
         config = training_config(
@@ -148,9 +149,9 @@ class _Steps:
         def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
             # Between two steps only: half a step's gradients would be lost.
             if self._n_parts % n_parts == 0:
-                if self._end is not None and perf_counter() >= self._end and self._n_parts:
-                    raise _TimeIsUp
                 self.n_done = self._n_parts // n_parts
+                if self._end is not None and self.n_done and perf_counter() >= self._end:
+                    raise _TimeIsUp
             nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
             self._n_parts += 1
             self._show(len(batch), losses)
@@ -202,8 +203,7 @@ def _stand_ins(targets: Targets) -> list[int]:
     return sorted(first)[:_MOST_STAND_INS] or [0]
 
 
-def _write(path: Path, lang: str, texts: Sequence[str], targets: Targets, rows: Sequence[int]) -> None:
-    nlp = spacy.blank(lang)
+def _write(path: Path, nlp: Language, texts: Sequence[str], targets: Targets, rows: Sequence[int]) -> None:
     docs = DocBin(attrs=[])
     for row, cats in zip(rows, targets.cats(rows), strict=True):
         doc = nlp.make_doc(texts[row])
