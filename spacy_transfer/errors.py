@@ -872,6 +872,8 @@ T500 = (
     "[T500] partial_fit trains a pipeline of one component called 'transfer_textcat', and this one has {names}. Train it "
     "with `spacy transfer train` and a config that sources its components"
 )
+T501 = "[T501] {block} does not hold a law: {law}{found}"
+T502 = "[T502] Cannot tell what kind of block {block} is. Give kind=, one of {kinds}"
 
 
 

@@ -13,7 +13,7 @@ from thinc.api import Config
 from ..errors import T498, T499
 from ..files import new_folder, write_text
 from ..pipeline.textcat import TransferTextCategorizer
-from .blocks import plain_block
+from ..block_configs import plain_block
 from .data import Array
 
 # Beside config.cfg and meta.json; spaCy does not look at it.

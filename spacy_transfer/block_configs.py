@@ -1,4 +1,4 @@
-"""Config blocks from what a user of the estimator gives: a name, a dict, or the block class itself."""
+"""Config blocks from what a Python user gives: a name, a dict, or an instance of the block class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 import catalogue
 from spacy.util import registry
 
-from ..errors import T493
+from .errors import T493
 
 _PREFIX, _VERSION = "spacy-transfer.", ".v1"
 # Where blocks are registered, and the key that names them in a config.
