@@ -876,7 +876,6 @@ T501 = "[T501] {block} does not hold a law: {law}{found}"
 T502 = "[T502] Cannot tell what kind of block {block} is. Give kind=, one of {kinds}"
 
 
-
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.
 

@@ -93,7 +93,9 @@ def test_scikit_learns_own_checks(make: Callable[..., TransferClassifier]) -> No
 def test_every_parameter_is_documented() -> None:
     text = inspect.getdoc(TransferClassifier)
     assert text is not None
-    stated = [line.partition(" (")[0] for line in text.splitlines() if " (" in line and line.partition(" (")[0].isidentifier()]
+    stated = [
+        line.partition(" (")[0] for line in text.splitlines() if " (" in line and line.partition(" (")[0].isidentifier()
+    ]
     parameters = list(inspect.signature(TransferClassifier).parameters)
     assert [name for name in stated if name in parameters] == parameters
 
@@ -266,7 +268,8 @@ def test_parameters_become_blocks(make: Callable[..., TransferClassifier]) -> No
     ("changes", "code"),
     [
         ({"pooling": "NoPooling"}, "T493"), ({"adapter": object()}, "T493"), ({"loss": {"gamma": 2.0}}, "T493"),
-        ({"batch_size": 0}, "T494"), ({"n_epochs": None}, "T494"), ({"n_epochs": 0}, "T494"), ({"device": "tpu"}, "T494"),
+        ({"batch_size": 0}, "T494"), ({"n_epochs": None}, "T494"), ({"n_epochs": 0}, "T494"),
+        ({"device": "tpu"}, "T494"),
         ({"max_seconds": -1}, "T494"), ({"class_weight": "even"}, "T494"), ({"validation_fraction": 1.0}, "T494"),
         ({"n_iter_no_change": 0}, "T494"), ({"loss": Focal(exclusive=True), "label_smoothing": 0.1}, "T495"),
         ({"config": {"modle.piece_budget": 1}}, "T497"), ({"config": {"training.max_epohcs": 1}}, "T330"),
@@ -417,7 +420,9 @@ def test_the_example_in_the_docstring_runs(
     with (tmp_path / "support.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *zip(TEXTS, Y, strict=True)])
     monkeypatch.chdir(tmp_path)
-    small = code.replace("TransferClassifier(", f"TransferClassifier({str(bert)!r}, window_length=32, window_stride=20, ", 1)
+    small = code.replace(
+        "TransferClassifier(", f"TransferClassifier({str(bert)!r}, window_length=32, window_stride=20, ", 1
+    )
     assert small != code
     exec(compile(small, "example", "exec"), {})
     assert "precision" in capsys.readouterr().out

@@ -32,8 +32,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     encoder (str | Path | block): Folder, pipeline or hub name of a pretrained encoder; or a `ScratchEncoder(...)`.
     revision (str | None): Commit of a hub name.
-    frozen_depth (int | "all"): Depths up to this one keep their weights: -1 none, 0 the embeddings, 1..L also the lowest
-        layers, "all" the whole encoder.
+    frozen_depth (int | "all"): Depths up to this one keep their weights: -1 none, 0 the embeddings, 1..L also the
+        lowest layers, "all" the whole encoder.
     trainable (str): "all", or "bias_and_norm" to train only biases and norms of what is not frozen.
     lr_decay (float): Each depth learns at this share of the rate of the depth above it.
     head_lr_factor (float): Multiplies the learning rate of pooling and head.
@@ -301,7 +301,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         params, classes, kind = read_folder(Path(folder))
         estimator = cls(**params)
         estimator.nlp_ = spacy.load(folder)
-        name, pipe = classifier_of(estimator.nlp_, folder=Path(folder))
+        _, pipe = classifier_of(estimator.nlp_, folder=Path(folder))
         if classes is None:
             classes, kind = np.asarray(pipe.labels), "exclusive" if pipe.exclusive else "lists"
         estimator.classes_, estimator.kind_ = classes, cast(Kind, kind)

@@ -8,8 +8,8 @@ from typing import Any
 
 from thinc.api import Config
 
-from ..errors import T494, T495, T497
 from ..block_configs import block_config, fields_of, plain_block
+from ..errors import T494, T495, T497
 
 # Name of the component in the pipeline inside.
 COMPONENT = "transfer_textcat"

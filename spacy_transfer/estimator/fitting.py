@@ -19,7 +19,6 @@ from spacy.training import Example
 
 from ..errors import T494
 from ..log import logger
-from ..training.progress import Show
 from ..training.random_state import RandomState
 from ..training.result import Result
 from ..training.run import Update
@@ -64,7 +63,7 @@ def fit(
     """
     exclusive = targets.kind == "exclusive"
     holds_out = params["early_stopping"]
-    learned, held_out = (_split(params, targets) if holds_out else (list(range(len(texts))), _stand_ins(targets)))
+    learned, held_out = _split(params, targets) if holds_out else (list(range(len(texts))), _stand_ins(targets))
     state = RandomState.now()
     with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, _quiet():
         folder = Path(name)
@@ -79,9 +78,9 @@ def fit(
         )  # fmt: skip
         n_epochs = params["n_epochs"]
         steps = _Steps(params, n_texts=len(learned) * n_epochs if n_epochs else None)
-        output, show = folder / "run", "none"
+        output = folder / "run"
         try:
-            fitted = _train(config, output, steps, params, show, holds_out)
+            fitted = _train(config, output, steps, params, holds_out)
         finally:
             steps.close()
             state.restore()
@@ -89,13 +88,11 @@ def fit(
     return fitted
 
 
-def _train(
-    config: Any, output: Path, steps: "_Steps", params: Mapping[str, Any], show: Show, holds_out: bool
-) -> Fitted:
+def _train(config: Any, output: Path, steps: "_Steps", params: Mapping[str, Any], holds_out: bool) -> Fitted:
     best = output / "model-best"
     try:
         trained = train(
-            config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show=show,
+            config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
             make_update=steps.of,
         )  # fmt: skip
     except _TimeIsUp:

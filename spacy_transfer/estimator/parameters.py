@@ -21,7 +21,9 @@ def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     _require(params, "n_epochs", has_end, "a number of epochs where neither max_seconds nor early_stopping is set")
     want = 'at least 1, unless frozen_depth="all" and head_init="LinearProbe"'
     _require(params, "n_epochs", n_epochs != 0 or probes, want)
-    _require(params, "max_seconds", seconds is None or (_is_number(seconds) and seconds > 0), "a number above 0, or None")
+    _require(
+        params, "max_seconds", seconds is None or (_is_number(seconds) and seconds > 0), "a number above 0, or None"
+    )
     share = params["validation_fraction"]
     _require(params, "validation_fraction", _is_number(share) and 0 < share < 1, "a number between 0 and 1")
     _require(params, "n_iter_no_change", _is_whole(params["n_iter_no_change"], 1), "a whole number, 1 or more")

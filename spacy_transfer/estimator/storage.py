@@ -10,10 +10,10 @@ from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
+from ..block_configs import plain_block
 from ..errors import T498, T499
 from ..files import new_folder, write_text
 from ..pipeline.textcat import TransferTextCategorizer
-from ..block_configs import plain_block
 from .data import Array
 
 # Beside config.cfg and meta.json; spaCy does not look at it.
@@ -54,7 +54,13 @@ def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes
     # The keys of a JSON object are str, but labels may be numbers.
     pairs = [[_scalar(label), weight] for label, weight in weights.items()] if isinstance(weights, Mapping) else weights
     plain = {**{name: plain_block(value) for name, value in params.items()}, "class_weight": pairs}
-    content = {"format": _FORMAT, "kind": kind, "dtype": classes.dtype.kind, "classes": classes.tolist(), "params": plain}
+    content = {
+        "format": _FORMAT,
+        "kind": kind,
+        "dtype": classes.dtype.kind,
+        "classes": classes.tolist(),
+        "params": plain,
+    }
     text = json.dumps(content, indent=2, default=_scalar) + "\n"
     with new_folder(folder) as part:
         nlp.to_disk(part)

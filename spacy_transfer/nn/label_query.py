@@ -211,7 +211,8 @@ class LabelQueryHead:
     """A Transformer decoder in which one learned query per label attends to the encoder's states: for many labels and
     for long documents, in place of pooling and a linear head. Pooling is then not used.
 
-    layers (int): Decoder layers. heads (int): Attention heads; they must divide the encoder's width.
+    layers (int): Decoder layers.
+    heads (int): Attention heads; they must divide the encoder's width.
     feed_forward (int | None): Width between the two linear layers of each decoder layer; None is twice the encoder's, 0
         leaves them out, as LAAT does.
     activation (str): Between them.

@@ -45,13 +45,13 @@ def check_block(
             check_block(MyLoss(margin=0.5))
 
     Of a loss: shapes, finite values and gradients, missing annotations, independence of the batch, scores, and that its
-    gradient lowers it. Of a pooling and a head: shapes, padding, windows, gradients. Of an augmentation: that it changes
-    nothing but what it returns, repeatably. Of features: shapes, repeatability, storing. Of all: that the block is the
-    same after a round trip through a config file, and that a tiny pipeline with it trains, predicts whatever the batch
-    and the padding, trains to the same weights with the same seed, and is the same after saving and loading.
+    gradient lowers it. Of a pooling and a head: shapes, padding, windows, gradients. Of an augmentation: that it
+    changes nothing but what it returns, repeatably. Of features: shapes, repeatability, storing. Of all: that the block
+    is the same after a round trip through a config file, and that a tiny pipeline with it trains, predicts whatever the
+    batch and the padding, trains to the same weights with the same seed, and is the same after saving and loading.
 
-    block (object): An instance of a registered dataclass; or a block as the config says it, {"@layers": "my.Features.v1",
-        "width": 8}, which is needed for features, whose block makes a layer of Thinc.
+    block (object): An instance of a registered dataclass; or a block as the config says it, a dict, which is needed for
+        features: {"@layers": "my.Features.v1"} makes a layer of Thinc.
     kind (str | None): "loss", "pooling", ...; None tells it by the block's methods.
     docs (Sequence[Doc] | None): Documents with what the block reads, such as extension attributes or vectors; None
         takes a dozen short texts.
@@ -68,7 +68,9 @@ def check_block(
     if kind == "loss":
         check_loss_laws(block)  # type: ignore[arg-type]
     elif kind == "pooling":
-        check_pooling_laws(block)  # type: ignore[arg-type]
+        # One that follows the encoder's folder: here it says nothing.
+        follows = getattr(block, "following", None)
+        check_pooling_laws(block if follows is None else follows(None))  # type: ignore[arg-type]
     elif kind == "head":
         check_head_laws(block)  # type: ignore[arg-type]
     elif kind == "augmentation":
@@ -79,10 +81,11 @@ def check_block(
         _check_round_trip(block, config)
     if not pipeline:
         return
-    for exclusive in (True, False):
-        if kind != "loss" or exclusive == block.exclusive:  # type: ignore[attr-defined]
-            place = _PLACES.get(kind, kind)
-            check_in_pipeline(place, config, documents, exclusive=exclusive, block=block)
+    place = _PLACES.get(kind, kind)
+    kinds_of_labels = [bool(block.exclusive)] if kind == "loss" else [True, False]  # type: ignore[attr-defined]
+    for exclusive in kinds_of_labels:
+        whole = exclusive == kinds_of_labels[0]
+        check_in_pipeline(place, config, documents, exclusive=exclusive, whole=whole, block=block)
 
 
 def _kind_of(block: object) -> Kind:

@@ -57,8 +57,10 @@ def _values(loss: Loss, logits: Tensor, targets: Tensor, known: Tensor) -> Tenso
 def _check_values(block: LossBuilder, loss: Loss, targets: Tensor) -> None:
     n_labels = targets.shape[1]
     known = torch.ones_like(targets)
-    known[1, 0] = 0.0
     known[2] = 0.0
+    if not block.exclusive:
+        # Of exclusive labels, one that is not annotated is annotated with 0.
+        known[1, 0] = 0.0
     logits = _logits(loss.n_passes, n_labels).requires_grad_()
     values = _values(loss, logits, targets, known)
     require("a loss is never NaN or infinite", bool(values.isfinite().all()), block, values)
@@ -103,7 +105,12 @@ def _check_learning(block: LossBuilder, loss: Loss, targets: Tensor) -> None:
     for _ in range(40):
         optimizer.zero_grad()
         value = cast(Tensor, loss(logits, targets, known)).sum()
-        first = float(value) if first is None else first
+        first = float(value.detach()) if first is None else first
         value.backward()
         optimizer.step()
-    require("following the gradient lowers the loss", float(value) < cast(float, first), block, f"{first} -> {value}")
+    last = float(value.detach())
+    require("following the gradient lowers the loss", last < cast(float, first), block, f"{first:.4g} -> {last:.4g}")
+    scores = block.activate(logits.detach())
+    right, wrong = scores[targets > 0].mean(), scores[targets == 0].mean()
+    law = "following the gradient scores the right labels higher than the others"
+    require(law, bool(right > wrong), block, f"means of {right:.3f} and {wrong:.3f}")

@@ -44,10 +44,11 @@ class Asymmetric:
 
     Averaged over the labels, where the paper sums. With 0, 0, 0 it is `BinaryCrossEntropy`.
 
-    gamma_negative (float): Focus on hard negatives, as `Focal`'s gamma. gamma_positive (float): On hard positives.
+    gamma_negative (float): Focus on hard negatives, as `Focal`'s gamma.
+    gamma_positive (float): Focus on hard positives.
     clip (float): Negatives with a score up to here have no loss, others as if their score were lower by it; sure but
         wrong ones, often annotations that were forgotten, then pull less; 0 <= clip < 1.
-    class_weights: As in `BinaryCrossEntropy`: they multiply the loss of the label's positives.
+    class_weights (str | list): As in `BinaryCrossEntropy`: they multiply the loss of the label's positives.
     RAISES (ValueError): T005, T035 for values out of range.
     SOURCE: Ridnik et al. 2021, arXiv:2009.14119.
     """

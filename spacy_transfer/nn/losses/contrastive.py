@@ -71,7 +71,7 @@ class SupervisedContrastive(Wrapper):
     pass is alike, too. Missing annotations are left out. Class weights belong to the other loss; the contrast knows
     none. It moves the encoder and a pooling with weights, never the head, and needs a head that reads vectors.
 
-    loss: The block of the other loss.
+    loss (block): The block of the other loss.
     weight (float): Factor on the contrast; 0 <= weight.
     temperature (float): Divides the cosine of two vectors; above 0, lower looks at the nearest only.
     RAISES (ValueError): T001 if `loss` is no loss, T005 for values out of range, T101 for the same block inside.

@@ -33,8 +33,8 @@ class CrossEntropy:
     """Cross-entropy over a softmax: exactly one label a document.
 
     label_smoothing (float): Share of the target spread evenly over all labels; 0 <= label_smoothing < 1.
-    class_weights: "none", "balanced" (n_docs / (n_labels * documents of the label), so that the mean weight of a
-        training document is 1), or pairs of label and weight, [["spam", 2.0]]; labels left out weigh 1.
+    class_weights (str | list): "none", "balanced" (n_docs / (n_labels * documents of the label), so that the mean
+        weight of a training document is 1), or pairs of label and weight, [["spam", 2.0]]; labels left out weigh 1.
     RAISES (ValueError): T005, T035 for values out of range.
     SOURCE: label smoothing Szegedy et al. 2016, arXiv:1512.00567; balanced weights as in scikit-learn.
     """

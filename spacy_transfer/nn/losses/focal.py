@@ -54,8 +54,8 @@ class Focal:
 
     exclusive (bool): True: a softmax, exactly one label a document. False: one yes or no per label, averaged over them.
     gamma (float): How much less; 0 is plain cross-entropy; 0 <= gamma.
-    class_weights: As in `CrossEntropy` where labels are exclusive, as in `BinaryCrossEntropy` where they are not; the
-        paper's alpha.
+    class_weights (str | list): As in `CrossEntropy` where labels are exclusive, as in `BinaryCrossEntropy` where they
+        are not; the paper's alpha.
     RAISES (ValueError): T005, T035 for values out of range.
     SOURCE: Lin et al. 2017, arXiv:1708.02002.
     """

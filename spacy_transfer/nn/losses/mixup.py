@@ -71,7 +71,7 @@ class Mixup(Wrapper):
     the contrast sees mixed vectors, inside it plain ones. Annotations count by their share; class weights are those of
     the other loss. It needs a head that reads vectors.
 
-    loss: The block of the other loss.
+    loss (block): The block of the other loss.
     alpha (float): The share is drawn from Beta(alpha, alpha): below 1 most documents stay near one of the two, 1 draws
         all shares alike; 0 mixes nothing.
     RAISES (ValueError): T001 if `loss` is no loss, T005 for values out of range, T101 for the same block inside.

@@ -48,7 +48,7 @@ class RDrop(Wrapper):
     dropout: with the whole encoder frozen only the head's makes a difference. Labels without annotation are left out.
     Class weights belong to the other loss; the disagreement knows none.
 
-    loss: The block of the other loss; its mean over both passes counts.
+    loss (block): The block of the other loss; its mean over both passes counts.
     alpha (float): Factor on the mean of the two Kullback-Leibler divergences; 0 <= alpha.
     RAISES (ValueError): T001 if `loss` is no loss, T005 for values out of range, T101 for the same block inside.
     SOURCE: Liang et al. 2021, arXiv:2106.14448.

@@ -14,7 +14,8 @@ from .regression import Regression
 class SmoothL1(Regression):
     """As `SquaredError`, but distances above `beta` count by their size, not its square: outliers pull less.
 
-    targets ("scores" | "ordinal"), class_weights: See `Regression`.
+    targets ("scores" | "ordinal"): See `Regression`.
+    class_weights (str | list): See `Regression`.
     beta (float): Distance up to which it is distance ** 2 / (2 * beta), beyond distance - beta / 2; above 0. Scores lie
         in 0..1, so 1 leaves nothing but squares.
     RAISES (ValueError): T005, T035 for values out of range.

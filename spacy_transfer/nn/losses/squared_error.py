@@ -9,10 +9,11 @@ from .regression import Regression
 
 @dataclass(frozen=True)
 class SquaredError(Regression):
-    """Squared distance, from scores that are regression targets or between the ranks of ordinal labels.
+    """Squared distance, from scores that are regression targets or between the ranks of ordinal labels; between ranks it
+    is the squared earth mover's distance.
 
-    targets ("scores" | "ordinal"), class_weights: See `Regression`. With "ordinal" it is the squared earth mover's
-        distance.
+    targets ("scores" | "ordinal"): See `Regression`.
+    class_weights (str | list): See `Regression`.
     RAISES (ValueError): T005, T035 for values out of range.
     SOURCE: ordinal Hou et al. 2016, arXiv:1611.05916.
     """

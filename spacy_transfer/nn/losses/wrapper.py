@@ -34,7 +34,7 @@ class WrappedLoss(Loss):
 class Wrapper:
     """A block around the block of another loss, from which it has kind, weights and activation.
 
-    loss: The other block, [components.NAME.model.loss.loss].
+    loss (block): The other block, [components.NAME.model.loss.loss].
     RAISES (ValueError): T001 if it is no loss, T101 if the same block stands inside already.
     """
 
