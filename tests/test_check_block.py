@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ BLOCKS: list[Any] = [
     st.SquaredError(targets="ordinal"), st.SupervisedContrastive(loss=CE), st.RDrop(loss=BCE), st.Mixup(loss=CE),
     st.MeanPooling(), st.ClsPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
     st.Head(), st.Head(hidden=[7], norm=True), st.LabelQueryHead(heads=2),
+    st.LoRA(rank=2, targets="all_linear"), st.IA3(),
     st.NoAugmentation(), st.Augmentation(), st.Tuning(frozen_depth=1, lr_decay=0.5), st.RandomInit(),
     st.LinearProbe(folds=2), st.Windows(length=20, stride=10), st.EncoderCache(), st.Text(),
     st.Normalization(html=True, lower=True), WORDS, st.BPE(size=300), st.Unigram(size=60),
@@ -42,8 +44,7 @@ BLOCKS: list[Any] = [
 ]  # fmt: skip
 # What needs more than a tiny pipeline, and where it is tested.
 ELSEWHERE = {
-    "PretrainedEncoder": "a folder of weights: test_families.py", "SharedEncoder": "a transformer: test_shared.py",
-    "LoRA": "a pretrained encoder: below", "IA3": "a pretrained encoder: below",
+    "PretrainedEncoder": "a folder of weights: below", "SharedEncoder": "a transformer: test_shared.py",
     "CharNGrams": "a part of ScratchEncoder: above", "PieceRows": "a reader: test_masked_lm.py",
 }  # fmt: skip
 
@@ -68,6 +69,10 @@ def docs_with_everything() -> list[Any]:
 def test_every_block_of_the_package_holds_the_laws(block: Any) -> None:
     is_read = name_of(block) in ("AttributeFeatures", "StaticVectors")
     check_block(block, docs=docs_with_everything() if is_read else None)
+
+
+def test_an_encoder_in_a_folder_holds_the_laws(bert: Path) -> None:
+    check_block(st.PretrainedEncoder(name=str(bert)))
 
 
 def test_every_block_is_checked_here_or_elsewhere() -> None:

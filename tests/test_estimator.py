@@ -23,6 +23,7 @@ from runs import config_of, run, write_corpus
 
 pytest.importorskip("sklearn")
 
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -204,6 +205,12 @@ def test_lists_of_labels_are_the_matrix_by_name(make: Callable[..., TransferClas
     assert by_list.score(TEXTS, by_list.predict(TEXTS)) == 1.0
 
 
+def test_a_sparse_matrix_is_a_matrix() -> None:
+    targets = read_labels(csr_matrix(INDICATOR), 24)
+    assert targets.kind == "indicator"
+    np.testing.assert_array_equal(targets.matrix, INDICATOR.astype(bool))
+
+
 def test_columns_of_a_data_frame_are_labels() -> None:
     class Frame:
         shape = INDICATOR.shape
@@ -337,6 +344,14 @@ def test_partial_fit_goes_on(make: Callable[..., TransferClassifier]) -> None:
         classifier.partial_fit(["a text"], ["other"])
     with pytest.raises(ValueError, match="T491"):
         classifier.partial_fit(["a text"], [["card"]])
+
+
+def test_partial_fit_of_a_pipeline_with_other_components_is_refused(fitted: TransferClassifier, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "saved")
+    loaded = TransferClassifier.load(tmp_path / "saved")
+    loaded.nlp.add_pipe("sentencizer", first=True)
+    with pytest.raises(ValueError, match=r"T500.*sentencizer"):
+        loaded.partial_fit(TEXTS, Y)
 
 
 # ---- files and noise ---------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in 
 FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "block_configs"},
+    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "block_configs", "quiet"},
     {"nn", "pipeline", "config"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
@@ -221,8 +221,8 @@ def test_messages_stand_in_one_file() -> None:
 
 
 def test_every_error_has_a_code() -> None:
-    """`raise ValueError("...")` without a message of the catalogue; NotImplementedError is for whom derives a class, and
-    an AttributeError is what `hasattr` and Python itself ask for."""
+    """`raise ValueError("...")` without a message of the catalogue; NotImplementedError is for whom derives a class,
+    and an AttributeError is what `hasattr` and Python itself ask for."""
     for file, tree in FILES.items():
         lines = (ROOT / file).read_text("utf-8").splitlines()
         for node in ast.walk(tree):

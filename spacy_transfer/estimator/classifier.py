@@ -167,7 +167,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         X (Iterable[str]): Texts.
         y (Any): A label (str, int, bool) for each text; or a 0/1 matrix (n_texts, n_labels), or a list of str for each
-            text, where a text may have any number of labels.
+            text, where a text may have any number of labels. scikit-learn's own functions, such as `cross_val_score`,
+            take the matrix, not lists.
         sample_weight (None): Not supported.
         RETURNS (TransferClassifier): Itself.
         RAISES (ValueError): T490 to T492 for texts and labels, T493 to T495 and T497 for parameters, T496 for
@@ -180,7 +181,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train for one epoch, at a constant learning rate, on from where the weights are.
 
         The first call begins with the pretrained encoder, and its labels, or `classes`, are all that there will ever
-        be. The optimizer starts again with each call, so give it many texts at a time.
+        be; later calls keep the model and read the other parameters, such as `learn_rate`. The optimizer starts again
+        with each call, so give it many texts at a time.
 
         X (Iterable[str]): Texts.
         y (Any): As for `fit`.

@@ -1,9 +1,8 @@
 """A fit: texts into a folder, through the training loop, and the pipeline back."""
 
-import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +17,7 @@ from spacy.tokens import DocBin
 from spacy.training import Example
 
 from ..errors import T494
-from ..log import logger
+from ..quiet import quiet
 from ..training.random_state import RandomState
 from ..training.result import Result
 from ..training.run import Update
@@ -65,7 +64,7 @@ def fit(
     holds_out = params["early_stopping"]
     learned, held_out = _split(params, targets) if holds_out else (list(range(len(texts))), _stand_ins(targets))
     state = RandomState.now()
-    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, _quiet():
+    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, quiet():
         folder = Path(name)
         blank = spacy.blank(params["lang"])
         _write(folder / "train.spacy", blank, texts, targets, learned)
@@ -207,16 +206,3 @@ def _write(path: Path, nlp: Language, texts: Sequence[str], targets: Targets, ro
         doc.cats = cats
         docs.add(doc)
     docs.to_disk(path)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Within: nothing below a warning, unless the application has set up logging and so asks for it."""
-    if logger.hasHandlers() or logger.level != logging.NOTSET:
-        yield
-        return
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(logging.NOTSET)

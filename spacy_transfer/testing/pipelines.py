@@ -16,6 +16,7 @@ from thinc.api import fix_random_seed
 
 from ..block_configs import plain_block
 from ..nn.tuning import Tuning
+from ..quiet import quiet
 from ..training.adamw import AdamW
 from ..training.random_state import RandomState
 from .law import require, require_close
@@ -61,29 +62,34 @@ def check_in_pipeline(
     """
     state = RandomState.now()
     try:
-        nlp = _trained(place, config, docs, exclusive=exclusive, block=block)
-        scores = _scores(nlp, docs)
-        good = scores.shape == (len(docs), 3) and bool(((scores >= 0.0) & (scores <= 1.0)).all())
-        require("a pipeline scores each label from 0 to 1", good, block, scores)
-        if exclusive:
-            require_close("scores of exclusive labels sum to 1", scores.sum(dim=1), torch.ones(len(docs)), block)
-        require("prediction is the same each time", torch.equal(scores, _scores(nlp, docs)), block)
-        few = list(docs[-3:])
-        alone = torch.cat([_scores(nlp, [doc]) for doc in few])
-        require_close("padding and batch do not change a score", alone, scores[-3:], block)
-        with TemporaryDirectory() as folder:
-            nlp.to_disk(folder)
-            loaded = spacy.load(folder)
-        require("saved and loaded it scores the same", torch.equal(_scores(loaded, docs), scores), block)
-        require("the saved config builds the same block", _block_of(loaded, place) == _block_of(nlp, place), block)
-        if not whole:
-            return
-        again = _trained(place, config, docs, exclusive=exclusive, block=block)
-        require_close("the same seed trains the same weights", _scores(again, docs), scores, block)
-        copied = load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
-        require("as bytes and back it scores the same", torch.equal(_scores(copied, docs), scores), block)
+        with quiet():
+            _check(place, config, docs, exclusive=exclusive, whole=whole, block=block)
     finally:
         state.restore()
+
+
+def _check(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object) -> None:
+    nlp = _trained(place, config, docs, exclusive=exclusive, block=block)
+    scores = _scores(nlp, docs)
+    good = scores.shape == (len(docs), 3) and bool(((scores >= 0.0) & (scores <= 1.0)).all())
+    require("a pipeline scores each label from 0 to 1", good, block, scores)
+    if exclusive:
+        require_close("scores of exclusive labels sum to 1", scores.sum(dim=1), torch.ones(len(docs)), block)
+    require("prediction is the same each time", torch.equal(scores, _scores(nlp, docs)), block)
+    few = list(docs[-3:])
+    alone = torch.cat([_scores(nlp, [doc]) for doc in few])
+    require_close("padding and batch do not change a score", alone, scores[-3:], block)
+    with TemporaryDirectory() as folder:
+        nlp.to_disk(folder)
+        loaded = spacy.load(folder)
+    require("saved and loaded it scores the same", torch.equal(_scores(loaded, docs), scores), block)
+    require("the saved config builds the same block", _block_of(loaded, place) == _block_of(nlp, place), block)
+    if not whole:
+        return
+    again = _trained(place, config, docs, exclusive=exclusive, block=block)
+    require_close("the same seed trains the same weights", _scores(again, docs), scores, block)
+    copied = load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    require("as bytes and back it scores the same", torch.equal(_scores(copied, docs), scores), block)
 
 
 def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, block: object) -> Language:

@@ -9,8 +9,8 @@ from .regression import Regression
 
 @dataclass(frozen=True)
 class SquaredError(Regression):
-    """Squared distance, from scores that are regression targets or between the ranks of ordinal labels; between ranks it
-    is the squared earth mover's distance.
+    """Squared distance, from scores that are regression targets or between the ranks of ordinal labels; between ranks
+    it is the squared earth mover's distance.
 
     targets ("scores" | "ordinal"): See `Regression`.
     class_weights (str | list): See `Regression`.

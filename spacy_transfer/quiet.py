@@ -1,0 +1,20 @@
+"""Silence for Python users: what a command shows, a function that is called does not."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .log import logger
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show nothing below a warning within, unless the application has set up logging and so asks for it."""
+    if logger.hasHandlers() or logger.level != logging.NOTSET:
+        yield
+        return
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(logging.NOTSET)
