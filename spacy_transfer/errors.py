@@ -874,6 +874,7 @@ T500 = (
 )
 T501 = "[T501] {block} does not hold a law: {law}{found}"
 T502 = "[T502] Cannot tell what kind of block {block} is. Give kind=, one of {kinds}"
+T503 = "[T503] Got texts of one class only, {label}. A classifier needs texts with at least two labels"
 
 
 def require(package: str, extra: str) -> ModuleType:

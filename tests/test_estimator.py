@@ -21,14 +21,16 @@ import torch
 from conftest import LABELS, TEXTS
 from runs import config_of, run, write_corpus
 
-pytest.importorskip("sklearn")
+pytest.importorskip("sklearn", minversion="1.6")
 
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from spacy_transfer import CrossEntropy, Focal, LoRA, MaxPooling, RDrop, TransferClassifier
 from spacy_transfer.estimator.config import training_config
@@ -74,21 +76,63 @@ def fields_of(lines: str) -> list[str]:
 # ---- conventions -------------------------------------------------------------------------------------------------
 
 
-def test_scikit_learns_own_checks(make: Callable[..., TransferClassifier]) -> None:
-    """All those that need no table of numbers; `check_estimator` itself stops before tables, since texts are none."""
-    from sklearn.utils import estimator_checks
+class Rows(TransferClassifier):
+    """Reads rows of numbers as texts, so that scikit-learn's checks, which know nothing else, can be run."""
 
-    checks = [
-        "check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types", "check_estimator_repr",
-        "check_no_attributes_set_in_init", "check_do_not_raise_errors_in_init_or_set_params", "check_mixin_order",
-        "check_parameters_default_constructible", "check_get_params_invariance", "check_set_params",
-    ]  # fmt: skip
-    for name in checks:
-        if (check := getattr(estimator_checks, name, None)) is not None:
-            check("TransferClassifier", TransferClassifier())
+    def _texts(self, X: Any, *, reset: bool = False) -> list[str]:
+        rows = np.asarray(validate_data(self, X, reset=reset))
+        return [" ".join(f"{value:.1f}" for value in row) for row in rows]
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Rows":
+        return super().fit(self._texts(X, reset=True), y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "Rows":
+        texts = self._texts(X, reset=not hasattr(self, "nlp_"))
+        return super().partial_fit(texts, y, classes, sample_weight)
+
+    def predict_proba(self, X: Any) -> Any:
+        check_is_fitted(self, "nlp_")
+        return super().predict_proba(self._texts(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.one_d_array, tags.input_tags.string = True, False, False
+        return tags
+
+
+# Of scikit-learn's checks.
+EXPECTED_FAILURES = {
+    **dict.fromkeys(
+        [
+            "check_sample_weights_not_an_array", "check_sample_weights_list", "check_sample_weights_shape",
+            "check_sample_weights_not_overwritten", "check_sample_weight_equivalence_on_dense_data",
+            "check_all_zero_sample_weights_error", "check_classifiers_one_label_sample_weights",
+        ],
+        "the component cannot weigh texts: sample_weight is refused (T496)",
+    ),
+    "check_classifiers_train": "one epoch of a tiny random encoder does not learn clusters from numbers as texts",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_check_estimator(bert: Path) -> None:
+    classifier = Rows(
+        str(bert), n_epochs=1, learn_rate=3e-3, window_length=32, window_stride=20, frozen_depth="all", device="cpu",
+        config={"model.precision": "fp32"},
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator_checks.check_estimator(TransferClassifier())
+        results = check_estimator(classifier, expected_failed_checks=EXPECTED_FAILURES, on_fail=None, on_skip=None)
+    assert len(results) > 40
+    failed = {result["check_name"]: result["exception"] for result in results if result["status"] == "failed"}
+    assert not failed
+
+
+def test_the_checks_of_scikit_learn_that_need_no_data() -> None:
+    """`check_estimator` stops before tables, since texts are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_estimator(TransferClassifier())
 
 
 def test_every_parameter_is_documented() -> None:
@@ -211,6 +255,13 @@ def test_a_sparse_matrix_is_a_matrix() -> None:
     np.testing.assert_array_equal(targets.matrix, INDICATOR.astype(bool))
 
 
+def test_a_table_of_one_column_is_a_label_for_each_text() -> None:
+    with pytest.warns(DataConversionWarning):
+        targets = read_labels(np.array([["x"], ["y"]]), 2)
+    assert targets.kind == "exclusive"
+    assert targets.names == ["x", "y"]
+
+
 def test_columns_of_a_data_frame_are_labels() -> None:
     class Frame:
         shape = INDICATOR.shape
@@ -229,11 +280,12 @@ def test_columns_of_a_data_frame_are_labels() -> None:
     ("texts", "labels", "code"),
     [
         ("one text", ["a"], "T490"), ([], [], "T490"), (["a", None], ["x", "y"], "T490"),
-        (np.array([["a"], ["b"]]), ["x", "y"], "T490"), (["a", "b"], ["x"], "T492"), (["a", "b"], None, "T491"),
+        (np.array([["a"], ["b"]]), ["x", "y"], "T490"), (["a", "b"], ["x", "y", "x"], "T492"), (["a", "b"], None, "T491"),
         (["a", "b"], "xy", "T491"), (["a", "b"], ["x", None], "T491"), (["a", "b"], ["x", float("nan")], "T491"),
         (["a", "b"], [0.5, 0.25], "T491"), (["a", "b"], ["x", 1], "T491"), (["a", "b"], [["x"], "y"], "T491"),
         (["a", "b"], [[1, 0], [1]], "T491"), (["a", "b"], [[1, 0], [2, 0]], "T491"), (["a", "b"], [["x"], [1]], "T491"),
         (["a", "b"], np.zeros((2, 2, 2)), "T491"),
+        (["a", "b"], ["x", "x"], "T503"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_or_label_is_refused(

@@ -171,7 +171,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             take the matrix, not lists.
         sample_weight (None): Not supported.
         RETURNS (TransferClassifier): Itself.
-        RAISES (ValueError): T490 to T492 for texts and labels, T493 to T495 and T497 for parameters, T496 for
+        RAISES (ValueError): T490 to T492 and T503 for texts and labels, T493 to T495 and T497 for parameters, T496 for
             `sample_weight`, and what `spacy_transfer.train` raises.
         """
         texts, targets = self._read(X, y, sample_weight, fresh=True)

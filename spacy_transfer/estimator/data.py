@@ -1,13 +1,15 @@
 """Texts and labels as scikit-learn's users hold them: checked, and put into the words of a spaCy pipeline."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
 
-from ..errors import T490, T491, T492
+from ..errors import T490, T491, T492, T503
 
 # How labels are given, and given back: one for each text, a 0/1 matrix, or a list of labels for each text.
 Kind = Literal["exclusive", "indicator", "lists"]
@@ -80,8 +82,17 @@ def read_labels(labels: Any, n_texts: int, *, classes: Any = None, kind: Kind | 
     classes (Any): All labels, where more may come later; None takes those that occur.
     kind (Kind | None): The form that earlier labels had; None accepts any.
     RETURNS (Targets): Labels sorted, or in the order of the columns or of `classes`.
-    RAISES (ValueError): T491 for labels that cannot be read, T492 for another number of them than of texts.
+    RAISES (ValueError): T491 for labels that cannot be read, T492 for another number of them than of texts, T503 for a
+        single label.
     """
+    if labels is None:
+        raise ValueError(T491.format(problem="none: fit requires y to be passed, but the target y is None"))
+    if hasattr(labels, "__array__") and not hasattr(labels, "__len__"):
+        labels = np.asarray(labels)
+    if getattr(labels, "shape", ())[1:] == (1,):
+        # As scikit-learn takes it: one label for each text, in a table of one column.
+        warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=3)
+        labels = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels).ravel()
     given = _kind_of(labels)
     if kind is not None and given != kind:
         raise ValueError(T491.format(problem=f"{_SAY[given]}, where the first call had {_SAY[kind]}"))
@@ -96,7 +107,7 @@ _SAY = {"exclusive": "one label for each text", "indicator": "a 0/1 matrix", "li
 
 
 def _kind_of(labels: Any) -> Kind:
-    if labels is None or isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
+    if isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
         raise ValueError(T491.format(problem=f"{type(labels).__name__}"))
     shape = getattr(labels, "shape", None)
     if shape is not None and len(shape) == 2:
@@ -131,6 +142,8 @@ def _exclusive(labels: Any, classes: Array | None) -> Targets:
     if len(kinds) > 1 or not kinds <= {"str", "int", "float", "bool"}:
         raise ValueError(T491.format(problem=f"labels of the types {', '.join(sorted(kinds))}"))
     known = np.unique(given) if classes is None else classes
+    if len(known) < 2:
+        raise ValueError(T503.format(label=known.tolist()))
     if unknown := sorted(set(given.tolist()) - set(known.tolist()), key=str):
         raise ValueError(T491.format(problem=f"{unknown}, which are not among the labels {known.tolist()}"))
     return Targets("exclusive", known, given[:, None] == known[None, :])
