@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .nn.vocabulary import BPE as BPE
     from .nn.vocabulary import Unigram as Unigram
     from .nn.vocabulary import WordLevel as WordLevel
+    from .serving.classify import classify as classify
     from .serving.merge import merge as merge
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
@@ -75,6 +76,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.study": ("Plan", "study"),
     "training.masked_lm": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "serving.classify": ("classify",),
     "serving.merge": ("merge",),
     "model.show": ("show",),
     "model.take_over": ("attach", "detach"),

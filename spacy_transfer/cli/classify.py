@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ..text_output import msg
+from ..text_output import echo, msg
 from .configs import Code, use_code
 from .group import transfer_cli
 
@@ -24,6 +24,7 @@ def classify_cli(
 
     use_code(code)
     for text, labels in zip(texts, classify(pipeline, texts, top=top), strict=True):
-        msg.info(text)
-        msg.table([(label, f"{score:.3f}") for label, score in labels], aligns=("l", "r"), indent=2)
+        echo(text)
+        for label, score in labels:
+            echo(f"  {score:.3f}  {label}")
     msg.good(f"The pipeline is in {pipeline}. In Python: nlp = spacy.load({pipeline!r})")
