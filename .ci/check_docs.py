@@ -1,4 +1,4 @@
-"""The README is true: the project's commands are up to date, every name it uses exists, its Python blocks run.
+"""README and docs/ are true: names exist, blocks run, commands and configs are right, generated pages are up to date.
 
 Run in the repository root, with the package installed.
 """
@@ -9,49 +9,68 @@ import sys
 import tomllib
 from pathlib import Path
 
-README = Path("README.md")
+from docs_examples import examples, links, pages, tables
+from write_reference import API, CLI, api_reference, cli_reference
+
+README, PROJECT = Path("README.md"), Path("docs/project.md")
 
 
 def main() -> int:
     """RETURNS (int): Number of things that are wrong; each is printed."""
-    wrong = [*commands(), *names(), *files(), *changelog()]
+    wrong = [*commands(), *names(), *files(), *changelog(), *links(), *reference(), *tables(), *examples()]
     for line in wrong:
         print(line)
     return len(wrong)
 
 
 def commands() -> list[str]:
-    """`weasel document` changes nothing."""
-    before = README.read_text("utf-8")
+    """`weasel document` changes nothing, wherever its section stands."""
+    page = PROJECT if PROJECT.exists() else README
+    before = page.read_text("utf-8")
     try:
-        subprocess.run([sys.executable, "-m", "weasel", "document", "--output", str(README)], check=True,
+        subprocess.run([sys.executable, "-m", "weasel", "document", "--output", str(page)], check=True,
                        stdout=subprocess.DEVNULL)  # fmt: skip
-        after = README.read_text("utf-8")
+        after = page.read_text("utf-8")
     finally:
-        README.write_text(before, "utf-8")
-    return [] if before == after else ["README: the project's commands are old: python -m weasel document -o README.md"]
+        page.write_text(before, "utf-8")
+    return [] if before == after else [f"{page}: the project's commands are old: python -m weasel document -o {page}"]
 
 
 def names() -> list[str]:
-    """Every registered name in README and configs is in the entry-point table, and every one in the table in README."""
+    """Every registered name in the pages and configs is in the entry-point table, and every one in the table in docs/."""
     table = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
     registered = {name for group in table.values() for name in group if "." in name}
-    text = README.read_text("utf-8")
-    used = set(re.findall(r"spacy-transfer\.\w+\.v\d+", text))
+    docs = "\n".join(page.read_text("utf-8") for page in pages() if page != README)
+    used = set(re.findall(r"spacy-transfer\.\w+\.v\d+", docs + README.read_text("utf-8")))
     for config in Path("configs").glob("*.cfg"):
         used |= set(re.findall(r"spacy-transfer\.\w+\.v\d+", config.read_text("utf-8")))
     wrong = [f"used but not registered: {name}" for name in sorted(used - registered)]
-    return wrong + [f"README does not mention {name}" for name in sorted(registered) if name not in text]
+    wrong += [f"docs/ does not mention {name}" for name in sorted(registered) if name not in docs]
+    recipes = Path("docs/recipes.md").read_text("utf-8")
+    return wrong + [
+        f"docs/recipes.md has no section for {config}"
+        for config in sorted(Path("configs").glob("*.cfg"))
+        if f"\n## {config.stem}\n" not in recipes
+    ]
 
 
 def files() -> list[str]:
-    """Files that README names are there."""
-    named = re.findall(r"`((?:configs|benchmarks|assets|\.ci)/[\w./-]+)`", README.read_text("utf-8"))
+    """Files that the pages name are there."""
     made = ("assets/encoder", "assets/banking77")
     return [
-        f"README names {name}, which is not there"
-        for name in named
+        f"{page} names {name}, which is not there"
+        for page in pages()
+        for name in re.findall(r"\b((?:configs|benchmarks|assets|\.ci)/[\w./-]*\w)", page.read_text("utf-8"))
         if not name.startswith(made) and not Path(name).exists()
+    ]
+
+
+def reference() -> list[str]:
+    """The generated pages are what would be generated now."""
+    return [
+        f"{page} is old: python .ci/write_reference.py"
+        for page, make in ((CLI, cli_reference), (API, api_reference))
+        if page.read_text("utf-8") != make()
     ]
 
 
