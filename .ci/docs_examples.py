@@ -243,6 +243,8 @@ def _parse(line: str, counts: dict[str, int]) -> None:
     for word in words:
         if word.endswith(".cfg") and not Path(word).exists():
             shutil.copy("configs/full.cfg", word)
+        if word.endswith("model-best"):
+            Path(word).mkdir(parents=True, exist_ok=True)
     if command.name == "run" and "project" in line:
         known = (Path(__file__).parent.parent / "project.yml").read_text("utf-8")
         if not re.search(rf"^  {re.escape(words[0])}:|- name: \"{re.escape(words[0])}\"", known, re.M):
@@ -301,10 +303,16 @@ def _build_snippet(text: str) -> None:
 
 def _with_parents(text: str) -> str:
     """A snippet with the sections that it leaves out above its own, since the parser wants all of them."""
-    own = re.findall(r"^\[([^\]\n]+)\]$", text, re.M)
-    above = {name.rsplit(".", n)[0] for name in own for n in range(1, name.count(".") + 1)}
-    missing = sorted((one.removesuffix(".*") for one in above - set(own) if not one.endswith("*")), key=len)
-    return "".join(f"[{name}]\n\n" for name in missing) + text
+    lines, seen = list[str](), set(re.findall(r"^\[([^\]\n]+)\]$", text, re.M))
+    for line in text.splitlines():
+        if header := re.match(r"^\[([^\]]+)\]$", line):
+            for n in range(header[1].count("."), 0, -1):
+                above = header[1].rsplit(".", n)[0]
+                if above not in seen and not above.endswith("*"):
+                    seen.add(above)
+                    lines.append(f"[{above}]")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _build_pipeline(config: Any) -> None:
