@@ -37,7 +37,7 @@ def commands() -> list[str]:
 
 
 def names() -> list[str]:
-    """Every registered name in the pages and configs is in the entry-point table, and every one in the table in docs/."""
+    """Registered names in pages and configs are in the entry-point table, and those of the table are in docs/."""
     table = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
     registered = {name for group in table.values() for name in group if "." in name}
     docs = "\n".join(page.read_text("utf-8") for page in pages() if page != README)

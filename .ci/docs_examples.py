@@ -1,5 +1,5 @@
-"""Everything that README and docs/ show is tried: Python blocks run, command lines parse (some really run), config blocks
-build a pipeline, and the option tables of the configuration reference agree with the code.
+"""Everything that README and docs/ show is tried: Python blocks run, command lines parse (some really run), config
+blocks build a pipeline, and the option tables of the configuration reference agree with the code.
 
 An HTML comment right before a block changes what is done with it:
 
@@ -37,7 +37,10 @@ _MARK = re.compile(r"^<!-- *(no-run|needs|run|no-check)(?:: *(.*?))? *-->$")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page. line (int): Of its first line of code, from 1. mark, reason (str): What a comment says."""
+    """A fenced block of a page.
+
+    line (int): Of its first line of code, from 1. mark, reason (str): What a comment before it says.
+    """
 
     page: Path
     line: int
@@ -275,7 +278,7 @@ def _build(config: Path, overrides: dict[str, Any], code: Path | None = None) ->
 
     if code is not None:
         import_code(code)
-    loaded = load_config(config, overrides={k: v for k, v in overrides.items()}, interpolate=True)
+    loaded = load_config(config, overrides=overrides, interpolate=True)
     _build_pipeline(loaded)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import griffe
 
 # "name (type): text", "name: text", "a, b (type): text", "RETURNS (type): text", "SOURCE: text".
-_ENTRY = re.compile(r"^((?:[a-z_][\w*]*|RETURNS|RAISES|SOURCE)(?:, [a-z_]\w*)*)( \([^()]*(?:\([^()]*\)[^()]*)*\))?: (.*)$")
+_ENTRY = re.compile(
+    r"^((?:[a-z_][\w*]*|RETURNS|RAISES|SOURCE)(?:, [a-z_]\w*)*)( \([^()]*(?:\([^()]*\)[^()]*)*\))?: (.*)$"
+)
 
 
 class OneParameterALine(griffe.Extension):
