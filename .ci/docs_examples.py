@@ -319,9 +319,13 @@ def _with_parents(text: str) -> str:
 
 
 def _build_pipeline(config: Any) -> None:
+    from spacy.language import DEFAULT_CONFIG
     from spacy.schemas import ConfigSchemaTraining
     from spacy.util import load_model_from_config, registry
 
+    # Filling a config drops them.
+    if unknown := set(config.get("training", {})) - set(DEFAULT_CONFIG["training"]):
+        raise ValueError(f"[training] has no {sorted(unknown)}")
     nlp = load_model_from_config(config, auto_fill=True)
     # Readers and batchers are made, nothing is read.
     whole = nlp.config.interpolate()
