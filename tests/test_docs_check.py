@@ -38,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "python -m spacy transfer no-such-command x",
         "python -m spacy transfer evaluate one-argument-only",
         "python -m spacy transfer train configs/full.cfg --output out --training.max_step 5",
-        "python -m spacy transfer train configs/full.cfg --output out --components.transfer_textcat.model.tuning.frozen 3",
+        "python -m spacy transfer train configs/full.cfg --output o --components.transfer_textcat.model.tuning.depth 3",
         "python -m spacy transfer train configs/full.cfg --output out --sweep training.max_step=1,2",
         "python -m spacy project run no-such-workflow",
     ],
