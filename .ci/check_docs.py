@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from docs_examples import examples, links, pages, tables
@@ -46,12 +47,20 @@ def names() -> list[str]:
         used |= set(re.findall(r"spacy-transfer\.\w+\.v\d+", config.read_text("utf-8")))
     wrong = [f"used but not registered: {name}" for name in sorted(used - registered)]
     wrong += [f"docs/ does not mention {name}" for name in sorted(registered) if name not in docs]
-    recipes = Path("docs/recipes.md").read_text("utf-8")
-    return wrong + [
-        f"docs/recipes.md has no section for {config}"
-        for config in sorted(Path("configs").glob("*.cfg"))
-        if f"\n## {config.stem}\n" not in recipes
-    ]
+    return wrong + [*recipes()]
+
+
+def recipes() -> Iterator[str]:
+    """Every config has a recipe, which advises what its first lines do."""
+    text = Path("docs/recipes.md").read_text("utf-8")
+    for config in sorted(Path("configs").glob("*.cfg")):
+        section = re.search(rf"^## {config.stem}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+        if section is None:
+            yield f"docs/recipes.md has no section for {config}"
+            continue
+        for advice in re.findall(r"^# Try first: +(.+)$", config.read_text("utf-8"), re.M):
+            if f"`{advice.strip()}`" not in section[1]:
+                yield f"docs/recipes.md, {config.stem}: try first is {advice.strip()} in the config"
 
 
 def files() -> list[str]:

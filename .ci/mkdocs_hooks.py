@@ -6,10 +6,11 @@
 import re
 from typing import Any
 
-_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)\s]+)\)")
+# weasel links to project.yml as if its page lay beside it.
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./([^)\s]+)|(project\.yml))\)")
 
 
 def on_page_markdown(markdown: str, config: Any, **_: Any) -> str:
     """Called by MkDocs for each page."""
     url = (config.get("extra") or {}).get("source_url")
-    return _OUTSIDE.sub(lambda link: f"[{link[1]}]({url}/{link[2]})" if url else link[1], markdown)
+    return _OUTSIDE.sub(lambda link: f"[{link[1]}]({url}/{link[2] or link[3]})" if url else link[1], markdown)
