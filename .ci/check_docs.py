@@ -47,7 +47,7 @@ def names() -> list[str]:
         used |= set(re.findall(r"spacy-transfer\.\w+\.v\d+", config.read_text("utf-8")))
     wrong = [f"used but not registered: {name}" for name in sorted(used - registered)]
     wrong += [f"docs/ does not mention {name}" for name in sorted(registered) if name not in docs]
-    return wrong + [*recipes()]
+    return [*wrong, *recipes()]
 
 
 def recipes() -> Iterator[str]:

@@ -244,7 +244,7 @@ def _parse(line: str, counts: dict[str, int]) -> None:
         return
     # What an earlier line of the page would have written.
     for word in words:
-        if word.endswith(".cfg") and not Path(word).exists():
+        if word.endswith(".cfg") and "," not in word and not Path(word).exists():
             shutil.copy("configs/full.cfg", word)
         if word.endswith("model-best"):
             Path(word).mkdir(parents=True, exist_ok=True)
