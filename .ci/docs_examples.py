@@ -257,9 +257,12 @@ def _parse(line: str, counts: dict[str, int]) -> None:
         overrides = parse_config_overrides(context.args)
         for spec in context.params.get("sweep") or ():
             keys, _, text = spec.partition("=")
+            if not text:
+                # Config files in place of the one.
+                continue
             if "," in keys:
                 overrides |= dict(zip(keys.split(","), _first(text), strict=True))
-            elif text:
+            else:
                 overrides[keys] = _first(text)
         _build(Path(context.params["config"]), overrides, context.params.get("code"))
     counts["parsed"] += 1
