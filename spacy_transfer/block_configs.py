@@ -78,10 +78,19 @@ def _registered(builder: type) -> tuple[str, str]:
             for point in entry_points(group=f"{library}_{group}"):
                 if point.value == target:
                     return f"@{group}", point.name
-    for path, registered in catalogue.REGISTRY.items():
-        if registered is builder:
-            return f"@{path[-2]}", str(path[-1])
+    classes = {path: one for path, one in catalogue.REGISTRY.items() if isinstance(one, type)}
+    same = [path for path, one in classes.items() if one is builder]
+    same = same or [path for path, one in classes.items() if _is_read_again(builder, one)]
+    if same:
+        return f"@{same[0][-2]}", str(same[0][-1])
     raise ValueError(T493.format(parameter="block", value=builder.__name__, known="a class that is registered"))
+
+
+def _is_read_again(builder: type, other: type) -> bool:
+    """Whether another class is the same one, made once more: a notebook's cell or a file of `--code` was run again."""
+    if builder.__qualname__ != other.__qualname__ or not dataclasses.is_dataclass(other):
+        return False
+    return [field.name for field in dataclasses.fields(builder)] == [field.name for field in dataclasses.fields(other)]
 
 
 def _names_in(group: str) -> set[str]:

@@ -14,6 +14,7 @@ from catalogue import REGISTRY
 from torch import Tensor, nn
 
 import spacy_transfer as st
+from spacy_transfer.block_configs import plain_block
 from spacy_transfer.nn.losses.loss import WeightedLoss, activated, balanced_documents
 from spacy_transfer.nn.pooling import Pooling
 from spacy_transfer.testing import check_block
@@ -209,3 +210,14 @@ def test_a_class_that_is_not_registered_and_no_block_at_all_are_refused() -> Non
 
 def test_the_tiny_texts_take_more_than_one_window() -> None:
     assert max(len(doc) for doc in tiny_docs()) > 30
+
+
+def test_a_class_that_was_read_again_is_the_registered_one() -> None:
+    """As when a notebook's cell runs twice: an instance made before is of another class than the registry's."""
+    source = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Twice:\n    size: int = 3\n"
+    first: dict[str, Any] = {"__name__": "cell"}
+    second: dict[str, Any] = {"__name__": "cell"}
+    exec(source, first)
+    exec(source, second)
+    spacy.registry.misc("test.Twice.v1")(second["Twice"])
+    assert plain_block(first["Twice"](size=5)) == {"@misc": "test.Twice.v1", "size": 5}
