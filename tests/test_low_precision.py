@@ -63,6 +63,8 @@ def test_lengths_keep_to_the_positions_and_values_to_their_octave() -> None:
 def test_encoders_see_few_shapes_in_training_caching_and_prediction(
     bert: Path, monkeypatch: pytest.MonkeyPatch, frozen: Any
 ) -> None:
+    nlp = pipeline(bert, precision="bf16", tuning={"frozen_depth": frozen})
+    # From here on: the trial at initialization runs in fp32.
     seen = set()
     for name in ("forward", "prefix", "resume"):
         original = getattr(Encoder, name)
@@ -72,7 +74,6 @@ def test_encoders_see_few_shapes_in_training_caching_and_prediction(
             return _run(self, ids, *args, **more)
 
         monkeypatch.setattr(Encoder, name, watched)
-    nlp = pipeline(bert, precision="bf16", tuning={"frozen_depth": frozen})
     optimizer, examples = AdamW(learn_rate=1e-3), exclusive_examples(nlp)
     for n in (1, 5, 11, len(examples)):
         nlp.update(examples[:n], sgd=optimizer)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 import torch
 from conftest import TEXTS, exclusive_examples, network_of, pipeline, scores_of, shim_of, weights_of
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -104,8 +105,9 @@ def test_copied_while_another_thread_is_inside_a_run(bert: Path, how: Callable[[
     assert torch.equal(states(nlp), expected)
 
 
-def test_prediction_meets_no_gate(bert: Path) -> None:
-    nlp = pipeline(bert, **HALF)
+def test_a_loaded_pipeline_that_only_predicts_meets_no_gate(bert: Path, tmp_path: Path) -> None:
+    pipeline(bert, **HALF).to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
     scores_of(nlp, TEXTS)
     assert not any("forward" in vars(module) for module in network_of(nlp).modules())
 

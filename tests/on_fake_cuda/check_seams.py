@@ -198,16 +198,13 @@ def test_a_forked_child_is_told_what_to_do(quiet_bert: Path, monkeypatch: pytest
         list(nlp.pipe(texts, n_process=2, batch_size=2))
 
 
-def test_ranks_on_gpus_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch.distributed.launcher.api as api
-
+def test_ranks_on_gpus_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    seen: list[str] = []
-    monkeypatch.setattr(api, "elastic_launch", lambda *_: lambda *args: seen.append(os.environ["OMP_NUM_THREADS"]))
-    launch(2, ["-c", "pass"], gpu=True)
-    assert seen == ["4"]
+    monkeypatch.chdir(tmp_path)
+    launch(2, ["-c", "import os; open(os.environ['RANK'], 'w').write(os.environ['OMP_NUM_THREADS'])"], gpu=True)
+    assert [Path(rank).read_text("utf-8") for rank in "01"] == ["4", "4"]
 
 
 # ---- figures -----------------------------------------------------------------------------------------------------
