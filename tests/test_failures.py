@@ -33,9 +33,8 @@ _spec.loader.exec_module(fuzz)
 
 COMMANDS = {
     "augment": ["x.cfg"], "attach": ["x", "o"], "check": ["x.spacy"], "classify": ["x", "a text"],
-    "convert": ["x.csv", "o"], "detach": ["x", "o"], "evaluate": ["x", "x.spacy"], "fetch": ["./x", "o"], "merge": ["x", "o"],
-    "pretrain": ["x.cfg", "x.txt", "o"],
-    "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "convert": ["x.csv", "o"], "detach": ["x", "o"], "evaluate": ["x", "x.spacy"], "fetch": ["./x", "o"],
+    "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 
 
