@@ -10,6 +10,10 @@ worker process, and another goes on behind it.
 
 import argparse
 import contextlib
+import copy
+import functools
+import gc
+import hashlib
 import io
 import json
 import multiprocessing
@@ -99,7 +103,8 @@ def _mutate_json(value: Any, r: random.Random) -> bytes:
         elif kind == 2 and isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
             holder[key] = holder[key] * r.choice([-1, 0, 2, 1000, 0.5]) + r.choice([0, 1])
         else:
-            holder[key] = r.choice(VALUES)
+            # Copied: what a later change puts into a list would be there in all later trials.
+            holder[key] = copy.deepcopy(r.choice(VALUES))
     return json.dumps(value).encode("ascii")
 
 
@@ -208,6 +213,8 @@ def write_files(folder: Path) -> None:
         folder / "adapted"
     )
     run(config, folder / "run", stop_at=1)
+    # With another one to go back to, hardly any damage would show.
+    shutil.rmtree(folder / "run" / "checkpoints" / "step-00000000")
 
 
 def _under(folder: Path, name: str, *suffixes: str) -> list[str]:
@@ -267,6 +274,29 @@ def cases(folder: Path) -> list[Case]:
 # ---- trials ------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _command_line(app: Any) -> Any:
+    import typer.main
+
+    return typer.main.get_command(app)
+
+
+def _sign(run: Path) -> None:
+    """Let the SHA-256 of a checkpoint be those of its files, as whoever alters them would. run (Path): The output."""
+    for folder in sorted((run / "checkpoints").glob("step-*")):
+        state, sums = folder / "state.json", folder / "sha256.json"
+        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
+            start = hashlib.sha256((run / "checkpoints" / "start.safetensors").read_bytes()).hexdigest()
+            text = json.loads(state.read_bytes())
+            if text.get("start") not in (None, start):
+                state.write_text(json.dumps({**text, "start": start}), "utf-8")
+        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
+            listed = json.loads(sums.read_bytes())
+            files = {name: folder / name for name in listed if (folder / name).is_file()}
+            digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+            sums.write_text(json.dumps({**listed, **digests}), "utf-8")
+
+
 def try_once(case: Case, folder: Path, out: Path, seed: str) -> tuple[str, str, str]:
     """Change a file, run the command, put the file back.
 
@@ -274,7 +304,7 @@ def try_once(case: Case, folder: Path, out: Path, seed: str) -> tuple[str, str, 
     seed (str): Of the change.
     RETURNS (tuple[str, str, str]): "pass", "coded", "bare" or "usage"; the code or the error; what was printed.
     """
-    from typer.testing import CliRunner
+    import typer.testing
 
     from spacy_transfer.cli import failures, transfer_cli
 
@@ -282,7 +312,16 @@ def try_once(case: Case, folder: Path, out: Path, seed: str) -> tuple[str, str, 
     name = r.choice(case.files)
     path = folder / name
     valid = path.read_bytes()
-    path.write_bytes(mutate(valid, r, path.suffix))
+    changed = mutate(valid, r, path.suffix)
+    path.write_bytes(changed)
+    kept = folder.with_name(f"{folder.name}-run")
+    if case.name == "checkpoint":
+        if not kept.exists():
+            path.write_bytes(valid)
+            shutil.copytree(folder / "run", kept)
+            path.write_bytes(changed)
+        if r.random() < 0.9:
+            _sign(folder / "run")
     found: list[failures.Failure] = []
     original = failures.explain
 
@@ -295,10 +334,16 @@ def try_once(case: Case, folder: Path, out: Path, seed: str) -> tuple[str, str, 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = CliRunner().invoke(transfer_cli, [case.command, *map(str, case.arguments(folder, out))])
+            # Making the command line of its description takes as long as a small command.
+            typer.testing._get_command = _command_line
+            arguments = [case.command, *map(str, case.arguments(folder, out))]
+            result = typer.testing.CliRunner().invoke(transfer_cli, arguments)
     finally:
         failures.explain = original
         path.write_bytes(valid)
+        if case.name == "checkpoint":
+            shutil.rmtree(folder / "run")
+            shutil.copytree(kept, folder / "run")
         shutil.rmtree(out, ignore_errors=True)
     error = result.exception
     if found:
@@ -317,10 +362,12 @@ def run_trials(numbers: list[int], seed: int, command: str | None, kind: str | N
     os.dup2(devnull, 2)
     place = Path(tempfile.mkdtemp(prefix="fuzz-"))
     shutil.copytree(folder, place, dirs_exist_ok=True)
-    for path in place.rglob("c.cfg"):
+    for path in [*place.rglob("c.cfg"), *place.rglob("state.json")]:
         path.write_text(path.read_text("utf-8").replace(str(folder), str(place)), "utf-8")
-    keep = place / "run"
-    shutil.copytree(keep, place.with_name(place.name + "-run"))
+    _sign(place / "run")
+    # What was imported stays.
+    gc.collect()
+    gc.freeze()
     chosen = [one for one in cases(place) if command in (None, one.command) and kind in (None, one.name)]
     kinds: dict[tuple[str, str], list[Case]] = {}
     for one in chosen:
@@ -332,12 +379,9 @@ def run_trials(numbers: list[int], seed: int, command: str | None, kind: str | N
         case = random.Random(f"{seed}/{number}").choice(kinds[order[number % len(order)]])
         send.send(("began", number, f"{case.command} {case.files[0]}"))
         ended = try_once(case, place, place / "out", f"{seed}:{number}")
-        if case.name == "checkpoint":
-            shutil.rmtree(keep)
-            shutil.copytree(place.with_name(place.name + "-run"), keep)
         send.send(("ended", number, f"{case.command} {case.name}", ended))
     shutil.rmtree(place)
-    shutil.rmtree(place.with_name(place.name + "-run"))
+    shutil.rmtree(place.with_name(f"{place.name}-run"), ignore_errors=True)
 
 
 def work(numbers: list[int], arguments: argparse.Namespace, folder: Path) -> Counts:

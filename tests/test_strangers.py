@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -16,16 +17,21 @@ import pytest
 import spacy
 import torch
 from conftest import exclusive_examples, pipeline, read_json, write_encoder
+from runs import config_of, run, write_corpus
 from safetensors.torch import load_file, save_file
 from spacy.language import Language
 from tokenizers import AddedToken, Tokenizer
 
-from spacy_transfer.files.strangers import UnusableFile
+from spacy_transfer.files import sha256_of
+from spacy_transfer.files.strangers import UnusableFile, parse_object
+from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.nn.fetch import fetch
 from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.tokenizer_files import check_readable
 from spacy_transfer.nn.weight_files import is_finite
 from spacy_transfer.training.checkpoint import Checkpoints
 from spacy_transfer.training.position import Position
+from spacy_transfer.training.random_state import RandomState
 
 NAME = "transfer_textcat"
 DEEP = "deep"
@@ -344,11 +350,26 @@ def test_layers_that_the_configuration_leaves_out(tmp_path: Path) -> None:
 def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     start = checkpoints.begin({"w": torch.ones(2)})
+    none = {"python": None, "numpy": None, "torch": None, "cuda": []}
+    network = {
+        "n_steps": 1, "gradients": {"loss_scale": 1.0, "n_good": 0, "is_fitted": True}, "piece_limit": None,
+        "epoch": 0, "label_weights": [1.0], "awaited": [], "n_draws": 1, "pathway": {
+            "boundary": 0, "n_filled": 0, "n_predicted": 0, "fills": {"others": []},
+            "features": {"used": 0, "told_full": False, "seen": None},
+        },
+    }  # fmt: skip
+    optimizer = {
+        "settings": dict.fromkeys(("learn_rate", "grad_clip", "b1", "b2", "eps", "L2"), 0.1), "kinds": {},
+        "radam": [[None] * 3] * 10, "nr_update": {"w": 1}, "last_seen": {},
+    }  # fmt: skip
+    begun = {"random": none, "positions": [], "place": 1, "foreign": [[0, none]]}
     state = {
         "identity": {key: {} for key in ("config", "data", "precision", "parts")} | {"dev": "x", "streamed": None},
         "versions": {"torch": "1"}, "threads": 1, "start": start, "log_size": 0, "log_sha256": "",
-        "position": vars(Position()), "order": {}, "random": {}, "networks": {"a": {}}, "optimizer": {}, "extras": {},
-        "performance": {}, "score_weights": {}, "precision": None,
+        "position": {**vars(Position()), "n_done": 1}, "random": RandomState.now().to_json(),
+        "order": {"epoch": 0, "reading": none, "own": none, "begun": begun}, "networks": {"a": network},
+        "optimizer": optimizer, "extras": {}, "performance": {"x": 0.5}, "score_weights": {"x": 1.0},
+        "precision": None,
     }  # fmt: skip
     empty = {name: {"w": torch.ones(1)} for name in ("weights", "optimizer", "places")}
     assert checkpoints.write(1, state, empty)
@@ -360,7 +381,10 @@ def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
         signed.write_text(json.dumps({**read_json(signed), "state.json": digest}))
 
     refused = try_all(folder / "state.json", checkpoints.read, sign)
-    assert "position.n_done = 'x'" in refused
+    assert {"position.n_done = 'x'", "position.n_done = 3", "order.begun.place = 3", "random.torch = 'x'"} <= set(
+        refused
+    )
+    assert {"networks.a.pathway.fills.others = 'x'", "optimizer.settings.eps = 'missing'"} <= set(refused)
     (folder / "state.json").write_text(json.dumps(state))
     sign()
     save_file({"w": torch.tensor([float("nan")])}, folder / "weights.safetensors")
@@ -368,3 +392,71 @@ def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
     signed.write_text(json.dumps({**read_json(signed), "weights.safetensors": digest}))
     with pytest.raises(ValueError, match=r"T174.*T452.*NaN"):
         checkpoints.read()
+
+
+def test_what_a_checkpoint_says_of_another_pipeline(bert: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    config = config_of(bert, tmp_path, "frozen, by pieces", 2)
+    run(config, tmp_path / "run", stop_at=1)
+    folder = tmp_path / "run" / "checkpoints" / "step-00000001"
+    shutil.rmtree(folder.with_name("step-00000000"))
+    shutil.copytree(folder, tmp_path / "whole")
+    moments = load_file(folder / "optimizer.safetensors")
+    places = load_file(folder / "places.safetensors")
+    state = read_json(folder / "state.json")
+    (network,) = state["networks"]
+    first = next(name for name in moments if name.startswith("adam.exp_avg|"))
+
+    def write(name: str, tensors: dict[str, torch.Tensor]) -> None:
+        save_file(tensors, folder / f"{name}.safetensors")
+
+    changes: dict[str, Callable[[], None]] = {
+        "NaN": lambda: write("optimizer", {**moments, first: torch.full_like(moments[first], math.nan)}),
+        "no weight of this": lambda: write("optimizer", {**moments, "adam.exp_avg|x|y": torch.ones(1)}),
+        "size and type": lambda: write("optimizer", {**moments, first: torch.ones(1, 1, 1)}),
+        "lacks one of": lambda: write("optimizer", {k: v for k, v in moments.items() if k != first}),
+        "'order'": lambda: write("places", {**places, "order": places["order"] + 1}),
+        "'texts'": lambda: write("places", {**places, f"{network}|texts": places[f"{network}|texts"] + 1000}),
+        "an object with": lambda: write_json({**state, "networks": {}}),
+        "optimizer.nr_update": lambda: write_json(
+            {**state, "optimizer": {**state["optimizer"], "nr_update": {"x|y": 1}}}
+        ),
+    }
+
+    def write_json(changed: dict[str, Any]) -> None:
+        (folder / "state.json").write_text(json.dumps(changed))
+
+    for said, change in changes.items():
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        change()
+        signed = {name: sha256_of(folder / name) for name in read_json(folder / "sha256.json")}
+        (folder / "sha256.json").write_text(json.dumps(signed))
+        with pytest.raises((ValueError, OSError), match=r"\[T45[12]\]") as caught:
+            run(config, tmp_path / "run", resume=True)
+        assert said in str(caught.value)
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "whole", folder)
+    assert run(config, tmp_path / "run", resume=True).n_steps == 2
+
+
+def test_half_a_character_is_no_text(tmp_path: Path) -> None:
+    for text in ('{"a": "\\ud800"}', '{"\\uDFFF": 1}'):
+        with pytest.raises(UnusableFile, match="T450"):
+            parse_object(text, "x.json")
+    assert parse_object('{"a": "\\ud83d\\ude00"}', "x.json") == {"a": "\U0001f600"}
+
+
+def test_a_piece_id_beyond_any_vocabulary_is_refused(folder: Path) -> None:
+    """A table up to it would be made, and where there is no room for that the process ends."""
+    file = folder / "tokenizer.json"
+    whole = file.read_text("utf-8")
+    model, added = json.loads(whole), json.loads(whole)
+    model["model"]["vocab"]["e"] = 10**9
+    added["added_tokens"][0]["id"] = 2**24
+    for form in (model, added):
+        text = json.dumps(form)
+        file.write_text(text)
+        for use in (lambda: load(folder), lambda: check_readable(file), lambda text=text: PieceTokenizer(text)):
+            with pytest.raises(UnusableFile, match=r"T451.*piece id below"):
+                use()

@@ -1,6 +1,7 @@
 """Files that a stranger may have written: regular, inside their folder, JSON of bounded size and depth."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from .digests import open_regular
 MEGABYTE = 1_000_000
 # Real ones have some kilobytes, at most a hundred.
 MOST_BYTES = 10 * MEGABYTE
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class UnusableFile(OSError, ValueError):
@@ -78,9 +80,13 @@ def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
 
 
 def parse(text: str | bytes, file: Path | str) -> Any:
-    """Parse JSON. RAISES (UnusableFile): T450 for text that is not JSON, or nested too deeply."""
+    """Parse JSON. RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text."""
     try:
-        return json.loads(text)
+        data = json.loads(text)
+        if _HALF.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
+            # Half of a pair that stands for one character: nothing that it gets into could be written as UTF-8.
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+        return data
     except RecursionError as error:
         raise UnusableFile(T450.format(file=file, problem=T450_NESTED)) from error
     except ValueError as error:

@@ -12,7 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import T452, T452_PLACES
+from ..files.strangers import UnusableFile
 from .segments import KEY_BYTES
+
+_DTYPES = {"keys": torch.uint8, "origin": torch.int32, "texts": torch.int32, "sizes": torch.int32}
 
 
 class Fills:
@@ -60,7 +64,12 @@ class Fills:
     def restore(
         self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], training_texts: Sequence[str]
     ) -> list[bytes]:
-        """Take the state of an earlier run. RETURNS (list[bytes]): Keys of the features it had."""
+        """Take the state of an earlier run.
+
+        RETURNS (list[bytes]): Keys of the features it had.
+        RAISES (UnusableFile): T452 for tensors that do not go together, or name texts that are not there.
+        """
+        _check(tensors, len(data["others"]), len(training_texts))
         raw = tensors["keys"].numpy().tobytes()
         keys = [raw[i : i + KEY_BYTES] for i in range(0, len(raw), KEY_BYTES)]
         others, flat, begin = data["others"], tensors["texts"].tolist(), 0
@@ -83,3 +92,32 @@ class Fills:
         for key in found:
             del self.recalled[key]
         return found
+
+
+def _check(tensors: Mapping[str, Tensor], n_others: int, n_texts: int) -> None:
+    """RAISES (UnusableFile): T452 for what `Fills.state` cannot have given."""
+    found = {name: tensors.get(name) for name in _DTYPES}
+    wants = {
+        "keys": f"rows of {KEY_BYTES} bytes", "origin": "a micro-batch for each key", "sizes": "the sizes of the texts",
+        "texts": "places of texts",
+    }  # fmt: skip
+    for name, value in found.items():
+        if value is None or value.dtype != _DTYPES[name] or value.dim() != 1 + (name == "keys"):
+            _refuse(name, wants[name])
+    keys, origin, sizes, texts = (tensors[name] for name in wants)
+    if keys.shape[1] != KEY_BYTES:
+        _refuse("keys", wants["keys"])
+    if len(origin) != len(keys) or not _within(origin, -1, len(sizes)):
+        _refuse("origin", wants["origin"])
+    if not _within(sizes, 0, len(texts) + 1) or int(sizes.sum()) != len(texts):
+        _refuse("sizes", wants["sizes"])
+    if not _within(texts, -n_others, n_texts):
+        _refuse("texts", wants["texts"])
+
+
+def _within(values: Tensor, least: int, end: int) -> bool:
+    return not len(values) or (int(values.min()) >= least and int(values.max()) < end)
+
+
+def _refuse(name: str, want: str) -> None:
+    raise UnusableFile(T452.format(file="places.safetensors", name=name, problem=T452_PLACES.format(want=want)))

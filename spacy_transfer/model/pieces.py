@@ -9,8 +9,9 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ..errors import T455
+from ..files.fields import NAME, take
 from ..files.strangers import UnusableFile, read_object, read_string
-from ..nn.tokenizer_files import MOST_BYTES, fast_tokenizer, reading_tokenizer
+from ..nn.tokenizer_files import MOST_BYTES, check_ids, fast_tokenizer, reading_tokenizer
 
 # Texts that are tried to see what frames a row.
 _MOST_PROBES = 1000
@@ -30,6 +31,7 @@ class PieceTokenizer:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        check_ids(text)
         with reading_tokenizer():
             self._read(text)
 
@@ -47,13 +49,14 @@ class PieceTokenizer:
         """The pieces that `AutoTokenizer` makes of a folder.
 
         folder (str | Path): Of an encoder, or of one of our own components.
-        RAISES (OSError): T450, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
+        RAISES (OSError): T450, T451, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
         """
         folder = Path(folder)
         if (folder / "encoder.json").is_file() or not (folder / "config.json").is_file():
             # Ours: it was settled when it was made.
             return cls(read_string(folder / "tokenizer.json", MOST_BYTES))
-        return cls(fast_tokenizer(folder, read_object(folder / "config.json")).text)
+        file = folder / "config.json"
+        return cls(fast_tokenizer(folder, take(file, read_object(file), {"model_type": NAME})).text)
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """Special pieces before and after those of a text."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from spacy.language import Language
+from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
 
 from ..config.reading import read_config
@@ -38,7 +38,7 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
     # The table of trainable weights would say the same.
     with _silent():
-        nlp = load_pipeline(path) if path.is_dir() else init_nlp(read_config(path, overrides))
+        nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
     pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
     if not pictures:
         raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))

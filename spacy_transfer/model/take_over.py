@@ -135,11 +135,16 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
 
 
 def _find(nlp: Language, component: str | None, *, shared: bool) -> tuple[str, NetworkShim]:
-    """The classifier and its shim, with a shared encoder or with one of its own."""
+    """The classifier and its shim, with a shared encoder or with one of its own; one without weights is none."""
     found: dict[str, NetworkShim] = {}
     for name in nlp.component_names:
         shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", [])
-        if shims and isinstance(shims[0], NetworkShim) and isinstance(shims[0], SharedShim) == shared:
+        if (
+            shims
+            and isinstance(shims[0], NetworkShim)
+            and shims[0].is_built
+            and isinstance(shims[0], SharedShim) == shared
+        ):
             found[name] = shims[0]
     name = component if component is not None or len(found) != 1 else next(iter(found))
     if name not in found:

@@ -1,6 +1,7 @@
 """The tokenizer of an encoder's folder, made of that folder's own files under their fixed names."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +11,16 @@ from typing import Any
 
 from ..errors import T017, T454
 from ..files import write_text
-from ..files.fields import FLAG, NAME, Kind, dict_of, list_of, maybe, take, whole
-from ..files.strangers import MEGABYTE, UnusableFile, check_inside, read_bytes, read_object, read_string
+from ..files.fields import FLAG, NAME, Kind, dict_of, is_whole, list_of, maybe, refuse, shown, take, whole
+from ..files.strangers import (
+    MEGABYTE,
+    UnusableFile,
+    check_inside,
+    parse_object,
+    read_bytes,
+    read_object,
+    read_string,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
 VOCABULARIES = (
@@ -46,7 +55,10 @@ _CONFIG = {
     "strip_accents": maybe(FLAG),
     "tokenizer_class": maybe(NAME),
 }
-_ID = whole(0, 2**31)
+# The largest vocabularies have a million pieces.
+_MOST_ROWS = 2**24
+_LONG = re.compile(r"[:\[,]\s*\d{8}")
+_ID = whole(0, _MOST_ROWS - 1)
 # None: pieces and their ids, under whatever names.
 _JSON = {"tokenizer_config.json": _CONFIG, "special_tokens_map.json": _PIECES, "added_tokens.json": None}
 
@@ -92,6 +104,7 @@ def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None =
         if not (folder / TOKENIZER_FILE).exists():
             return settled(_converted(Path(place), folder), n_rows)
         text = read_string(folder / TOKENIZER_FILE, MOST_BYTES)
+        check_ids(text, folder / TOKENIZER_FILE)
         with reading_tokenizer(folder / TOKENIZER_FILE):
             (Path(place) / TOKENIZER_FILE).write_bytes(text.encode("utf-8"))
             return settled(_read(Path(place)), n_rows)
@@ -154,15 +167,41 @@ def check_readable(path: Path) -> None:
     from tokenizers import Tokenizer
 
     text = read_string(path, MOST_BYTES)
+    check_ids(text, path)
     with reading_tokenizer(path):
         Tokenizer.from_str(text)
+
+
+def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
+    """Refuse piece ids far beyond any vocabulary: the tokenizers library makes a table up to the highest one, and where
+    there is no room for it the process ends.
+
+    text (str): Of a tokenizer.json. RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
+    """
+    if _LONG.search(text) is None:
+        return
+    form = parse_object(text, file)
+    model, added = form.get("model"), form.get("added_tokens")
+    if isinstance(model, dict) and isinstance(model.get("vocab"), dict):
+        _check_rows(model["vocab"], file)
+    if isinstance(added, list):
+        _check_rows({str(one.get("content")): one.get("id") for one in added if isinstance(one, dict)}, file)
+
+
+def _check_rows(vocabulary: Mapping[str, Any], file: Path | str) -> None:
+    for piece, found in vocabulary.items():
+        if is_whole(found) and found >= _MOST_ROWS:
+            refuse(file, f"the id of {shown(piece)}", found, f"a piece id below {_MOST_ROWS}")
 
 
 def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
     """What a tokenizer is made of, and nothing else."""
     for name in VOCABULARIES:
         if (folder / name).exists():
-            (place / name).write_bytes(read_bytes(folder / name, MOST_BYTES))
+            data = read_bytes(folder / name, MOST_BYTES)
+            if name == "vocab.json":
+                _check_rows(parse_object(data, folder / name), folder / name)
+            (place / name).write_bytes(data)
     for name, kinds in _JSON.items():
         if (folder / name).exists():
             values = read_object(folder / name)

@@ -70,14 +70,11 @@ class WeightFiles:
         """
         return self._read(name, (_NAMES[dtype],))
 
-    def any_type(self, name: str, *, are_finite: bool = True) -> Tensor:
-        """Read a tensor; numbers of floating point are all finite, where that is wanted.
+    def any_type(self, name: str) -> Tensor:
+        """Read a tensor; numbers of floating point are all finite.
 
         RAISES (UnusableFile): T452 for NaN or infinity.
         """
-        if not are_finite:
-            value: Tensor = self._files[self.stored[name].file].get_tensor(name)
-            return value
         return self._read(name, (self.stored[name].dtype,))
 
     def _read(self, name: str, dtypes: tuple[str, ...]) -> Tensor:

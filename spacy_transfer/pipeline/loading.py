@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import TracebackType
 
+import srsly
 from confection import ConfigValidationError
 from spacy.language import Language
 from spacy.util import load_model
@@ -21,7 +22,11 @@ def load_pipeline(name: str | Path) -> Language:
         otherwise what `spacy.load` raises with a code.
     """
     try:
-        return load_model(name)
+        nlp = load_model(name)
+        # What cannot be written again (half a character, NaN) is found here, not by whoever writes it.
+        srsly.json_dumps(nlp.meta)
+        nlp.config.to_bytes()
+        return nlp
     except (ConfigValidationError, OSError, ImportError, MemoryError):
         raise
     except Exception as error:

@@ -63,7 +63,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
                 use_averages=use_averages, L2_is_weight_decay=True,
             )  # fmt: skip
             rate = float(self.learn_rate)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(T339.format(reason=str(error).splitlines()[-1])) from error
         if not 0.0 <= rate < float("inf"):
             raise ValueError(T005.format(block="optimizer", field="learn_rate", value=rate, want="0 or more"))

@@ -20,37 +20,17 @@ from torch import Tensor
 
 from ..errors import T165, T168, T169, T174
 from ..files import new_folder, sha256_of, write_text
-from ..files.fields import ANYTHING, FLAG, OBJECT, SHA256, TEXT, Kind, dict_of, list_of, maybe, take, whole
+from ..files.fields import SHA256, take
 from ..files.strangers import MEGABYTE, read_object
 from ..log import logger
 from ..model.storage import write_weights
 from ..nn.weight_files import open_weights
+from .checkpoint_fields import clean_state
 
 _FOLDER = re.compile(r"step-(\d+)")
 _KEPT = 2
 _TENSORS = ("weights", "optimizer", "places")
 _FILES = {"state.json", *(f"{name}.safetensors" for name in _TENSORS)}
-# What `Session` reads of a state before anything else.
-_KEYS = {"identity", "versions", "threads", "start", "log_size", "log_sha256", "position", "order", "random"}
-
-
-_COUNT = whole()
-_NUMBER = Kind("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
-_STATE = {
-    "identity": OBJECT, "versions": dict_of(TEXT), "threads": _COUNT, "start": SHA256, "log_size": _COUNT,
-    "log_sha256": TEXT, "position": OBJECT, "order": OBJECT, "random": OBJECT, "networks": dict_of(OBJECT),
-    "optimizer": OBJECT, "extras": dict_of(ANYTHING), "performance": OBJECT, "score_weights": OBJECT,
-    "precision": maybe(OBJECT), "ranks": maybe(list_of(OBJECT)),
-}  # fmt: skip
-_POSITION = {
-    "n_done": _COUNT, "n_words": _COUNT, "n_skipped": _COUNT, "n_skipped_in_a_row": _COUNT, "n_docs": _COUNT,
-    "epoch": _COUNT, "rate": _NUMBER, "seconds": _NUMBER, "pending": FLAG, "losses": dict_of(_NUMBER),
-    "norms": dict_of(_NUMBER), "results": list_of(list_of(_NUMBER)), "best_scores": OBJECT,
-}  # fmt: skip
-_IDENTITY = {
-    "config": OBJECT, "data": OBJECT, "precision": OBJECT, "parts": OBJECT, "dev": maybe(ANYTHING),
-    "streamed": maybe(ANYTHING),
-}  # fmt: skip
 # The order of some million texts, caches' places.
 _MOST_BYTES = 2000 * MEGABYTE
 
@@ -182,30 +162,23 @@ class Checkpoints:
 
 
 def _read(folder: Path, start: Path) -> Checkpoint:
-    checksums = _read_object(folder / "sha256.json", _FILES, dict.fromkeys(_FILES, SHA256))
+    signed = folder / "sha256.json"
+    checksums = take(signed, read_object(signed), dict.fromkeys(sorted(_FILES), SHA256))
     for name in sorted(_FILES):
         _check(folder / name, checksums[name])
-    state = _read_object(folder / "state.json", _KEYS, _STATE)
     file = folder / "state.json"
-    take(file, state["position"], _POSITION, within="position.")
-    take(file, state["identity"], _IDENTITY, within="identity.")
+    state = clean_state(read_object(file, _MOST_BYTES), file, int(folder.name.removeprefix("step-")))
     _check(start, state["start"])
-    tensors = {name: _tensors(folder / f"{name}.safetensors", are_finite=name == "weights") for name in _TENSORS}
-    tensors["start"] = _tensors(start, are_finite=True)
+    # The optimizer's moments are as finite as the weights that they are of; places are whole numbers.
+    tensors = {name: _tensors(folder / f"{name}.safetensors") for name in _TENSORS}
+    tensors["start"] = _tensors(start)
     return Checkpoint(folder, state, tensors)
 
 
-def _read_object(path: Path, keys: set[str], kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """A JSON object. RAISES (UnusableFile): T450 if it is none, T451 if it lacks a key or has a wrong value."""
-    data = read_object(path, _MOST_BYTES)
-    take(path, data, {key: kinds.get(key, ANYTHING) for key in keys}, kinds)
-    return data
-
-
-def _tensors(path: Path, *, are_finite: bool) -> dict[str, Tensor]:
-    """RAISES (UnusableFile): T015 for a damaged file, T452 for weights that are NaN or infinite."""
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """RAISES (UnusableFile): T015 for a damaged file, T452 for numbers that are NaN or infinite."""
     with open_weights([path]) as weights:
-        return {name: weights.any_type(name, are_finite=are_finite) for name in weights.stored}
+        return {name: weights.any_type(name) for name in weights.stored}
 
 
 def _check(path: Path, checksum: Any) -> None:

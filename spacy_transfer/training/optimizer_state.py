@@ -93,7 +93,8 @@ def restore_optimizer(
         store = {"mom1": optimizer.mom1, "mom2": optimizer.mom2}.get(what, optimizer.averages)
         if store is not None:
             store[key] = kept
-    for owner, by_weight in moments.items():
+    # Of another optimizer's, where somebody insists on one, nothing is taken.
+    for owner, by_weight in moments.items() if hasattr(optimizer, "take_network_moments") else ():
         optimizer.take_network_moments(shims[owner].network, by_weight)
     for what, values in (("nr_update", optimizer.nr_update), ("last_seen", optimizer.last_seen)):
         for full, n in data[what].items():

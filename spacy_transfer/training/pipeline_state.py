@@ -67,8 +67,13 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
     rest = dict(weights)
     for component, i, node in _nodes(nlp):
         for name in node.param_names:
-            if (value := rest.pop(f"{component}/{i}|{name}", None)) is not None:
-                node.set_param(name, node.ops.asarray(value.numpy().copy()))
+            full = f"{component}/{i}|{name}"
+            if (value := rest.pop(full, None)) is None:
+                continue
+            if node.has_param(name) and tuple(node.get_param(name).shape) != tuple(value.shape):
+                rest[full] = value
+                continue
+            node.set_param(name, node.ops.asarray(value.numpy().copy()))
         for j, shim in enumerate(node.shims):
             prefix = f"{component}/{i}/{j}|"
             mine = {name.removeprefix(prefix): rest.pop(name) for name in list(rest) if name.startswith(prefix)}
@@ -82,8 +87,10 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
                             own[name].copy_(value)
                         else:
                             rest[f"{prefix}{name}"] = value
-            else:
+            elif set(mine) == {""}:
                 shim.from_bytes(mine[""].numpy().tobytes())
+            else:
+                rest.update({f"{prefix}{name}": value for name, value in mine.items()})
     return sorted(rest)
 
 

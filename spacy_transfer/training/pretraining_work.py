@@ -25,6 +25,8 @@ from torch import Tensor
 from ..corpora.piece_rows import write_rows
 from ..errors import T005, T134, T165, T240, T243
 from ..files import new_folder, write_text
+from ..files.fields import OBJECT, take, whole
+from ..files.strangers import read_object
 from ..model.masked_lm_shim import special_pieces
 from ..model.pieces import PieceTokenizer
 from ..model.reading import TextReader
@@ -41,6 +43,7 @@ NAME = "transfer_masked_lm"
 _NAMES = ("checkpoints", "start.json", "start", "rows", "config.cfg", *RUN_NAMES[1:])
 # Texts kept apart to see what was learned: a twentieth, but not so many that looking takes long.
 _HELD_SHARE, _MOST_HELD = 0.05, 500
+_START = {"n_texts": whole(1), "n_rows": whole(1), "n_held": whole(1), "n_weights": whole(), "made_of": OBJECT}
 _WARM_UP = 0.1
 # Texts that are cut into pieces at a time.
 _TOGETHER = 10_000
@@ -141,9 +144,10 @@ class Work:
         if not self.checkpoints.are_there:
             raise ValueError(T165.format(folder=self.checkpoints.folder))
         try:
-            self.facts = json.loads((self.folder / "start.json").read_text("utf-8"))
+            file = self.folder / "start.json"
+            self.facts = take(file, read_object(file), _START)
             made_of: dict[str, Any] = self.facts.pop("made_of")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 

@@ -35,7 +35,11 @@ class WarmupLinear(Iterator[float]):
         counted_steps: int | None = None,
     ) -> None:
         # The config system hands a number in quotes on as a str.
-        peak, warmup = float(peak), float(warmup)
+        try:
+            peak, warmup = float(peak), float(warmup)
+        except OverflowError:
+            # JSON's whole numbers may be of any length.
+            peak = float("inf")
         for field, value, good, want in (
             ("peak", peak, 0.0 < peak < float("inf"), "above 0"),
             ("warmup", warmup, 0.0 <= warmup < 1.0, "0 <= warmup < 1, a share of the steps"),

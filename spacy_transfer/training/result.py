@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_text
+from ..files.fields import OBJECT, TEXT, Kind, dict_of, is_real, maybe, one_of, real, take, whole
+from ..files.strangers import read_object
 from .log_file import strict
+
+_SCORE = Kind("a number, or 'nan', 'inf' or '-inf'", lambda value: is_real(value) or value in ("nan", "inf", "-inf"))
+_FIELDS = {
+    "status": one_of("finished", "paused", "interrupted"), "n_steps": whole(), "n_skipped": whole(), "score": _SCORE,
+    "best_step": whole(-1), "scores": dict_of(real()), "data": TEXT, "seconds": real(), "machine": OBJECT,
+    "precision": OBJECT, "measure": TEXT, "seed": maybe(whole()), "test": dict_of(real()),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,17 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
-        """What `write` wrote. RAISES (OSError): If it is not there."""
-        found = json.loads((folder / "result.json").read_text("utf-8"))
+        """What `write` wrote. RAISES (OSError): T450 if it is not there or no JSON object, T451 for a wrong value."""
+        file = folder / "result.json"
+        return cls.from_json(read_object(file), file)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], file: Path, within: str = "") -> "Result":
+        """As `strict(asdict(result))` gives it. file (Path): Where it comes from. within (str): Where in that.
+
+        RAISES (OSError): T451 for a wrong value.
+        """
+        found = take(file, data, _FIELDS, within=within)
         # JSON has no NaN: it stands there as text.
         return cls(**{**found, "score": float(found["score"])})
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import T167
 from ..nn import machine
 from .checkpoint import Checkpoint
+from .checkpoint_fit import check_networks, check_optimizer, check_order
 from .optimizer_state import optimizer_state, restore_optimizer
 from .pipeline_state import all_weights, fill_all_weights, network_shims
 from .position import Position
@@ -68,13 +69,18 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
 
     same_run (bool): Nothing is other than it was; else what is cached is computed as if it were new.
     same_batches (bool): Neither data nor batcher are; else the epoch begins anew.
-    RAISES (ValueError): T167 for weights of another network.
+    RAISES (ValueError): T167 for weights of another network; T451 or T452 for anything else that does not belong to
+        this pipeline and these texts.
     """
     state, tensors, nlp = checkpoint.state, checkpoint.tensors, run.nlp
     unfit = fill_all_weights(nlp, {**tensors["start"], **tensors["weights"]})
     if unfit:
         lines = "\n".join(f"weight {name}: no such place, or another shape" for name in unfit[:10])
         raise ValueError(T167.format(folder=checkpoint.folder, differences=lines))
+    check_optimizer(nlp, checkpoint)
+    check_networks(nlp, checkpoint)
+    if same_batches:
+        check_order(run.order, checkpoint)
     position = Position(**state["position"])
     position.results = [(score, step) for score, step in position.results]
     run.skip_to(position)

@@ -22,6 +22,8 @@ from ..corpora.docbins import find_docbins
 from ..errors import T165, T166, T186, T189, T190, T194, T433, T434
 from ..evaluation.evaluate import evaluate
 from ..files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
+from ..files.fields import ANYTHING, FLAG, OBJECT, TEXT, dict_of, list_of, refuse, take, whole
+from ..files.strangers import read_object
 from ..log import logger
 from ..nn.precision import recorded
 from ..pipeline.length import measure
@@ -35,6 +37,14 @@ from .result import Result, numbers_of
 from .soup import mix
 from .sweep import CONFIG, Rung, rungs
 from .trials import Trial, describe, results_table, statistics_table, write_csv
+
+_STATE = {
+    "identity": OBJECT, "trials": list_of(OBJECT), "soup": OBJECT, "best_run": TEXT, "precision": OBJECT,
+    "replaced": dict_of(TEXT),
+}  # fmt: skip
+_TRIAL = {
+    "number": whole(1), "values": dict_of(ANYTHING), "results": dict_of(OBJECT), "is_dropped": FLAG, "failed": TEXT,
+}  # fmt: skip
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not. Among the
 # values may be "config": the file to take in place of the study's config.
@@ -209,7 +219,7 @@ class _Study:
         else:
             if not path.exists():
                 raise ValueError(T165.format(folder=self.output))
-            state = json.loads(path.read_text("utf-8"))
+            state = take(path, read_object(path), _STATE)
             refuse_others(self.output, differences(state["identity"], self.identity), force=force)
             self._restore(state)
         self.output.mkdir(parents=True, exist_ok=True)
@@ -218,15 +228,23 @@ class _Study:
         self._write()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        then = {json.dumps(one["values"]): one for one in state["trials"]}
+        path = self.output / "study.json"
+        trials = [take(path, one, _TRIAL, within=f"trials.{i}.") for i, one in enumerate(state["trials"])]
+        then = {json.dumps(one["values"]): one for one in trials}
         for trial in self.trials:
             # With --force the plan may be another: a trial that was made before counts.
             if (known := then.get(json.dumps(trial.values))) is not None and known["number"] == trial.number:
                 trial.is_dropped, trial.failed = known["is_dropped"], known["failed"]
                 names = {name for name, _ in self._runs(trial)}
                 found = {name: one for name, one in known["results"].items() if name in names}
-                trial.results = {name: Result(**{**one, "score": float(one["score"])}) for name, one in found.items()}
-        self.soup, self.best_run, self.precision = state["soup"], state["best_run"], state["precision"]
+                trial.results = {
+                    name: Result.from_json(one, path, f"trials.{trial.number - 1}.results.{name}.")
+                    for name, one in found.items()
+                }
+        if (best := state["best_run"]) and not any(best in trial.results for trial in self.trials):
+            # It names a folder.
+            refuse(path, "best_run", best, "the name of a run of this study")
+        self.soup, self.best_run, self.precision = state["soup"], best, state["precision"]
         self.replaced = state["replaced"]
 
     def _write(self) -> None:
