@@ -30,6 +30,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,6 @@ class Counts:
 def write_files(folder: Path) -> None:
     """Write one valid file of each kind, on tiny encoders. folder (Path): Empty."""
     import openpyxl
-    import pyarrow
-    import pyarrow.parquet
     from conftest import LABELS, _one_blank, pipeline, write_encoder
     from runs import config_of, run, write_corpus
 
@@ -192,7 +191,10 @@ def write_files(folder: Path) -> None:
     (folder / "t.tsv").write_text(f"text\tlabel\n{lines.replace(',', chr(9))}", "utf-8")
     (folder / "u.csv").write_text(f"text,label\n{lines}", "utf-16")
     (folder / "t.txt").write_text("".join(f"text {i}\n" for i in range(12)), "utf-8")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), folder / "t.parquet")
+    if find_spec("pyarrow"):
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), folder / "t.parquet")
     book = openpyxl.Workbook()
     for row in [["text", "label"], *([one["text"], one["label"]] for one in texts)]:
         book.active.append(row)
@@ -225,6 +227,7 @@ def _under(folder: Path, name: str, *suffixes: str) -> list[str]:
 def cases(folder: Path) -> list[Case]:
     """What is tried, in the files that `write_files` has made."""
     tables = ["t.jsonl", "t.json", "t.csv", "t.tsv", "u.csv", "t.parquet", "t.xlsx"]
+    tables = [name for name in tables if (folder / name).exists()]
     train = ["--training.max_steps", "1", "--show", "none"]
 
     def each(
