@@ -14,7 +14,7 @@ from catalogue import REGISTRY
 from torch import Tensor, nn
 
 import spacy_transfer as st
-from spacy_transfer.block_configs import plain_block
+from spacy_transfer.config.instances import plain_block
 from spacy_transfer.nn.losses.loss import WeightedLoss, activated, balanced_documents
 from spacy_transfer.nn.pooling import Pooling
 from spacy_transfer.testing import check_block

@@ -3,8 +3,10 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
+import catalogue
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.util import get_lang_class, registry
 from thinc.api import Config
@@ -56,6 +58,13 @@ def needed_by(kind: str, name: str) -> list[str]:
         return []
     variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in variable]
+
+
+def registered(kind: str) -> set[str]:
+    """Names in a registry; nothing is imported for them. kind (str): Such as "layers"."""
+    found = getattr(registry, kind)
+    names = {path[-1] for path in catalogue.REGISTRY if path[:-1] == tuple(found.namespace)}
+    return names | {point.name for point in entry_points(group=found.entry_point_namespace)}
 
 
 def _knows_factory(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[type[Language], str] | None:

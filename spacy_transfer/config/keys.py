@@ -3,17 +3,15 @@
 import inspect
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
-import catalogue
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaInit, ConfigSchemaNlp, ConfigSchemaPretrain
 from spacy.util import registry
 from thinc.api import Config
 
 from ..errors import T330, T334, T420, T421, T421_KIND, T422, T422_COMPONENT, T424, T425
-from .blocks import factory_of, filled, function_of, keys_of, keywords, needed_by
+from .blocks import factory_of, filled, function_of, keys_of, keywords, needed_by, registered
 from .nearest import nearest
 
 # Sections that spaCy makes something of; in others a block is only a value.
@@ -110,8 +108,8 @@ def _check_block(key: str, block: Mapping[str, Any]) -> None:
             raise ValueError(T421.format(key=f"{key}.@{kind}", name=name, hint=nearest(kind, kinds)))
         if not _is_there(kind, name):
             # The hint for somebody who has the right name in the wrong place.
-            others = [other for other in kinds if other != kind and name in _registered(other)]
-            hint = T421_KIND.format(kind=others[0]) if others else nearest(name, _registered(kind))
+            others = [other for other in kinds if other != kind and name in registered(other)]
+            hint = T421_KIND.format(kind=others[0]) if others else nearest(name, registered(kind))
             raise ValueError(T421.format(key=f"{key}.@{kind}", name=name, hint=hint))
         _check(key, name, block, keys_of(kind, name))
         if missing := [one for one in needed_by(kind, name) if one not in block]:
@@ -128,13 +126,6 @@ def _is_there(kind: str, name: str) -> bool:
     except ImportError:
         # Of a package that lacks one of its own: what makes the block will say so.
         return True
-
-
-def _registered(kind: str) -> set[str]:
-    """Names in a registry; nothing is imported for them."""
-    found = getattr(registry, kind)
-    names = {path[-1] for path in catalogue.REGISTRY if path[:-1] == tuple(found.namespace)}
-    return names | {point.name for point in entry_points(group=found.entry_point_namespace)}
 
 
 def _check(key: str, what: str, block: Mapping[str, Any], known: list[str] | None) -> None:

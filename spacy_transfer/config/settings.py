@@ -11,6 +11,7 @@ from spacy.schemas import ConfigSchemaTraining
 from thinc.api import Config
 
 from ..errors import T330, T331, T332, T333, T334
+from ..files.fields import is_whole
 from .nearest import nearest
 
 _WHOLE: dict[str, tuple[int, int | None, str]] = {
@@ -63,8 +64,7 @@ def check_training(training: Mapping[str, Any]) -> None:
         if value is None and key == "seed":
             continue
         _check_text(f"training.{key}", value)
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (is_whole and least <= cast(int, value) <= (most or math.inf)):
+        if not (is_whole(value) and least <= cast(int, value) <= (most or math.inf)):
             raise ValueError(T331.format(key=f"training.{key}", value=value, want=want))
     dropout = training.get("dropout")
     if not isinstance(dropout, Mapping):

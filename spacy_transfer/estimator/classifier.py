@@ -55,8 +55,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     batch_size (int): Texts in a batch.
     n_epochs (int | None): Passes over the training texts. 0 only fits the head, which needs `frozen_depth="all"` and
         `head_init="LinearProbe"`; None goes on, at a constant rate, until `max_seconds` or `early_stopping` end it.
-    max_seconds (float | None): Training ends at the first step that begins so many seconds after the call, if it is not
-        done before; one step is always made.
+    max_seconds (float | None): Training ends at the first step after so many seconds of it, if it is not done before;
+        in the last fifth of them the rate falls to 0, unless it is constant. One step is always made.
     early_stopping (bool): Hold texts out, evaluate about once an epoch and keep the weights with the best score there.
     validation_fraction (float): Share of the texts held out by `early_stopping`.
     n_iter_no_change (int): Epochs without a better score after which `early_stopping` ends.

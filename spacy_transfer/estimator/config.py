@@ -8,7 +8,9 @@ from typing import Any
 
 from thinc.api import Config
 
-from ..block_configs import block_config, fields_of, plain_block
+from ..config.blocks import function_of, keys_of
+from ..config.instances import block_config, plain_block
+from ..config.values import put_values
 from ..errors import T494, T495, T497
 
 # Name of the component in the pipeline inside.
@@ -46,9 +48,11 @@ def training_config(
         "training": _training(params, n_texts),
         "initialize": {"components": {COMPONENT: {"labels": labels}} if source is None else {}},
     }  # fmt: skip
-    for key, value in (params["config"] or {}).items():
-        _override(config, key, plain_block(value), goes_on=source is not None)
-    return Config(config)
+    given = {_place(key): plain_block(value) for key, value in (params["config"] or {}).items()}
+    if source is not None:
+        # The pipeline to go on from was made with them.
+        given = {key: value for key, value in given.items() if not key.startswith(("components.", "initialize."))}
+    return put_values(Config(config), given)
 
 
 def without_data(config: Config) -> Config:
@@ -106,7 +110,8 @@ def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> d
     # A loss around another one has kind and weights from it.
     while isinstance(inner.get("loss"), dict):
         inner = inner["loss"]
-    fields = fields_of(inner)
+    kind, name = function_of(inner) or ("losses", "")
+    fields = keys_of(kind, name) or []
     if "exclusive" in fields:
         inner.setdefault("exclusive", exclusive)
     for parameter, field, is_default, value in (
@@ -116,7 +121,6 @@ def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> d
         if is_default:
             continue
         if field not in fields:
-            name = next(value for key, value in inner.items() if key.startswith("@"))
             raise ValueError(T495.format(loss=name, field=field, parameter=parameter, value=params[parameter]))
         inner[field] = value
     return block
@@ -165,20 +169,11 @@ def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _override(config: dict[str, Any], key: str, value: Any, *, goes_on: bool) -> None:
-    section, _, _ = key.partition(".")
-    path = key.split(".")
+def _place(key: str) -> str:
+    """Where in the config a key of the parameter `config` stands."""
+    section, _, rest = key.partition(".")
     if section in ("model", "threshold", "scorer", "score_prefix"):
-        path = ["components", COMPONENT, *path]
-    elif section not in _SECTIONS or len(path) < 2:
+        return f"components.{COMPONENT}.{key}"
+    if section not in _SECTIONS or not rest:
         raise ValueError(T497.format(key=key, sections=", ".join(f"{name}." for name in _SECTIONS)))
-    if goes_on and path[0] in ("components", "initialize"):
-        # The pipeline to go on from was made with it.
-        return
-    block = config
-    for name in path[:-1]:
-        inner = block.get(name)
-        if not isinstance(inner, dict):
-            inner = block[name] = {}
-        block = inner
-    block[path[-1]] = value
+    return key

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
 import spacy
@@ -19,7 +18,6 @@ from spacy.training import Example
 from ..errors import T494
 from ..quiet import quiet
 from ..training.random_state import RandomState
-from ..training.result import Result
 from ..training.run import Update
 from ..training.train import train
 from .config import training_config, without_data
@@ -41,10 +39,6 @@ class Fitted:
     nlp: Language
     n_steps: int
     score: float | None
-
-
-class _TimeIsUp(Exception):
-    """`max_seconds` have passed."""
 
 
 def fit(
@@ -76,41 +70,29 @@ def fit(
             source=None if source is None else folder / "source",
         )  # fmt: skip
         n_epochs = params["n_epochs"]
-        steps = _Steps(params, n_texts=len(learned) * n_epochs if n_epochs else None)
-        output = folder / "run"
+        bar = _Bar(len(learned) * n_epochs if n_epochs else None) if params["progress"] else None
         try:
-            fitted = _train(config, output, steps, params, holds_out)
+            fitted = _train(config, folder / "run", bar, params, holds_out)
         finally:
-            steps.close()
+            if bar is not None:
+                bar.close()
             state.restore()
         fitted.nlp.config = without_data(fitted.nlp.config)
     return fitted
 
 
-def _train(config: Any, output: Path, steps: "_Steps", params: Mapping[str, Any], holds_out: bool) -> Fitted:
-    best = output / "model-best"
-    try:
-        trained = train(
-            config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
-            make_update=steps.of,
-        )  # fmt: skip
-    except _TimeIsUp:
-        assert steps.nlp is not None
-        score = None
-        if holds_out and best.is_dir():
-            steps.nlp.from_disk(best)
-            with suppress(KeyError, TypeError):
-                score = float(steps.nlp.meta["performance"]["cats_score"])
-        _clear(steps.nlp)
-        return Fitted(steps.nlp, steps.n_done, score)
+def _train(config: Any, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
+    trained = train(
+        config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
+        make_update=None if bar is None else bar.updating, max_seconds=params["max_seconds"] or 0.0,
+    )  # fmt: skip
     if trained.status == "interrupted":
         # SIGTERM: the loop has ended in good order, and the process is to end too.
         signal.raise_signal(trained.signal or signal.SIGTERM)
     # From disk even where the last weights count: if the optimizer averages them, only the files hold the averages.
-    trained.nlp.from_disk(best if holds_out else output / "model-last")
+    trained.nlp.from_disk(output / ("model-best" if holds_out else "model-last"))
     _clear(trained.nlp)
-    score = Result.read(output).score if holds_out else None
-    return Fitted(trained.nlp, trained.n_steps, score)
+    return Fitted(trained.nlp, trained.n_steps, trained.score if holds_out else None)
 
 
 def _clear(nlp: Language) -> None:
@@ -119,53 +101,33 @@ def _clear(nlp: Language) -> None:
             pipe.clear_cache()
 
 
-class _Steps:
-    """Goes along with the loop: shows a bar over the texts, and ends the loop when time is up."""
+class _Bar:
+    """A progress bar over texts. n_texts (int | None): Of all epochs, where that is known."""
 
-    def __init__(self, params: Mapping[str, Any], n_texts: int | None) -> None:
-        self.nlp: Language | None = None
-        self.n_done = 0
-        self._n_parts = 0
-        limit = params["max_seconds"]
-        self._end = None if limit is None else perf_counter() + limit
-        self._bar: Any = None
-        if params["progress"]:
-            # In a notebook a widget, elsewhere text.
-            from tqdm.auto import tqdm
+    def __init__(self, n_texts: int | None) -> None:
+        # In a notebook a widget, elsewhere text.
+        from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=n_texts, unit="text", desc="training")
+        self._bar: Any = tqdm(total=n_texts, unit="text", desc="training")
 
-    def of(self, nlp: Language) -> Update:
-        """RETURNS (Update): The step function of a pipeline."""
-        self.nlp = nlp
+    def updating(self, nlp: Language) -> Update:
+        """RETURNS (Update): The step function of a pipeline, which moves the bar on."""
         block = nlp.config.interpolate()["training"]
         frozen, annotating = block["frozen_components"], block["annotating_components"]
-        n_parts = block["accumulate_gradient"]
 
         def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
-            # Between two steps only: half a step's gradients would be lost.
-            if self._n_parts % n_parts == 0:
-                self.n_done = self._n_parts // n_parts
-                if self._end is not None and self.n_done and perf_counter() >= self._end:
-                    raise _TimeIsUp
             nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
-            self._n_parts += 1
-            self._show(len(batch), losses)
-
-        return update
-
-    def _show(self, n_texts: int, losses: Mapping[str, float]) -> None:
-        if self._bar is not None:
             # A tensor on a GPU would make each step wait for the device.
             total = [value for value in losses.values() if not isinstance(value, torch.Tensor)]
             if total:
-                self._bar.set_postfix_str(f"loss {sum(total) / n_texts:.3f}", refresh=False)
-            self._bar.update(n_texts)
+                self._bar.set_postfix_str(f"loss {sum(total) / len(batch):.3f}", refresh=False)
+            self._bar.update(len(batch))
+
+        return update
 
     def close(self) -> None:
         """Leave the bar as it is."""
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
 
 def _gpu_id(device: str) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import T494
+from ..files.fields import is_real, whole
 
 
 def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -16,17 +17,15 @@ def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     n_epochs, seconds = params["n_epochs"], params["max_seconds"]
     has_end = n_epochs is not None or seconds is not None or params["early_stopping"]
     probes = params["frozen_depth"] == "all" and _name(params["head_init"]) not in ("", "RandomInit")
-    _require(params, "batch_size", _is_whole(params["batch_size"], 1), "a whole number, 1 or more")
-    _require(params, "n_epochs", n_epochs is None or _is_whole(n_epochs, 0), "a whole number of epochs, or None")
+    _require(params, "batch_size", whole(1).holds(params["batch_size"]), "a whole number, 1 or more")
+    _require(params, "n_epochs", n_epochs is None or whole().holds(n_epochs), "a whole number of epochs, or None")
     _require(params, "n_epochs", has_end, "a number of epochs where neither max_seconds nor early_stopping is set")
     want = 'at least 1, unless frozen_depth="all" and head_init="LinearProbe"'
     _require(params, "n_epochs", n_epochs != 0 or probes, want)
-    _require(
-        params, "max_seconds", seconds is None or (_is_number(seconds) and seconds > 0), "a number above 0, or None"
-    )
+    _require(params, "max_seconds", seconds is None or (is_real(seconds) and seconds > 0), "a number above 0, or None")
     share = params["validation_fraction"]
-    _require(params, "validation_fraction", _is_number(share) and 0 < share < 1, "a number between 0 and 1")
-    _require(params, "n_iter_no_change", _is_whole(params["n_iter_no_change"], 1), "a whole number, 1 or more")
+    _require(params, "validation_fraction", is_real(share) and 0 < share < 1, "a number between 0 and 1")
+    _require(params, "n_iter_no_change", whole(1).holds(params["n_iter_no_change"]), "a whole number, 1 or more")
     _require(params, "config", params["config"] is None or isinstance(params["config"], Mapping), "a dict, or None")
     return {**params, "constant_rate": n_epochs is None}
 
@@ -37,14 +36,6 @@ def _name(block: Any) -> str:
     if isinstance(block, Mapping):
         return _name(next((value for key, value in block.items() if str(key).startswith("@")), ""))
     return type(block).__name__
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _require(params: Mapping[str, Any], parameter: str, good: bool, want: str) -> None:

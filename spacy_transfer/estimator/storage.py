@@ -10,9 +10,10 @@ from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
-from ..block_configs import plain_block
+from ..config.instances import plain_block
 from ..errors import T498, T499
 from ..files import new_folder, write_text
+from ..files.strangers import read_object
 from ..pipeline.textcat import TransferTextCategorizer
 from .data import Array
 
@@ -82,7 +83,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Array | None, str]:
     if not path.is_file():
         return {}, None, ""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_object(path)
         form, kind, params = content["format"], content["kind"], dict(content["params"])
         classes = np.asarray(content["classes"])
         if content["dtype"] == "O":

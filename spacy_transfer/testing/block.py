@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Config, Model
 
-from ..block_configs import plain_block
+from ..config.instances import plain_block
 from ..errors import T502
 from ..nn.losses.wrapper import LOSS_FIELDS
 from ..nn.own_blocks import missing

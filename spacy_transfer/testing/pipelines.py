@@ -14,7 +14,7 @@ from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import fix_random_seed
 
-from ..block_configs import plain_block
+from ..config.instances import plain_block
 from ..nn.tuning import Tuning
 from ..quiet import quiet
 from ..training.adamw import AdamW

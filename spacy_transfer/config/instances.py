@@ -1,4 +1,4 @@
-"""Config blocks from what a Python user gives: a name, a dict, or an instance of the block class."""
+"""Blocks as a Python user gives them: a name, a dict, or an instance of the block class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from typing import Any
 import catalogue
 from spacy.util import registry
 
-from .errors import T493
+from ..errors import T493
+from .blocks import registered
 
 _PREFIX, _VERSION = "spacy-transfer.", ".v1"
 # Where blocks are registered, and the key that names them in a config.
@@ -59,17 +60,6 @@ def plain_block(value: object) -> Any:
     return value
 
 
-def fields_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """List the fields of the block that a config describes.
-
-    config (Mapping[str, Any]): With "@losses" or another key that names the block.
-    RETURNS (tuple[str, ...]): Empty for a block that is no dataclass.
-    """
-    key = next(key for key in config if key.startswith("@"))
-    builder = registry.get(key[1:], config[key])
-    return tuple(field.name for field in dataclasses.fields(builder)) if dataclasses.is_dataclass(builder) else ()
-
-
 def _registered(builder: type) -> tuple[str, str]:
     """Key and name under which a config reaches a class."""
     target = f"{builder.__module__}:{builder.__qualname__}"
@@ -95,6 +85,5 @@ def _is_read_again(builder: type, other: type) -> bool:
 
 def _names_in(group: str) -> set[str]:
     """Short names of the package's own blocks in a registry."""
-    found = {point.name for library in ("spacy", "thinc") for point in entry_points(group=f"{library}_{group}")}
-    ours = {name for name in found if name.startswith(_PREFIX)}
+    ours = {name for name in registered(group) if name.startswith(_PREFIX)}
     return {name.removeprefix(_PREFIX).removesuffix(_VERSION) for name in ours if name.split(".")[1][0].isupper()}
