@@ -102,9 +102,7 @@ class NetworkLife(TrainingShim):
     def _try_encoder(self, name: str) -> None:
         """RAISES (ValueError): T473, T475 for an encoder whose states cannot be relied on at a depth that freezes."""
         network, tuning = self.network, self.settings.tuning
-        depths = {network.boundary, tuning.lowest_depth(network.n_layers)}
-        for depth in sorted(depths):
-            try_encoder(network.encoder, name, depth)
+        try_encoder(network.encoder, name, network.boundary, tuning.lowest_depth(network.n_layers))
 
     def _follow_folder(self, loaded: LoadedEncoder) -> None:
         """Take the weights that a sentence-transformers folder has behind its pooling, or say what is not followed."""

@@ -64,13 +64,10 @@ def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Map a file of weights.
 
-    RAISES (OSError): T082 if it is damaged, T452 for NaN or infinity.
+    RAISES (OSError): T015 if it is damaged, T452 for NaN or infinity.
     """
-    try:
-        with open_weights([path]) as weights:
-            return {name: weights.any_type(name) for name in weights.stored}
-    except SafetensorError as error:
-        raise OSError(T082.format(file=path, error=error)) from error
+    with open_weights([path]) as weights:
+        return {name: weights.any_type(name) for name in weights.stored}
 
 
 def fill_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path | str = "weights.safetensors") -> None:

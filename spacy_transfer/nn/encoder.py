@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -241,16 +241,25 @@ class Encoder(nn.Module):
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
         row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)
-        modes = [(module, module.training) for module in self.body.modules()]
         try:
-            with torch.no_grad():
-                self.body.eval()(input_ids=row, attention_mask=torch.ones_like(row))
+            with torch.no_grad(), in_evaluation(self.body):
+                self.body(input_ids=row, attention_mask=torch.ones_like(row))
         finally:
             hook.remove()
-            for module, training in modes:
-                module.training = training
         output = seen[0]
         return (None, *output[1:]) if isinstance(output, tuple) else "tensor"
+
+
+@contextmanager
+def in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Within: evaluation mode, for a module and all in it; afterwards each has the mode that it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 class _Stop(Exception):

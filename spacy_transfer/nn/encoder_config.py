@@ -57,7 +57,7 @@ _SCRATCH = {
 _SCRATCH_LATER = {
     "pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_init_residual": FLAG, "char_ngrams": maybe(OBJECT),
 }  # fmt: skip
-_SUBWORDS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
+_CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
 
 def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any
         want = f"a divisor of hidden_size = {cleaned['hidden_size']}"
         refuse(file, "num_attention_heads", cleaned["num_attention_heads"], want)
     if cleaned.get("char_ngrams") is not None:
-        cleaned["char_ngrams"] = take(file, cleaned["char_ngrams"], _SUBWORDS, within="char_ngrams.")
+        cleaned["char_ngrams"] = take(file, cleaned["char_ngrams"], _CHAR_NGRAMS, within="char_ngrams.")
     return cleaned
 
 

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import T473, T473_ALONE, T473_RESUMED, T473_RUNS, T473_SHAPE, T474, T475
 from ..log import announce
-from .encoder import Encoder
+from .encoder import Encoder, in_evaluation
 
 # Lengths of the rows: neither a multiple of a window, nor of one another.
 _LENGTHS = (11, 6)
@@ -21,12 +21,12 @@ _TOLERATED = 1e-2
 
 
 @torch.no_grad()
-def try_encoder(encoder: Encoder, name: str, depth: int = -1) -> float:
-    """Run two rows of different length, alone and together, whole and from the states at a depth on.
+def try_encoder(encoder: Encoder, name: str, *depths: int) -> float:
+    """Run two rows of different length, alone and together, whole and from the states at some depths on.
 
     encoder (Encoder): With weights, on any device; modes and torch's random state are left as they are.
     name (str): What messages call it.
-    depth (int): -1 to n_layers; the states at this depth will be stored.
+    depths (int): -1 to n_layers each; the states at these depths will be stored.
     RETURNS (float): Largest difference by padding, as a share of the largest state.
     RAISES (ValueError): T473 where something does not agree, T475 for an encoder without layers.
     """
@@ -42,17 +42,12 @@ def try_encoder(encoder: Encoder, name: str, depth: int = -1) -> float:
     for row, length in enumerate(lengths):
         mask[row, :length] = 1
         ids[row, length:] = encoder.pad_id
-    modes = [(module, module.training) for module in encoder.modules()]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return _differences(encoder.eval(), name, depth, ids, mask, lengths)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with torch.random.fork_rng(devices=[]), in_evaluation(encoder):
+        return _differences(encoder, name, set(depths), ids, mask, lengths)
 
 
 def _differences(
-    encoder: Encoder, name: str, depth: int, ids: torch.Tensor, mask: torch.Tensor, lengths: tuple[int, ...]
+    encoder: Encoder, name: str, depths: set[int], ids: torch.Tensor, mask: torch.Tensor, lengths: tuple[int, ...]
 ) -> float:
     def refused(problem: str) -> ValueError:
         return ValueError(T473.format(name=name, family=encoder.family, problem=problem))
@@ -68,7 +63,7 @@ def _differences(
     found = max(float((whole[i, :n] - alone[i]).abs().max()) for i, n in enumerate(lengths)) / largest
     if not found <= _TOLERATED:
         raise refused(T473_ALONE.format(share=found))
-    for at in {depth} - {-1, encoder.n_layers}:
+    for at in sorted(depths - {-1, encoder.n_layers}):
         try:
             resumed = encoder.resume(ids, mask, encoder.prefix(ids, mask, at), at)
         except Exception as error:

@@ -75,6 +75,10 @@ _ROLES = (
 )
 
 
+# Neither code nor files from anywhere else.
+_OWN_FILES = {"trust_remote_code": False, "local_files_only": True}
+
+
 @dataclass(frozen=True)
 class FolderTokenizer:
     """A tokenizer in the form of the `tokenizers` library.
@@ -211,29 +215,29 @@ def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
 
 def _read(place: Path) -> Any:
     """A tokenizer that has a tokenizer.json."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    options = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(place), use_fast=True, **options)
-        # A slow one has no such thing.
-        tokenizer.backend_tokenizer.to_str()
+        return _automatic(place)
     except Exception:
         # Of a class that this version does not know, or that has no fast tokenizer: the file speaks for itself.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(place), **options)
-    return tokenizer
+        return PreTrainedTokenizerFast.from_pretrained(str(place), **_OWN_FILES)
 
 
 def _converted(place: Path, folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
+    """A tokenizer that has a vocabulary alone."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(place), use_fast=True, trust_remote_code=False, local_files_only=True
-        )
-        tokenizer.backend_tokenizer.to_str()
+        return _automatic(place)
     except Exception as error:
         # What transformers says of its copy is said of the original.
         told = str(error).replace(str(place), str(folder))
         raise ValueError(T017.format(folder=folder, error=told)) from error
+
+
+def _automatic(place: Path) -> Any:
+    """The fast tokenizer that transformers makes of a folder; a slow one fails here."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(place), use_fast=True, **_OWN_FILES)
+    tokenizer.backend_tokenizer.to_str()
     return tokenizer

@@ -23,8 +23,7 @@ from ..files import new_folder, sha256_of, write_text
 from ..files.fields import SHA256, take
 from ..files.strangers import MEGABYTE, read_object
 from ..log import logger
-from ..model.storage import write_weights
-from ..nn.weight_files import open_weights
+from ..model.storage import read_weights, write_weights
 from .checkpoint_fields import clean_state
 
 _FOLDER = re.compile(r"step-(\d+)")
@@ -170,15 +169,9 @@ def _read(folder: Path, start: Path) -> Checkpoint:
     state = clean_state(read_object(file, _MOST_BYTES), file, int(folder.name.removeprefix("step-")))
     _check(start, state["start"])
     # The optimizer's moments are as finite as the weights that they are of; places are whole numbers.
-    tensors = {name: _tensors(folder / f"{name}.safetensors") for name in _TENSORS}
-    tensors["start"] = _tensors(start)
+    tensors = {name: read_weights(folder / f"{name}.safetensors") for name in _TENSORS}
+    tensors["start"] = read_weights(start)
     return Checkpoint(folder, state, tensors)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """RAISES (UnusableFile): T015 for a damaged file, T452 for numbers that are NaN or infinite."""
-    with open_weights([path]) as weights:
-        return {name: weights.any_type(name) for name in weights.stored}
 
 
 def _check(path: Path, checksum: Any) -> None:
