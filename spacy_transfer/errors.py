@@ -717,7 +717,6 @@ T398 = (
 )
 T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
 T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
-T399 = "[T399] {path} holds values that are no annotation: {problem}. Write the file again with values from 0 to 1"
 T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
 T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
 T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
