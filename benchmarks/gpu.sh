@@ -5,6 +5,7 @@
 #     bash benchmarks/gpu.sh                 results in $OUT, or ./gpu-results: summary.txt, and lines.tgz with the
 #                                            output of every line
 #     ONLY='speed|waits' bash benchmarks/gpu.sh     only the lines whose names match
+#     DATA=FILE.jsonl ...                    beside spaCy's stack, HF Trainer and others too, on {"text", "label"} lines
 #     DRY=1 bash benchmarks/gpu.sh           on a CPU, tiny and short: whether the script itself is sound
 #
 # Needs: an environment with spacy-transfer and its extra "test" ("cuda" too, for the lines that need CuPy), torch for
@@ -52,7 +53,7 @@ line() {
     status=$?
     {
         echo "== $name: status $status, $((SECONDS - start)) s. Should: $should"
-        grep -aE "documents/s|accuracy|texts/s|texts by|most memory|scores are|bits \(|passed|failed|^[0-9]+ T0|waits:|T[0-9]{3}\]|Error" \
+        grep -aE "documents/s|docs/s|must|accuracy|texts/s|texts by|most memory|scores are|bits \(|passed|failed|^[0-9]+ T0|waits:|T[0-9]{3}\]|Error" \
             "$LINES/$name.txt" | cut -c1-220 | awk '!seen[$0]++' | tail -n 8 | sed 's/^/    /'
     } | tee -a "$SUMMARY"
 }
@@ -66,6 +67,8 @@ line corpus 40 "status 0" "$PYTHON -m spacy transfer convert assets/support/trai
 
 # ---- right -----------------------------------------------------------------------------------------------------------
 line tests 100 "all pass (skipped in a dry run)" "$PYTHON -m pytest -m gpu -q -o addopts= -p no:cacheprovider tests/test_gpu.py"
+line products 90 "all pass, but that a resumed run may have other bits where kernels add in no fixed order" \
+    "$PYTHON -m pytest -q -o addopts= -p no:cacheprovider -n 8 --tb=short tests/on_fake_cuda/check_configs.py tests/on_fake_cuda/check_blocks.py"
 line stock 40 "status 0: model-best and model-last (without CuPy by device = cuda)" \
     "$STOCK configs/half_frozen.cfg $MINI -o $WORK/stock $(steps 60 30) ${DRY:+$M.device cpu} \$($PYTHON -c 'from thinc.util import has_cupy_gpu; print(\"-g 0\" if has_cupy_gpu else \"\")') $([ -z "$DRY" ] && echo $M.device cuda); ls $WORK/stock"
 line quickstart 40 "score as on a CPU (0.85 or more with MiniLM)" "$OURS configs/half_frozen.cfg $MINI -o $WORK/quickstart -g $GPU $(steps 300 100); $CHECKS speeds $WORK/quickstart"
@@ -102,6 +105,14 @@ line speed-bert 60 "bf16 4 to 8 times fp32" \
 line speed-cache 60 "with the cache no slower than without" \
     "for bytes in 0 2000000000; do $CHECKS variant configs/half_frozen.cfg $WORK/cache-\$bytes.cfg ${M#--}.cache.memory=\$bytes; $OURS $WORK/cache-\$bytes.cfg $BERT -o $WORK/cache-\$bytes -g $GPU $LARGE $M.tuning.frozen_depth 6 $(steps 40 10) --show none; done; $CHECKS speeds $WORK/cache-0 $WORK/cache-2000000000"
 line predict 60 "bf16 scores within 2e-2 of a CPU's, fp32 within 1e-4" "$CHECKS predict $WORK/quickstart/model-best --gpu $GPU --texts $TEXTS"
+
+# ---- others ----------------------------------------------------------------------------------------------------------
+if [ -n "${DATA:-}" ]; then
+    line others-training 200 "ratios as on a CPU or better" \
+        "$PYTHON benchmarks/train_speed.py --data $DATA --encoder $WORK/encoder --texts 2000 --batch 32 --runs 1 --gpu 0"
+    line others-inference 150 "ratios as on a CPU or better" \
+        "$PYTHON benchmarks/inference_speed.py --data $DATA --encoder $WORK/encoder --texts 2000 --runs 2 --gpu 0"
+fi
 
 # ---- two GPUs --------------------------------------------------------------------------------------------------------
 if [ "$($PYTHON -c 'import torch; print(torch.cuda.device_count())')" -ge 2 ]; then

@@ -1,6 +1,7 @@
 """Prediction speed against spaCy + spacy-transformers, the HF pipeline and sentence-transformers.
 
-    python benchmarks/inference_speed.py --data FILE.jsonl [--encoder FOLDER] [--texts 1200] [--runs 5] [--json FILE]
+    python benchmarks/inference_speed.py --data FILE.jsonl [--encoder FOLDER] [--texts 1200] [--runs 5] [--gpu 0]
+        [--json FILE]
 
 FILE holds {"text"} lines. Every run of every contestant is a process of its own on the same texts and encoder, one
 after the other in turns; a ratio is taken within a turn, and median and spread are over turns. Each contestant first
@@ -9,7 +10,8 @@ the best. Loading is left out on all sides. Heads are untrained: that changes no
 
 What differs: a few texts tell whether HF's pipeline and sentence-transformers run in fp32 or in bf16; ours takes the
 precision that "auto" measures. sentence-transformers encodes only, its head (one product) is left out. All truncate at
-256 pieces; ours reads longer texts by windows, so the texts are cut to 200 words for all.
+256 pieces; ours reads longer texts by windows, so the texts are cut to 200 words for all. --gpu 0 runs all of them on
+that GPU.
 
 Needs: pip install 'spacy-transfer[demo]'
 """
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from train_speed import default_encoder, in_process, machine, row
+from train_speed import default_encoder, in_process, machine, row, take_gpu, wait
 
 LABELS = ["a", "b", "c", "d"]
 BATCH_SIZES = (32, 128, 512)
@@ -51,7 +53,7 @@ def main() -> None:
     rows = summary(turns, peers)
     import torch
 
-    print(f"\n{machine()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
+    print(f"\n{machine(args.gpu)}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")
     print(f"{args.data}, {args.texts} texts")
     for found in rows:
         print(f"{found['work']:32} | {found['against']:44} | {found['ratio']:6.2f}  "
@@ -67,6 +69,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--encoder", type=Path)
     parser.add_argument("--texts", type=int, default=1200)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--gpu", type=int, default=-1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -105,6 +108,7 @@ def summary(turns: Sequence[dict[str, dict[str, Any]]], peers: dict[str, str]) -
 
 def work(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Classify with one contestant and measure."""
+    take_gpu(args.gpu)
     rows = [json.loads(line) for line in args.data.read_text("utf-8").splitlines() if line.strip()]
     texts = [" ".join(row["text"].split()[:200]) for row in rows][: args.texts]
     kind, _, what = name.partition("-")
@@ -115,10 +119,12 @@ def work(name: str, args: argparse.Namespace) -> dict[str, Any]:
     for size in BATCH_SIZES:
         begin = time.perf_counter()
         classify(part, size)
+        wait(args.gpu)
         times[size] = time.perf_counter() - begin
     size = min(times, key=lambda size: times[size])
     begin = time.perf_counter()
     classify(texts, size)
+    wait(args.gpu)
     seconds = time.perf_counter() - begin
     return {"docs_per_second": len(texts) / seconds, "batch_size": size, **more}
 
@@ -153,6 +159,11 @@ def stock_spacy(what: str, args: argparse.Namespace) -> tuple[Classify, dict[str
     return lambda texts, size: list(nlp.pipe(texts, batch_size=size)), {}
 
 
+def device_of(args: argparse.Namespace) -> str:
+    """As torch names it."""
+    return "cpu" if args.gpu < 0 else f"cuda:{args.gpu}"
+
+
 def hf_pipeline(what: str, args: argparse.Namespace) -> tuple[Classify, dict[str, Any]]:
     """The text-classification pipeline of transformers. what (str): Its precision."""
     import torch
@@ -161,7 +172,7 @@ def hf_pipeline(what: str, args: argparse.Namespace) -> tuple[Classify, dict[str
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[what]
     model = AutoModelForSequenceClassification.from_pretrained(args.encoder, num_labels=4, torch_dtype=dtype)
     tokenizer = AutoTokenizer.from_pretrained(args.encoder)
-    pipe = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu", torch_dtype=dtype)
+    pipe = pipeline("text-classification", model=model, tokenizer=tokenizer, device=device_of(args), torch_dtype=dtype)
 
     def classify(texts: Sequence[str], size: int) -> object:
         return pipe(list(texts), batch_size=size, truncation=True, max_length=256, top_k=None)
@@ -174,7 +185,7 @@ def sentences(what: str, args: argparse.Namespace) -> tuple[Classify, dict[str, 
     import torch
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(args.encoder), device="cpu")
+    model = SentenceTransformer(str(args.encoder), device=device_of(args))
     model.max_seq_length = 256
     if what == "bf16":
         model = model.to(torch.bfloat16)
