@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from spacy_transfer.nn.machine import describe_machine
+    from spacy_transfer.nn.devices.machine import describe_machine
 
     nlp = pipeline(args.encoder, "auto")
     lines = Path(args.data).read_text("utf-8").splitlines()[: args.texts] if args.data else []

@@ -15,9 +15,9 @@ import torch
 import transformers
 from transformers.models.auto import modeling_auto
 
-from spacy_transfer.nn.encoder import Encoder
-from spacy_transfer.nn.encoder_trial import try_encoder
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.encoders.encoder import Encoder
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
+from spacy_transfer.nn.encoders.trial import try_encoder
 
 # Whatever a family calls it.
 SMALL = {

@@ -41,7 +41,7 @@ def encoders(folder: Path, *, small: bool) -> None:
         shutil.copytree(given, folder / "encoder")
         shutil.copyfile(folder / "encoder/tokenizer.json", tokenizer)
     elif installed and not small:
-        from spacy_transfer.nn.fetch import fetch
+        from spacy_transfer.repository.fetch import fetch
 
         fetch("sentence-transformers/all-MiniLM-L6-v2", folder / "encoder")
         shutil.copyfile(folder / "encoder/tokenizer.json", tokenizer)

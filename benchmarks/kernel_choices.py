@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from spacy_transfer.nn.machine import describe_machine
+    from spacy_transfer.nn.devices.machine import describe_machine
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -64,7 +64,7 @@ def choices(n_rows: int, n_pieces: int, dtype: Any) -> dict[str, tuple[Work, Wor
     import torch.nn.functional as F
     from torch import nn
 
-    from spacy_transfer.nn import kernels
+    from spacy_transfer.nn.devices import cpu_kernels as kernels
 
     torch.manual_seed(0)
     shape = (n_rows, HEADS, n_pieces, WIDTH // HEADS)

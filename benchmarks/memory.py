@@ -28,7 +28,7 @@ def main() -> None:
     args = arguments()
     import torch
 
-    from spacy_transfer.nn.machine import describe_machine
+    from spacy_transfer.nn.devices.machine import describe_machine
 
     machine = describe_machine(torch.device("cpu"))
     print(

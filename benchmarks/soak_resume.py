@@ -32,9 +32,9 @@ from thinc.api import Config
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from spacy_transfer.corpora.convert import convert
-from spacy_transfer.training.checkpoint import Checkpoints
-from spacy_transfer.training.masked_lm import Pretraining, pretrain
-from spacy_transfer.training.study import Plan, study
+from spacy_transfer.training.pretraining.pretrain import Pretraining, pretrain
+from spacy_transfer.training.search.study import Plan, study
+from spacy_transfer.training.state.checkpoint import Checkpoints
 from spacy_transfer.training.train import train
 
 WORDS = [

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
     from .evaluation.evaluate import evaluate as evaluate
-    from .model.augmentation import NoAugmentation as NoAugmentation
-    from .model.features import EncoderCache as EncoderCache
-    from .model.head_init import RandomInit as RandomInit
-    from .model.normalization import Normalization as Normalization
+    from .model.cache.cache import EncoderCache as EncoderCache
+    from .model.learning.augmentation import NoAugmentation as NoAugmentation
+    from .model.learning.head_init import RandomInit as RandomInit
+    from .model.shared.attach import attach as attach
+    from .model.shared.attach import detach as detach
     from .model.show import show as show
-    from .model.take_over import attach as attach
-    from .model.take_over import detach as detach
-    from .model.text import Text as Text
-    from .model.windows import Windows as Windows
-    from .nn.adapters import IA3 as IA3
-    from .nn.adapters import LoRA as LoRA
-    from .nn.char_ngrams import CharNGrams as CharNGrams
-    from .nn.fetch import fetch as fetch
-    from .nn.head import Head as Head
-    from .nn.label_query import LabelQueryHead as LabelQueryHead
+    from .model.text.normalization import Normalization as Normalization
+    from .model.text.text import Text as Text
+    from .model.text.windows import Windows as Windows
+    from .nn.encoders.adapters import IA3 as IA3
+    from .nn.encoders.adapters import LoRA as LoRA
+    from .nn.encoders.pretrained import PretrainedEncoder as PretrainedEncoder
+    from .nn.encoders.shared_encoder import SharedEncoder as SharedEncoder
+    from .nn.heads.label_query import LabelQueryHead as LabelQueryHead
+    from .nn.heads.linear import Head as Head
     from .nn.losses.asymmetric import Asymmetric as Asymmetric
     from .nn.losses.binary_cross_entropy import BinaryCrossEntropy as BinaryCrossEntropy
     from .nn.losses.contrastive import SupervisedContrastive as SupervisedContrastive
@@ -46,23 +46,23 @@ if TYPE_CHECKING:
     from .nn.pooling import ClsPooling as ClsPooling
     from .nn.pooling import MaxPooling as MaxPooling
     from .nn.pooling import MeanPooling as MeanPooling
-    from .nn.pretrained import PretrainedEncoder as PretrainedEncoder
-    from .nn.scratch import ScratchEncoder as ScratchEncoder
+    from .nn.scratch.char_ngrams import CharNGrams as CharNGrams
+    from .nn.scratch.encoder import ScratchEncoder as ScratchEncoder
+    from .nn.scratch.tokenizer_training import BPE as BPE
+    from .nn.scratch.tokenizer_training import Unigram as Unigram
+    from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
-    from .nn.shared_encoder import SharedEncoder as SharedEncoder
     from .nn.tuning import Tuning as Tuning
-    from .nn.vocabulary import BPE as BPE
-    from .nn.vocabulary import Unigram as Unigram
-    from .nn.vocabulary import WordLevel as WordLevel
+    from .repository.fetch import fetch as fetch
     from .serving.classify import classify as classify
     from .serving.merge import merge as merge
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
     from .training.linear_probe import LinearProbe as LinearProbe
-    from .training.masked_lm import pretrain as pretrain
-    from .training.rates import WarmupLinear as WarmupLinear
-    from .training.study import Plan as Plan
-    from .training.study import study as study
+    from .training.loop.rates import WarmupLinear as WarmupLinear
+    from .training.pretraining.pretrain import pretrain as pretrain
+    from .training.search.study import Plan as Plan
+    from .training.search.study import study as study
     from .training.train import train as train
 
 # Module: the public names in it.

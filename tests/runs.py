@@ -12,7 +12,7 @@ from conftest import LABELS, TEXTS, merged, model_config, one_hot, read_json
 from spacy.tokens import DocBin
 from thinc.api import Config
 
-from spacy_transfer.training.run import Run
+from spacy_transfer.training.loop.loop import Run
 from spacy_transfer.training.session import Trained
 from spacy_transfer.training.train import train
 

@@ -33,8 +33,8 @@ from spacy_transfer.corpora.augment import augment
 from spacy_transfer.corpora.augmentation import Augmentation
 from spacy_transfer.corpora.typing_errors import mistyped
 from spacy_transfer.corpora.words import Words, characters
-from spacy_transfer.model.augmentation import draw_texts
-from spacy_transfer.model.features import document_key, row_key
+from spacy_transfer.model.cache.cache import document_key, row_key
+from spacy_transfer.model.learning.augmentation import draw_texts
 from spacy_transfer.training.adamw import AdamW
 
 RATES = ("drop", "swap", "repeat", "mask", "typing", "casing", "mixing")

@@ -34,12 +34,12 @@ from spacy.training import Example
 
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
 from spacy_transfer.corpora.reader import make_corpus
-from spacy_transfer.model.evaluating import evaluating
-from spacy_transfer.model.features import EncoderCache, Features
-from spacy_transfer.model.segments import Segments
+from spacy_transfer.model.cache.cache import EncoderCache, Features
+from spacy_transfer.model.cache.segments import Segments
+from spacy_transfer.model.shims.evaluating import evaluating
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.order import Order
-from spacy_transfer.training.schedules import CountedBatcher
+from spacy_transfer.training.loop.batch_order import Order
+from spacy_transfer.training.loop.schedules import CountedBatcher
 
 OFF = {"memory": 0}
 
@@ -228,7 +228,7 @@ def test_a_stream_without_a_network(quiet_bert: Path, monkeypatch: pytest.Monkey
         shim._draw([f"bill {begin + i}" for i in range(1000)], None)
     assert kept(nlp) == (0, 0)
     assert not shim.pathway._fills.groups
-    monkeypatch.setattr("spacy_transfer.training.order._MOST_NUMBERS", 100)
+    monkeypatch.setattr("spacy_transfer.training.loop.batch_order._MOST_NUMBERS", 100)
     order = Order(nlp, lambda _: (Example(doc, doc) for doc in docs()), CountedBatcher(one_batch, []), -1)
 
     def docs() -> Iterator[Any]:
@@ -403,7 +403,7 @@ def test_a_full_disk_is_told_once_and_training_goes_on(
     def full(*args: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("spacy_transfer.model.segments._write_at", full)
+    monkeypatch.setattr("spacy_transfer.model.cache.segments._write_at", full)
     torch.testing.assert_close(train(nlp, n_steps=8), expected, atol=1e-5, rtol=1e-4)
     assert sum("T075" in message for message in caplog.messages) == 1
 

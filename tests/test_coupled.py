@@ -11,7 +11,7 @@ from conftest import TEXTS, exclusive_examples, moved, network_of, pipeline, shi
 from test_gradients import Exhausted, gradients_of
 from test_losses_in_pipelines import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, block, make, train
 
-from spacy_transfer.model.coupled import is_plain
+from spacy_transfer.model.learning.grad_cache import is_plain
 from spacy_transfer.training.adamw import AdamW
 
 

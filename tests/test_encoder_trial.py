@@ -10,8 +10,8 @@ import torch
 import transformers
 from conftest import TEXTS, TOKENIZERS, WIDTH, exclusive_examples, moved, network_of, pipeline, scores_of, weights_of
 
-from spacy_transfer.nn.encoder_trial import try_encoder
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
+from spacy_transfer.nn.encoders.trial import try_encoder
 from spacy_transfer.training.adamw import AdamW
 
 _BODY = {

@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.cli.failures import explain
 from spacy_transfer.cli.group import TransferGroup
-from spacy_transfer.nn.encoder_copies import _first_line
 from spacy_transfer.redaction import without_secrets
+from spacy_transfer.repository.encoder_copies import _first_line
 from spacy_transfer.text_output import printable
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.rates import WarmupLinear
+from spacy_transfer.training.loop.rates import WarmupLinear
 
 ROOT = Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")

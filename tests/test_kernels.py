@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from conftest import KNOWN_FAMILIES, exclusive_examples, network_of, pipeline, weights_of
 from thinc.api import Adam
 
-from spacy_transfer.nn.kernels import CpuKernels, attention, dropout
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.devices.cpu_kernels import CpuKernels, attention, dropout
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -49,7 +49,7 @@ def test_attention_is_torchs(kind: str, dtype: torch.dtype, atol: float, backwar
 
 
 def test_attention_in_parts_is_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacy_transfer.nn import kernels
+    from spacy_transfer.nn.devices import cpu_kernels as kernels
 
     monkeypatch.setattr(kernels, "_MOST_WEIGHTS", 2 * 7 * 7)
     inputs, mask = _inputs(torch.bfloat16), _mask("boolean")
@@ -155,7 +155,7 @@ def test_every_family_computes_the_same(family: str, encoder_folder: Callable[[s
 
 
 def test_large_embeddings_get_sparse_gradients_with_the_same_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spacy_transfer.nn import kernels
+    from spacy_transfer.nn.devices import cpu_kernels as kernels
 
     monkeypatch.setattr(kernels, "_LARGE", 10)
     ids = torch.tensor([[1, 2, 2, 0], [3, 1, 0, 0]])
@@ -174,7 +174,7 @@ def test_large_embeddings_get_sparse_gradients_with_the_same_sum(monkeypatch: py
 def test_sparse_gradients_train_as_dense_ones(
     quiet_bert: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spacy_transfer.nn import kernels
+    from spacy_transfer.nn.devices import cpu_kernels as kernels
 
     found = []
     for large in (10, 10**9):

@@ -30,9 +30,9 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import DocBin
 
-from spacy_transfer.model.label_names import name_vectors, words_of
-from spacy_transfer.nn.label_query import LabelQueryDecoder, LabelQueryHead, document_states
-from spacy_transfer.nn.precision import resolve_precision
+from spacy_transfer.model.shims.label_names import name_vectors, words_of
+from spacy_transfer.nn.devices.precision import resolve_precision
+from spacy_transfer.nn.heads.label_query import LabelQueryDecoder, LabelQueryHead, document_states
 from spacy_transfer.nn.tuning import describe
 from spacy_transfer.training.adamw import AdamW
 

@@ -21,11 +21,11 @@ from thinc.api import Adam, Config, registry
 
 from spacy_transfer.pipeline.length import measure
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.rates import WarmupLinear, set_length
-from spacy_transfer.training.run import Run
-from spacy_transfer.training.study import Plan, study
-from spacy_transfer.training.sweep import parse_sweep
-from spacy_transfer.training.time_limit import TimeLimit
+from spacy_transfer.training.loop.loop import Run
+from spacy_transfer.training.loop.rates import WarmupLinear, set_length
+from spacy_transfer.training.loop.time_limit import TimeLimit
+from spacy_transfer.training.search.study import Plan, study
+from spacy_transfer.training.search.sweep import parse_sweep
 
 PEAK = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": 4e-3, "warmup": 0.25}
 OPTIMIZER = {"@optimizers": "spacy-transfer.AdamW.v1", "learn_rate": PEAK}

@@ -37,8 +37,8 @@ from safetensors.torch import load_file, save_file
 from spacy.language import Language
 from spacy.training import Example
 
-from spacy_transfer.model.forking import _before
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.model.shims.forking import _before
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"

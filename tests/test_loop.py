@@ -20,8 +20,8 @@ from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as spacy_train
 
-from spacy_transfer.training.cadence import Cadence
-from spacy_transfer.training.run import Run
+from spacy_transfer.training.loop.checkpoint_interval import Cadence
+from spacy_transfer.training.loop.loop import Run
 from spacy_transfer.training.session import Stopped
 from spacy_transfer.training.train import train
 

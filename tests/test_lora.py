@@ -38,9 +38,9 @@ from spacy.language import Language
 from test_commands import run
 
 import spacy_transfer.cli
-from spacy_transfer.nn.adapters import IA3, LoRA, attach, fingerprint, is_adapter_weight, reattach
-from spacy_transfer.nn.adapters import merge as merge_encoder
-from spacy_transfer.nn.pretrained import PretrainedEncoder
+from spacy_transfer.nn.encoders.adapters import IA3, LoRA, attach, fingerprint, is_adapter_weight, reattach
+from spacy_transfer.nn.encoders.adapters import merge as merge_encoder
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.tuning import Tuning
 from spacy_transfer.serving.merge import merge, merge_adapters
 from spacy_transfer.training.adamw import AdamW

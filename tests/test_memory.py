@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import exclusive_examples, pipeline, scores_of, shim_of
 
-from spacy_transfer.model.memory import PieceBudget, is_out_of_memory
+from spacy_transfer.model.learning.memory import PieceBudget, is_out_of_memory
 from spacy_transfer.training.adamw import AdamW
 
 SMALL: dict[str, Any] = {"piece_budget": 256, "windows": {"length": 16, "stride": 12}}

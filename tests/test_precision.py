@@ -23,10 +23,10 @@ from conftest import (
 from runs import assert_same_run, config_of, killed_at, log_of, run, write_corpus
 from thinc.api import Config
 
-from spacy_transfer.nn import precision
-from spacy_transfer.nn.product_speed import product_speeds, shapes_of
-from spacy_transfer.training.result import Result
-from spacy_transfer.training.study import Plan, study
+from spacy_transfer.nn.devices import precision
+from spacy_transfer.nn.devices.product_speed import product_speeds, shapes_of
+from spacy_transfer.training.output.result import Result
+from spacy_transfer.training.search.study import Plan, study
 from spacy_transfer.training.train import train
 
 CPU = torch.device("cpu")

@@ -42,7 +42,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.study import Plan, study
+from spacy_transfer.training.search.study import Plan, study
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}

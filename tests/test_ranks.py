@@ -20,9 +20,9 @@ from spacy.training import Example
 from typer.testing import CliRunner
 
 import spacy_transfer.cli  # noqa: F401  (adds the command group)
-from spacy_transfer.training.launch import launch
-from spacy_transfer.training.ranks import Ranks
-from spacy_transfer.training.study import Interrupted
+from spacy_transfer.training.distributed.launch import launch
+from spacy_transfer.training.distributed.ranks import Ranks
+from spacy_transfer.training.search.study import Interrupted
 
 
 @pytest.fixture(scope="module")

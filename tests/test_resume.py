@@ -18,8 +18,8 @@ from runs import KINDS, MODEL, assert_same_run, config_of, killed_at, run, write
 from spacy.tokens import DocBin
 from thinc.api import Config
 
-from spacy_transfer.training import checkpoint
-from spacy_transfer.training.checkpoint import Checkpoints
+from spacy_transfer.training.state import checkpoint
+from spacy_transfer.training.state.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")

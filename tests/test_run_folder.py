@@ -18,9 +18,9 @@ from spacy.tokens import Doc, DocBin
 from thinc.api import Config
 
 from spacy_transfer.files import DiskFull, InUse, hold_folder
-from spacy_transfer.training.checkpoint import Checkpoints
-from spacy_transfer.training.marker import Marker
-from spacy_transfer.training.study import Plan, study
+from spacy_transfer.training.output.marker import Marker
+from spacy_transfer.training.search.study import Plan, study
+from spacy_transfer.training.state.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -32,18 +32,18 @@ from scratches import NAME, builder, classifier
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
+from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
+from spacy_transfer.nn.scratch.encoder.char_ngrams import CharNGrams, CharNGramVectors
+from spacy_transfer.nn.scratch.encoder.tokenizer_training import BPE, CLS, SEP, SPECIAL, UNK, Unigram, WordLevel
+from spacy_transfer.nn.scratch.encoder.transformer import waves
 from torch import nn
 from typer.testing import CliRunner
 
 from spacy_transfer.corpora.raw_texts import read_raw_texts
-from spacy_transfer.model.pieces import PieceTokenizer
 from spacy_transfer.model.show import draw
-from spacy_transfer.nn.char_ngrams import CharNGrams, CharNGramVectors
-from spacy_transfer.nn.encoder import Encoder
-from spacy_transfer.nn.kernels import CpuKernels
-from spacy_transfer.nn.pretrained import build_encoder
-from spacy_transfer.nn.scratch_body import waves
-from spacy_transfer.nn.vocabulary import BPE, CLS, SEP, SPECIAL, UNK, Unigram, WordLevel
+from spacy_transfer.nn.devices.cpu_kernels import CpuKernels
+from spacy_transfer.nn.encoders.encoder import Encoder
+from spacy_transfer.nn.encoders.pretrained import build_encoder
 from spacy_transfer.training.adamw import AdamW
 
 LONG = " ".join(TEXTS[:6])
@@ -105,7 +105,7 @@ def test_tokenizers_are_the_same_in_another_process() -> None:
     """Hash tables are seeded anew in every process."""
     code = """
 import hashlib, sys
-from spacy_transfer.nn.vocabulary import BPE, Unigram, WordLevel
+from spacy_transfer.nn.scratch.tokenizer_training import BPE, Unigram, WordLevel
 texts = sys.argv[1:]
 made = [WordLevel().train(texts), BPE(size=300).train(texts), Unigram(size=90).train(texts)]
 print([hashlib.sha256(one.encode()).hexdigest() for one in made])

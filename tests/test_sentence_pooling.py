@@ -12,7 +12,7 @@ import torch
 from conftest import TEXTS, WIDTH, exclusive_examples, network_of, pipeline, read_json, scores_of, shim_of
 from safetensors.torch import save_file
 
-from spacy_transfer.nn.fetch import fetch
+from spacy_transfer.repository.fetch import fetch
 from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"

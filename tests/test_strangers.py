@@ -20,18 +20,18 @@ from conftest import exclusive_examples, pipeline, read_json, write_encoder
 from runs import config_of, run, write_corpus
 from safetensors.torch import load_file, save_file
 from spacy.language import Language
+from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
 from tokenizers import AddedToken, Tokenizer
 
 from spacy_transfer.files import sha256_of
 from spacy_transfer.files.strangers import UnusableFile, parse_object
-from spacy_transfer.model.pieces import PieceTokenizer
-from spacy_transfer.nn.fetch import fetch
-from spacy_transfer.nn.pretrained import PretrainedEncoder
-from spacy_transfer.nn.tokenizer_files import check_readable
-from spacy_transfer.nn.weight_files import is_finite
-from spacy_transfer.training.checkpoint import Checkpoints
-from spacy_transfer.training.position import Position
-from spacy_transfer.training.random_state import RandomState
+from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
+from spacy_transfer.repository.fetch import fetch
+from spacy_transfer.repository.tokenizer_files import check_readable
+from spacy_transfer.repository.weight_files import is_finite
+from spacy_transfer.training.loop.position import Position
+from spacy_transfer.training.state.checkpoint import Checkpoints
+from spacy_transfer.training.state.random_state import RandomState
 
 NAME = "transfer_textcat"
 DEEP = "deep"

@@ -18,14 +18,14 @@ from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.evaluation.evaluate import evaluate
-from spacy_transfer.training import soup
-from spacy_transfer.training.result import Result
-from spacy_transfer.training.run import Run
+from spacy_transfer.training.loop.loop import Run
+from spacy_transfer.training.output.result import Result
+from spacy_transfer.training.search import soup
+from spacy_transfer.training.search.soup import mix
+from spacy_transfer.training.search.study import Interrupted, Plan, Studied, study
+from spacy_transfer.training.search.sweep import Rung, grid, parse_sweep, rungs
+from spacy_transfer.training.search.trials import Trial, describe, results_table, short_keys, statistics_table
 from spacy_transfer.training.session import Stopped
-from spacy_transfer.training.soup import mix
-from spacy_transfer.training.study import Interrupted, Plan, Studied, study
-from spacy_transfer.training.sweep import Rung, grid, parse_sweep, rungs
-from spacy_transfer.training.trials import Trial, describe, results_table, short_keys, statistics_table
 
 RATE = "training.optimizer.learn_rate"
 DEPTH = f"components.{MODEL}.model.tuning.frozen_depth"
@@ -652,7 +652,7 @@ def test_ranks_make_the_same_runs(config: Config, tmp_path: Path, monkeypatch: p
 
     options = ["--sweep", f"{DEPTH}=1,all", "--seeds", "4", "--training.dropout", "0.2", "--show", "none"]
     command(tmp_path / "config.cfg", "-o", tmp_path / "one", *options)
-    monkeypatch.setattr("spacy_transfer.training.launch.launch", in_this_process)
+    monkeypatch.setattr("spacy_transfer.training.distributed.launch.launch", in_this_process)
     command(tmp_path / "config.cfg", "-o", tmp_path / "two", *options, "--ranks", "2")
     assert [line[2:4] for line in lines] == [["transfer", "train"]] * 3
     assert state_of(tmp_path / "one") == state_of(tmp_path / "two")

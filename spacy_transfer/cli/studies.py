@@ -12,10 +12,10 @@ from ..errors import T192, T193, T195
 from ..text_output import echo, msg
 
 if TYPE_CHECKING:
-    from ..training.progress import Show
-    from ..training.run import OnNan
+    from ..training.loop.loop import OnNan
+    from ..training.output.progress import Show
+    from ..training.search.study import Keep, Plan, Studied
     from ..training.session import Trained
-    from ..training.study import Keep, Plan, Studied
 
 # Scores beside the main one in the tables on the terminal, or else the first few; the files have them all.
 _SHOWN, _MOST_SCORES = ("cats_acc", "cats_macro_f"), 3
@@ -53,8 +53,8 @@ class Wish:
 
     def plan(self) -> "Plan":
         """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
-        from ..training.study import Plan
-        from ..training.sweep import grid, parse_sweep
+        from ..training.search.study import Plan
+        from ..training.search.sweep import grid, parse_sweep
 
         seeds = [] if self.seeds is None else parse_seeds(self.seeds)
         keep = 2 if self.keep_one_in is None else self.keep_one_in
@@ -89,7 +89,7 @@ class Runs:
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
-        from ..training.study import Interrupted
+        from ..training.search.study import Interrupted
 
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
@@ -122,14 +122,14 @@ class Runs:
 
     def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
         """The config of a trial, and the values to put into it."""
-        from ..training.sweep import CONFIG
+        from ..training.search.sweep import CONFIG
 
         return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
     def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        from ..training.launch import launch
-        from ..training.result import Result
-        from ..training.study import Interrupted
+        from ..training.distributed.launch import launch
+        from ..training.output.result import Result
+        from ..training.search.study import Interrupted
 
         (folder / "result.json").unlink(missing_ok=True)
         config, own = self._given(values)
@@ -153,7 +153,7 @@ def train_several(
     runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
 ) -> None:
     """Train and print the table. RAISES (Exit): After a signal, with its status."""
-    from ..training.study import Interrupted, study
+    from ..training.search.study import Interrupted, study
 
     try:
         studied = study(
@@ -165,7 +165,7 @@ def train_several(
 
 
 def _print(studied: "Studied", output: Path) -> None:
-    from ..training.trials import describe, results_table, statistics_table
+    from ..training.search.trials import describe, results_table, statistics_table
 
     _print_table(results_table(studied.trials))
     best, n_seeds = studied.best, len(studied.best.scores)
@@ -201,7 +201,7 @@ def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
 
 
 def _cell(name: str, value: Any) -> str:
-    from ..training.trials import shown
+    from ..training.search.trials import shown
 
     if value is None:
         return ""

@@ -34,7 +34,7 @@ def detach_cli(
 
     _require_free(pipeline, output, force)
     use_code(code)
-    from ..model.take_over import detach
+    from ..model.shared.attach import detach
     from ..pipeline.loading import load_pipeline
 
     _write(detach(load_pipeline(pipeline), component), output)
@@ -58,7 +58,7 @@ def attach_cli(
 
     _require_free(pipeline, output, force)
     use_code(code)
-    from ..model.take_over import attach
+    from ..model.shared.attach import attach
     from ..pipeline.loading import load_pipeline
 
     _write(attach(load_pipeline(pipeline), component, transformer=transformer), output)

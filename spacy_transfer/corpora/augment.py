@@ -16,8 +16,8 @@ from spacy.util import load_model_from_config, registry, resolve_dot_names
 
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
-from ..model.augmentation import NoAugmentation, draw_texts
-from ..model.classifier import shim_of, texts_of
+from ..model.architectures.classifier import shim_of, texts_of
+from ..model.learning.augmentation import NoAugmentation, draw_texts
 from ..pipeline.gold import read_gold
 from .docbins import check_corpora, naming_damaged_corpora
 

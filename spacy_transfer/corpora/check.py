@@ -187,8 +187,8 @@ def _find_text_troubles(splits: Sequence[Split]) -> Iterator[Finding]:
 
 def _measure(split: Split, encoder: Path) -> list[int]:
     """The length of each text, in pieces, special pieces included."""
-    from ..model.pieces import PieceTokenizer
-    from ..nn.encoder_folder import TOKENIZERS
+    from ..model.text.tokenizer import PieceTokenizer
+    from ..repository.encoder_folder import TOKENIZERS
 
     if not any((encoder / name).is_file() for name in TOKENIZERS):
         problem = errors.T054_MISSING.format(files="a tokenizer")

@@ -5,8 +5,8 @@ from typing import Any
 
 from spacy.training import Example
 
-from ..model.pieces import PieceTokenizer
-from ..nn.pretrained import tokenizer_of
+from ..model.text.tokenizer import PieceTokenizer
+from ..nn.encoders.pretrained import tokenizer_of
 
 # Lengths remembered, by text; a few hundred bytes each.
 _MOST_REMEMBERED = 1_000_000

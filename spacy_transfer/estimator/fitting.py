@@ -17,8 +17,8 @@ from spacy.training import Example
 
 from ..errors import T494
 from ..quiet import quiet
-from ..training.random_state import RandomState
-from ..training.run import Update
+from ..training.loop.loop import Update
+from ..training.state.random_state import RandomState
 from ..training.train import train
 from .config import training_config, without_data
 from .data import Targets

@@ -15,7 +15,7 @@ from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
 from ..pipeline.loading import load_pipeline
-from .shim import NetworkShim
+from .shims.shim import NetworkShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import few_shapes
-from .encoder import Encoder
-from .kernels import CpuKernels
+from .devices import few_shapes
+from .devices.cpu_kernels import CpuKernels
+from .encoders.encoder import Encoder
 
 # Of the chosen pieces: hidden behind the mask piece, replaced by any piece; the rest stays as it is.
 _HIDDEN, _REPLACED = 0.8, 0.1

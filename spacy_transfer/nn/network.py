@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import few_shapes
-from .encoder import Encoder
-from .head import LabelHead
-from .host_rows import HostRows
-from .kernels import CpuKernels
-from .label_query import LabelQueryDecoder, document_states
-from .low_precision import LowPrecisionCopy, frozen_depths, linear_weights
+from .devices import few_shapes
+from .devices.cpu_kernels import CpuKernels
+from .devices.host_rows import HostRows
+from .devices.low_precision import LowPrecisionCopy, frozen_depths, linear_weights
+from .encoders.encoder import Encoder
+from .heads.label_query import LabelQueryDecoder, document_states
+from .heads.linear import LabelHead
 from .pooling import Pooling
 
 

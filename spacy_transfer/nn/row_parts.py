@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .host_rows import HostRows
+from .devices.host_rows import HostRows
 from .network import Network, RowBatch
 
 

@@ -25,8 +25,8 @@ from ..errors import (
 )
 from ..files.fields import FLAG, take, whole
 from ..files.strangers import UnusableFile, parse, read_bytes
+from ..repository.weight_files import open_weights
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
-from .weight_files import open_weights
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
 _POOLINGS: dict[str, type[ClsPooling | MaxPooling | MeanPooling]] = {

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ..errors import T001, T005, T061, T062, T156, T159
-from .adapters import is_adapter_weight
+from .encoders.adapters import is_adapter_weight
 from .network import Network
 
 

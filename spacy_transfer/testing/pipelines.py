@@ -18,7 +18,7 @@ from ..config.instances import plain_block
 from ..nn.tuning import Tuning
 from ..quiet import quiet
 from ..training.adamw import AdamW
-from ..training.random_state import RandomState
+from ..training.state.random_state import RandomState
 from .law import require, require_close
 
 _CARD = ["my card is lost", "the card is broken", "why is my card late", "can you help, my card"]

@@ -10,8 +10,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.util import to_numpy
 
-from ..model.augmentation import AugmentationBuilder, draw_texts
-from ..model.doc_features import fit
+from ..model.features.layer import fit
+from ..model.learning.augmentation import AugmentationBuilder, draw_texts
 from .law import require, require_close
 
 _TEXTS = [

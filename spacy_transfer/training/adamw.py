@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import T005, T332, T337, T339
 from ..log import logger
-from ..nn.adapters import is_factor
-from .rates import WarmupLinear
+from ..nn.encoders.adapters import is_factor
+from .loop.rates import WarmupLinear
 
 # A weight's moving average starts as the weight and slows down to this decay, as in Thinc.
 _MAX_AVERAGE_DECAY = 0.9999

@@ -7,7 +7,7 @@ from thinc.api import require_gpu
 from thinc.util import has_cupy_gpu
 
 from ..errors import T071
-from ..nn.precision import prefer_device
+from ..nn.devices.precision import prefer_device
 
 
 def use_device(gpu_id: int) -> None:

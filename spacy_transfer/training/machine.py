@@ -4,7 +4,7 @@ from typing import Any
 
 from spacy.language import Language
 
-from .pipeline_state import network_shims
+from .state.pipeline_state import network_shims
 
 
 def note_machine(nlp: Language) -> dict[str, Any]:

@@ -19,31 +19,31 @@ from thinc.util import has_cupy_gpu
 
 from ..errors import T173, T177, T378, T379
 from ..log import logger
-from ..nn.precision import current_record
+from ..nn.devices.precision import current_record
 from ..pipeline.dev_data import compare_labels, require_dev
 from ..pipeline.length import Length, measure, warn
 from ..pipeline.textcat import TransferTextCategorizer
-from .cadence import Cadence
-from .checkpoint import Checkpoint, Checkpoints
-from .config_logger import EvaluationFile, LogStep, takes_place_of_ours
-from .evaluation import Evaluation
-from .fingerprint import differences, flat, parts_of, refuse_others
-from .log_file import LogFile
+from .distributed.ranks import Ranks
+from .loop.batch_order import Order
+from .loop.checkpoint_interval import Cadence
+from .loop.evaluation import Evaluation
+from .loop.loop import Interrupted, OnNan, Run, Update
+from .loop.rates import set_length
+from .loop.schedules import counted_batcher
+from .loop.time_limit import TimeLimit
 from .machine import machine_lines, note_machine
-from .marker import Marker
-from .order import Order
-from .outcome import Outcome
-from .pipeline_state import all_weights, network_shims
-from .progress import Progress, Show
-from .random_state import RandomState
-from .ranks import Ranks
-from .rates import set_length
-from .result import Result
-from .run import Interrupted, OnNan, Run, Update
-from .run_state import precisions, restore_run, run_state, versions
-from .schedules import counted_batcher
+from .output.config_logger import EvaluationFile, LogStep, takes_place_of_ours
+from .output.log_file import LogFile
+from .output.marker import Marker
+from .output.models import Outcome
+from .output.progress import Progress, Show
+from .output.result import Result
 from .signals import ending_on_signals
-from .time_limit import TimeLimit
+from .state.checkpoint import Checkpoint, Checkpoints
+from .state.fingerprint import differences, flat, parts_of, refuse_others
+from .state.pipeline_state import all_weights, network_shims
+from .state.random_state import RandomState
+from .state.run_state import precisions, restore_run, run_state, versions
 
 Status = Literal["finished", "paused", "interrupted"]
 

@@ -19,17 +19,17 @@ from ..config.reading import read_config
 from ..corpora.docbins import check_corpora, naming_damaged_corpora
 from ..errors import T166, T186, T373, T373_INPUT, T436
 from ..files import DiskFull, hold_folder, repair
-from ..nn.precision import recorded
+from ..nn.devices.precision import recorded
 from ..pipeline.length import counted_elsewhere
-from .cadence import Cadence
-from .checkpoint import Checkpoint, Checkpoints
 from .device import use_deterministic_kernels, use_device
-from .fingerprint import flat
-from .marker import RUN_NAMES, refuse_strange
-from .progress import Show
-from .ranks import Ranks
-from .run import OnNan, Update
+from .distributed.ranks import Ranks
+from .loop.checkpoint_interval import Cadence
+from .loop.loop import OnNan, Update
+from .output.marker import RUN_NAMES, refuse_strange
+from .output.progress import Show
 from .session import Session, Stopped, Trained
+from .state.checkpoint import Checkpoint, Checkpoints
+from .state.fingerprint import flat
 
 _LONGEST_PATH = 4096
 

@@ -11,7 +11,7 @@ from runs import CNN
 from thinc.api import fix_random_seed
 
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.masked_lm import Pretraining, pretrain
+from spacy_transfer.training.pretraining.pretrain import Pretraining, pretrain
 
 
 def loss(name: str, **values: Any) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from torch import distributed
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
-from spacy_transfer.nn.precision import resolve_device
+from spacy_transfer.nn.devices.precision import resolve_device
 from spacy_transfer.training import device as devices
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.launch import launch
-from spacy_transfer.training.log_file import LogFile
-from spacy_transfer.training.ranks import Ranks
+from spacy_transfer.training.distributed.launch import launch
+from spacy_transfer.training.distributed.ranks import Ranks
+from spacy_transfer.training.output.log_file import LogFile
 
 FEATURES = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "lr_factor": 0.5, "tok2vec": CNN}
 

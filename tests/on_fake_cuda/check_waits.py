@@ -30,7 +30,7 @@ from conftest import (
 from scratches import classifier
 from torch.overrides import _get_current_function_mode
 
-from spacy_transfer.nn.host_ahead import HostAhead
+from spacy_transfer.nn.devices.host_ahead import HostAhead
 from spacy_transfer.training.adamw import AdamW
 
 # Launches are those of a certain transformers.
@@ -96,7 +96,7 @@ TABLE: dict[str, tuple[dict[str, Any], tuple[int, int], tuple[int, int]]] = {
     "augmented, half frozen": ({**HALF, **AUGMENTED}, (0, 397), (1, 81)),
     "augmented, frozen": ({**FROZEN, **AUGMENTED}, (0, 135), (1, 81)),
     "from scratch": ({"kind": "scratch"}, (0, 213), (1, 81)),
-    # How many n-grams a micro-batch has decides the size of what is summed; see `nn/char_ngrams.py`.
+    # How many n-grams a micro-batch has decides the size of what is summed; see `nn/scratch/char_ngrams.py`.
     "from scratch, n-grams": ({"kind": "scratch", "encoder": CHAR_NGRAMS}, (1, 231), (2, 96)),
     "hidden pieces": ({"kind": "hidden pieces"}, (0, 258), (1, 90)),
     # Thinc is on the CPU here, and with it the encoder: its backward pass needs the gradient there.
@@ -254,7 +254,7 @@ def test_states_on_the_gpu_are_those_that_are_computed(precision: str, bert: Pat
 
 
 def test_a_full_gpu_keeps_what_it_has(quiet_bert: Path, monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
-    from spacy_transfer.model import state_memory
+    from spacy_transfer.model.shared.architecture import state_memory
 
     monkeypatch.setattr(state_memory, "_FIRST", 64)
     monkeypatch.setattr(state_memory.StateMemory, "_grow", grown_once(state_memory.StateMemory._grow))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ranges import check_number
+from ...checks import check_number
 from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ranges import check_share
+from ...checks import check_share
 from .loss import (
     ClassWeights,
     Loss,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..pinned import to_device
-from ..ranges import check_number
+from ...checks import check_number
+from ..devices.pinned import to_device
 from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
 

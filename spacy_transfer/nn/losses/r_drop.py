@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ranges import check_number
+from ...checks import check_number
 from .loss import Activation, Classify, Loss, widened
 from .wrapper import WrappedLoss, Wrapper
 

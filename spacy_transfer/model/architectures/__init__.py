@@ -1,0 +1,1 @@
+"""Thinc models as configs name them."""

@@ -1,0 +1,1 @@
+"""How a step gathers gradients, and what a head starts from."""

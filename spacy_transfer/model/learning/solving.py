@@ -1,0 +1,54 @@
+"""A head that starts from a solution on the features of the training texts."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import T064, T147
+from ...nn.heads.label_query import LabelQueryHead
+from ...nn.heads.linear import Head, LabelHead
+from ...nn.losses import Loss
+from ...nn.network import Network
+from ..features.joining import Joined, balance
+from ..shims.settings import Settings
+
+
+def check_solvable(head: Head | LabelQueryHead) -> None:
+    """Whether a head can be solved.
+
+    head: The block of the config.
+    RAISES (ValueError): T064 if it has hidden layers, T147 if it reads no vectors.
+    """
+    if isinstance(head, LabelQueryHead):
+        raise ValueError(T147)
+    if head.hidden:
+        raise ValueError(T064.format(hidden=head.hidden))
+
+
+def solve_head(
+    network: Network, settings: Settings, loss: Loss, vectors: Tensor, targets: NDArray[np.float32],
+    known: NDArray[np.float32], joined: Joined | None, *, tuning_follows: bool,
+) -> None:  # fmt: skip
+    """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
+
+    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
+    joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
+    """
+    head = cast(LabelHead, network.head)
+    if cast(Head, settings.head).norm:
+        # What the output will see: a norm mixes vectors and features, so no balance of the two could be taken back.
+        vectors = vectors if joined is None else torch.cat([vectors, joined.values], dim=1)
+        vectors, factors = head.hidden[0](vectors).detach(), vectors.new_ones(vectors.shape[1])
+    else:
+        vectors, factors = balance(vectors, None if joined is None else joined.values)
+    wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
+    weight, bias = settings.head_init.solve(
+        vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows
+    )
+    output = head.output
+    with torch.no_grad():
+        output.weight.copy_(weight * factors)
+        output.bias.copy_(bias)

@@ -1,0 +1,349 @@
+"""Pooling and head on the states of somebody else's encoder."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+from weakref import ref
+
+import numpy as np
+import torch
+from thinc.util import get_torch_default_device
+from torch import Tensor, nn
+
+from ...errors import T204, T205, T351
+from ...locks import changes_network
+from ...nn.devices.pinned import to_device
+from ...nn.devices.precision import resolve_device
+from ...nn.encoders.shared_body import SharedBody
+from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
+from ...nn.losses import Loss, label_weights
+from ...nn.network import Network
+from ...nn.scratch.tokenizer_training import Texts, no_texts
+from ...nn.sentence_pooling import AutoPooling
+from ...nn.tuning import DepthRow
+from ..features.joining import Joined, rows
+from ..learning.accumulation import Gradients
+from ..learning.augmentation import NoAugmentation
+from ..learning.grad_cache import is_plain, learn_whole
+from ..learning.solving import check_solvable
+from ..shims.settings import Settings
+from ..shims.shim import Floats, NetworkShim
+from ..shims.torch_shim import TrainingShim, predicts
+from ..storage.snapshot import StoredNetwork, room_for
+from ..storage.weights import fill_weights, weights_of
+from ..text.text import Text
+from .states import States, gather, groups, scatter, width_of
+
+# Most pieces pooled at a time when documents are only predicted, padding included.
+_BUDGET = 65_536
+
+GiveBack = Callable[[list[Any]], Any]
+
+
+def _nobody(gradients: list[Any]) -> None:
+    """Takes the gradients of states that nothing is behind."""
+
+
+class SharedShim(NetworkShim):
+    """The shim of a classifier whose encoder another component runs. Where the other one takes texts, this takes the
+    states of documents, as spacy-transformers gives them.
+
+    settings (Settings): The blocks of the config.
+    RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
+    """
+
+    needed = ("n_steps", "n_labels", "label_weights", "width")
+    has_encoder = False
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if isinstance(settings.pooling, AutoPooling):
+            raise ValueError(T351)
+        _check(settings)
+        self.width: int | None = None
+        self._body: ref[nn.Module] | None = None
+        self._owner = 0
+        # The transformer component, from `connect` to `prepare`.
+        self.upstream: Any = None
+
+    @property
+    def builder(self) -> SharedEncoder:
+        """The encoder block."""
+        return cast(SharedEncoder, self.settings.encoder)
+
+    @property
+    def body(self) -> SharedBody | None:
+        """The encoder, where it has been met: at `initialize`, or by its first states after loading."""
+        body = self._body() if self._body is not None else None
+        return SharedBody(body) if body is not None else None
+
+    def meet(self, body: nn.Module | None, owner: int) -> None:
+        """Get to know the encoder, and freeze in it what tuning says.
+
+        body (nn.Module | None): Of transformers. owner (int): Id under which an optimizer keeps its moments.
+        RAISES (ValueError): T061 for more frozen layers than it has, T208 for an encoder-decoder.
+        """
+        if body is None or (self._body is not None and self._body() is body):
+            return
+        self._body, self._owner = ref(body), owner
+        tuning = self.settings.tuning
+        tuning.check(SharedBody(body).n_layers, "the transformer")
+        if self.is_built:
+            self._freeze()
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
+        """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
+        weights = label_weights(self.settings.loss, labels, positives, n_known)
+        self.is_balanced = self.settings.loss.class_weights == "balanced"
+        self.n_steps = 0
+        self.epoch = None
+        self._build_on(cast(int, self.width), len(labels), weights)
+
+    def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
+        s = self.settings
+        self.width = width
+        pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
+        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
+        default = get_torch_default_device()
+        self._model = network.to(self._available("device", lambda value: resolve_device(value, default), to_predict))
+        self._set_label_weights(weights)
+        self.gradients = Gradients(half=False)
+        self._freeze()
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            self.network.to(torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id))
+            self._set_label_weights(self.label_weights)
+
+    # ---- freezing ------------------------------------------------------------------------------------------------
+
+    def _freeze(self) -> None:
+        tuning, network = self.settings.tuning, self.network
+        self._trainable = dict(network.named_parameters())
+        self._rates = dict.fromkeys(self._trainable, tuning.lr_factor(1, 0))
+        if (body := self.body) is not None:
+            self._frozen_depth = self._depth_now(body.n_layers)
+            body.freeze(network, tuning, self._frozen_depth)
+        network.eval()
+
+    def _unfreezes_now(self) -> bool:
+        return (body := self.body) is not None and self._depth_now(body.n_layers) != self._frozen_depth
+
+    def describe(self) -> list[DepthRow]:
+        """Per depth: weights, trainable weights, rate factor; top first. The encoder's where it is known."""
+        n_weights = sum(weight.numel() for weight in self._trainable.values())
+        body = self.body
+        rows = [] if body is None else body.describe(self.settings.tuning)
+        return [DepthRow(len(rows), "pooling, head", n_weights, n_weights, self.settings.tuning.head_lr_factor), *rows]
+
+    # ---- forward -------------------------------------------------------------------------------------------------
+
+    def _gather(self, data: Sequence[Any]) -> States:
+        found, width = width_of(data), cast(int, self.width)
+        if found is not None and found != width:
+            raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
+        return gather(data, width, self.network.device)
+
+    @predicts
+    def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
+        """What a stage of the network makes of the states of documents, and of features, in their order."""
+        order: list[int] = []
+        parts: list[Tensor] = []
+        with torch.no_grad():
+            for group in groups(data, _BUDGET):
+                states = self._gather([data[i] for i in group])
+                beside = () if joined is None else (joined.of(group),)
+                order += group
+                parts.append(stage(states.states, states.batch, *beside))
+        return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
+
+    def vectors(self, data: Sequence[Any]) -> Tensor:
+        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        if not len(data):
+            return torch.zeros((0, self.network.vector_width))
+        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
+
+    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
+        """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
+
+        RAISES (ValueError): T204 for states of another width.
+        """
+        return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
+
+    def __call__(
+        self, texts: Sequence[Any], is_train: bool, joined: Joined | None = None, give_back: GiveBack = _nobody
+    ) -> tuple[Floats, Any]:
+        """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
+        if not is_train:
+            return self.logits(texts, joined), lambda d_logits: []
+        states = self._leaf(texts)
+        logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
+
+        def backprop(d_logits: Any) -> list[Any]:
+            logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
+            self._met.add_all()
+            self._return(states, texts, give_back, self.builder.grad_factor)
+            if joined is not None:
+                joined.give_back()
+            return []
+
+        return cast(Floats, logits.detach().cpu().numpy()), backprop
+
+    def _leaf(self, data: Sequence[Any]) -> States:
+        """The states, to which gradients come."""
+        if not self.network.training:
+            self.network.train()
+        states = self._gather(data)
+        states.states.requires_grad_()
+        return states
+
+    def _return(self, states: States, data: Sequence[Any], give_back: GiveBack, factor: float) -> None:
+        gradient = states.states.grad
+        # Even a gradient of zero: the last listener's call is what lets the others' gradients through.
+        gradient = torch.zeros_like(states.states) if gradient is None else gradient.mul_(factor)
+        give_back(scatter(gradient, states, data))
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    @changes_network
+    def step(
+        self,
+        texts: Sequence[Any],
+        targets: Floats,
+        known: Floats,
+        *,
+        dropout: float,
+        joined: Joined | None = None,
+        give_back: GiveBack = _nobody,
+    ) -> float:
+        """Forward, loss and backward of a batch; there are no micro-batches.
+
+        The sums for pooling and head wait for `finish_update`, as always. What goes back to the encoder, which its own
+        component steps, is the mean over the documents of this batch; with `accumulate_gradient`, of which we are not
+        told, the encoder gets the sum of the means.
+
+        texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
+        dropout (float): For the head. joined (Joined | None): Features. give_back (Callable): Takes the gradients.
+        RETURNS (float): Sum of the documents' losses.
+        RAISES (ValueError): T063, T204.
+        """
+        self._require_epoch()
+        loss = cast(Loss, self.loss)
+        if self.settings.head.dropout is None:
+            self.network.head.set_dropout(dropout)
+        states = self._leaf(texts)
+        wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
+
+        def learn(group: Sequence[int]) -> Tensor:
+            return self.network.head_from_states(*states.of(group), rows(joined, group))
+
+        everything = list(range(len(texts)))
+        if is_plain(loss):
+            value = loss(learn(everything), wanted, mask).sum()
+            self.gradients.backward(value)
+        else:
+            value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
+        n_docs = int((known > 0).any(axis=1).sum())
+        self.gradients.n_docs += n_docs
+        self._met.add(targets * known)
+        self._return(states, texts, give_back, self.builder.grad_factor / max(n_docs, 1))
+        if joined is not None:
+            joined.give_back()
+        return self._loss(value.detach())
+
+    @changes_network
+    def prepare_head(
+        self,
+        read: Callable[[list[int]], Sequence[Any]],
+        targets: Floats,
+        known: Floats,
+        join: Callable[[Sequence[int]], Joined | None],
+    ) -> None:
+        """Solve the head where its block says so.
+
+        read (Callable): Indices of training documents to their TransformerData.
+        targets, known (n_docs, n_labels): Of all training documents.
+        join (Callable): Indices of documents to their features, if there are any.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
+        """
+        chosen = self.settings.head_init.choose(len(targets))
+        if not chosen or not known[chosen].any():
+            return
+        check_solvable(self.settings.head)
+        self.network.eval()
+        parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
+        tuning = self.settings.tuning
+        stays = self.builder.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
+        self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
+
+    @contextlib.contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Within: pooling and head have their averaged weights, and the encoder has its own, which nobody else would
+        give it: a head belongs to the encoder it was averaged with."""
+        body = self._body() if self._body is not None else None
+        weights = {} if body is None else dict(body.named_parameters())
+        with super().use_params(params), self._averaged(weights, params, self._owner):
+            yield
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
+        are its component's, and nothing is cached."""
+        state, tensors = TrainingShim.checkpoint_state(self)
+        return {**state, **self._progress()}, tensors
+
+    @changes_network
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        TrainingShim.restore_state(self, state, tensors)
+        self._take_progress(state)
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> StoredNetwork:
+        state = {
+            "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
+            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
+            "balanced": self.is_balanced,
+        }  # fmt: skip
+        return StoredNetwork({}, "", weights_of(self.network), state)
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        state = stored.state
+        self.n_steps, self.epoch = int(state["n_steps"]), None
+        self.n_features = int(state.get("n_features", 0))
+        rng = torch.get_rng_state()
+        with room_for(stored):
+            self._build_on(state["width"], state["n_labels"], state["label_weights"], to_predict=True)
+        torch.set_rng_state(rng)
+        self.network.head.awaited = tuple(state.get("awaited", ()))
+        self.is_balanced = bool(state.get("balanced", False))
+        fill_weights(self.network, stored.weights)
+
+
+def _check(settings: Settings) -> None:
+    own = "the transformer component runs the encoder"
+    one_rate = "its weights are stepped by its own component, at one rate"
+    checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
+        ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
+        ("tuning.embeddings_lr_factor", settings.tuning.embeddings_lr_factor, (1.0,), one_rate),
+        ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
+        ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
+        ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
+        ("head.init", getattr(settings.head, "init", "random"), ("random",), "its own component reads the names"),
+        ("text", settings.text, (Text(),), "its own component reads the documents"),
+        ("precision", settings.precision, ("auto", "fp32"), f"{own} (see its mixed_precision)"),
+    )
+    for field, value, neutral, reason in checks:
+        if value not in neutral:
+            raise ValueError(T205.format(field=field, value=value, reason=reason, neutral=_shown(neutral[0])))
+
+
+def _shown(value: Any) -> str:
+    return "its default" if isinstance(value, Text | NoAugmentation) else "null" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""What stands between Thinc and a torch network: settings, weights, state, one step."""

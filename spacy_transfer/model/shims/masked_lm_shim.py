@@ -1,0 +1,258 @@
+"""The shim between Thinc and a network that predicts hidden pieces."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import T001, T005, T135
+from ...locks import changes_network
+from ...nn.building import no_larger_than
+from ...nn.devices.few_shapes import are_wanted
+from ...nn.devices.pinned import to_device
+from ...nn.devices.precision import Precision
+from ...nn.encoders.pretrained import LoadedEncoder
+from ...nn.masked_lm import MaskedLMNetwork, draw_key, hide
+from ...nn.network import RowBatch
+from ...nn.scratch.tokenizer_training import Texts
+from ..storage.snapshot import StoredNetwork
+from ..storage.weights import fill_weights, weights_of
+from ..text.batching import collate, micro_batches
+from ..text.reader import Document
+from ..text.text import Text
+from ..text.tokenizer import PieceTokenizer
+from ..text.windows import Row, Windows
+from .settings import EncoderLoader
+from .torch_shim import TrainingShim, predicts
+
+MASK_PIECES = ("[MASK]", "<mask>")
+# For predictions; training has its own from its seed and count.
+_FIXED_KEY = draw_key(0, 0)
+
+
+@dataclass(frozen=True)
+class MaskedLMSettings:
+    """The blocks of a `spacy-transfer.MaskedLM.v1`; see there."""
+
+    encoder: EncoderLoader
+    windows: Windows
+    text: Text
+    share: float
+    seed: int
+    piece_budget: int | Literal["auto"]
+    precision: Precision
+    device: str
+
+    def __post_init__(self) -> None:
+        arch = "spacy-transfer.MaskedLM.v1"
+        share = float(self.share)
+        object.__setattr__(self, "share", share)
+        if not 0.0 < share < 1.0:
+            raise ValueError(T005.format(block=arch, field="share", value=share, want="0 < share < 1"))
+        if self.piece_budget != "auto" and self.piece_budget < 1:
+            want = "piece_budget >= 1"
+            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+        checks: tuple[tuple[str, bool, str], ...] = (
+            ("encoder", hasattr(self.encoder, "load") and hasattr(self.encoder, "rebuild"), "an encoder"),
+            ("windows", isinstance(self.windows, Windows), "windows"),
+            ("text", isinstance(self.text, Text), "what is read of a document"),
+        )
+        for field, good, want in checks:
+            if not good:
+                got = type(getattr(self, field)).__name__
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
+
+
+def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[int]]:
+    """The mask piece, and all pieces that are never asked for.
+
+    family (str): Of the encoder, for the message.
+    RAISES (ValueError): T135 for a tokenizer without a mask piece.
+    """
+    special = {one["content"]: one["id"] for one in json.loads(tokenizer.text)["added_tokens"] if one["special"]}
+    found = [special[piece] for piece in MASK_PIECES if piece in special]
+    if not found:
+        raise ValueError(T135.format(name=family, pieces=" or ".join(MASK_PIECES)))
+    return found[0], sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
+
+
+class MaskedLMShim(TrainingShim):
+    """Holds tokenizer and network, from `initialize` or `load` on.
+
+    settings (MaskedLMSettings): The blocks of the config.
+    """
+
+    kind = "transfer_masked_lm"
+    needed = ("n_steps", "n_draws")
+    settings: MaskedLMSettings
+
+    def __init__(self, settings: MaskedLMSettings) -> None:
+        super().__init__(settings)
+        # Steps begun, those left out included: with the seed and the rows all that decides what is hidden.
+        self.n_draws = 0
+        self._mask_id = 0
+        self._special = self._ordinary = torch.zeros(0, dtype=torch.int64)
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> MaskedLMNetwork:
+        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(MaskedLMNetwork, self._there(self._model))
+
+    def initialize(self, texts: Texts) -> None:
+        """Load the encoder, or make it of the texts, and make a new head.
+
+        texts (Callable): Gives the training texts.
+        RAISES (ValueError, OSError): T135 for an encoder without a mask piece, and what the blocks find wrong.
+        """
+        self._build(self.settings.encoder.load(texts))
+        self.n_steps = self.n_draws = 0
+
+    def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
+        self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
+        self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
+        self._ordinary = ids[~torch.isin(ids, self._special)]
+        self._hold(MaskedLMNetwork(loaded.encoder, precision), loaded, tokenizer, device)
+        self._trainable = dict(self.network.named_parameters())
+        self._rates = dict.fromkeys(self._trainable, 1.0)
+
+    # ---- learning ------------------------------------------------------------------------------------------------
+
+    @property
+    def budget(self) -> int:
+        """Most pieces in a micro-batch."""
+        return self.room.on(self.device)
+
+    @changes_network
+    def step(self, documents: Sequence[Document]) -> tuple[float, int]:
+        """Hide pieces, forward, loss and backward, one micro-batch after the other; gradients are summed.
+
+        documents (Sequence[Document]): Rows of each document.
+        RETURNS (tuple): Sum of the losses of the chosen pieces, a tensor without dimensions where
+            `keeps_losses_on_gpu` says so, and how many pieces were chosen; `finish_update` divides by the number of
+            all of them since the last step.
+        """
+        network, device = self.network, self.device
+        if not network.training:
+            network.train()
+        key = draw_key(self.settings.seed, self.n_draws)
+        n_chosen = 0
+
+        def run(budget: int) -> Tensor:
+            nonlocal n_chosen
+            total, n_chosen = torch.zeros((), device=device), 0
+            for batch, _, read, chosen in self._hidden(documents, budget, key, at_least_one=False):
+                # Without a single chosen piece there is nothing to learn.
+                if len(chosen):
+                    logits, wanted = self._asked(batch, read, chosen)
+                    loss = F.cross_entropy(logits, wanted, reduction="sum")
+                    self.gradients.backward(loss)
+                    total += loss.detach()
+                    n_chosen += len(chosen)
+            return total
+
+        n_pieces = sum(len(row.ids) for document in documents for row in document)
+        n_terms = round(self.settings.share * n_pieces)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, n_terms, run)
+        self.gradients.n_docs += n_chosen
+        return self._loss(total), n_chosen
+
+    @predicts
+    @torch.no_grad()
+    def figures(self, documents: Sequence[Document]) -> NDArray[np.float64]:
+        """How well hidden pieces are predicted; of each row at least one is hidden, always the same ones.
+
+        RETURNS (NDArray): Of each document the sum of the losses, how many pieces were asked for, and how many of them
+            were right, (n_docs, 3).
+        """
+        return self.room.run(self.device, lambda budget: self._figures(documents, budget))
+
+    def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
+        owners: list[Tensor] = []
+        found: list[Tensor] = []
+        for batch, owner, read, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
+            if len(chosen):
+                logits, wanted = self._asked(batch, read, chosen)
+                losses = F.cross_entropy(logits, wanted, reduction="none")
+                right = logits.argmax(dim=1) == wanted
+                found.append(torch.stack([losses.double(), torch.ones_like(losses).double(), right.double()], dim=1))
+                owners.append(owner[chosen // batch.ids.shape[1]])
+        sums = torch.zeros((len(documents), 3), dtype=torch.float64)
+        if found:
+            sums.index_add_(0, torch.cat(owners), torch.cat(found).cpu())
+        return cast(NDArray[np.float64], sums.numpy())
+
+    def _hidden(
+        self, documents: Sequence[Document], budget: int, key: int, *, at_least_one: bool
+    ) -> Iterator[tuple[RowBatch, Tensor, Tensor, Tensor]]:
+        """Micro-batches on the CPU: rows; document of each, (n_rows,); ids to read, (n_rows, n_pieces); and places of
+        the chosen pieces, all rows seen as one, (n_chosen,)."""
+        pad, kind = self.network.encoder.pad_id, self.device.type
+        parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
+        owners = torch.tensor([i for i, _ in parts])
+        few = are_wanted(self.device, self.precision)
+        for group in micro_batches([part for _, part in parts], budget, kind, few_shapes=few):
+            batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
+            eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
+            read, chosen = hide(
+                batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
+                key=key, at_least_one=at_least_one,
+            )  # fmt: skip
+            yield batch, owners[group][batch.owner], read, chosen.flatten().nonzero()[:, 0]
+
+    def _asked(self, batch: RowBatch, read: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the chosen pieces, (n_chosen, n_vocabulary), and their ids, (n_chosen,)."""
+        wanted = batch.ids.flatten()[chosen]
+        ids, mask, places, wanted = (to_device(one, self.device) for one in (read, batch.mask, chosen, wanted))
+        logits: Tensor = self.network(ids, mask, places, batch.is_full)
+        return logits, wanted
+
+    def finish_update(self, optimizer: Any) -> None:
+        """As any network; what is hidden next is drawn anew even where nothing was chosen and nothing moves."""
+        super().finish_update(optimizer)
+        self.n_draws += 1
+
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step, and what was hidden in it."""
+        super().drop_gradients()
+        self.n_draws += 1
+
+    # ---- resuming and storage ------------------------------------------------------------------------------------
+
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        state, tensors = super().checkpoint_state()
+        return {**state, "n_draws": self.n_draws}, tensors
+
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        super().restore_state(state, tensors)
+        self.n_draws = state["n_draws"]
+
+    def _stored(self) -> StoredNetwork:
+        state = {"n_steps": self.n_steps, "n_draws": self.n_draws}
+        return StoredNetwork(self.record, self.reader.tokenizer.text, weights_of(self.network), state)
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        rng = torch.get_rng_state()
+        with no_larger_than([tuple(weight.shape) for weight in stored.weights.values()]):
+            encoder = self.settings.encoder.rebuild(stored.record)
+        self._build(LoadedEncoder(encoder, stored.tokenizer, stored.record), to_predict=True)
+        torch.set_rng_state(rng)
+        fill_weights(self.network, stored.weights)
+        self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+
+def _under(budget: int, document: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """A document, or where it is above the budget its rows in parts: each is learned from for itself."""
+    size = max(1, budget // max(len(row.ids) for row in document))
+    for begin in range(0, len(document), size):
+        yield document[begin : begin + size]

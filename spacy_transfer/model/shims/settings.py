@@ -1,0 +1,134 @@
+"""What the config says about a classifier, checked."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+from ...errors import T001, T005, T148, T161, T222
+from ...nn.devices.precision import Precision
+from ...nn.encoders.encoder import Encoder
+from ...nn.encoders.pretrained import LoadedEncoder
+from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
+from ...nn.heads.linear import Head, LabelHead
+from ...nn.losses import LossBuilder
+from ...nn.losses.wrapper import LOSS_FIELDS
+from ...nn.own_blocks import check_pooling, missing
+from ...nn.pooling import Pooling
+from ...nn.scratch.encoder import ScratchEncoder
+from ...nn.scratch.tokenizer_training import Texts
+from ...nn.sentence_pooling import AutoPooling, SentenceModules
+from ...nn.tuning import Tuning
+from ..cache.cache import EncoderCache
+from ..learning.augmentation import AugmentationBuilder
+from ..learning.head_init import HeadInitBuilder
+from ..text.text import Text
+from ..text.windows import Windows
+
+
+class EncoderLoader(Protocol):
+    """A block that brings an encoder, and rebuilds it offline from what was stored."""
+
+    def load(self, texts: Texts) -> LoadedEncoder:
+        """For `initialize`. texts (Callable): Gives the training texts, for an encoder that is made of them."""
+
+    def rebuild(self, record: dict[str, Any]) -> Encoder:
+        """For a saved pipeline; the caller loads the weights."""
+
+
+class Top(NamedTuple):
+    """What stands on an encoder. vector_width (int): Of what the pooling gives."""
+
+    pooling: Pooling
+    head: LabelHead | LabelQueryDecoder
+    vector_width: int
+
+
+class PoolingBuilder(Protocol):
+    """A block that makes a pooling module."""
+
+    def build(self, width: int) -> Pooling:
+        """width (int): Width of the states."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The blocks of a `spacy-transfer.TransferClassifier.v1`; see there."""
+
+    encoder: EncoderLoader
+    pooling: PoolingBuilder
+    head: Head | LabelQueryHead
+    loss: LossBuilder
+    tuning: Tuning
+    head_init: HeadInitBuilder
+    windows: Windows
+    cache: EncoderCache
+    text: Text
+    augmentation: AugmentationBuilder
+    piece_budget: int | Literal["auto"]
+    precision: Precision
+    device: str
+    gradient_checkpointing: bool
+
+    def __post_init__(self) -> None:
+        arch = "spacy-transfer.TransferClassifier.v1"
+        # The config system does not compare a nested object with its annotation.
+        wanted: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            ("encoder", "an encoder", ("load", "rebuild")),
+            ("pooling", "a pooling", ("build",)),
+            ("loss", "a loss", LOSS_FIELDS),
+            ("head_init", "what the head starts from", ("choose", "solve")),
+            ("augmentation", "an augmentation", ("draw",)),
+        )
+        for field, want, methods in wanted:
+            block = getattr(self, field)
+            lacks = missing(block, methods)
+            if lacks or (field == "pooling" and hasattr(block, "resize")):
+                got = f"{_named(block)}, which lacks {', '.join(lacks)}" if lacks else _named(block)
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
+        kinds = (
+            ("head", Head | LabelQueryHead, "a head"),
+            ("tuning", Tuning, "tuning"),
+            ("windows", Windows, "windows"),
+            ("cache", EncoderCache, "a cache"),
+            ("text", Text, "what is read of a document"),
+        )
+        for field, kind, want in kinds:
+            if not isinstance(getattr(self, field), cast(type, kind)):
+                raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
+        if isinstance(self.pooling, Head | LabelQueryHead) or hasattr(self.pooling, "activate"):
+            raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
+        adapter = self.tuning.adapter
+        if adapter is not None and adapter.save == "adapter" and not hasattr(self.encoder, "load_base"):
+            raise ValueError(T161.format(block=_named(self.encoder)))
+        if self.piece_budget != "auto" and self.piece_budget < 1:
+            want = "piece_budget >= 1"
+            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+
+    def made_of_texts(self) -> list[str]:
+        """Names of the blocks that take something from the annotated training texts, other than labels."""
+        made = {
+            "encoder": isinstance(self.encoder, ScratchEncoder),
+            "loss.class_weights": self.loss.class_weights == "balanced",
+            "head_init": bool(self.head_init.choose(1)),
+        }
+        return [name for name, is_made in made.items() if is_made]
+
+    def build_top(self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None) -> Top:
+        """Pooling and head on an encoder.
+
+        width (int): Of its states. n_features (int): Width of what is joined to a document's vector.
+        said (SentenceModules | None): What the encoder says of its pooling.
+        RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
+        """
+        block = self.pooling.following(said) if isinstance(self.pooling, AutoPooling) else self.pooling
+        pooling = block.build(width)
+        vector_width = check_pooling(block, pooling, width)
+        head = self.head.build(width if self.head.reads == "states" else vector_width + n_features, n_labels)
+        if head.reads == "states" and list(pooling.parameters()):
+            raise ValueError(T148.format(pooling=type(self.pooling).__name__))
+        if head.reads == "states" and n_features:
+            raise ValueError(T222.format(head=type(self.head).__name__))
+        return Top(pooling, head, vector_width)
+
+
+def _named(block: object) -> str:
+    return type(block).__name__

@@ -1,0 +1,410 @@
+"""What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Set
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
+
+import srsly
+import torch
+from thinc.shims import Shim
+from thinc.util import get_torch_default_device
+from torch import Tensor, nn
+
+from ...errors import T006, T024, T301, T302
+from ...locks import NetworkLock, changes_network, reads_network
+from ...nn.devices.machine import describe_machine, versions
+from ...nn.devices.precision import Choice, Precision, choose_precision, resolve_device
+from ...nn.devices.product_speed import Shapes, shapes_of
+from ...nn.encoders.pretrained import LoadedEncoder
+from ...nn.sentence_pooling import SentenceModules
+from ..learning.accumulation import Gradients
+from ..learning.memory import PieceBudget
+from ..learning.thinc_optimizers import averaged, step_by_weight
+from ..storage.snapshot import StoredNetwork
+from ..text.reader import TextReader
+from ..text.tokenizer import PieceTokenizer, check_rows
+from ..text.windows import FittedWindows, Windows
+from .forking import check_reach
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Owner = TypeVar("Owner", bound="TrainingShim")
+Taken = TypeVar("Taken")
+
+
+class NetworkOptimizer(Protocol):
+    """An optimizer that steps a whole torch network at once; others are called weight by weight, Thinc's way."""
+
+    def step_network(
+        self,
+        owner: int,
+        network: nn.Module,
+        weights: Mapping[str, nn.Parameter],
+        rates: Mapping[str, float],
+        scale: float,
+    ) -> Tensor:
+        """owner: id of the shim. weights, rates: trainable weights and their rate factors. scale: factor on gradients.
+
+        RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
+        """
+
+
+class TrainingSettings(Protocol):
+    """Blocks that every network of ours has."""
+
+    @property
+    def windows(self) -> Windows:
+        """How long documents are read."""
+
+    @property
+    def piece_budget(self) -> int | Literal["auto"]:
+        """Most pieces in a micro-batch."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of its arithmetic."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+
+
+class TrainingShim(Shim):  # type: ignore[misc]
+    """Holds a torch network from `initialize` or `load` on, and what training it remembers.
+
+    Whoever derives from it makes gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), says
+    what moves (`_trainable`, `_rates`) and how the network is stored (`_stored`, `_restore`).
+
+    settings (TrainingSettings): The blocks of the config.
+    """
+
+    # As messages name it.
+    kind = "network"
+    # What its stored state must hold, and whether its encoder is stored with it.
+    needed: tuple[str, ...] = ("n_steps",)
+    has_encoder = True
+
+    settings: Any
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        super().__init__(None)
+        self.settings = settings
+        self.record: dict[str, Any] = {}
+        # As the encoder reads them; from `initialize` or `load` on.
+        self.windows = FittedWindows(0, 0, "all")
+        self.n_steps = 0
+        self._reader: TextReader | None = None
+        # Whether training texts are read once and never again: then nothing is remembered of them.
+        self.is_streamed = False
+        # Training and predicting from several threads.
+        self.lock = NetworkLock()
+        self.gradients = Gradients(half=False)
+        # The least is that of the windows, once they are fitted to the encoder.
+        self.room = PieceBudget(settings.piece_budget, 1)
+        # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
+        self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
+        # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
+        self.keeps_losses_on_gpu = False
+        self._left_out: bool | Tensor = False
+        # What moves at present, by name, and its rate factor.
+        self._trainable: dict[str, nn.Parameter] = {}
+        self._rates: dict[str, float] = {}
+        # Why its arithmetic is what it is.
+        self._choice: Choice | None = None
+        # What of the config a loaded network cannot have here, as it stands there, by setting.
+        self._lacking: dict[str, str] = {}
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are weights."""
+        return self._model is not None
+
+    @property
+    def network(self) -> nn.Module:
+        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(nn.Module, self._there(self._model))
+
+    @property
+    def reader(self) -> TextReader:
+        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(TextReader, self._there(self._reader))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(torch.device, self.network.device)
+
+    @property
+    def precision(self) -> torch.dtype:
+        """dtype of its arithmetic. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(torch.dtype, self.network.precision)
+
+    def _there(self, part: Any) -> Any:
+        if part is None:
+            raise ValueError(T006.format(name=self.kind))
+        check_reach(self._model)
+        return part
+
+    def _prepare_for(
+        self, loaded: LoadedEncoder, *, to_predict: bool = False
+    ) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
+        """Tokenizer of an encoder, and where and how the network on it will compute.
+
+        to_predict (bool): It is loaded: where device or precision are not available here, others are taken, and a
+            warning says so (T301).
+        RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
+        """
+        settings: TrainingSettings = self.settings
+        default = get_torch_default_device()
+        device = self._available("device", lambda value: resolve_device(value, default), to_predict)
+        precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
+        tokenizer = PieceTokenizer(loaded.tokenizer)
+        check_rows(tokenizer, loaded.encoder.n_pieces, str(loaded.record.get("source")))
+        longest = SentenceModules.of(loaded.record).max_length
+        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
+        if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
+            raise ValueError(T024.format(budget=settings.piece_budget, length=windows.length))
+        self.windows = windows
+        self.room.least = windows.length
+        return tokenizer, device, precision
+
+    def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
+        self._choice = self._available("precision", lambda value: choose_precision(value, device, shapes), to_predict)
+        return self._choice.dtype
+
+    def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
+        """What a setting stands for; of a loaded network "auto" where it is not available here."""
+        value = getattr(self.settings, field)
+        self._lacking.pop(field, None)
+        try:
+            return resolve(value)
+        except ValueError:
+            if not to_predict or value == "auto":
+                raise
+            taken = resolve("auto")
+            self._lacking[field] = f"{field} = '{value}'"
+            warnings.warn(T301.format(saved=self._lacking[field], taken=taken, field=field), stacklevel=2)
+            return taken
+
+    def require_settings(self, name: str) -> None:
+        """Before a run. name (str): Of the component.
+
+        RAISES (ValueError): T302 if device or precision of the config are not available here.
+        """
+        for field, saved in self._lacking.items():
+            raise ValueError(T302.format(name=name, saved=saved, field=field))
+
+    @property
+    def computes_with(self) -> dict[str, Any]:
+        """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
+        choice = self._choice
+        facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
+        measured = {"gflops": dict(choice.gflops)} if choice is not None and choice.gflops else {}
+        return {**facts, **measured, **describe_machine(self.device), "versions": versions()}
+
+    def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
+        """Take a network that was made on an encoder."""
+        self._model = network.to(device)
+        self.record = loaded.record
+        self._reader = TextReader(tokenizer, self.windows)
+        self.gradients = Gradients(half=self.precision == torch.float16)
+
+    @changes_network
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Thinc's `Model.to_gpu` and `to_cpu`."""
+        if self.is_built:
+            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+            network: Any = self.network.to(device)
+            network.precision = self._choose(device, shapes_of(network.encoder), to_predict=True)
+            self.gradients = Gradients(half=network.precision == torch.float16)
+            self._was_moved()
+
+    def _was_moved(self) -> None:
+        """The network is on another device, with other memory."""
+        self.room.limit = None
+
+    # ---- a step --------------------------------------------------------------------------------------------------
+
+    @changes_network
+    def finish_update(self, optimizer: Any) -> None:
+        """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
+
+        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        """
+        if not self.is_built:
+            return
+        self._left_out = False
+        if self.sum_over_ranks is not None:
+            summed = {**self._trainable, **self._also_summed()}
+            self.gradients.n_docs = self.sum_over_ranks(summed, self.gradients.n_docs)
+        weights = {name: w for name, w in self._trainable.items() if w.grad is not None}
+        if not weights:
+            return
+        self.gradients.make_dense(weights.values())
+        rates = {name: self._rates[name] for name in weights}
+        scale = self.gradients.factor()
+        if not self.gradients.accept(weights):
+            self._left_out = True
+        elif hasattr(optimizer, "step_network"):
+            stepper = cast(NetworkOptimizer, optimizer)
+            self._left_out = stepper.step_network(self.id, self.network, weights, rates, scale)
+        else:
+            step_by_weight(optimizer, self.id, weights, rates, scale)
+        for weight in weights.values():
+            weight.grad = None
+        self.gradients.finish()
+        self.n_steps += 1
+        self._stepped()
+
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        """What else the ranks sum before a step: as the gradients of these."""
+        return {}
+
+    @property
+    def was_left_out(self) -> bool:
+        """Whether the last step has moved nothing, since its gradients were not finite. A GPU is waited for."""
+        return bool(self._left_out)
+
+    def _stepped(self) -> None:
+        """A step is done."""
+
+    def _loss(self, total: Tensor) -> float:
+        """A loss as spaCy's loops want it, which write it to JSON: a number, whatever device it was computed on.
+
+        total (Tensor): Without dimensions. RETURNS (float): Still a tensor where the loop asks for one.
+        """
+        return cast(float, total) if self.keeps_losses_on_gpu and total.device.type == "cuda" else float(total)
+
+    def forget_copies(self) -> None:
+        """To be called when weights were changed by other means than an optimizer."""
+
+    @changes_network
+    def drop_gradients(self) -> None:
+        """Forget what was summed since the last step."""
+        for weight in self._trainable.values():
+            weight.grad = None
+        self.gradients.n_docs = 0
+
+    @changes_network
+    def forget_texts(self) -> None:
+        """Drop what is remembered of texts for the next epoch and the next evaluation."""
+        if self._reader is not None:
+            self._reader.forget()
+
+    # ---- resuming ------------------------------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> Set[str]:
+        """Names of the weights that move at present; those that never moved are not among them."""
+        return self._trainable.keys()
+
+    @reads_network
+    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
+        state = {"n_steps": self.n_steps, "gradients": self.gradients.state(), "piece_limit": self.room.limit}
+        return state, {}
+
+    @changes_network
+    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take what `checkpoint_state` gave, after the weights are in their place."""
+        self.n_steps = state["n_steps"]
+        self.gradients.restore(state["gradients"])
+        self.room.limit = state["piece_limit"]
+
+    @contextlib.contextmanager
+    def use_params(self, params: Any) -> Iterator[None]:
+        """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
+        weights = dict(self.network.named_parameters()) if self.is_built else {}
+        with self._averaged(weights, params, self.id):
+            yield
+
+    @contextlib.contextmanager
+    def _averaged(self, weights: Mapping[str, nn.Parameter], params: Any, owner: int) -> Iterator[None]:
+        """`averaged`; meanwhile others predict with these weights and nobody trains them."""
+        if not weights or not params:
+            yield
+            return
+        swapped = averaged(weights, params, owner)
+        with self.lock.holding():
+            with self.lock.changing():
+                swapped.__enter__()
+                # Weights change places through `.data`, which leaves no trace.
+                self.forget_copies()
+            try:
+                yield
+            finally:
+                with self.lock.changing():
+                    swapped.__exit__(None, None, None)
+                    self.forget_copies()
+
+    @contextlib.contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Within: the network is in evaluation mode, and nobody changes it."""
+        while True:
+            if self.network.training:
+                with self.lock.changing():
+                    self.network.eval()
+            with self.lock.predicting():
+                if not self.network.training:
+                    yield
+                    return
+
+    # ---- storage -------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> StoredNetwork:
+        raise NotImplementedError
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        raise NotImplementedError
+
+    def _for_disk(self) -> StoredNetwork:
+        return self._stored()
+
+    @reads_network
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
+        return self._for_disk().to_folder(folder)
+
+    @changes_network
+    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
+        """Read what `save` wrote; needs neither the network nor the original encoder.
+
+        RAISES (OSError): T082 for a file that is missing, cut short or altered.
+        """
+        self._restore(StoredNetwork.from_folder(folder, state, needed=self.needed, has_encoder=self.has_encoder))
+
+    @reads_network
+    def to_bytes(self) -> bytes:
+        """All of it as one message; empty before `initialize`."""
+        return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
+
+    @changes_network
+    def from_bytes(self, data: bytes) -> "TrainingShim":
+        """Read what `to_bytes` gave."""
+        if (stored := StoredNetwork.from_bytes(data, needed=self.needed, has_encoder=self.has_encoder)) is not None:
+            self._restore(stored)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self.settings, "bytes": self.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy gets an id of its own: two with the same one would share moments in an optimizer.
+        self.__init__(state["settings"])  # type: ignore[misc]
+        self.from_bytes(state["bytes"])
+
+
+def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
+    """Let a method of a shim run within `predicting`."""
+
+    @wraps(method)
+    def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.predicting():
+            return method(self, *args, **kwargs)
+
+    return undisturbed

@@ -1,0 +1,1 @@
+"""Documents to rows of pieces, rows to micro-batches."""

@@ -1,0 +1,1 @@
+"""What depends on the machine: precision, kernels, shapes, copies between host and device."""

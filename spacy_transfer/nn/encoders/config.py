@@ -1,0 +1,224 @@
+"""The configuration of an encoder as a stranger may have written it, cleaned: only what describes the network, each
+value of the right type and range."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE
+from ...files.fields import (
+    FLAG,
+    NAME,
+    OBJECT,
+    TEXT,
+    Kind,
+    is_real,
+    is_whole,
+    list_of,
+    maybe,
+    one_of,
+    real,
+    refuse,
+    take,
+    whole,
+)
+from ...files.strangers import UnusableFile
+from ...repository.encoder_demands import check_asks_nothing
+from ..building import TooLarge
+from ..scratch.transformer import SCRATCH
+
+# Read by families through `getattr`, so they do not stand in the signature of their configuration.
+_MORE = {
+    "architectures", "attention_head_size", "chunk_size_feed_forward", "conv_act", "conv_groups", "conv_kernel_size",
+    "embedding_size", "is_decoder", "layer_types", "norm_rel_ebd", "position_buckets",
+    "rope_parameters", "rope_scaling", "rope_theta", "share_att_key", "talking_head", "tie_word_embeddings",
+}  # fmt: skip
+# What plays no part in an encoder's states: classification heads, generation, initialization.
+_UNUSED = re.compile(
+    r"summary_|classifier_|init_std$|initializer|embed_init|output_(attentions|hidden_states|router)|use_cache$|num_labels"
+    r"|.*_loss|.*ignore_index|sparse_prediction|early_stopping|length_penalty|num_beams|max_length$|cls_dropout|onnx_export|forced_|.*decoder_start"
+)
+_SHARE = re.compile(r".*(dropout|layerdrop|_prob$|_probs$|dropout_rate)")
+_TOKEN = re.compile(r".*(_token_id|_index)$")
+_LAYERS = re.compile(r".*(layers|_blocks|_groups|group_num|num_networks)$|block_repeats")
+_MOST_LAYERS = 1000
+_HALVED = "is_encoder_decoder"
+_MOST = 2**31 - 1
+
+_SCRATCH = {
+    "vocab_size": whole(1, _MOST), "hidden_size": whole(1, _MOST), "num_hidden_layers": whole(1, _MOST_LAYERS),
+    "num_attention_heads": whole(1, _MOST), "intermediate_size": whole(1, _MOST),
+    "hidden_act": one_of("gelu", "relu"), "hidden_dropout_prob": real(0, 1), "word_dropout": real(0, 1),
+    "positions": one_of("learned", "sinusoidal"), "max_position_embeddings": maybe(whole(1, _MOST)), "norm_first": FLAG,
+}  # fmt: skip
+_SCRATCH_LATER = {
+    "pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_init_residual": FLAG, "char_ngrams": maybe(OBJECT),
+}  # fmt: skip
+_CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
+
+
+def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict[str, Any]:
+    """What of a configuration describes the network.
+
+    values (Mapping): As config.json, or "config" of encoder.json, holds them.
+    file (Path | str): Where they come from. name (str): What the user calls the encoder.
+    RETURNS (dict): `model_type`, and what the configuration class of that family takes.
+    RAISES (UnusableFile): T016 for a family that is not known, or a key that asks for more; T451 for a value of the
+        wrong type or out of range.
+    """
+    check_asks_nothing(values, name)
+    family = values.get("model_type")
+    if not NAME.holds(family):
+        refuse(file, "model_type", family, NAME.want)
+    if family == SCRATCH:
+        return _clean_scratch(values, file)
+    defaults = _defaults_of(str(family), name)
+    kinds = {key: _kind_of(key, default) for key, default in defaults.items() if _is_used(key)}
+    cleaned = take(file, values, {}, kinds)
+    _check_ids(cleaned, file)
+    # Which it is, the family says.
+    return {"model_type": family, **cleaned, _HALVED: defaults.get(_HALVED) is True}
+
+
+def build_config(cleaned: Mapping[str, Any], file: Path | str) -> Any:
+    """The configuration object of transformers.
+
+    cleaned (Mapping): As `clean_config` gives it.
+    RAISES (UnusableFile): T453 where the family's own class refuses it.
+    """
+    from transformers import AutoConfig
+
+    values = dict(cleaned)
+    with naming_sizes(cleaned, file):
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+@contextmanager
+def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
+    """Within: whatever fails is said of the configuration, with the keys that may be the reason.
+
+    RAISES (UnusableFile): T453.
+    """
+    try:
+        yield
+    except UnusableFile:
+        raise
+    except TooLarge as error:
+        problem = T453_LARGE.format(shape=error.shape)
+        raise UnusableFile(T453.format(file=file, keys=suspects(config, set(error.shape)), problem=problem)) from error
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UnusableFile(T453.format(file=file, keys=suspects(config, set(), told), problem=told)) from error
+
+
+def check_family(config: Any, name: str) -> None:
+    """RAISES (ValueError): T012 unless it is a text encoder, or has one."""
+    from transformers.models.auto import modeling_auto
+
+    family = config.model_type
+    masked = family in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    halved = family in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    if not (masked or halved) or not hasattr(config, "hidden_size") or getattr(config, "is_decoder", False):
+        raise ValueError(T012.format(name=name, family=family))
+
+
+def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> str:
+    """Keys that may be the reason for sizes that do not fit, with their values, for messages.
+
+    numbers (set[int]): Sizes. text (str): What another package says.
+    """
+    words = set(re.findall(r"[\w./-]+", text))
+    found = [
+        f"{key} = {value!r}" for key, value in config.items()
+        if (is_whole(value) and (value in numbers or str(value) in words))
+        or (isinstance(value, str) and value and value in words and key != "model_type")
+    ]  # fmt: skip
+    return ", ".join(found[:5]) or "its sizes"
+
+
+def _defaults_of(family: str, name: str) -> dict[str, Any]:
+    """The keys of a family's configuration, and the defaults that its class has."""
+    from transformers import CONFIG_MAPPING
+
+    try:
+        kind = CONFIG_MAPPING[family]
+    except KeyError as error:
+        raise UnusableFile(T016.format(name=name, error=T016_TYPE.format(family=family))) from error
+    parameters = inspect.signature(kind.__init__).parameters
+    defaults = {key: one.default for key, one in parameters.items() if one.kind is not one.VAR_KEYWORD}
+    return {**dict.fromkeys(_MORE), **dict.fromkeys(kind.attribute_map), **defaults}
+
+
+def _is_used(key: str) -> bool:
+    return key not in ("self", _HALVED) and not _UNUSED.match(key)
+
+
+def _kind_of(key: str, default: Any) -> Kind:
+    if isinstance(default, bool) or key in ("is_decoder", "tie_word_embeddings"):
+        return FLAG
+    if _SHARE.match(key):
+        return maybe(real(0, 1)) if default is None else real(0, 1)
+    if _TOKEN.match(key):
+        return _IDS
+    if _LAYERS.match(key) and (default is None or is_whole(default)):
+        return maybe(whole(0, _MOST_LAYERS)) if default is None else whole(0, _MOST_LAYERS)
+    if key == "architectures":
+        return maybe(list_of(TEXT))
+    if is_whole(default):
+        return _WHOLE_OR_LIST if key == "attention_window" else whole(min(default, 0), _MOST)
+    if is_real(default):
+        return real(0, 1) if "eps" in key else real(-_MOST, _MOST)
+    if isinstance(default, str):
+        return TEXT
+    return _PLAIN
+
+
+def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
+    """A padding piece above the table of the pieces ends deep inside torch."""
+    size = config.get("vocab_size")
+    for key in ("pad_token_id", "pad_index"):
+        found = config.get(key)
+        if is_whole(size) and found is not None and not (is_whole(found) and found < size):
+            refuse(file, key, found, f"a piece id below vocab_size = {size}")
+
+
+def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+    cleaned = {"model_type": SCRATCH, **take(file, values, _SCRATCH, _SCRATCH_LATER)}
+    if cleaned["positions"] == "learned" and cleaned["max_position_embeddings"] is None:
+        refuse(file, "max_position_embeddings", None, "a whole number where positions are learned")
+    if cleaned["hidden_size"] % cleaned["num_attention_heads"]:
+        want = f"a divisor of hidden_size = {cleaned['hidden_size']}"
+        refuse(file, "num_attention_heads", cleaned["num_attention_heads"], want)
+    if cleaned.get("char_ngrams") is not None:
+        cleaned["char_ngrams"] = take(file, cleaned["char_ngrams"], _CHAR_NGRAMS, within="char_ngrams.")
+    return cleaned
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 200
+    return value is None or isinstance(value, bool) or (is_real(value) and abs(value) <= _MOST)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, list) and depth < 3 and len(value) <= _MOST_LAYERS:
+        return all(_is_plain(one, depth + 1) for one in value)
+    if isinstance(value, dict) and depth < 3 and len(value) <= _MOST_LAYERS:
+        return all(_is_plain(one, depth + 1) for one in value.values())
+    return _is_scalar(value)
+
+
+_PLAIN = Kind("a number, a string, true, false, null, or a list of these", _is_plain)
+_IDS = Kind(
+    "a piece id, a list of them, or null",
+    lambda value: value is None or all(
+        is_whole(one) and 0 <= one <= _MOST for one in (value if isinstance(value, list) else [value])
+    ),
+)  # fmt: skip
+_WHOLE_OR_LIST = Kind(
+    "a whole number, or a list of them",
+    lambda value: all(is_whole(one) and 0 < one <= _MOST for one in (value if isinstance(value, list) else [value])),
+)

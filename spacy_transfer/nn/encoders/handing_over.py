@@ -1,0 +1,78 @@
+"""An encoder from another component's hands into ours, and from ours into a folder that the other one reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from ...errors import T208, T210
+from ...repository.tokenizer_files import settled
+from .encoder import Encoder
+from .pretrained import LoadedEncoder, build_encoder, portable, quiet
+
+
+def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
+    """A copy of an encoder that a transformer component holds.
+
+    body (nn.Module): An encoder of transformers; a pooler is left behind. tokenizer: Its tokenizer, a fast one.
+    name (str): What the record calls it.
+    RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
+    """
+    config: Any = body.config
+    if config.is_encoder_decoder:
+        raise ValueError(T208.format(family=config.model_type))
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(T210.format(name=name))
+    record = portable({"config": config.to_dict(), "source": name, "revision": None, "licence": None})
+    encoder = build_encoder(record)
+    state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
+    encoder.body.load_state_dict(state)
+    return LoadedEncoder(encoder.cpu(), settled(tokenizer, encoder.n_pieces).text, record)
+
+
+def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:
+    """Write an encoder of ours so that `from_pretrained` of transformers reads it, texts cut as we cut them.
+
+    encoder (Encoder): With weights. tokenizer (str): As JSON. record (dict): As `LoadedEncoder.record`.
+    RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
+    """
+    config: Any = encoder.body.config
+    if config.is_encoder_decoder or record["config"].get("is_encoder_decoder"):
+        raise ValueError(T208.format(family=encoder.family))
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.body.named_parameters()}
+    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(record["config"], indent=2), "utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
+    form = json.loads(tokenizer)
+    pieces = {piece["id"]: piece["content"] for piece in form.get("added_tokens", [])}
+    settings = {
+        # Not the family's own class: that of XLM-R and others wants the slow tokenizer's file beside it.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": pieces.get(encoder.pad_id) or next(iter(pieces.values()), "[PAD]"),
+        "model_max_length": encoder.max_pieces or int(1e30),
+        # Without types, which are 0 where nobody gives them, and which not every family takes.
+        "model_input_names": ["input_ids", "attention_mask"],
+        # "[SEP]" in a text is text, as in our own component.
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        # Left out, the class would change the tokenizer's own setting to false.
+        "add_prefix_space": bool((form.get("pre_tokenizer") or {}).get("add_prefix_space", False)),
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
+
+
+def load_folder(folder: Path, load: Any) -> Any:
+    """Call a loader of another package on such a folder, without noise, and without moving torch's random state: a
+    pooler that nobody uses is drawn anew.
+
+    load (Callable): Takes the folder as a str.
+    """
+    random = torch.get_rng_state()
+    try:
+        with quiet():
+            return load(str(folder))
+    finally:
+        torch.set_rng_state(random)

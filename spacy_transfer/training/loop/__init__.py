@@ -1,0 +1,1 @@
+"""Steps, their order, their rates, evaluations, and when to stop."""

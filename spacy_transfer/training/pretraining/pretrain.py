@@ -1,0 +1,161 @@
+"""Warm an encoder up on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from spacy.language import Language
+from spacy.training import Example
+
+from ...errors import T137, T244
+from ...files import held, hold_folder, hold_place, refuse_same, repair
+from ...model.architectures.masked_lm import shim_of
+from ...model.shims.settings import Settings
+from ..distributed.launch import launch
+from ..distributed.ranks import Ranks
+from ..loop.checkpoint_interval import Cadence
+from ..loop.loop import Update
+from ..output.progress import Show
+from ..search.study import Interrupted
+from ..session import Stopped
+from ..train import train
+from .work import NAME, Pretraining, Work
+
+__all__ = ["Interrupted", "Pretrained", "Pretraining", "pretrain"]
+
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What came of it.
+
+    folder (Path): The encoder. n_texts, n_rows (int): What it read. n_weights (int): Of the encoder.
+    loss_before, loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    """
+
+    folder: Path
+    n_texts: int
+    n_rows: int
+    n_weights: int
+    loss_before: float
+    loss_after: float
+
+
+def pretrain(
+    settings: Settings,
+    texts: Sequence[str],
+    target: Path,
+    *,
+    plan: Pretraining | None = None,
+    device: torch.device | None = None,
+    report: Report | None = None,
+    force: bool = False,
+    work: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: str = "auto",
+    ranks: int = 1,
+    show: Show = "none",
+    command: str = "",
+) -> Pretrained:
+    """Warm an encoder up on raw texts and write it into a folder that a classifier's `encoder.name` takes.
+
+    It is the loop of `train`, on a pipeline of one component that predicts hidden pieces.
+
+    settings (Settings): Blocks of a classifier: its encoder starts, its windows cut the texts, its piece budget, device
+        and precision compute. A scratch encoder's pieces are made of the texts.
+    texts (Sequence[str]): Raw texts.
+    target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
+    plan (Pretraining): Steps, rows, rate. device (torch.device | None): What "auto" means.
+    report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
+        rank only, where there are several it stays silent.
+    force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
+        another run.
+    work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
+    resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
+    checkpoint_every (str): As for `train`. ranks (int): Processes that learn as one.
+    show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
+    RETURNS (Pretrained): Texts read, loss before and after.
+    RAISES (FileExistsError): T137 for a target that is there already.
+    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`,
+        T240 for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another,
+        T244 in a process of torchrun, what the blocks find wrong, and what `train` raises.
+    RAISES (ChildProcessError): T178 for a rank that fails.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C.
+    """
+    if Ranks.are_asked_for():
+        raise ValueError(T244)
+    # Before anything is written.
+    Cadence.parse(checkpoint_every)
+    plan = plan or Pretraining()
+    if target.exists() and not (force and target.is_dir()):
+        raise FileExistsError(T137.format(path=target))
+    place = Work(target.with_name(f"{target.name}.work") if work is None else work)
+    refuse_same([target, place.folder], [Path(name)] if (name := str(getattr(settings.encoder, "name", ""))) else [])
+    with hold_place(target), hold_folder(place.folder):
+        repair(place.folder)
+        (place.take_up if resume else place.prepare)(settings, texts, plan, force=force)
+        gpu_id = (device.index or 0) if device is not None and device.type == "cuda" else -1
+        where = settings.device
+        if where == "auto" and device is not None and device.type not in ("cpu", "cuda"):
+            where = str(device)
+        config = place.config(settings, plan, where)
+        if ranks > 1:
+            config_file = str(place.folder / "config.cfg")
+            arguments = ["-m", "spacy", "transfer", "train", config_file, "--output", str(place.folder)]
+            arguments += ["--checkpoint-every", checkpoint_every, "--show", show, "--gpu-id", str(gpu_id)]
+            with held(place.folder):
+                launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
+        else:
+            try:
+                trained = train(
+                    config,
+                    place.folder,
+                    gpu_id=gpu_id,
+                    resume=resume,
+                    force=resume and force,
+                    checkpoint_every=checkpoint_every,
+                    show=show,
+                    command=command,
+                    stdout=io.StringIO(),
+                    make_update=lambda nlp: _step(nlp, plan, report),
+                )
+            except Stopped as stopped:
+                raise Interrupted(stopped.trained.signal) from stopped
+            if trained.status == "interrupted":
+                raise Interrupted(trained.signal)
+        facts = place.facts
+        place.put_encoder(target, {"n_texts": facts["n_texts"], "steps": plan.steps})
+        before, after = place.losses()
+        if work is None:
+            place.clear()
+    if work is None:
+        with suppress(OSError):
+            place.folder.rmdir()
+    return Pretrained(target, facts["n_texts"], facts["n_rows"], facts["n_weights"], before, after)
+
+
+def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
+    """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
+    component = nlp.get_pipe(NAME)
+    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    n_seen = 0
+
+    def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        nonlocal n_seen
+        before = losses.get(NAME, 0.0)
+        component.update(batch, drop=drop, losses=losses)
+        if report is None or shim.n_draws == 0:
+            return
+        seen.append(losses[NAME] - before)
+        n_seen += len(batch)
+        step = shim.n_draws
+        if step % every == 0 or step == plan.steps:
+            report(step, float(sum(seen)) / n_seen)
+            seen.clear()
+            n_seen = 0
+
+    return update

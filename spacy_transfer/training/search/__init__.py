@@ -1,0 +1,1 @@
+"""Many runs: seeds, sweeps, studies, and their average."""

@@ -1,0 +1,1 @@
+"""Everything that makes a resumed run the same run."""
