@@ -43,10 +43,14 @@ steps() { # of a line, fewer where the script is only tried
 
 # Lines that measure no time run beside each other, from `together` to `alone`.
 TOGETHER=""
-together() { TOGETHER=1; }
+together() {
+    TOGETHER=1
+    export OMP_NUM_THREADS=2
+}
 alone() {
     wait
     TOGETHER=""
+    unset OMP_NUM_THREADS
 }
 
 # line NAME SECONDS "what it should show" COMMAND...: one line, in its own time, its output in a file of its own.
