@@ -1,6 +1,7 @@
 """The house: entry points, floors, light imports, messages."""
 
 import ast
+import collections
 import importlib
 import importlib.metadata
 import re
@@ -22,6 +23,7 @@ FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
     {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "quiet"},
+    {"repository"},
     {"nn", "pipeline", "config"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
@@ -58,6 +60,14 @@ def test_contributing_shows_the_house_as_it_is() -> None:
     there = {f"{path.name}/" for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
     there |= {path.name for path in ROOT.glob("*.py")} - {"__init__.py"}
     assert sorted(shown) == sorted(there)
+    # Of a folder with folders, their names on a line of their own.
+    rooms = {}
+    for line, inner in re.findall(r"^  (\w+)/  [^\n]*\n {18}((?:\w+/,? ?)+)$", picture, re.MULTILINE):
+        rooms[line] = sorted(re.findall(r"(\w+)/", inner))
+    wanted = {path.parent.name: [] for path in ROOT.glob("*/*/__init__.py")}
+    for path in sorted(ROOT.glob("*/*/__init__.py")):
+        wanted[path.parent.parent.name] = [*wanted.get(path.parent.parent.name, []), path.parent.name]
+    assert rooms == {name: inner for name, inner in wanted.items() if inner}
 
 
 # ---- entry points ------------------------------------------------------------------------------------------------
@@ -107,10 +117,17 @@ def test_imports_run_down() -> None:
     assert not wrong
 
 
+def test_rooms_are_small() -> None:
+    """But the losses, of which there will be more, and the corpora, where a file is a format."""
+    sizes = collections.Counter(str(Path(file).parent) for file in FILES if not file.endswith("__init__.py"))
+    assert not {folder: n for folder, n in sizes.items() if n > 12 and folder not in {"nn/losses", "corpora"}}
+
+
 @pytest.mark.parametrize(
     ("who", "what"),
     [
-        ("nn", {"spacy", "thinc"}), ("pipeline", {"torch", "transformers", "tokenizers", "safetensors"}),
+        ("nn", {"spacy", "thinc"}), ("repository", {"spacy", "thinc"}),
+        ("pipeline", {"torch", "transformers", "tokenizers", "safetensors"}),
         ("errors.py", {"spacy", "thinc", "torch", "transformers", "numpy"}),
         ("files", {"spacy", "thinc", "torch", "transformers", "numpy", "srsly", "safetensors"}),
         ("evaluation", {"torch", "transformers"}), ("config", {"torch", "transformers", "tokenizers", "safetensors"}),

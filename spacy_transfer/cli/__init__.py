@@ -1,16 +1,16 @@
 """The door, `spacy transfer ...`: thin commands, each above a plain function of its name."""
 
-from .augment import augment_cli
-from .check import check_cli
-from .classify import classify_cli
-from .convert import convert_cli
-from .evaluate import evaluate_cli
+from .data.augment import augment_cli
+from .data.check import check_cli
+from .data.convert import convert_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
-from .merge import merge_cli
+from .pipelines.attach import attach_cli, detach_cli
+from .pipelines.classify import classify_cli
+from .pipelines.evaluate import evaluate_cli
+from .pipelines.merge import merge_cli
+from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
-from .show import show_cli
-from .take_over import attach_cli, detach_cli
 from .train import train_cli
 
 __all__ = [

@@ -16,7 +16,7 @@ from ...files.fields import FLAG, SHA256, Kind, dict_of, list_of, real, refuse, 
 from ...files.strangers import parse_object, read_string
 from ...nn.building import no_larger_than
 from ...nn.encoders.config import naming_sizes
-from ...repository.encoder_record import clean_record, read_record
+from ...nn.encoders.record import clean_record, read_record
 from ...repository.tokenizer_files import MOST_BYTES
 from .weights import check_file, read_weights, weights_from_bytes, weights_to_bytes, write_weights
 

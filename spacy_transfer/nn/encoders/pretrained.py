@@ -14,7 +14,6 @@ from ...errors import T005, T157, T158, T340, T348, T470
 from ...files.strangers import read_object, read_string
 from ...log import announce
 from ...repository.encoder_folder import weight_paths
-from ...repository.encoder_record import read_record
 from ...repository.resolve import EncoderFolder, find_encoder
 from ...repository.tokenizer_files import MOST_BYTES, TOKENIZER_FILE, fast_tokenizer
 from ...repository.weight_files import open_weights
@@ -26,6 +25,7 @@ from .adapters import fingerprint, merge, reattach
 from .body_weights import fill_body, fill_encoder
 from .config import build_config, check_family, clean_config, naming_sizes
 from .encoder import Encoder
+from .record import read_record
 
 # What families call the dropout of states and attention.
 _DROPOUTS = (

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..text_output import msg
-from .configs import Code, use_code
-from .group import transfer_cli
+from ...text_output import msg
+from ..configs import Code, use_code
+from ..group import transfer_cli
 
 
 @transfer_cli.command("evaluate", no_args_is_help=True)
@@ -24,9 +24,9 @@ def evaluate_cli(
     Unlike `spacy evaluate`, the JSON keeps every score the components make.
     """
 
-    from ..evaluation.evaluate import evaluate, refuse_output, write_scores
-    from ..pipeline.loading import load_pipeline
-    from ..training.device import use_device
+    from ...evaluation.evaluate import evaluate, refuse_output, write_scores
+    from ...pipeline.loading import load_pipeline
+    from ...training.device import use_device
 
     if output is not None:
         refuse_output(output, [data, Path(pipeline)])

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ..text_output import echo, msg
-from .configs import Code, use_code
-from .group import transfer_cli
+from ...text_output import echo, msg
+from ..configs import Code, use_code
+from ..group import transfer_cli
 
 
 @transfer_cli.command("classify", no_args_is_help=True)
@@ -20,7 +20,7 @@ def classify_cli(
 
     For many documents use `nlp.pipe` in Python or `spacy apply`.
     """
-    from ..serving.classify import classify
+    from ...serving.classify import classify
 
     use_code(code)
     for text, labels in zip(texts, classify(pipeline, texts, top=top), strict=True):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
-from ..text_output import msg
+from ...text_output import msg
+from ..group import transfer_cli
 from .findings import print_findings
-from .group import transfer_cli
 
 if TYPE_CHECKING:
-    from ..corpora.check import Lengths, Report
+    from ...corpora.check import Lengths, Report
 
 
 @transfer_cli.command("check", no_args_is_help=True)
@@ -37,8 +37,8 @@ def check_cli(
     Checks labels and their names, values, repeats, contradictions, the overlap of splits and the length of the texts.
     Every finding has a code and is an error, a warning or an info; errors make the exit status 1.
     """
-    from ..corpora.check import check
-    from ..files import refuse_others_file, refuse_same, write_text
+    from ...corpora.check import check
+    from ...files import refuse_others_file, refuse_same, write_text
 
     if json_file is not None:
         refuse_same([json_file], [*paths, *([encoder] if encoder else [])])

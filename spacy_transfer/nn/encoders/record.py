@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files.fields import FLAG, NAME, OBJECT, SHA256, TEXT, list_of, maybe, one_of, real, refuse, take, whole
-from ..files.strangers import MEGABYTE, parse_object, read_string
-from ..nn.encoders.config import clean_config
+from ...files.fields import FLAG, NAME, OBJECT, SHA256, TEXT, list_of, maybe, one_of, real, refuse, take, whole
+from ...files.strangers import MEGABYTE, parse_object, read_string
+from .config import clean_config
 
 # What an encoder.json holds; anything else in it is left behind.
 _OPTIONAL = {

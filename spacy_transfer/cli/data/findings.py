@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..text_output import echo, msg
+from ...text_output import echo, msg
 
 if TYPE_CHECKING:
-    from ..corpora.findings import Finding
+    from ...corpora.findings import Finding
 
 
 def print_findings(findings: "Sequence[Finding]") -> None:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Context
 
-from ..text_output import echo
-from .configs import Code, use_code, values_of
-from .group import transfer_cli
+from ...text_output import echo
+from ..configs import Code, use_code, values_of
+from ..group import transfer_cli
 
 
 @transfer_cli.command(
@@ -25,9 +25,9 @@ def show_cli(
     A config is initialised as for training; its values can be changed as with `spacy train`:
     --paths.train corpus/train.spacy
     """
-    from ..config.reading import read_config
-    from ..corpora.docbins import naming_damaged_corpora
-    from ..model.show import show
+    from ...config.reading import read_config
+    from ...corpora.docbins import naming_damaged_corpora
+    from ...model.show import show
 
     use_code(code)
     values = values_of(ctx.args)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Context, Option
 
-from ..text_output import echo, msg
-from .configs import CodeWithoutLetter, use_code, values_of
-from .group import transfer_cli
+from ...text_output import echo, msg
+from ..configs import CodeWithoutLetter, use_code, values_of
+from ..group import transfer_cli
 
 
 @transfer_cli.command(
@@ -27,7 +27,7 @@ def augment_cli(
 
     Settings of the config may be given as for `spacy train`: --paths.train corpus/train.spacy.
     """
-    from ..corpora.augment import augment
+    from ...corpora.augment import augment
 
     use_code(code)
     overrides = values_of(ctx.args)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from ..text_output import echo, msg
+from ...text_output import echo, msg
+from ..group import transfer_cli
 from .findings import print_findings
-from .group import transfer_cli
 
 if TYPE_CHECKING:
-    from ..corpora.convert import Converted
+    from ...corpora.convert import Converted
 
 
 @transfer_cli.command("convert", no_args_is_help=True)
@@ -125,8 +125,8 @@ def convert_cli(
 
     A record has a text and one of {"label": "a"}, {"labels": ["a", "b"]} and {"cats": {"a": 1, "b": 0.2}}.
     """
-    from ..corpora.convert import convert
-    from ..corpora.table_format import TableFormat
+    from ...corpora.convert import convert
+    from ...corpora.table_format import TableFormat
 
     converted = convert(
         sources,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ..text_output import msg
-from .configs import Code, use_code
-from .group import transfer_cli
+from ...text_output import msg
+from ..configs import Code, use_code
+from ..group import transfer_cli
 
 
 @transfer_cli.command("merge", no_args_is_help=True)
@@ -18,7 +18,7 @@ def merge_cli(
     code: Code = None,
 ) -> None:
     """Merge LoRA and other adapters into plain weights: same scores, no peft needed, as fast as without."""
-    from ..serving.merge import merge
+    from ...serving.merge import merge
 
     use_code(code)
     done = merge(pipeline, output, force=force)

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from ..errors import T211
-from ..files import hold_place, new_folder, refuse_same
-from ..text_output import msg
-from .configs import CodeWithoutLetter, use_code
-from .group import transfer_cli
+from ...errors import T211
+from ...files import hold_place, new_folder, refuse_same
+from ...text_output import msg
+from ..configs import CodeWithoutLetter, use_code
+from ..group import transfer_cli
 
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
 _Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
@@ -34,8 +34,8 @@ def detach_cli(
 
     _require_free(pipeline, output, force)
     use_code(code)
-    from ..model.shared.attach import detach
-    from ..pipeline.loading import load_pipeline
+    from ...model.shared.attach import detach
+    from ...pipeline.loading import load_pipeline
 
     _write(detach(load_pipeline(pipeline), component), output)
 
@@ -58,8 +58,8 @@ def attach_cli(
 
     _require_free(pipeline, output, force)
     use_code(code)
-    from ..model.shared.attach import attach
-    from ..pipeline.loading import load_pipeline
+    from ...model.shared.attach import attach
+    from ...pipeline.loading import load_pipeline
 
     _write(attach(load_pipeline(pipeline), component, transformer=transformer), output)
 
