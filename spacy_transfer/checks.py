@@ -8,7 +8,9 @@ from .errors import T005
 def check_number(block: str, builder: object, field: str, want: str, good: Callable[[float], bool]) -> None:
     """Make a float of a field, since the config system hands a number in quotes on as a str.
 
-    block (str): As the message names it. builder (object): A frozen dataclass. want (str): The range in words.
+    block (str): As the message names it.
+    builder (object): A frozen dataclass.
+    want (str): The range in words.
     good (Callable): Whether a number is in it.
     RAISES (ValueError): T005 if it is not.
     """

@@ -19,7 +19,8 @@ CodeWithoutLetter = Annotated[
 def use_code(path: Path | None) -> None:
     """Import a Python file, so that what it registers is there.
 
-    RAISES (FileNotFoundError): T440. RAISES (ValueError): T428 if that fails, with the line.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T428 if that fails, with the line.
     """
     from traceback import extract_tb
 

@@ -37,8 +37,10 @@ class Wish:
 
     @property
     def is_there(self) -> bool:
-        """Whether there are several runs. RAISES (ValueError): T195 for an option that needs them, T193 for one that
-        does not go with them."""
+        """Whether there are several runs.
+
+        RAISES (ValueError): T195 for an option that needs them, T193 for one that does not go with them.
+        """
         if self.seeds is not None or self.sweep:
             if self.stop_at:
                 raise ValueError(T193)
@@ -52,7 +54,10 @@ class Wish:
         return False
 
     def plan(self) -> "Plan":
-        """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
+        """Read it.
+
+        RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds.
+        """
         from ..training.search.study import Plan
         from ..training.search.sweep import grid, parse_sweep
 
@@ -63,7 +68,9 @@ class Wish:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """text (str): "1,2,3". RAISES (ValueError): T192 for anything else."""
+    """text (str): "1,2,3".
+    RAISES (ValueError): T192 for anything else.
+    """
     parts = [part.strip() for part in text.split(",")]
     seeds = [int(part) for part in parts if part.isdecimal()]
     if len(seeds) < len(parts) or len(set(seeds)) < len(seeds):
@@ -73,7 +80,10 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Runs:
-    """How each run is made; the options of `spacy transfer train`. command (str): How to go on after a signal."""
+    """How each run is made; the options of `spacy transfer train`.
+
+    command (str): How to go on after a signal.
+    """
 
     config: Path
     code: Path | None
@@ -88,7 +98,10 @@ class Runs:
     max_seconds: float = 0.0
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
+        """Train in a folder, in this process or in several ranks.
+
+        RAISES (Interrupted): By a signal.
+        """
         from ..training.search.study import Interrupted
 
         if self.ranks > 1:
@@ -152,7 +165,10 @@ class Runs:
 def train_several(
     runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
 ) -> None:
-    """Train and print the table. RAISES (Exit): After a signal, with its status."""
+    """Train and print the table.
+
+    RAISES (Exit): After a signal, with its status.
+    """
     from ..training.search.study import Interrupted, study
 
     try:

@@ -19,7 +19,8 @@ def judged_by(config: Config, measure: str) -> dict[str, Any]:
     """Values of a config with which one measure on the dev data decides: which pipeline of a run is the best, when
     patience ends, and which trial of a study is better.
 
-    config (Config): As `read_config` gives it. measure (str): Name of a score, or a word for it, such as "accuracy".
+    config (Config): As `read_config` gives it.
+    measure (str): Name of a score, or a word for it, such as "accuracy".
     RETURNS (dict): By dotted key, of [training.score_weights].
     RAISES (ValueError): T431 for a measure that no component gives.
     """

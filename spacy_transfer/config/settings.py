@@ -35,7 +35,8 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
 def check_config(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
     """Check what a training is asked to do.
 
-    config (Config): The whole config, overrides in. overrides (Mapping): Values by dotted key.
+    config (Config): The whole config, overrides in.
+    overrides (Mapping): Values by dotted key.
     original (Config): Without them.
     RAISES (ValueError): T330 for an unknown key of [training], T331 for a value out of range, T332 for a number in
         quotation marks, T333 for one that is not finite, T334 for an override that nothing reads.
@@ -51,7 +52,10 @@ def check_config(config: Config, overrides: Mapping[str, Any], original: Config)
 
 
 def check_training(training: Mapping[str, Any]) -> None:
-    """Check the block [training], interpolated. RAISES (ValueError): T330 to T332, see `check_config`."""
+    """Check the block [training], interpolated.
+
+    RAISES (ValueError): T330 to T332, see `check_config`.
+    """
     known = list(ConfigSchemaTraining.model_fields)
     for key in training:
         if key not in known:

@@ -23,7 +23,8 @@ def put_values(config: Config, values: Mapping[str, Any]) -> Config:
     one has as well stay, others are dropped, and announced (T423). A dict with the name of a function replaces the
     whole block; one without sets only the keys that it has.
 
-    config (Config): Not interpolated; not changed. values (Mapping): By dotted key.
+    config (Config): Not interpolated; not changed.
+    values (Mapping): By dotted key.
     RETURNS (Config): A new one.
     RAISES (ValueError): T422 for a key that cannot be set, T426 for a block in broken JSON. Whether something reads a
         key is for `check_keys` to say.
@@ -71,7 +72,10 @@ def _put(config: Config, key: str, value: Any) -> None:
 
 
 def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None:
-    """A text that was to be a block. RAISES (ValueError): T426 for broken JSON, T422 in the place of a block."""
+    """A text that was to be a block.
+
+    RAISES (ValueError): T426 for broken JSON, T422 in the place of a block.
+    """
     if value.lstrip().startswith("{"):
         try:
             json.loads(value)

@@ -29,7 +29,9 @@ _MOST_READ = 20_000
 class Sample:
     """One training text.
 
-    clean, augmented (str): As it is read of the document, before and after. labels (list[str]): Those that it has.
+    clean (str): As it is read of the document, before and after.
+    augmented (str): As it is read of the document, before and after.
+    labels (list[str]): Those that it has.
     is_clean (bool): Whether it was left as it is.
     """
 
@@ -50,13 +52,15 @@ def augment(
     """What batches of a training with this config would read; builds no network. It shuffles and batches as `spacy
     train` does, but not in the same order, since that also depends on what else was drawn before.
 
-    config (Path): A training config. n (int): Samples. component (str | None): Which component's augmentation; not
-        needed where only one has any. skip (int): Draws to skip, to see others.
+    config (Path): A training config.
+    n (int): Samples.
+    component (str | None): Which component's augmentation; not needed where only one has any.
+    skip (int): Draws to skip, to see others.
     overrides (Mapping | None): Settings in place of the config's, by dotted name.
     RETURNS (list[Sample]): At most n, fewer where the corpus has no more.
     RAISES (ValueError): T005 for n below 1 or skip below 0, T125 for a component that is not there, T126 for one that
-        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to
-        T334 and T420 to T426 for a config or values that nothing reads.
+        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to T334 and T420 to
+        T426 for a config or values that nothing reads.
     """
     for field, value, least in (("n", n, 1), ("skip", skip, 0)):
         if value < least:

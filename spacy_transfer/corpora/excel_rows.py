@@ -16,7 +16,9 @@ from .table_format import Reading, TableFormat
 def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read the first sheet of an .xlsx file; lines are its rows, as Excel counts them.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): Its columns and header line.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): Its columns and header line.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): Rows that are not blank.
     RAISES (ValueError): T046 for unclear columns, T047 for what is no workbook, T397 for one that is too large.

@@ -33,7 +33,8 @@ def memory_there() -> int | None:
 def refuse_large(path: Path, size: int) -> None:
     """Refuse a file that is too large to be read at once.
 
-    path (Path): The file. size (int): Bytes that it unpacks to.
+    path (Path): The file.
+    size (int): Bytes that it unpacks to.
     RAISES (ValueError): T397 if that is above a quarter of the memory.
     """
     there = memory_there()
@@ -44,7 +45,9 @@ def refuse_large(path: Path, size: int) -> None:
 def refuse_bomb(path: Path) -> None:
     """Refuse a file of zlib, as `.spacy` files are, that unpacks to more than the memory holds.
 
-    path (Path): The file. RAISES (ValueError): T397. RAISES (zlib.error): It is damaged.
+    path (Path): The file.
+    RAISES (ValueError): T397.
+    RAISES (zlib.error): It is damaged.
     """
     there = memory_there()
     # A packed byte makes 1,032 at most: small files need no look.

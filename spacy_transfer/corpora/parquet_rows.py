@@ -18,7 +18,9 @@ _BATCH = 1000
 def read_parquet(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read a Parquet file; its rows are counted from 1. Labels that are numbers get the names that the file stores.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): Not needed.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): Not needed.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): All rows.
     RAISES (ValueError): T046 for unclear columns, T047 for what is no Parquet file, or a damaged one.

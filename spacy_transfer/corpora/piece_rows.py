@@ -20,7 +20,8 @@ _IDS, _ENDS = "ids.npy", "ends.npy"
 def write_rows(folder: Path, rows: Iterable[NDArray[np.int32]]) -> int:
     """Write rows for `PieceRows`.
 
-    folder (Path): Made if it is not there. rows (Iterable): Piece ids of each, special pieces included.
+    folder (Path): Made if it is not there.
+    rows (Iterable): Piece ids of each, special pieces included.
     RETURNS (int): How many there were.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,9 @@ _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
 def read_separated(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read a table: quoted as Excel and pandas do it, or not at all.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): How it is written.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): How it is written.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): Rows that are not blank.
     RAISES (ValueError): T046 for unclear columns, T047 if its header cannot be read, T396.

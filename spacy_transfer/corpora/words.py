@@ -41,7 +41,10 @@ class Words:
         return other
 
     def keep(self, places: list[int]) -> None:
-        """Leave out all other words. places (list[int]): In order, at least one."""
+        """Leave out all other words.
+
+        places (list[int]): In order, at least one.
+        """
         end = self.gaps[-1]
         self.words = [self.words[i] for i in places]
         self.gaps = [*(self.gaps[i] for i in places[:-1]), end]

@@ -298,7 +298,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         folder (str | Path): Of the pipeline.
         RETURNS (TransferClassifier): Fitted; one that was trained by command has default parameters.
-        RAISES (FileNotFoundError): T498 if there is none. RAISES (ValueError): T498 for another pipeline.
+        RAISES (FileNotFoundError): T498 if there is none.
+        RAISES (ValueError): T498 for another pipeline.
         """
         params, classes, kind = read_folder(Path(folder))
         estimator = cls(**params)

@@ -102,7 +102,10 @@ def _clear(nlp: Language) -> None:
 
 
 class _Bar:
-    """A progress bar over texts. n_texts (int | None): Of all epochs, where that is known."""
+    """A progress bar over texts.
+
+    n_texts (int | None): Of all epochs, where that is known.
+    """
 
     def __init__(self, n_texts: int | None) -> None:
         # In a notebook a widget, elsewhere text.

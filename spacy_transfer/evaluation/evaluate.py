@@ -20,7 +20,8 @@ from ..pipeline.sources import carry_over, sources_read_by
 def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
     """All scores of a pipeline on annotated documents.
 
-    pipeline (Language): A trained pipeline. data (Path): A .spacy file or a folder of them.
+    pipeline (Language): A trained pipeline.
+    data (Path): A .spacy file or a folder of them.
     batch_size (int): Documents a batch.
     RETURNS (dict): What `nlp.evaluate` gives, and `accuracy` (share of documents with exactly the right labels; with
         several of our components, of the first), `n_docs`, `docs_per_second` (whole pipeline, tokenizing included).
@@ -45,7 +46,8 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
 def refuse_output(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write scores over anything but older scores, before time is spent.
 
-    RAISES (ValueError): T373 for one of the inputs. RAISES (FileExistsError): T376 for another file.
+    RAISES (ValueError): T373 for one of the inputs.
+    RAISES (FileExistsError): T376 for another file.
     """
     refuse_same([path], inputs)
     refuse_others_file(path, what="a file of scores", keys=["n_docs", "docs_per_second"])
@@ -54,7 +56,8 @@ def refuse_output(path: Path, inputs: Sequence[Path]) -> None:
 def write_scores(scores: dict[str, Any], path: Path) -> None:
     """Write scores as JSON; whole or not there.
 
-    RAISES (FileExistsError): T376 for another file that is there. RAISES (OSError): T372 for a full disk.
+    RAISES (FileExistsError): T376 for another file that is there.
+    RAISES (OSError): T372 for a full disk.
     """
     refuse_output(path, [])
     write_text(path, srsly.json_dumps(scores, indent=2))

@@ -19,7 +19,8 @@ MOST = 2**53
 class Kind:
     """What a value must be.
 
-    want (str): In words, for messages. holds (Callable): Whether a value is that.
+    want (str): In words, for messages.
+    holds (Callable): Whether a value is that.
     """
 
     want: str
@@ -44,7 +45,10 @@ def one_of(*values: object) -> Kind:
 
 
 def list_of(kind: Kind, *, distinct: bool = False) -> Kind:
-    """A list of such values. distinct (bool): Each of them once."""
+    """A list of such values.
+
+    distinct (bool): Each of them once.
+    """
 
     def holds(value: Any) -> bool:
         if not isinstance(value, list) or not all(kind.holds(one) for one in value):
@@ -100,8 +104,10 @@ def take(
 ) -> dict[str, Any]:
     """The fields that are known, checked; others are left behind.
 
-    file (Path | str): Where the object comes from. data (Mapping): The object.
-    needed, optional (Mapping[str, Kind]): What must be there, and what may be.
+    file (Path | str): Where the object comes from.
+    data (Mapping): The object.
+    needed (Mapping[str, Kind]): What must be there, and what may be.
+    optional (Mapping[str, Kind]): What must be there, and what may be.
     within (str): Where in the file the object is, as in "network.".
     RAISES (UnusableFile): T451 for the first that is missing or of another kind, with its value.
     """
@@ -116,13 +122,20 @@ def take(
 
 
 def check_field(file: Path | str, key: str, value: object, kind: Kind) -> None:
-    """Compare one value. RAISES (UnusableFile): T451 if it is of another kind."""
+    """Compare one value.
+
+    RAISES (UnusableFile): T451 if it is of another kind.
+    """
     if not kind.holds(value):
         refuse(file, key, value, kind.want)
 
 
 def refuse(file: Path | str, key: str, value: object, want: str) -> NoReturn:
-    """Refuse a value. want (str): What it should be. RAISES (UnusableFile): T451."""
+    """Refuse a value.
+
+    want (str): What it should be.
+    RAISES (UnusableFile): T451.
+    """
     raise UnusableFile(T451.format(file=file, key=key, value=shown(value), want=want))
 
 

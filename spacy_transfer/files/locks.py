@@ -50,7 +50,10 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_place(path: Path) -> Iterator[None]:
-    """Hold the name of a folder that is to be replaced as a whole. RAISES (InUse): T370 if another process holds it."""
+    """Hold the name of a folder that is to be replaced as a whole.
+
+    RAISES (InUse): T370 if another process holds it.
+    """
     made = make_parents(path.parent)
     # The name itself may be as long as a name can be.
     name = f".spacy-transfer-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.lock"

@@ -198,7 +198,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder. RETURNS (int | None): A handle; None if another process has it, -1 if there are no locks here."""
+    """Lock a folder.
+
+    RETURNS (int | None): A handle; None if another process has it, -1 if there are no locks here.
+    """
     if fcntl is None:
         return _NO_LOCKS
     try:

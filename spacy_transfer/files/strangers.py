@@ -23,7 +23,8 @@ def stays_inside(folder: Path, path: Path) -> bool:
     """Whether a path is in a folder, links followed. The Hugging Face cache links from `snapshots/COMMIT` to `blobs`
     next to it, which counts as inside.
 
-    folder (Path): The folder. path (Path): A path in it.
+    folder (Path): The folder.
+    path (Path): A path in it.
     """
     root = folder.resolve()
     if root.parent.name == "snapshots":
@@ -35,7 +36,8 @@ def check_inside(folder: Path, names: Iterable[str]) -> None:
     """Refuse files of a folder that are links to somewhere else: reading them would carry a stranger's choice of your
     files away.
 
-    folder (Path): The folder. names (Iterable[str]): Names of files in it; those that are not there are skipped.
+    folder (Path): The folder.
+    names (Iterable[str]): Names of files in it; those that are not there are skipped.
     RAISES (UnusableFile): T450 for the first such link.
     """
     for name in names:
@@ -47,7 +49,8 @@ def check_inside(folder: Path, names: Iterable[str]) -> None:
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Read a regular file.
 
-    path (Path): The file. most (int): Bytes it may have.
+    path (Path): The file.
+    most (int): Bytes it may have.
     RAISES (UnusableFile): T450 for what is not a regular file, cannot be read or is larger.
     """
     try:
@@ -61,7 +64,10 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_string(path: Path, most: int = MOST_BYTES) -> str:
-    """Read a regular file of UTF-8 text. RAISES (UnusableFile): T450, as `read_bytes`, and for other encodings."""
+    """Read a regular file of UTF-8 text.
+
+    RAISES (UnusableFile): T450, as `read_bytes`, and for other encodings.
+    """
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -69,7 +75,9 @@ def read_string(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
-    """Parse a JSON object. file (Path | str): What the message calls it.
+    """Parse a JSON object.
+
+    file (Path | str): What the message calls it.
 
     RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or not an object.
     """
@@ -80,7 +88,10 @@ def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
 
 
 def parse(text: str | bytes, file: Path | str) -> Any:
-    """Parse JSON. RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text."""
+    """Parse JSON.
+
+    RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text.
+    """
     try:
         data = json.loads(text)
         if _HALF.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
@@ -94,5 +105,8 @@ def parse(text: str | bytes, file: Path | str) -> Any:
 
 
 def read_object(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
-    """Read a file that holds a JSON object. RAISES (UnusableFile): T450 for anything else."""
+    """Read a file that holds a JSON object.
+
+    RAISES (UnusableFile): T450 for anything else.
+    """
     return parse_object(read_bytes(path, most), path)

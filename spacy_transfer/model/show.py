@@ -58,7 +58,8 @@ def _silent() -> Iterator[None]:
 def draw(name: str, nlp: Language) -> str:
     """Draw one classifier that has weights.
 
-    name (str): Of the component. nlp (Language): Its pipeline.
+    name (str): Of the component.
+    nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
     shim = cast(NetworkShim, _shim(nlp, name))

@@ -47,10 +47,11 @@ class RowBatch:
 class Network(nn.Module):
     """Encoder, pooling and head.
 
-    head: reads vectors, or the states themselves; pooling is then not used.
-    precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
+    head (LabelHead | LabelQueryDecoder): reads vectors, or the states themselves; pooling is then not used.
+    precision (torch.dtype): dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in
+        fp32.
     max_pieces: longest row that the encoder can read; None where there is no limit.
-    vector_width: of what the pooling gives; by default that of the states.
+    vector_width (int | None): of what the pooling gives; by default that of the states.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
 
@@ -129,7 +130,10 @@ class Network(nn.Module):
         return _read(states, batch)
 
     def prefix(self, batch: RowBatch) -> Tensor:
-        """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+        """What is frozen, without a graph.
+
+        RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width).
+        """
         ids, mask = self._rows(batch)
         with torch.no_grad():
             if self.frozen_dtype == torch.float32:
@@ -140,7 +144,10 @@ class Network(nn.Module):
                 return _read(low.prefix(ids, mask, self.boundary, batch.is_full), batch)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
-        """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
+        """What moves, from the states at the boundary.
+
+        RETURNS (Tensor): Last states, (n_rows, n_pieces, width).
+        """
         ids, mask = self._rows(batch)
         if ids.shape != states.shape[:2]:
             more = (0, 0, 0, ids.shape[1] - states.shape[1], 0, ids.shape[0] - states.shape[0])
@@ -150,7 +157,10 @@ class Network(nn.Module):
             return _read(self._mobile().resume(ids, mask, states.float(), self.boundary, batch.is_full), batch)
 
     def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
+        """From the states at the boundary on.
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
         return self.head_from_states(self.resume(states, batch), batch, joined)
 
     @property
@@ -197,7 +207,10 @@ class Network(nn.Module):
             self._is_headless = False
 
     def head_from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """What follows the last states, pooled or not. RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
+        """What follows the last states, pooled or not.
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
+        """
         if self.head.reads == "vectors":
             return self.classify(self.pool(states, batch), joined)
         with self._kernels():
@@ -205,7 +218,10 @@ class Network(nn.Module):
         return logits
 
     def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
+        """All three stages.
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
         return self.head_from_states(self.encode(batch), batch, joined)
 
     def _kernels(self) -> AbstractContextManager[Any]:

@@ -83,7 +83,9 @@ class MeanPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _Mean()
 
 
@@ -95,7 +97,9 @@ class ClsPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _First()
 
 
@@ -107,7 +111,9 @@ class MaxPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _Max()
 
 
@@ -119,5 +125,7 @@ class AttentionPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module with width + 1 weights."""
+        """width (int): Width of the states.
+        RETURNS (Pooling): A module with width + 1 weights.
+        """
         return _Attention(width)

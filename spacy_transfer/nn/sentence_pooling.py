@@ -100,7 +100,9 @@ class AutoPooling:
     """
 
     def following(self, said: SentenceModules | None) -> "MeanPooling | SentencePooling":
-        """The pooling that an encoder asks for. said (SentenceModules | None): Of its record.
+        """The pooling that an encoder asks for.
+
+        said (SentenceModules | None): Of its record.
 
         RAISES (ValueError): T350 for a module that cannot be followed.
         """
@@ -111,19 +113,25 @@ class AutoPooling:
         return SentencePooling(said.modes, said.after)
 
     def build(self, width: int) -> Pooling:
-        """Never called: the encoder has to be asked first. RAISES (ValueError): T351."""
+        """Never called: the encoder has to be asked first.
+
+        RAISES (ValueError): T351.
+        """
         raise ValueError(T351)
 
 
 @dataclass(frozen=True)
 class SentencePooling:
-    """modes, after: As in `SentenceModules`."""
+    """modes (list[str]): As in `SentenceModules`.
+    after (list[Dense | Literal['normalize']]): As in `SentenceModules`.
+    """
 
     modes: list[str]
     after: list[Dense | Literal["normalize"]]
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): With the weights of the dense layers, drawn at random.
+        """width (int): Width of the states.
+        RETURNS (Pooling): With the weights of the dense layers, drawn at random.
 
         RAISES (ValueError): T350 for a dense layer of another width.
         """

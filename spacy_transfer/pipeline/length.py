@@ -41,8 +41,11 @@ class Length:
     """Of a training.
 
     n_steps (int): Updates until the first of `max_steps` and `max_epochs`; 0 where neither ends it.
-    n_texts (int): Of the training data; 0 for a stream. steps_per_epoch (float): Mean number of batches in an epoch.
-    max_steps, max_epochs, patience (int): Of [training].
+    n_texts (int): Of the training data; 0 for a stream.
+    steps_per_epoch (float): Mean number of batches in an epoch.
+    max_steps (int): Of [training].
+    max_epochs (int): Of [training].
+    patience (int): Of [training].
     """
 
     n_steps: int
@@ -84,8 +87,8 @@ class Length:
 def measure(training: Mapping[str, Any], examples: Sequence[Any]) -> Length:
     """Count the steps of a training.
 
-    training (Mapping): The block [training], interpolated. examples (Sequence): All training data; not looked at where
-        they are streamed.
+    training (Mapping): The block [training], interpolated.
+    examples (Sequence): All training data; not looked at where they are streamed.
     RETURNS (Length): Exact where batches do not depend on the order of the texts, else within a few steps.
     """
     max_steps, max_epochs, patience = (int(training[key]) for key in ("max_steps", "max_epochs", "patience"))
@@ -156,7 +159,8 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
     """While a pipeline is initialized for a training that its config describes: count the steps, write the number into
     the schedules that wait for it, and say how long the training will be.
 
-    nlp (Language | None): The pipeline. examples (Sequence[Example]): The training data; a part of them of a stream.
+    nlp (Language | None): The pipeline.
+    examples (Sequence[Example]): The training data; a part of them of a stream.
     """
     if nlp is None or is_counted_elsewhere() or not is_for_a_loop(nlp):
         return

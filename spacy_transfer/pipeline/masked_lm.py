@@ -24,7 +24,8 @@ PIECES, FIGURES = "transfer_pieces", "transfer_masked_lm"
 class MaskedLMPredictor(StoredPipe):
     """Predicts pieces that are hidden from it; what it learns with, its encoder, is what a classifier starts from.
 
-    vocab (Vocab): The shared vocabulary. model (Model): A `spacy-transfer.MaskedLM.v1`.
+    vocab (Vocab): The shared vocabulary.
+    model (Model): A `spacy-transfer.MaskedLM.v1`.
     name (str): Name of the component.
     RAISES (ValueError): T241 for another model.
     """
@@ -38,7 +39,8 @@ class MaskedLMPredictor(StoredPipe):
     def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
         """Load the encoder, or make it and its pieces of the training texts.
 
-        get_examples (Callable): Gives the training data; read once. nlp (Language | None): The pipeline.
+        get_examples (Callable): Gives the training data; read once.
+        nlp (Language | None): The pipeline.
         RAISES (ValueError): T039 without data, T135 for an encoder without a mask piece, and what the blocks say.
         """
         if not callable(get_examples):

@@ -31,8 +31,9 @@ Self = TypeVar("Self", bound="StoredPipe")
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
     """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
 
-    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
-        where a value that is given at load, or edited in config.cfg, counts. Each of its keys must be of its kind.
+    cfg (dict[str, Any]): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
+        stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
+        be of its kind.
     """
 
     cfg: dict[str, Any]
@@ -52,7 +53,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
         """Compare what a stored component has learned with itself.
 
-        network (Mapping | None): What is stored of its network. where (Path | str): The file, for messages.
+        network (Mapping | None): What is stored of its network.
+        where (Path | str): The file, for messages.
         RAISES (UnusableFile): T451 for values that do not go together.
         """
 

@@ -15,7 +15,8 @@ _ATTENTIONS = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", 
 def check_asks_nothing(values: Mapping[str, Any], name: str) -> None:
     """Refuse a configuration that makes transformers load something else than the weights beside it.
 
-    values (Mapping): As config.json holds them. name (str): What the user calls the encoder.
+    values (Mapping): As config.json holds them.
+    name (str): What the user calls the encoder.
     RAISES (UnusableFile): T016 for quantized weights, code of the model's own, and attention kernels from elsewhere.
     """
     if values.get("quantization_config") is not None:

@@ -97,7 +97,8 @@ def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None =
     tokenizer.json alone does not say it all: the family's class and tokenizer_config.json change case, accents, the
     space before a text, and add pieces.
 
-    folder (Path): Of the encoder. config (Mapping): Its configuration, cleaned.
+    folder (Path): Of the encoder.
+    config (Mapping): Its configuration, cleaned.
     n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
     RAISES (UnusableFile): T450, T451 for a file that cannot be read or holds a wrong value, T454 for a broken one.
     RAISES (ValueError): T017 for a tokenizer that transformers cannot convert.
@@ -117,7 +118,7 @@ def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None =
 def settled(tokenizer: Any, n_rows: int | None = None) -> FolderTokenizer:
     """Settle which pieces are special in texts of ours.
 
-    tokenizer: A fast one of transformers.
+    tokenizer (Any): A fast one of transformers.
     n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
     """
     form = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -167,7 +168,10 @@ def reading_tokenizer(file: Path | str = TOKENIZER_FILE) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Read a tokenizer.json as the tokenizers library does. RAISES (UnusableFile): T450, T454 if that fails."""
+    """Read a tokenizer.json as the tokenizers library does.
+
+    RAISES (UnusableFile): T450, T454 if that fails.
+    """
     from tokenizers import Tokenizer
 
     text = read_string(path, MOST_BYTES)
@@ -180,7 +184,8 @@ def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
     """Refuse piece ids far beyond any vocabulary: the tokenizers library makes a table up to the highest one, and where
     there is no room for it the process ends.
 
-    text (str): Of a tokenizer.json. RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
+    text (str): Of a tokenizer.json.
+    RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
     """
     if _LONG.search(text) is None:
         return

@@ -24,7 +24,10 @@ def note_machine(nlp: Language) -> dict[str, Any]:
 
 
 def machine_lines(machine: dict[str, Any]) -> list[str]:
-    """One line a component, to be read by people. machine (dict): As `note_machine` gives it."""
+    """One line a component, to be read by people.
+
+    machine (dict): As `note_machine` gives it.
+    """
     return [f"{name}: {_said(facts)}" for name, facts in machine.items()]
 
 

@@ -19,7 +19,8 @@ class Joined:
     """What is joined to the vectors of a batch's documents.
 
     values (Tensor): (n_docs, n_features), on the network's device; in training a leaf that takes the gradient.
-    backprop (Callable): Takes that gradient as an array of Thinc's. xp: The module that makes such arrays.
+    backprop (Callable): Takes that gradient as an array of Thinc's.
+    xp (Any): The module that makes such arrays.
     """
 
     def __init__(self, values: Tensor, backprop: Callable[[Any], Any] | None = None, xp: Any = None) -> None:

@@ -117,7 +117,8 @@ def _sample(docs: Sequence[Doc]) -> list[Doc]:
 def deviations(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of columns, what is NaN left out; a column that is always the same has deviation 1.
 
-    values: (n_docs, n). RETURNS (tuple): Twice (n,).
+    values (NDArray[Any]): (n_docs, n).
+    RETURNS (tuple): Twice (n,).
     """
     known = ~np.isnan(values)
     n_known = np.maximum(known.sum(axis=0), 1)

@@ -38,7 +38,10 @@ class Gradients:
         self._touched: list[tuple[Tensor, Tensor]] = []
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a micro-batch. loss (Tensor): Sum over its documents."""
+        """Add the gradients of a micro-batch.
+
+        loss (Tensor): Sum over its documents.
+        """
         (loss * self.loss_scale if self.half else loss).backward()
 
     def sum_up(
@@ -51,7 +54,8 @@ class Gradients:
     ) -> Tensor:
         """Run a batch; when memory runs out, again in smaller micro-batches, and nothing is counted twice.
 
-        weights (Iterable[nn.Parameter]): What moves. room (PieceBudget): Most pieces in a micro-batch.
+        weights (Iterable[nn.Parameter]): What moves.
+        room (PieceBudget): Most pieces in a micro-batch.
         n_terms (int): About how many terms the sum of the losses has; the first scale of fp16 goes by it.
         run (Callable): Takes a budget, runs forward and backward of the whole batch, gives the sum of its losses.
         RETURNS (Tensor): What `run` gave.

@@ -16,8 +16,10 @@ def step_by_weight(
 ) -> None:
     """Let an optimizer of Thinc move the weights that have a gradient.
 
-    optimizer: Any optimizer of Thinc. owner (int): Id of the shim, under which it keeps moments.
-    weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
+    optimizer (Any): Any optimizer of Thinc.
+    owner (int): Id of the shim, under which it keeps moments.
+    weights (Mapping): Moving weights by name.
+    rates (Mapping): Factor on the learning rate of each.
     scale (float): Factor on the summed gradients.
     """
     rate = optimizer.learn_rate
@@ -53,7 +55,9 @@ def forget_gradients(model: Model) -> None:
 def averaged(weights: Mapping[str, nn.Parameter], params: Mapping[Any, Any], owner: int) -> Iterator[None]:
     """Within: weights are the averages that an optimizer kept of them.
 
-    weights (Mapping): By name. params (Mapping): Averages under (owner, name). owner (int): Id of the shim.
+    weights (Mapping): By name.
+    params (Mapping): Averages under (owner, name).
+    owner (int): Id of the shim.
     """
     kept: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -96,8 +100,8 @@ def _make_moments_fit(optimizer: Any, key: tuple[int, str], values: Any) -> None
 def array_of(tensor: Tensor, xp: Any = None) -> Any:
     """A tensor as an array.
 
-    xp: The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where the tensor is on CUDA
-        and CuPy is there, else numpy.
+    xp (Any): The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where the tensor is on
+        CUDA and CuPy is there, else numpy.
     """
     if tensor.device.type == "cuda" and (has_cupy_gpu if xp is None else xp is not np):
         return torch2xp(tensor)

@@ -22,7 +22,8 @@ TransformerData = Any
 class States:
     """States of some documents.
 
-    states (Tensor): (n_rows, n_pieces, width), padding on the right. batch (RowBatch): What is counted, and for whom.
+    states (Tensor): (n_rows, n_pieces, width), padding on the right.
+    batch (RowBatch): What is counted, and for whom.
     places (list): Of each row its document, its span in it, first piece in the span and number of pieces; a document
         without states has a row of zeros and span -1.
     """
@@ -125,7 +126,8 @@ def _positions(places: Sequence[tuple[int, int, int, int]], longest: int) -> NDA
 def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -> list[TransformerData]:
     """Gradients in the form that the transformer takes: of the documents that have states, in their order.
 
-    gradient (Tensor): On `states.states`. data: As for `gather`.
+    gradient (Tensor): On `states.states`.
+    data (Sequence[TransformerData]): As for `gather`.
     """
     learning = [i for i, one in enumerate(data) if _has_states(one)]
     if not learning:
@@ -151,7 +153,10 @@ def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -
 
 
 def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
-    """Documents of like length together, under a budget of pieces, for prediction. YIELDS (list[int]): Indices."""
+    """Documents of like length together, under a budget of pieces, for prediction.
+
+    YIELDS (list[int]): Indices.
+    """
     shapes = [one.model_output["last_hidden_state"].shape[:2] if _has_states(one) else (1, 1) for one in data]
     order = sorted(range(len(data)), key=lambda i: -shapes[i][1])
     group: list[int] = []
@@ -172,7 +177,8 @@ def counted_ranges(
     """The pieces that count in each row of a document.
 
     positions (n_aligned,): Flat positions, row * n_pieces + piece, of the pieces of each token, one after the other.
-    lengths (n_tokens,): How many of them each token has. n_pieces (int): Length of the padded rows.
+    lengths (n_tokens,): How many of them each token has.
+    n_pieces (int): Length of the padded rows.
     sizes (n_rows,): Pieces of each row, padding left out.
     RETURNS (list): First and one past the last counted piece of each row.
     """

@@ -68,7 +68,9 @@ def _in_few_shapes(
 ) -> Iterator[list[int]]:
     """Micro-batches of neighbors that cost least in all, what they are filled up with included.
 
-    lengths, n_rows (Sequence[int]): Of each document, longest first. order (Sequence[int]): Their indices.
+    lengths (Sequence[int]): Of each document, longest first.
+    n_rows (Sequence[int]): Of each document, longest first.
+    order (Sequence[int]): Their indices.
     """
     n_docs, most = len(order), min(budget, MOST_PIECES)
     rows_before = np.concatenate([[0], np.cumsum(n_rows)])

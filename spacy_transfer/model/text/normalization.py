@@ -169,7 +169,8 @@ class Normalization:
     def apply(self, texts: Sequence[str]) -> list[str]:
         """Clean texts.
 
-        texts (Sequence[str]): Any texts. RETURNS (list[str]): As many, cleaned; the very same where every step is off.
+        texts (Sequence[str]): Any texts.
+        RETURNS (list[str]): As many, cleaned; the very same where every step is off.
         """
         steps = self._steps()
         return [_until_stable(text, steps) for text in texts] if steps else list(texts)

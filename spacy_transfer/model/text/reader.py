@@ -14,7 +14,8 @@ _MOST_REMEMBERED = 20_000_000
 class Document(list[Row]):
     """Rows of one text, in order.
 
-    rows (Iterable[Row]): At least one. text (str): What they were made of.
+    rows (Iterable[Row]): At least one.
+    text (str): What they were made of.
     """
 
     __slots__ = ("text",)
@@ -27,7 +28,8 @@ class Document(list[Row]):
 class TextReader:
     """Tokenizes and cuts.
 
-    tokenizer (PieceTokenizer): Of the encoder. windows (FittedWindows): How long documents are read.
+    tokenizer (PieceTokenizer): Of the encoder.
+    windows (FittedWindows): How long documents are read.
     """
 
     def __init__(self, tokenizer: PieceTokenizer, windows: FittedWindows) -> None:

@@ -49,7 +49,8 @@ class PieceTokenizer:
         """The pieces that `AutoTokenizer` makes of a folder.
 
         folder (str | Path): Of an encoder, or of one of our own components.
-        RAISES (OSError): T450, T451, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
+        RAISES (OSError): T450, T451, T454 for a tokenizer that cannot be read.
+        RAISES (ValueError): T017.
         """
         folder = Path(folder)
         if (folder / "encoder.json").is_file() or not (folder / "config.json").is_file():
@@ -96,7 +97,8 @@ class PieceTokenizer:
 def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
     """Refuse pieces for which the encoder has no row: a text with one of them would end in an IndexError.
 
-    n_rows (int): Rows of the encoder's table of pieces. name (str): What the user calls the encoder.
+    n_rows (int): Rows of the encoder's table of pieces.
+    name (str): What the user calls the encoder.
     RAISES (UnusableFile): T455 with the first of them; special pieces that no text gives are no reason.
     """
     above = {piece: i for piece, i in tokenizer.vocabulary().items() if i >= n_rows}

@@ -17,9 +17,9 @@ _LONGEST = 512
 class Row(NamedTuple):
     """One row of pieces.
 
-    ids: Piece ids, special pieces included, (n_pieces,) int32.
-    counted: First and one past the last position that pooling counts; windows that overlap share a middle, which is
-        split between them, so that each piece counts in the window where it has more context.
+    ids (NDArray[np.int32]): Piece ids, special pieces included, (n_pieces,) int32.
+    counted (tuple[int, int]): First and one past the last position that pooling counts; windows that overlap share a
+        middle, which is split between them, so that each piece counts in the window where it has more context.
     """
 
     ids: NDArray[np.int32]

@@ -84,9 +84,13 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention by plain matrix products.
 
-    query, key, value (Tensor): (n_rows, n_heads, n_pieces, width of a head). mask (Tensor | None): Boolean, true where
-        attention may look, or added to the logits; broadcast to (n_rows, n_heads, n_pieces, n_pieces).
-    dropout_p (float): Share of attention weights to drop. scale (float | None): Of the logits.
+    query (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    key (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    value (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    mask (Tensor | None): Boolean, true where attention may look, or added to the logits; broadcast to (n_rows, n_heads,
+        n_pieces, n_pieces).
+    dropout_p (float): Share of attention weights to drop.
+    scale (float | None): Of the logits.
     RETURNS (Tensor): As query.
     """
     logits = torch.matmul(query * (scale or 1.0 / math.sqrt(query.shape[-1])), key.transpose(-1, -2))

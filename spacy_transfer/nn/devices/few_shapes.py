@@ -23,7 +23,8 @@ def are_wanted(device: torch.device, precision: torch.dtype) -> bool:
 def few_pieces(n: int, most: int | None = None) -> int:
     """The next length of rows: multiples of 8, from 64 on four to an octave.
 
-    n (int): Pieces in the longest row. most (int | None): Longest row that the encoder can read.
+    n (int): Pieces in the longest row.
+    most (int | None): Longest row that the encoder can read.
     """
     return max(n, min(_rounded(n, 8), most or n * 2 + 8))
 
@@ -51,7 +52,9 @@ def filled_up(ids: Tensor, mask: Tensor, pad_id: int, most: int | None) -> tuple
     """Ids and mask in one of few shapes: padding on the right, and the last row again, whose states nobody reads. (A
     row without any piece gives NaN in some encoders.)
 
-    ids, mask (Tensor): (n_rows, n_pieces). most (int | None): Longest row that the encoder can read.
+    ids (Tensor): (n_rows, n_pieces).
+    mask (Tensor): (n_rows, n_pieces).
+    most (int | None): Longest row that the encoder can read.
     """
     n_rows, n_pieces = ids.shape
     width = few_pieces(n_pieces, most)

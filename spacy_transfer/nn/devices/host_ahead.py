@@ -19,7 +19,8 @@ class HostAhead(TorchFunctionMode):
     Only until then, since a mode costs every call of torch some microseconds of the host. What is answered is what the
     device would say: `True` lets transformers leave the mask out, so that flash attention may be taken.
 
-    mask (Tensor): (n_rows, n_pieces), on CUDA. is_full (bool | None): Whether it is all ones; None asks the device.
+    mask (Tensor): (n_rows, n_pieces), on CUDA.
+    is_full (bool | None): Whether it is all ones; None asks the device.
     first (nn.Module): The first layer.
     """
 

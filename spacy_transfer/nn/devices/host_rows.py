@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 class HostRows:
     """Rows of pieces, on the host.
 
-    counted (NDArray): True where pooling counts the piece, (n_rows, n_pieces). owner (NDArray): Document of each row,
-        (n_rows,), ascending from 0. is_full (bool): Whether nothing is padding.
+    counted (NDArray): True where pooling counts the piece, (n_rows, n_pieces).
+    owner (NDArray): Document of each row, (n_rows,), ascending from 0.
+    is_full (bool): Whether nothing is padding.
     """
 
     counted: NDArray[np.bool_]

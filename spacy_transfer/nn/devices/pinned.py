@@ -12,7 +12,8 @@ from torch import Tensor
 def together_to_device(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[Tensor]:
     """Copy arrays of one kind to a device as `to_device` does, all in one copy.
 
-    arrays (Sequence[NDArray]): Any shapes. device (torch.device): On the CPU, nothing is copied.
+    arrays (Sequence[NDArray]): Any shapes.
+    device (torch.device): On the CPU, nothing is copied.
     RETURNS (list[Tensor]): On the device, in the same shapes; at a GPU parts of one block of memory.
     """
     if device.type != "cuda":
@@ -28,7 +29,8 @@ def to_device(values: NDArray[Any] | Tensor | Sequence[int], device: torch.devic
     On CUDA by way of pinned memory: a copy from any other memory holds the host up until the device has done all that
     it was given before, whatever `non_blocking` says.
 
-    values: Any shape; a sequence becomes int64. device (torch.device): On the CPU, an array or tensor is not copied.
+    values (NDArray[Any] | Tensor | Sequence[int]): Any shape; a sequence becomes int64.
+    device (torch.device): On the CPU, an array or tensor is not copied.
     RETURNS (Tensor): On the device.
     """
     if isinstance(values, Tensor):

@@ -32,8 +32,9 @@ _preferred: torch.device | None = None
 class Choice:
     """The precision of a network's arithmetic, and why.
 
-    precision (str): "fp32", "bf16" or "fp16". by (str): "config", "measured", "device" where there is but one, "small"
-        where the network is too small to gain, or the name of the environment variable.
+    precision (str): "fp32", "bf16" or "fp16".
+    by (str): "config", "measured", "device" where there is but one, "small" where the network is too small to gain, or
+        the name of the environment variable.
     gflops (dict[str, float]): What was measured, by precision.
     """
 
@@ -65,7 +66,10 @@ _share: ContextVar[Callable[[Callable[[], str]], str] | None] = ContextVar("shar
 
 
 def prefer_device(device: torch.device | None) -> None:
-    """Set what "auto" means from now on. device (torch.device | None): None for the device of Thinc's ops."""
+    """Set what "auto" means from now on.
+
+    device (torch.device | None): None for the device of Thinc's ops.
+    """
     global _preferred
     _preferred = device
 

@@ -28,8 +28,12 @@ _BEFORE_LAYER = re.compile(r"^.*?(?:layer|layers|block|albert_layer_groups)\.\d+
 class Places:
     """Linear maps of an encoder, by the names of its body.
 
-    linear (tuple[str, ...]): All that an adapter may sit in. in_layers: Those in the layers. attention: Those in
-    attention. last: The last one of each layer outside attention, which ends its feed-forward part.
+    linear (tuple[str, ...]): All that an adapter may sit in.
+    in_layers (tuple[str, ...]): Those in the layers.
+    attention (tuple[str, ...]): Those in
+    attention.
+
+    last: The last one of each layer outside attention, which ends its feed-forward part.
     """
 
     linear: tuple[str, ...]
@@ -57,20 +61,27 @@ class Adapter(Protocol):
         """The fields that must be the same for stored weights to mean the same; JSON-able."""
 
     def choose(self, places: Places) -> list[str]:
-        """Names of the linear maps to adapt. RAISES (ValueError): T155 for a target that matches nothing."""
+        """Names of the linear maps to adapt.
+
+        RAISES (ValueError): T155 for a target that matches nothing.
+        """
 
     def peft_config(self, modules: list[str], last: list[str]) -> Any:
-        """peft's configuration. modules, last (list[str]): Full names of linear maps; see `Places`."""
+        """peft's configuration.
+
+        modules, last (list[str]): Full names of linear maps; see `Places`.
+        """
 
 
 @dataclass(frozen=True)
 class LoRA:
     """Low-rank adapters: beside a frozen weight W a product B A of rank `rank`; B starts at zero.
 
-    rank (int): Rank of the update. alpha (float): The update is scaled by alpha / rank.
+    rank (int): Rank of the update.
+    alpha (float): The update is scaled by alpha / rank.
     dropout (float): On what enters the adapter; 0 <= dropout < 1.
-    targets (list[str] | str): "auto" adapts query, key, value and output of attention, "all_linear" every linear map
-        of the layers; or names, or ends of names, such as ["query", "value"]. Only above the frozen depth.
+    targets (list[str] | str): "auto" adapts query, key, value and output of attention, "all_linear" every linear map of
+        the layers; or names, or ends of names, such as ["query", "value"]. Only above the frozen depth.
     variant (str): "dora" learns the length of each weight's columns apart from its direction.
     scaling (str): "root" scales by alpha / sqrt(rank), which keeps high ranks learning (rsLoRA).
     lr_factor (float): Factor on the learning rate of adapter weights; LoRA wants about ten times that of full tuning.
@@ -171,7 +182,8 @@ def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
 def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | None = None) -> None:
     """Put the adapter of a saved encoder into it; the caller loads the weights. torch's random state does not move.
 
-    stored (Mapping): As `attach` gave it. adapter (Adapter | None): The config's block, for dropout.
+    stored (Mapping): As `attach` gave it.
+    adapter (Adapter | None): The config's block, for dropout.
     RAISES (ImportError): T081 without peft.
     """
     fields = {key: value for key, value in stored.items() if key not in ("kind", "modules", "last")}
@@ -181,7 +193,10 @@ def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | Non
 
 
 def check_same(stored: Mapping[str, Any], adapter: Adapter) -> None:
-    """Compare the config's adapter with the stored one. RAISES (ValueError): T160 if the weights would not fit."""
+    """Compare the config's adapter with the stored one.
+
+    RAISES (ValueError): T160 if the weights would not fit.
+    """
     want = {"kind": adapter.kind, **adapter.shape()}
     have = {key: value for key, value in stored.items() if key not in ("modules", "last")}
     if want != have:
@@ -207,7 +222,10 @@ def merge(encoder: Encoder) -> int:
 
 
 def is_adapter_weight(name: str) -> bool:
-    """Whether a weight belongs to an adapter. name (str): As `named_parameters()` gives it."""
+    """Whether a weight belongs to an adapter.
+
+    name (str): As `named_parameters()` gives it.
+    """
     return _ADAPTER_WEIGHT.search(name) is not None
 
 

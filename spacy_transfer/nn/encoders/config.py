@@ -64,7 +64,8 @@ def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict
     """What of a configuration describes the network.
 
     values (Mapping): As config.json, or "config" of encoder.json, holds them.
-    file (Path | str): Where they come from. name (str): What the user calls the encoder.
+    file (Path | str): Where they come from.
+    name (str): What the user calls the encoder.
     RETURNS (dict): `model_type`, and what the configuration class of that family takes.
     RAISES (UnusableFile): T016 for a family that is not known, or a key that asks for more; T451 for a value of the
         wrong type or out of range.
@@ -128,7 +129,8 @@ def check_family(config: Any, name: str) -> None:
 def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> str:
     """Keys that may be the reason for sizes that do not fit, with their values, for messages.
 
-    numbers (set[int]): Sizes. text (str): What another package says.
+    numbers (set[int]): Sizes.
+    text (str): What another package says.
     """
     words = set(re.findall(r"[\w./-]+", text))
     found = [

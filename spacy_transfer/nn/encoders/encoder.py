@@ -106,7 +106,8 @@ class Encoder(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, is_full: bool | None = None) -> Tensor:
         """All depths.
 
-        ids, mask (Tensor): (n_rows, n_pieces).
+        ids (Tensor): (n_rows, n_pieces).
+        mask (Tensor): (n_rows, n_pieces).
         is_full (bool | None): Whether the mask is all ones, where the host knows.
         RETURNS (Tensor): States, (n_rows, n_pieces, width).
         """
@@ -132,7 +133,8 @@ class Encoder(nn.Module):
     def prefix(self, ids: Tensor, mask: Tensor, depth: int, is_full: bool | None = None) -> Tensor:
         """Run the depths 0..depth only.
 
-        ids, mask (Tensor): (n_rows, n_pieces).
+        ids (Tensor): (n_rows, n_pieces).
+        mask (Tensor): (n_rows, n_pieces).
         depth (int): 0 to n_layers.
         is_full (bool | None): As for `forward`.
         RETURNS (Tensor): States after that depth, (n_rows, n_pieces, width), bit-identical to those of a full run.
@@ -153,7 +155,8 @@ class Encoder(nn.Module):
     ) -> Tensor:  # fmt: skip
         """Go on from the states that `prefix` gave.
 
-        ids, mask (Tensor): (n_rows, n_pieces), as for `prefix`.
+        ids (Tensor): (n_rows, n_pieces), as for `prefix`.
+        mask (Tensor): (n_rows, n_pieces), as for `prefix`.
         states (Tensor): (n_rows, n_pieces, width), after `depth`.
         depth (int): 0 to n_layers.
         is_full (bool | None): As for `forward`.

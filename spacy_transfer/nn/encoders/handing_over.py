@@ -17,7 +17,8 @@ from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
     """A copy of an encoder that a transformer component holds.
 
-    body (nn.Module): An encoder of transformers; a pooler is left behind. tokenizer: Its tokenizer, a fast one.
+    body (nn.Module): An encoder of transformers; a pooler is left behind.
+    tokenizer (Any): Its tokenizer, a fast one.
     name (str): What the record calls it.
     RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
     """
@@ -36,7 +37,9 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
 def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:
     """Write an encoder of ours so that `from_pretrained` of transformers reads it, texts cut as we cut them.
 
-    encoder (Encoder): With weights. tokenizer (str): As JSON. record (dict): As `LoadedEncoder.record`.
+    encoder (Encoder): With weights.
+    tokenizer (str): As JSON.
+    record (dict): As `LoadedEncoder.record`.
     RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
     """
     config: Any = encoder.body.config

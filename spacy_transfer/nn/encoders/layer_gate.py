@@ -42,8 +42,9 @@ class LayerGate:
 
     Not a hook: T5 in transformers 4.45 calls `forward` itself under gradient checkpointing.
 
-    layer (nn.Module): The layer. passages (Passages): Of its encoder. number (int): Of the layer, from 0; -1 for what
-        is called between the layers.
+    layer (nn.Module): The layer.
+    passages (Passages): Of its encoder.
+    number (int): Of the layer, from 0; -1 for what is called between the layers.
     """
 
     def __init__(self, layer: nn.Module, passages: Passages, number: int) -> None:

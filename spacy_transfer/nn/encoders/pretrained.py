@@ -115,7 +115,10 @@ class PretrainedEncoder:
         return loaded.encoder
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
+        """Build the encoder of a saved pipeline.
+
+        RETURNS (Encoder): With arbitrary weights; the caller loads them.
+        """
         return build_encoder(record, self.attention, self.dropout)
 
 
@@ -129,7 +132,8 @@ def transformers_version() -> str:
 def tokenizer_of(name: str, revision: str | None = None) -> str:
     """The fast tokenizer of an encoder alone, as JSON.
 
-    name, revision: As in `PretrainedEncoder`.
+    name (str): As in `PretrainedEncoder`.
+    revision (str | None): As in `PretrainedEncoder`.
     RAISES (OSError): T050 to T052 if it is nowhere.
     """
     found = find_encoder(name, revision)
@@ -141,7 +145,8 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
 def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
-    record (dict): As `LoadedEncoder.record`. dropout (float | None): In place of the recorded one.
+    record (dict): As `LoadedEncoder.record`.
+    dropout (float | None): In place of the recorded one.
     RETURNS (Encoder): With arbitrary weights; the caller loads them all.
     RAISES (ValueError): T014, T016, T451, T453 for a configuration of which no encoder can be built.
     """
@@ -152,7 +157,10 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout
 
 
 def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> Any:
-    """A network with arbitrary weights. config (dict): Cleaned."""
+    """A network with arbitrary weights.
+
+    config (dict): Cleaned.
+    """
     if config["model_type"] == SCRATCH:
         with naming_sizes(config, file), without_draws():
             return ScratchBody(config)

@@ -41,7 +41,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def clean_record(record: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
-    """What of a record is known, checked. record (Mapping): As `LoadedEncoder.record`. file: Where it comes from.
+    """What of a record is known, checked.
+
+    record (Mapping): As `LoadedEncoder.record`.
+    file: Where it comes from.
 
     RAISES (UnusableFile): As `read_record`.
     """

@@ -43,7 +43,10 @@ class SharedBody:
 
     @property
     def n_layers(self) -> int:
-        """Layers L. RAISES (ValueError): T208 for an encoder-decoder, whose last states are the decoder's."""
+        """Layers L.
+
+        RAISES (ValueError): T208 for an encoder-decoder, whose last states are the decoder's.
+        """
         return self._view.n_layers
 
     def freeze(self, owner: nn.Module, tuning: Tuning, frozen_depth: int) -> None:
@@ -51,7 +54,8 @@ class SharedBody:
 
         What one of several owners freezes is frozen for all; an owner that is gone freezes nothing.
 
-        owner (nn.Module): Whoever wants it: the network of one component. tuning (Tuning): Its block.
+        owner (nn.Module): Whoever wants it: the network of one component.
+        tuning (Tuning): Its block.
         frozen_depth (int): -1 to L.
         """
         view = self._view

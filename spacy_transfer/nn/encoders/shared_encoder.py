@@ -31,11 +31,17 @@ class SharedEncoder:
         check_number("encoder", self, "grad_factor", "grad_factor >= 0", lambda value: 0.0 <= value < float("inf"))
 
     def load(self, texts: Texts = no_texts) -> LoadedEncoder:
-        """There is nothing to load. RAISES (ValueError): T200."""
+        """There is nothing to load.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """There is nothing to rebuild. RAISES (ValueError): T200."""
+        """There is nothing to rebuild.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)
 
 
@@ -55,5 +61,8 @@ class EncoderElsewhere(nn.Module):
         self.width = width
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Never run. RAISES (ValueError): T200."""
+        """Never run.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)

@@ -66,7 +66,10 @@ class LabelQueryDecoder(nn.Module):
         return len(self.queries)
 
     def start_from(self, vectors: Tensor) -> None:
-        """Set the queries. vectors (Tensor): (n_labels, width)."""
+        """Set the queries.
+
+        vectors (Tensor): (n_labels, width).
+        """
         with torch.no_grad():
             self.queries.copy_(vectors)
 
@@ -90,7 +93,10 @@ class LabelQueryDecoder(nn.Module):
         self.output.resize(n_labels)
 
     def set_dropout(self, rate: float) -> None:
-        """Dropout of the head from now on; `[training] dropout` arrives here. rate (float): 0 <= rate < 1."""
+        """Dropout of the head from now on; `[training] dropout` arrives here.
+
+        rate (float): 0 <= rate < 1.
+        """
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate
@@ -187,8 +193,10 @@ def document_states(
 ) -> tuple[Tensor, Tensor]:
     """The states of each document's pieces in one row, whatever windows it was read in; each piece once.
 
-    states (Tensor): (n_rows, n_pieces, width). counted (Tensor): (n_rows, n_pieces) 0/1. owner (Tensor): Document of
-        each row, (n_rows,), ascending. n_docs (int): Documents.
+    states (Tensor): (n_rows, n_pieces, width).
+    counted (Tensor): (n_rows, n_pieces) 0/1.
+    owner (Tensor): Document of each row, (n_rows,), ascending.
+    n_docs (int): Documents.
     host (HostRows | None): The same on the host; without it the device is asked, and waited for.
     RETURNS (tuple[Tensor, Tensor]): States (n_docs, longest, width), and where there are any, (n_docs, longest) bool.
     """
@@ -243,7 +251,8 @@ class LabelQueryHead:
     def build(self, width: int, n_labels: int) -> LabelQueryDecoder:
         """Make the module, with random queries.
 
-        width (int): Width of the states. n_labels (int): Number of labels.
+        width (int): Width of the states.
+        n_labels (int): Number of labels.
         RAISES (ValueError): T145 if the heads do not divide the width.
         """
         if width % self.heads:

@@ -26,7 +26,8 @@ class _Contrastive(WrappedLoss):
 def overlap(targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """How alike the labels of documents are.
 
-    targets (Tensor): (n_docs, n_labels) in 0..1. known (Tensor): As targets, 0 where the annotation is missing.
+    targets (Tensor): (n_docs, n_labels) in 0..1.
+    known (Tensor): As targets, 0 where the annotation is missing.
     RETURNS (tuple[Tensor, Tensor]): (n_docs, n_docs): the Jaccard overlap of two documents over the labels that both
         are annotated for (for soft labels smaller over larger, summed); and whether there is such a label. A document
         is like itself, even without a label.
@@ -43,7 +44,9 @@ def overlap(targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 def contrast(vectors: Tensor, targets: Tensor, known: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss of each document, the mean over its passes.
 
-    vectors (Tensor): (n_passes, n_docs, width). targets, known (Tensor): (n_docs, n_labels).
+    vectors (Tensor): (n_passes, n_docs, width).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): (n_docs, n_labels).
     temperature (float): The cosine is divided by it.
     RETURNS (Tensor): (n_docs,); 0 for a document like no other one.
     """

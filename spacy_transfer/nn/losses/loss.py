@@ -23,9 +23,9 @@ class Loss(nn.Module):
 
     forward: logits (n_docs, n_labels), targets (n_docs, n_labels) in 0..1, known (n_docs, n_labels) 0/1, 0 where the
         annotation is missing -> (n_docs,). `known` may also be a share of an annotation, which counts by its share.
-    couples: whether the loss of a document depends on the other documents of its batch.
-    n_passes: how often each document passes the network in a step, with a dropout of its own each time.
-    activation: which activation the logits are meant for.
+    couples (bool): whether the loss of a document depends on the other documents of its batch.
+    n_passes (int): how often each document passes the network in a step, with a dropout of its own each time.
+    activation (Activation): which activation the logits are meant for.
     """
 
     couples: bool = False
@@ -39,7 +39,10 @@ class Loss(nn.Module):
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each document of a whole batch, from all its passes.
 
-        vectors (Tensor): (n_passes, n_docs, width). classify: The head. targets, known (Tensor): (n_docs, n_labels).
+        vectors (Tensor): (n_passes, n_docs, width).
+        classify (Classify): The head.
+        targets (Tensor): (n_docs, n_labels).
+        known (Tensor): (n_docs, n_labels).
         RETURNS (tuple[Tensor, Tensor]): Losses (n_docs,), and the logits they come from, (n_passes, n_docs, n_labels).
         """
         logits = classify(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
@@ -60,7 +63,8 @@ class LossBuilder(Protocol):
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """Weight of each label from the training data.
 
-        positives (Sequence[float]): Sum of each label's targets. n_known (Sequence[float]): Documents annotated for it.
+        positives (Sequence[float]): Sum of each label's targets.
+        n_known (Sequence[float]): Documents annotated for it.
         """
 
     def build(self, weights: Sequence[float]) -> Loss:
@@ -104,7 +108,9 @@ def label_weights(
 ) -> list[float]:
     """The weight of each label, as the loss block asks for it.
 
-    labels (Sequence[str]): All labels. positives, n_known: Counts in the training data, in label order.
+    labels (Sequence[str]): All labels.
+    positives (Sequence[float]): Counts in the training data, in label order.
+    n_known (Sequence[float]): Counts in the training data, in label order.
     RETURNS (list[float]): In label order.
     RAISES (ValueError): T034 for a weight whose label does not exist.
     """
@@ -121,7 +127,10 @@ def label_weights(
 
 def balanced_documents(positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
     """For exclusive labels: n_docs / (n_labels * documents of the label), so that the mean weight of a training
-    document is 1. SOURCE: scikit-learn's "balanced"."""
+    document is 1.
+
+    SOURCE: scikit-learn's "balanced".
+    """
     return [n / (len(positives) * p) if p else 1.0 for p, n in zip(positives, n_known, strict=True)]
 
 

@@ -52,8 +52,10 @@ def beta(alpha: float, n: int) -> Tensor:
 def mix_targets(targets: Tensor, known: Tensor, share: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     """Targets of mixed documents.
 
-    targets, known (Tensor): (n_docs, n_labels). share (Tensor): Of a document's own, (n_docs,). partner (Tensor): Whom
-        it is mixed with, (n_docs,).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): (n_docs, n_labels).
+    share (Tensor): Of a document's own, (n_docs,).
+    partner (Tensor): Whom it is mixed with, (n_docs,).
     RETURNS (tuple[Tensor, Tensor]): Mixed targets and what is known of them. Where only one of the two is annotated,
         its target stands, and is known by its share.
     """

@@ -25,7 +25,9 @@ class _RDrop(WrappedLoss):
 def divergence(one: Tensor, other: Tensor, known: Tensor, activation: Activation) -> Tensor:
     """Mean of both Kullback-Leibler divergences between what two passes predict.
 
-    one, other (Tensor): Logits, (n_docs, n_labels). known (Tensor): As they, 0 where the annotation is missing.
+    one (Tensor): Logits, (n_docs, n_labels).
+    other (Tensor): Logits, (n_docs, n_labels).
+    known (Tensor): As they, 0 where the annotation is missing.
     activation (str): "softmax": one distribution over the labels. "sigmoid": a Bernoulli distribution per label,
         averaged over them. "linear": a normal distribution of variance 1 per label, so half the squared distance.
     RETURNS (Tensor): (n_docs,).

@@ -16,7 +16,8 @@ Penalty = Callable[[Tensor], Tensor]
 class ScoreDistance(WeightedLoss):
     """Penalty of (logit - target), averaged over the labels.
 
-    weights (Sequence[float]): Of each label. penalty (Callable): Of distances.
+    weights (Sequence[float]): Of each label.
+    penalty (Callable): Of distances.
     """
 
     def __init__(self, weights: Sequence[float], penalty: Penalty) -> None:
@@ -31,7 +32,8 @@ class ScoreDistance(WeightedLoss):
 class RankDistance(WeightedLoss):
     """Penalty of the distance between the two cumulative distributions, summed over the ranks.
 
-    weights (Sequence[float]): Of each label's documents. penalty (Callable): Of distances.
+    weights (Sequence[float]): Of each label's documents.
+    penalty (Callable): Of distances.
     """
 
     def __init__(self, weights: Sequence[float], penalty: Penalty) -> None:

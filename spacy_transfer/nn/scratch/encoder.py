@@ -18,9 +18,10 @@ from .transformer import SCRATCH, ScratchBody
 class ScratchEncoder:
     """A Transformer encoder with random weights, and a tokenizer trained on the training texts.
 
-    tokenizer: Makes the pieces that a text is cut into: `spacy-transfer.WordLevel.v1`, `BPE` or `Unigram`.
-    char_ngrams: `spacy-transfer.CharNGrams.v1` adds the vectors of a piece's character n-grams to its own, None
-        does not.
+    tokenizer (TokenizerTrainer): Makes the pieces that a text is cut into: `spacy-transfer.WordLevel.v1`, `BPE` or
+        `Unigram`.
+    char_ngrams (CharNGrams | None): `spacy-transfer.CharNGrams.v1` adds the vectors of a piece's character n-grams to
+        its own, None does not.
     width (int): Width of the states, a multiple of `heads`.
     depth (int): Layers.
     heads (int): Attention heads of a layer.
@@ -37,8 +38,8 @@ class ScratchEncoder:
     zero_init_residual (bool): Attention and feed-forward add nothing before they have learned to, so that training
         begins with a bag of words.
     SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; starting at zero:
-        Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks),
-        Gal & Ghahramani 2016, arXiv:1512.05287.
+        Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks), Gal &
+        Ghahramani 2016, arXiv:1512.05287.
     """
 
     tokenizer: TokenizerTrainer
@@ -107,5 +108,8 @@ class ScratchEncoder:
         return LoadedEncoder(Encoder(body, config), tokenizer, record)
 
     def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
+        """Build the encoder of a saved pipeline.
+
+        RETURNS (Encoder): With arbitrary weights; the caller loads them.
+        """
         return build_encoder(record)

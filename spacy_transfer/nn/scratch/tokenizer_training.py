@@ -55,7 +55,11 @@ class WordLevel:
         check_least("WordLevel", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Count words. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 if no word is left."""
+        """Count words.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 if no word is left.
+        """
         tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL[UNK]))
         steps = [normalizers.NFKC(), _bert_normalizer(self.lower_case)]
         if self.same_digits:
@@ -87,7 +91,11 @@ class BPE:
         check_least("BPE", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Join pairs. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word."""
+        """Join pairs.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 without any word.
+        """
         tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNK]))
         tokenizer.normalizer = _normalizer(self.lower_case)
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -114,8 +122,11 @@ class Unigram:
         check_least("Unigram", self, "size", len(SPECIAL) + 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Fit the pieces. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word, T132 where
-        the characters alone are more than `size`."""
+        """Fit the pieces.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 without any word, T132 where the characters alone are more than `size`.
+        """
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = _normalizer(self.lower_case)
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

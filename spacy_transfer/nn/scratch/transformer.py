@@ -69,7 +69,10 @@ class ScratchBody(nn.Module):
         return self.embeddings.pieces
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
-        """As encoders of transformers have it. gradient_checkpointing_kwargs (dict): Of torch's `checkpoint`."""
+        """As encoders of transformers have it.
+
+        gradient_checkpointing_kwargs (dict): Of torch's `checkpoint`.
+        """
         self._checkpointing = gradient_checkpointing_kwargs
 
 

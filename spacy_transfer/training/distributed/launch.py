@@ -38,8 +38,11 @@ _SECONDS_TO_END = {"asked": 120.0, "bereft": 30.0}
 def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
     """Run `python ARGUMENTS` in so many processes that know of each other, as `torchrun` does.
 
-    n_ranks (int): Processes. arguments (Sequence[str]): What follows `python`. gpu (bool): One GPU each.
-    RAISES (ValueError): T180 for more ranks than devices. RAISES (ChildProcessError): T178 if one of them fails.
+    n_ranks (int): Processes.
+    arguments (Sequence[str]): What follows `python`.
+    gpu (bool): One GPU each.
+    RAISES (ValueError): T180 for more ranks than devices.
+    RAISES (ChildProcessError): T178 if one of them fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C, which all ranks are told of.
     """
     n_devices = torch.cuda.device_count() if gpu else os.cpu_count() or 1
@@ -118,7 +121,10 @@ def _loopback() -> str | None:
 
 @contextmanager
 def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterator[list[int]]:
-    """Within: SIGTERM and Ctrl-C are handed on to the ranks. YIELDS (list[int]): Those that came."""
+    """Within: SIGTERM and Ctrl-C are handed on to the ranks.
+
+    YIELDS (list[int]): Those that came.
+    """
     signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield signals
@@ -139,7 +145,10 @@ def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterato
 
 
 def _wait(started: Sequence["subprocess.Popen[bytes]"], signals: Sequence[int]) -> list[int]:
-    """Wait until all ranks have ended, one has failed, or a signal was not obeyed. RETURNS (list[int]): The failed."""
+    """Wait until all ranks have ended, one has failed, or a signal was not obeyed.
+
+    RETURNS (list[int]): The failed.
+    """
     deadline = float("inf")
     while True:
         statuses = [process.poll() for process in started]

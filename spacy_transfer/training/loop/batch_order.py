@@ -25,7 +25,8 @@ _MOST_NUMBERS = 50_000
 class _Epoch:
     """How an epoch began, and what is needed to draw its batches again.
 
-    random (RandomState): After the shuffle. positions (list[int]): Of the batcher's schedules.
+    random (RandomState): After the shuffle.
+    positions (list[int]): Of the batcher's schedules.
     foreign (list): Before which batch somebody else had drawn random numbers that the batcher's own then followed.
     """
 
@@ -38,7 +39,8 @@ class _Epoch:
 class Order:
     """Batches of the training data, epoch after epoch.
 
-    nlp (Language): The pipeline. corpus (Callable): The reader of the training data.
+    nlp (Language): The pipeline.
+    corpus (Callable): The reader of the training data.
     batching (CountedBatcher): The batcher and its schedules.
     max_epochs (int): Ends after so many; 0 never, -1 never and reads the data anew in every epoch (streamed).
     apart (bool): Draw from random numbers of its own, so that ranks which train on different texts agree on the order.
@@ -73,7 +75,10 @@ class Order:
         return self.max_epochs < 0
 
     def read(self) -> None:
-        """Read the training data. RAISES (ValueError): T171 if there are none."""
+        """Read the training data.
+
+        RAISES (ValueError): T171 if there are none.
+        """
         self._reading = RandomState.now()
         if self.is_streamed:
             return
@@ -180,7 +185,10 @@ class Order:
         return data, {"order": torch.tensor(numbers, dtype=torch.int32)} if numbers else {}
 
     def reread(self, data: dict[str, Any]) -> None:
-        """Read the training data as at the start of the run. data (dict): Of `state`."""
+        """Read the training data as at the start of the run.
+
+        data (dict): Of `state`.
+        """
         RandomState.from_json(data["reading"]).restore()
         self.read()
 

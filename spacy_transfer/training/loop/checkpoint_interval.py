@@ -13,8 +13,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 class Cadence:
     """Due when so many steps and so much time have passed since the last one.
 
-    steps (int): 0 asks for none. seconds (float): 0 asks for none. times (float): So many times what the last one took,
-        which keeps them to a share of the run where steps are fast and weights are many; 0 asks for none.
+    steps (int): 0 asks for none.
+    seconds (float): 0 asks for none.
+    times (float): So many times what the last one took, which keeps them to a share of the run where steps are fast and
+        weights are many; 0 asks for none.
     """
 
     steps: int = 100
@@ -45,5 +47,8 @@ class Cadence:
         return n_done - self._step >= max(1, self.steps) and perf_counter() - self._time >= least
 
     def done(self, n_done: int, took: float = 0.0) -> None:
-        """One was written, or could not be, after so many steps. took (float): Seconds that it took."""
+        """One was written, or could not be, after so many steps.
+
+        took (float): Seconds that it took.
+        """
         self._step, self._time, self._took = n_done, perf_counter(), took

@@ -20,7 +20,8 @@ Tick = Callable[[int, int], None]
 class Evaluation:
     """Scores a pipeline on the dev data.
 
-    nlp (Language): The pipeline. corpus (Callable): The reader of the dev data.
+    nlp (Language): The pipeline.
+    corpus (Callable): The reader of the dev data.
     weights (dict): Weight of each score in the main one; None counts nothing.
     share (Callable): Lets several ranks predict a part each; gives the examples with all predictions.
     """
@@ -43,14 +44,20 @@ class Evaluation:
         self.fingerprint: str | None = None
 
     def read(self) -> list[Example]:
-        """The dev data. RETURNS (list[Example]): Read anew."""
+        """The dev data.
+
+        RETURNS (list[Example]): Read anew.
+        """
         examples = list(self.corpus(self.nlp))
         if self.fingerprint is None:
             self.fingerprint = fingerprint_of(self.corpus) or examples_digest(examples)
         return examples
 
     def __call__(self, tick: Tick) -> tuple[float, dict[str, Any]]:
-        """Evaluate. RETURNS (tuple): The main score, and all scores."""
+        """Evaluate.
+
+        RETURNS (tuple): The main score, and all scores.
+        """
         examples = self.read()
         validate_examples(examples, "spacy transfer train")
         examples = _copy_examples(examples)

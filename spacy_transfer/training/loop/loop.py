@@ -43,14 +43,17 @@ class Update(Protocol):
     """How a batch makes gradients; `nlp.update` for a pipeline, something else for pretraining or distillation."""
 
     def __call__(self, batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
-        """batch (list[Example]): Of one sub-batch. losses (dict): The sum of losses is added by component."""
+        """batch (list[Example]): Of one sub-batch.
+        losses (dict): The sum of losses is added by component.
+        """
 
 
 @dataclass
 class Event:
     """A step is done.
 
-    info (dict): As spaCy's loggers expect it. is_best (bool | None): None where there was no evaluation.
+    info (dict): As spaCy's loggers expect it.
+    is_best (bool | None): None where there was no evaluation.
     """
 
     info: dict[str, Any]
@@ -60,9 +63,13 @@ class Event:
 class Run:
     """Trains until patience, steps or epochs end.
 
-    nlp (Language): Initialised. settings (dict): The resolved block [training]. order (Order): The data.
-    evaluation (Evaluation): Of the dev data. log (LogFile): Takes every figure.
-    on_nan (str): What to do when a loss is no finite number. update (Update | None): In place of `nlp.update`.
+    nlp (Language): Initialised.
+    settings (dict): The resolved block [training].
+    order (Order): The data.
+    evaluation (Evaluation): Of the dev data.
+    log (LogFile): Takes every figure.
+    on_nan (str): What to do when a loss is no finite number.
+    update (Update | None): In place of `nlp.update`.
     limit (TimeLimit | None): How long it may train.
     """
 
@@ -132,9 +139,12 @@ class Run:
         ]
 
     def events(self) -> Iterator[Event]:
-        """Go on to the end. YIELDS (Event): After each step, its evaluation in.
+        """Go on to the end.
 
-        RAISES (ValueError): T170 where a loss is no finite number. RAISES (Interrupted): Within an evaluation.
+        YIELDS (Event): After each step, its evaluation in.
+
+        RAISES (ValueError): T170 where a loss is no finite number.
+        RAISES (Interrupted): Within an evaluation.
         """
         shims = network_shims(self.nlp).values()
         try:
@@ -267,7 +277,10 @@ class Run:
             }
 
     def _finish_update(self) -> dict[str, Any]:
-        """Let the optimizer move the weights. RETURNS (dict): Gradient norm of each component that knows it."""
+        """Let the optimizer move the weights.
+
+        RETURNS (dict): Gradient norm of each component that knows it.
+        """
         norms = {}
         for name, proc in self.trainable:
             if hasattr(self.optimizer, "grad_norm"):
@@ -278,7 +291,10 @@ class Run:
         return norms
 
     def _bad(self, line: dict[str, Any]) -> None:
-        """A loss or a gradient norm is no finite number. RAISES (ValueError): T170, unless the step is left out."""
+        """A loss or a gradient norm is no finite number.
+
+        RAISES (ValueError): T170, unless the step is left out.
+        """
         step, batch, rate = next(one for one in self._recent if one[0] == line["step"])
         values = {name: float(value) for name, value in line["loss"].items()}
         facts = {
@@ -308,7 +324,10 @@ class Run:
                 self._recent.popleft()
 
     def check_now(self) -> None:
-        """Before a checkpoint: no step that waits to be looked at may have gone wrong. RAISES (ValueError): T170."""
+        """Before a checkpoint: no step that waits to be looked at may have gone wrong.
+
+        RAISES (ValueError): T170.
+        """
         self._check(self.log.flush())
 
     # ---- an evaluation -------------------------------------------------------------------------------------------

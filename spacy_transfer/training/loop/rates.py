@@ -72,7 +72,10 @@ class WarmupLinear(Iterator[float]):
         return self.total_steps or self.counted_steps
 
     def at(self, step: int) -> float:
-        """The rate of a step. step (int): From 0."""
+        """The rate of a step.
+
+        step (int): From 0.
+        """
         if self.landing is None or step < self.landing[0]:
             return self._unlimited(step)
         begin, end = self.landing
@@ -91,7 +94,8 @@ class WarmupLinear(Iterator[float]):
 def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -> None:
     """Tell the schedules of an optimizer how many steps the training has.
 
-    n_steps (int): 0 where nobody knows. has_limit (bool): A limit of time will say it later.
+    n_steps (int): 0 where nobody knows.
+    has_limit (bool): A limit of time will say it later.
     """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
@@ -102,7 +106,10 @@ def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -
 
 
 def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
-    """Let the rates fall to 0 in a line. begin, end (int): The first step of the fall, and the number of all steps."""
+    """Let the rates fall to 0 in a line.
+
+    begin, end (int): The first step of the fall, and the number of all steps.
+    """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
             schedule.landing = (begin, end)

@@ -46,7 +46,8 @@ _DRAWS: dict[str, Set[str]] = {
 class CountedBatcher:
     """A batcher and the schedules in its block.
 
-    batcher (Callable): Examples to batches. schedules (list[CountedSchedule]): In the order of the block.
+    batcher (Callable): Examples to batches.
+    schedules (list[CountedSchedule]): In the order of the block.
     draws (Set[str]): Which random numbers it may draw after its first batch: of "python", "numpy" and "torch".
     """
 
@@ -67,8 +68,9 @@ class CountedBatcher:
 def counted_batcher(block: Any, resolved: Callable[[Iterable[Any]], Iterable[list[Any]]]) -> CountedBatcher:
     """Make the batcher of a config block so that its schedules are counted.
 
-    block: The block as the config has it, checked already. resolved: The batcher that the config system made of it,
-        taken where there is no schedule in it.
+    block (Any): The block as the config has it, checked already.
+    resolved (Callable[[Iterable[Any]], Iterable[list[Any]]]): The batcher that the config system made of it, taken
+        where there is no schedule in it.
     """
     schedules: list[CountedSchedule] = []
 

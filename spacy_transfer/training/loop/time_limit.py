@@ -43,7 +43,10 @@ class TimeLimit:
         return 0 < self.seconds * _LANDING <= elapsed
 
     def n_left(self, elapsed: float, n_done: int, since: tuple[float, int]) -> int:
-        """Steps that still fit. since (tuple): Seconds and steps at which measuring began."""
+        """Steps that still fit.
+
+        since (tuple): Seconds and steps at which measuring began.
+        """
         seconds, steps = elapsed - since[0], n_done - since[1]
         if seconds <= 0 or steps <= 0:
             seconds, steps = elapsed, n_done

@@ -21,9 +21,11 @@ def takes_place_of_ours(block: Mapping[str, Any]) -> bool:
 class EvaluationFile:
     """The `output_file` of spaCy's ConsoleLogger, in its format: a line of JSON for each evaluation.
 
-    path (Path): The file. folder (Path): Output of the run; what lies there is the run's own.
+    path (Path): The file.
+    folder (Path): Output of the run; what lies there is the run's own.
     n_done (int): Steps that the run has made; lines of later ones, written before it was killed, are dropped.
-    is_resumed (bool): The run goes on from a checkpoint. is_pending (bool): The last step is still to be evaluated.
+    is_resumed (bool): The run goes on from a checkpoint.
+    is_pending (bool): The last step is still to be evaluated.
     """
 
     def __init__(self, path: Path, folder: Path, *, n_done: int, is_resumed: bool, is_pending: bool) -> None:
@@ -41,7 +43,10 @@ class EvaluationFile:
             write_text(path, "".join(f"{line}\n" for line in kept))
 
     def __call__(self, info: dict[str, Any] | None) -> None:
-        """Add an evaluation. info (dict | None): As loggers of spaCy get it; None for a step without one."""
+        """Add an evaluation.
+
+        info (dict | None): As loggers of spaCy get it; None for a step without one.
+        """
         if info is None or self.path is None:
             return
         scores = {name: value for name, value in info["other_scores"].items() if isinstance(value, int | float)}

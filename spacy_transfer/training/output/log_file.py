@@ -40,7 +40,10 @@ class LogFile:
         self._size = 0
 
     def begin(self) -> None:
-        """Begin a new log in the place of an old one. RAISES (OSError): What the file system says."""
+        """Begin a new log in the place of an old one.
+
+        RAISES (OSError): What the file system says.
+        """
         if self.path is not None and not self._is_open:
             write_data(self.path, self._held)
             self._is_open, self._held = True, b""
@@ -48,7 +51,8 @@ class LogFile:
     def go_on(self, size: int, sha256: str) -> bool:
         """Go on where a checkpoint was.
 
-        size (int): Bytes of the log at that time. sha256 (str): Of these.
+        size (int): Bytes of the log at that time.
+        sha256 (str): Of these.
         RETURNS (bool): Whether they are there; if not, what is there steps aside and the log begins anew.
         RAISES (OSError): T377 for a link; what the file system says otherwise.
         """
@@ -70,12 +74,17 @@ class LogFile:
         return is_same
 
     def add(self, line: dict[str, Any]) -> list[dict[str, Any]]:
-        """Add a line. RETURNS (list[dict]): Lines that were written now, numbers fetched."""
+        """Add a line.
+
+        RETURNS (list[dict]): Lines that were written now, numbers fetched.
+        """
         self._waiting.append(line)
         return self.flush() if len(self._waiting) >= _MOST_WAITING else []
 
     def flush(self) -> list[dict[str, Any]]:
-        """Write what waits. RETURNS (list[dict]): The lines written now.
+        """Write what waits.
+
+        RETURNS (list[dict]): The lines written now.
 
         RAISES (OSError): T372 for a full disk, T377 for a link; what the file system says otherwise.
         """
@@ -150,7 +159,10 @@ def _fetched(value: Any) -> dict[int, float]:
 
 
 def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
-    """Tensors and numpy's numbers as numbers. numbers (Mapping): Those of tensors, by id."""
+    """Tensors and numpy's numbers as numbers.
+
+    numbers (Mapping): Those of tensors, by id.
+    """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):

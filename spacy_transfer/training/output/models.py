@@ -13,7 +13,8 @@ from ...files import new_folder, size_of, sync_tree
 class Outcome:
     """Writes pipelines into an output folder.
 
-    folder (Path): Of the run. before_to_disk (Callable): Of the config.
+    folder (Path): Of the run.
+    before_to_disk (Callable): Of the config.
     """
 
     def __init__(self, folder: Path, before_to_disk: Callable[[Language], Language]) -> None:
@@ -44,6 +45,9 @@ class Outcome:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Put a copy of a folder in the place of another. RAISES (OSError): T372 for a full disk."""
+    """Put a copy of a folder in the place of another.
+
+    RAISES (OSError): T372 for a full disk.
+    """
     with new_folder(target, needs=size_of(source)) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)

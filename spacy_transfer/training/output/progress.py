@@ -20,8 +20,11 @@ class Progress:
     """A bar over the steps and one over each evaluation; plain lines where the output is no terminal.
 
     show (str): "bar", "lines", "none", or "auto": a bar on a terminal, else lines.
-    length (Length): Of the whole run. done (int): Steps done before. every (int): Steps from evaluation to evaluation.
-    out (IO): Where to write. seconds (float): Left of a limit of time; infinite without one.
+    length (Length): Of the whole run.
+    done (int): Steps done before.
+    every (int): Steps from evaluation to evaluation.
+    out (IO): Where to write.
+    seconds (float): Left of a limit of time; infinite without one.
     """
 
     def __init__(
@@ -45,7 +48,10 @@ class Progress:
             self._bar = tqdm(total=length.n_steps or None, initial=done, unit="step", file=self.out, leave=False)
 
     def step(self, figures: dict[str, Any]) -> None:
-        """A step is done. figures (dict): Loss per document and rate, as numbers."""
+        """A step is done.
+
+        figures (dict): Loss per document and rate, as numbers.
+        """
         self._done += 1
         self._clock.step()
         if self._bar is not None:
@@ -56,7 +62,10 @@ class Progress:
             self.say(f"About {_duration(self._seconds_left())} to go.")
 
     def evaluating(self) -> Callable[[int, int], None]:
-        """An evaluation begins. RETURNS (Callable): Takes documents done, and all."""
+        """An evaluation begins.
+
+        RETURNS (Callable): Takes documents done, and all.
+        """
         self._clock.evaluation_begins()
         if self.show != "bar":
             return lambda done, total: None
@@ -69,7 +78,10 @@ class Progress:
         return tick
 
     def evaluated(self, line: dict[str, Any]) -> None:
-        """An evaluation is done. line (dict): Its figures, as they go into the log."""
+        """An evaluation is done.
+
+        line (dict): Its figures, as they go into the log.
+        """
         self._clock.evaluation_ends()
         if self._inner is not None:
             self._inner.close()

@@ -24,13 +24,18 @@ _FIELDS = {
 class Result:
     """What came of a run.
 
-    status (str): "finished", "paused" or "interrupted". n_steps (int): Steps made. n_skipped (int): Of them left out.
-    score (float): Main score of the best evaluation. best_step (int): Its step, -1 where there was none.
-    scores (dict): All numbers among its scores. data (str): Fingerprint of the training data.
+    status (str): "finished", "paused" or "interrupted".
+    n_steps (int): Steps made.
+    n_skipped (int): Of them left out.
+    score (float): Main score of the best evaluation.
+    best_step (int): Its step, -1 where there was none.
+    scores (dict): All numbers among its scores.
+    data (str): Fingerprint of the training data.
     seconds (float): Spent in training, earlier parts of the run included.
     machine (dict): By component what it computed on and in which precision; versions.
     precision (dict): What "auto" stood for, as `nn.precision.recorded` takes it.
-    measure (str): What the score is. seed (int | None): Of the config.
+    measure (str): What the score is.
+    seed (int | None): Of the config.
     test (dict): All numbers among the scores on test data, where a study has some.
     """
 
@@ -54,13 +59,19 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
-        """What `write` wrote. RAISES (OSError): T450 if it is not there or no JSON object, T451 for a wrong value."""
+        """What `write` wrote.
+
+        RAISES (OSError): T450 if it is not there or no JSON object, T451 for a wrong value.
+        """
         file = folder / "result.json"
         return cls.from_json(read_object(file), file)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path, within: str = "") -> "Result":
-        """As `strict(asdict(result))` gives it. file (Path): Where it comes from. within (str): Where in that.
+        """As `strict(asdict(result))` gives it.
+
+        file (Path): Where it comes from.
+        within (str): Where in that.
 
         RAISES (OSError): T451 for a wrong value.
         """

@@ -55,9 +55,11 @@ _LOOKS, _LOOK_COST = 10, 20 / 3
 class Pretraining:
     """How an encoder is warmed up.
 
-    steps (int): Steps of the optimizer. rows (int): Rows (windows of texts) in a step.
+    steps (int): Steps of the optimizer.
+    rows (int): Rows (windows of texts) in a step.
     rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW. share (float): Of the pieces that is chosen for prediction.
+    weight_decay (float): Of AdamW.
+    share (float): Of the pieces that is chosen for prediction.
     seed (int): Of everything drawn.
     accumulate (int): Parts in which the rows of a step are learned one after the other; changes memory, not the result.
     """
@@ -152,7 +154,10 @@ class Work:
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
     def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
-        """The config of the run, also written to config.cfg. device (str): Of the component."""
+        """The config of the run, also written to config.cfg.
+
+        device (str): Of the component.
+        """
         rows = {"@readers": "spacy-transfer.PieceRows.v1"}
         train = {**rows, "path": str(self.folder / "rows" / "train"), "shuffle": True, "multiple_of": plan.rows}
         # Step 0 has the rate 0: its evaluation is that of the encoder as it came.
@@ -197,7 +202,10 @@ class Work:
     # ---- the end -------------------------------------------------------------------------------------------------
 
     def losses(self) -> tuple[float, float]:
-        """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
+        """Held-out loss of a hidden piece at the first and the last step.
+
+        RETURNS: In nats.
+        """
         lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]

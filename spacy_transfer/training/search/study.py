@@ -82,8 +82,10 @@ class Plan:
 class Studied:
     """What came of it.
 
-    trials (list[Trial]): In the order of the plan. best (Trial): With the best mean score.
-    run (str): Folder of its best run. soup (dict): Ingredients and scores of the soup, empty without one.
+    trials (list[Trial]): In the order of the plan.
+    best (Trial): With the best mean score.
+    run (str): Folder of its best run.
+    soup (dict): Ingredients and scores of the soup, empty without one.
     """
 
     trials: list[Trial]
@@ -120,19 +122,22 @@ def study(
     run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is no
     number, a batch that no memory holds) is told and left out. Trials that were dropped keep their logs alone.
 
-    config (Path | Config): Of all runs. output (Path): Gets study.json, results.csv (a row for each run),
-        statistics.csv (one for each trial), a folder for each run, and model-best: that of the best run of the best
-        trial, or the soup.
-    plan (Plan): Trials, seeds, halving. train (Callable): Makes a run or a part of it, and its result.json.
-    overrides (Mapping): Values of the config for all runs. resume (bool): Go on where a study was interrupted.
+    config (Path | Config): Of all runs.
+    output (Path): Gets study.json, results.csv (a row for each run), statistics.csv (one for each trial), a folder for
+        each run, and model-best: that of the best run of the best trial, or the soup.
+    plan (Plan): Trials, seeds, halving.
+    train (Callable): Makes a run or a part of it, and its result.json.
+    overrides (Mapping): Values of the config for all runs.
+    resume (bool): Go on where a study was interrupted.
     force (bool): Go on although config or plan are others; without `resume` throw away what is there.
     tell (Callable): Takes a line before each run.
     RAISES (ValueError): T165 with nothing to resume, T166 where a single run would be lost, T167 where it is another
-        study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could
-        be trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that
-        are none; what `read_config` finds in a config or values.
-    RAISES (FileExistsError): T371 for what no run of ours has left. RAISES (OSError): T370 while another process has
-        the folder, T372 for a full disk. RAISES (Interrupted): By a signal.
+        study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could be
+        trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that are
+        none; what `read_config` finds in a config or values.
+    RAISES (FileExistsError): T371 for what no run of ours has left.
+    RAISES (OSError): T370 while another process has the folder, T372 for a full disk.
+    RAISES (Interrupted): By a signal.
     """
     work = _Study(config, output, plan, train, dict(overrides or {}), tell)
     with hold_folder(output):
@@ -447,5 +452,8 @@ def _shortest(configs: Sequence[Config]) -> int:
 
 
 def _checked(config: Path | Config, values: Mapping[str, Any]) -> Config:
-    """The config of a trial, interpolated. RAISES (ValueError): As `read_config`."""
+    """The config of a trial, interpolated.
+
+    RAISES (ValueError): As `read_config`.
+    """
     return DEFAULT_CONFIG.merge(read_config(config, values)).interpolate()

@@ -91,7 +91,8 @@ def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed:
     """Each value with each of the other keys, the last key fastest.
 
     values (Mapping): Values by key; of several keys, joined by commas, lists of values that belong together.
-    n_trials (int | None): Draw only so many of them. seed (int): Of the draw.
+    n_trials (int | None): Draw only so many of them.
+    seed (int): Of the draw.
     RETURNS (list[dict]): One value by key for each trial; a single empty one without keys.
     """
     factors = [[_together(key, value) for value in some] for key, some in values.items()]
@@ -109,7 +110,11 @@ def _together(key: str, value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rung:
-    """A part of a sweep. n_trials (int): How many take part. stop_at (int): Steps each has made at its end; 0: all."""
+    """A part of a sweep.
+
+    n_trials (int): How many take part.
+    stop_at (int): Steps each has made at its end; 0: all.
+    """
 
     n_trials: int
     stop_at: int
@@ -118,8 +123,10 @@ class Rung:
 def rungs(n_trials: int, n_steps: int, every: int, keep_one_in: int) -> list[Rung]:
     """Successive halving: many trials train for a short while, the better ones for longer, the last to the end.
 
-    n_trials (int): At the beginning. n_steps (int): Of a whole run, 0 if nobody knows. every (int): Steps from one
-        evaluation to the next: a rung ends with one. keep_one_in (int): Of so many trials one goes on; 1 keeps all.
+    n_trials (int): At the beginning.
+    n_steps (int): Of a whole run, 0 if nobody knows.
+    every (int): Steps from one evaluation to the next: a rung ends with one.
+    keep_one_in (int): Of so many trials one goes on; 1 keeps all.
     RETURNS (list[Rung]): Each rung trains `keep_one_in` times as long as the one before, and none is below a tenth of
         the run, where a rate that warms up still tells nothing.
     RAISES (ValueError): T188 for trials to be dropped in runs without a number of steps, or keep_one_in below 1.

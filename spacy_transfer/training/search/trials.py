@@ -18,8 +18,11 @@ from ..output.result import Result
 class Trial:
     """Values of the config, and the runs that were made with them: one for each seed.
 
-    number (int): From 1. values (dict): By dotted key. results (dict): By name of the run.
-    is_dropped (bool): Others were better at the end of a rung. failed (str): Why it could not be trained.
+    number (int): From 1.
+    values (dict): By dotted key.
+    results (dict): By name of the run.
+    is_dropped (bool): Others were better at the end of a rung.
+    failed (str): Why it could not be trained.
     """
 
     number: int

@@ -36,7 +36,12 @@ _MOST_BYTES = 2000 * MEGABYTE
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read. folder (Path): Where from. state (dict): JSON. tensors (dict): By file, then by name."""
+    """What was read.
+
+    folder (Path): Where from.
+    state (dict): JSON.
+    tensors (dict): By file, then by name.
+    """
 
     folder: Path
     state: dict[str, Any]
@@ -64,7 +69,9 @@ class Checkpoints:
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def begin(self, weights: Mapping[str, Tensor]) -> str:
-        """Write all weights once for the run. RETURNS (str): SHA-256 of the file.
+        """Write all weights once for the run.
+
+        RETURNS (str): SHA-256 of the file.
 
         Where an earlier run has left a folder, that stays as it is until `settle`.
 
@@ -99,7 +106,8 @@ class Checkpoints:
     def write(self, n_done: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
-        n_done (int): Steps done. tensors (Mapping): By file name without suffix, then by name.
+        n_done (int): Steps done.
+        tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """
         folder = self._now / f"step-{n_done:08d}"

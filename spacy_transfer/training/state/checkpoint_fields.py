@@ -135,7 +135,8 @@ _FEATURES = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
 def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
     """What of a checkpoint's state is known, all of it checked.
 
-    file (Path): Where it comes from. n_done (int): Steps that the folder's name says.
+    file (Path): Where it comes from.
+    n_done (int): Steps that the folder's name says.
     RAISES (UnusableFile): T451 for what is missing, of another type or out of range.
     """
     found = take(file, state, _STATE, _RANKS)

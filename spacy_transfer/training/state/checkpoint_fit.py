@@ -54,7 +54,10 @@ def check_optimizer(nlp: Language, checkpoint: Checkpoint) -> None:
 
 
 def check_networks(nlp: Language, checkpoint: Checkpoint) -> None:
-    """Compare the states of the networks with the networks that are there. RAISES (UnusableFile): T451."""
+    """Compare the states of the networks with the networks that are there.
+
+    RAISES (UnusableFile): T451.
+    """
     file, then = checkpoint.folder / "state.json", checkpoint.state["networks"]
     for name, shim in network_shims(nlp).items():
         now: Mapping[str, Any] = shim.checkpoint_state()[0]
@@ -69,7 +72,10 @@ def check_networks(nlp: Language, checkpoint: Checkpoint) -> None:
 
 
 def check_order(order: Order, checkpoint: Checkpoint) -> None:
-    """Compare the order of the texts with the texts that were read. RAISES (UnusableFile): T451 or T452."""
+    """Compare the order of the texts with the texts that were read.
+
+    RAISES (UnusableFile): T451 or T452.
+    """
     found: Tensor | None = checkpoint.tensors["places"].get("order")
     if not order.is_streamed:
         n_texts = len(order.examples)

@@ -17,7 +17,9 @@ EVERY = frozenset(("python", "numpy", "torch"))
 class RandomState:
     """Where the global random numbers stand; None for what was not looked at.
 
-    python: As `random.getstate` gives it. numpy: As `numpy.random.get_state`. torch (Tensor): Of the CPU.
+    python (Any): As `random.getstate` gives it.
+    numpy (Any): As `numpy.random.get_state`.
+    torch (Tensor): Of the CPU.
     cuda (tuple[Tensor, ...]): Of every CUDA device, none where CUDA is not in use.
     """
 
@@ -28,7 +30,10 @@ class RandomState:
 
     @classmethod
     def now(cls, parts: Set[str] = EVERY) -> "RandomState":
-        """Take them down. parts (Set[str]): Of "python", "numpy" and "torch"."""
+        """Take them down.
+
+        parts (Set[str]): Of "python", "numpy" and "torch".
+        """
         everything = parts == EVERY
         return cls(
             random.getstate() if "python" in parts else None,
