@@ -26,6 +26,13 @@ def check_share(block: str, builder: object, field: str) -> None:
 
 
 def check_least(block: str, builder: object, field: str, least: int) -> None:
-    """RAISES (ValueError): T005 for a whole number below the least."""
+    """Refuse a whole number below the least.
+
+    block (str): As the message names it.
+    builder (object): A frozen dataclass.
+    field (str): Of the dataclass.
+    least (int): The least that it may be.
+    RAISES (ValueError): T005 for less.
+    """
     if (number := getattr(builder, field)) < least:
         raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))

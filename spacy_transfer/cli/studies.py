@@ -68,7 +68,9 @@ class Wish:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """text (str): "1,2,3".
+    """Read a list of seeds.
+
+    text (str): "1,2,3".
     RAISES (ValueError): T192 for anything else.
     """
     parts = [part.strip() for part in text.split(",")]

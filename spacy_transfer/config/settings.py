@@ -27,7 +27,10 @@ _READ = ("nlp", "components", "corpora", "training", "pretraining", "initialize"
 
 
 def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """RAISES (ValueError): T333 for a value that is no finite number."""
+    """Refuse numbers that are not finite among the values given for a config.
+
+    RAISES (ValueError): T333 for a value that is no finite number.
+    """
     for key, value in overrides.items():
         _check_finite(key, value)
 

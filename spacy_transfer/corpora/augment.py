@@ -49,8 +49,10 @@ def augment(
     skip: int = 0,
     overrides: Mapping[str, Any] | None = None,
 ) -> list[Sample]:
-    """What batches of a training with this config would read; builds no network. It shuffles and batches as `spacy
-    train` does, but not in the same order, since that also depends on what else was drawn before.
+    """Show what the batches of a training with this config would read; no network is built.
+
+    It shuffles and batches as `spacy train` does, but not in the same order, since that also depends on what else was
+    drawn before.
 
     config (Path): A training config.
     n (int): Samples.

@@ -13,7 +13,10 @@ _SHARE = 0.25
 
 
 def memory_there() -> int | None:
-    """RETURNS (int | None): Bytes that this process may use: the machine's memory, or less where a limit is set."""
+    """Find out how much memory this process may use.
+
+    RETURNS (int | None): Bytes: the machine's memory, or less where a limit is set; None where nobody says.
+    """
     sizes: list[int] = []
     with suppress(ValueError, OSError, AttributeError):
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -27,6 +27,7 @@ def make_piece_length(name: str, revision: str | None = None) -> Callable[[Any],
     tokenizer: PieceTokenizer | None = None
 
     def piece_length(item: Any) -> int:
+        """Count the pieces of a text, or look up what was counted before."""
         nonlocal tokenizer
         text: str = item.reference.text if isinstance(item, Example) else item.text
         length = lengths.get(text)

@@ -40,7 +40,7 @@ class Survey:
     counts (dict[Path, Counter[str]]): Texts of each label.
     n_bad (dict[Path, int]): Lines left out.
     bad_lines (list[BadLine]): The first of them all.
-    readings (dict[Path, Reading]): How the files are written. n_positive (int): Labels that hold, in all texts.
+    readings (dict[Path, Reading]): How the files are written.
     exclusive (bool): Whether all records came with exactly one label.
     fills (bool): Whether any fills the label set up.
     """

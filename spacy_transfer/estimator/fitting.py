@@ -114,11 +114,15 @@ class _Bar:
         self._bar: Any = tqdm(total=n_texts, unit="text", desc="training")
 
     def updating(self, nlp: Language) -> Update:
-        """RETURNS (Update): The step function of a pipeline, which moves the bar on."""
+        """Make the step function of a pipeline, which moves the bar on.
+
+        RETURNS (Update): The step function of a pipeline, which moves the bar on.
+        """
         block = nlp.config.interpolate()["training"]
         frozen, annotating = block["frozen_components"], block["annotating_components"]
 
         def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            """Update as the pipeline does, and move the bar on."""
             nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
             # A tensor on a GPU would make each step wait for the device.
             total = [value for value in losses.values() if not isinstance(value, torch.Tensor)]

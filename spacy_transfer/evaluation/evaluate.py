@@ -18,7 +18,7 @@ from ..pipeline.sources import carry_over, sources_read_by
 
 
 def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
-    """All scores of a pipeline on annotated documents.
+    """Evaluate a pipeline on annotated documents.
 
     pipeline (Language): A trained pipeline.
     data (Path): A .spacy file or a folder of them.

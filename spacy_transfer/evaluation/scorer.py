@@ -45,6 +45,7 @@ def score_cats(
     gold = {id(eg.reference): _rounded(eg.reference, wanted, exclusive) for eg in examples}
 
     def cats(doc: Doc, attr: str) -> dict[str, float]:
+        """Give the rounded annotations of a reference, and the scores of any other document."""
         return gold[id(doc)] if id(doc) in gold else getattr(doc, attr)
 
     scores: dict[str, Any] = Scorer.score_cats(

@@ -51,6 +51,7 @@ def list_of(kind: Kind, *, distinct: bool = False) -> Kind:
     """
 
     def holds(value: Any) -> bool:
+        """Decide whether a value is such a list."""
         if not isinstance(value, list) or not all(kind.holds(one) for one in value):
             return False
         return not distinct or len(set(value)) == len(value)

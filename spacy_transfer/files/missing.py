@@ -21,6 +21,10 @@ def no_such_file(path: Path | str, formats: str = "") -> FileNotFoundError:
 
 
 def require_file(path: Path) -> None:
-    """RAISES (FileNotFoundError): T440 unless there is such a file."""
+    """Refuse a file that is not there.
+
+    path (Path): As the user gave it.
+    RAISES (FileNotFoundError): T440 unless there is such a file.
+    """
     if not path.is_file():
         raise no_such_file(path)

@@ -107,6 +107,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
     last = [Path()]
 
     def stage(path: Path) -> Path:
+        """Give a place to write a file in, which is moved when all are complete."""
         parent = path.parent.absolute()
         made.extend(make_parents(parent))
         folder = parent.resolve()
@@ -120,6 +121,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
         return part
 
     def where() -> Path | None:
+        """Give the folder of the newest part, whose disk may be full."""
         return next(reversed(stagings.values())).folder if stagings else None
 
     try:

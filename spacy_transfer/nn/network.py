@@ -120,7 +120,11 @@ class Network(nn.Module):
         return self
 
     def encode(self, batch: RowBatch) -> Tensor:
-        """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
+        """Run the encoder.
+
+        batch (RowBatch): Rows of pieces.
+        RETURNS (Tensor): States, (n_rows, n_pieces, width).
+        """
         # Without a graph all depths run at once, to the same bits; in bf16 the frozen ones have weights of their own.
         if self.boundary >= 1 and (torch.is_grad_enabled() or self.frozen_dtype != torch.float32):
             return self.resume(self.prefix(batch), batch)
@@ -183,12 +187,19 @@ class Network(nn.Module):
         return few_shapes.filled_up(batch.ids, batch.mask, self.encoder.pad_id, self.max_pieces)
 
     def pool(self, states: Tensor, batch: RowBatch) -> Tensor:
-        """RETURNS (Tensor): One vector per document, (n_docs, width), fp32."""
+        """Pool states into vectors.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        batch (RowBatch): The rows that they are of.
+        RETURNS (Tensor): One vector per document, (n_docs, width), fp32.
+        """
         vectors: Tensor = self.pooling(states, batch.counted, batch.owner, batch.n_docs)
         return vectors
 
     def classify(self, vectors: Tensor, joined: Tensor | None = None) -> Tensor:
-        """joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
+        """Compute logits from vectors.
+
+        joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
 
         RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
         """

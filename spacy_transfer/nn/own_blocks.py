@@ -15,9 +15,11 @@ _LOSS_PARTS = ("couples", "n_passes", "activation", "of_batch")
 
 class _LossBlock(Protocol):
     @property
-    def exclusive(self) -> bool: ...
+    def exclusive(self) -> bool:
+        """See `LossBuilder`."""
 
-    def activate(self, logits: Tensor) -> Tensor: ...
+    def activate(self, logits: Tensor) -> Tensor:
+        """See `LossBuilder`."""
 
 
 def missing(block: object, wanted: Sequence[str]) -> list[str]:

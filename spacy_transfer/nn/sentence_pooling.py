@@ -122,7 +122,9 @@ class AutoPooling:
 
 @dataclass(frozen=True)
 class SentencePooling:
-    """modes (list[str]): As in `SentenceModules`.
+    """Pool as an encoder's own modules of sentence-transformers do.
+
+    modes (list[str]): As in `SentenceModules`.
     after (list[Dense | Literal['normalize']]): As in `SentenceModules`.
     """
 
@@ -130,9 +132,10 @@ class SentencePooling:
     after: list[Dense | Literal["normalize"]]
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states.
-        RETURNS (Pooling): With the weights of the dense layers, drawn at random.
+        """Build the module.
 
+        width (int): Width of the states.
+        RETURNS (Pooling): With the weights of the dense layers, drawn at random.
         RAISES (ValueError): T350 for a dense layer of another width.
         """
         have, layers = width * len(self.modes), list[nn.Module]()
@@ -153,6 +156,14 @@ class _Sentence(Pooling):
         self.poolings, self.after = nn.ModuleList(poolings), nn.Sequential(*after)
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Join what the poolings give, and apply what comes after them.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width of the last layer).
+        """
         vectors = torch.cat([pooling(states, counted, owner, n_docs) for pooling in self.poolings], dim=1)
         out: Tensor = self.after(vectors)
         return out
@@ -165,12 +176,22 @@ class _Dense(nn.Module):
         self.activation = _ACTIVATIONS[block.activation]()
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """Apply the linear map and its activation.
+
+        vectors (Tensor): (n_docs, n_in).
+        RETURNS (Tensor): (n_docs, n_out).
+        """
         out: Tensor = self.activation(self.linear(vectors))
         return out
 
 
 class _Normalize(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
+        """Scale each vector to length 1.
+
+        vectors (Tensor): (n_docs, width).
+        RETURNS (Tensor): (n_docs, width).
+        """
         return F.normalize(vectors, dim=1)
 
 

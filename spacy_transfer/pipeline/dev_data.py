@@ -43,7 +43,9 @@ def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Ite
 
 
 def require_dev(dev: Sequence[Example], where: str) -> None:
-    """where (str): Section of the config that reads them.
+    """Refuse dev data without examples.
+
+    where (str): Section of the config that reads them.
     RAISES (ValueError): T327 if there are none.
     """
     if not dev:

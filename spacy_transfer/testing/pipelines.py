@@ -42,7 +42,10 @@ _ENCODER = {
 
 
 def tiny_docs() -> list[Doc]:
-    """RETURNS (list[Doc]): Twelve texts; one is so long that it takes two windows."""
+    """Make twelve documents; one is so long that it takes two windows.
+
+    RETURNS (list[Doc]): Without annotations.
+    """
     nlp = spacy.blank("xx")
     return [nlp.make_doc(text) for text in TEXTS]
 

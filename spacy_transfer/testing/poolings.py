@@ -13,13 +13,15 @@ _GARBAGE = 100.0
 
 
 class _Pools(Protocol):
-    def build(self, width: int) -> nn.Module: ...
+    def build(self, width: int) -> nn.Module:
+        """See the builders of poolings and heads."""
 
 
 class _Head(Protocol):
     reads: str
 
-    def build(self, width: int, n_labels: int) -> nn.Module: ...
+    def build(self, width: int, n_labels: int) -> nn.Module:
+        """See the builders of poolings and heads."""
 
 
 def check_pooling_laws(block: _Pools) -> None:
@@ -98,6 +100,7 @@ def check_head_laws(block: _Head) -> None:
     seen[1, 2:] = False
 
     def logits_of(values: Tensor, inside: Tensor = seen) -> Tensor:
+        """Call the head on what it reads: states, or vectors."""
         return cast(Tensor, head(values, inside) if block.reads == "states" else head(values))
 
     head.eval()

@@ -10,6 +10,7 @@ def make_set_epoch() -> Callable[[Language, dict[str, Any]], None]:
     """The callback `spacy-transfer.set_epoch.v1` for [training.before_update]: unfreezing by epochs needs it."""
 
     def set_epoch(nlp: Language, info: dict[str, Any]) -> None:
+        """Tell each component that asks for it which epoch begins."""
         for _, component in nlp.pipeline:
             if hasattr(component, "set_epoch"):
                 component.set_epoch(info["epoch"])

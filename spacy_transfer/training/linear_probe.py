@@ -126,6 +126,7 @@ def _fit(
     penalty = 0.5 / (c * n_docs)
 
     def closure() -> Tensor:
+        """Compute the penalized loss and its gradient."""
         solver.zero_grad()
         value = loss(x @ weight.T + bias, targets, known).mean() + penalty * weight.square().sum()
         value.backward()
@@ -144,6 +145,7 @@ def _shrink(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, known: Ten
     logits = x @ weight.T + bias
 
     def at(factor: float) -> float:
+        """Compute the loss with the weights scaled by a factor."""
         return float(loss(logits * factor, targets, known).mean())
 
     wanted, low, high = keep * at(0.0), 0.0, 1.0

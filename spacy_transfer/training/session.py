@@ -278,6 +278,7 @@ class Session:
         numbers: list[int] = []
 
         def end(number: int) -> None:
+            """Ask the run to end after this step."""
             numbers.append(number)
             run.is_wanted_to_end = True
 

@@ -20,6 +20,7 @@ def ending_on_signals(end: Callable[[int], None]) -> Iterator[None]:
     seen: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        """Hand the signal on; a second Ctrl-C stops at once."""
         if seen and number == signal.SIGINT:
             raise KeyboardInterrupt
         seen.append(number)

@@ -73,6 +73,7 @@ def train(
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
     max_seconds (float): End at the first step after so many seconds of training, parts before an interruption included;
         in the last fifth of them a rate of `spacy-transfer.WarmupLinear.v1` falls to 0 (see `TimeLimit`). 0: no limit.
+    RETURNS (Trained): Steps, scores and how the run ended.
     RAISES (ValueError): T436 for such a limit that is below 0 or not finite.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without training data, T391 for a table in the place of

@@ -53,6 +53,7 @@ def _forward_beside(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[
     widths = [values.shape[1] for values, _ in parts]
 
     def backprop(d_out: Any) -> list[Any]:
+        """Give each layer the columns of the gradient that are its own."""
         begin = 0
         for width, (_, take_back) in zip(widths, parts, strict=True):
             take_back(model.ops.as_contig(d_out[:, begin : begin + width]))

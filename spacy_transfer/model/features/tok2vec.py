@@ -82,6 +82,7 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Ca
     divisor = model.attrs["divisor"] if listeners else 1
 
     def backprop(d_out: Any) -> list[Any]:
+        """Give the tok2vec layer the gradient of the states that were pooled."""
         given = ops.as_contig(d_out[filled] / divisor)
         if which is None:
             d_together = ops.backprop_reduce_mean(given, lengths)

@@ -70,6 +70,7 @@ class Gradients:
             self.loss_scale = 2.0 ** math.floor(math.log2(_FIRST_SCALE / max(n_terms, 1)))
 
         def forget() -> None:
+            """Drop the gradients of an attempt that ran out of memory."""
             for weight in weights:
                 weight.grad = None
 

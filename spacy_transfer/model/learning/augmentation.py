@@ -30,7 +30,7 @@ class NoAugmentation:
     """Leaves training texts as they are."""
 
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> Sequence[str]:
-        """RETURNS (Sequence[str]): The texts."""
+        """Give the texts as they are; see `AugmentationBuilder`."""
         return texts
 
 

@@ -80,6 +80,7 @@ def _coupled(
     """
 
     def vectors_of(group: list[int]) -> Tensor:
+        """Compute the vectors of a micro-batch, one part for each pass."""
         with network.headless():
             return _passes(learn(group * loss.n_passes), loss)
 

@@ -191,6 +191,7 @@ class SharedShim(NetworkShim):
         logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
 
         def backprop(d_logits: Any) -> list[Any]:
+            """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
             self._return(states, texts, give_back, self.builder.grad_factor)
@@ -250,6 +251,7 @@ class SharedShim(NetworkShim):
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
+            """Compute the logits of some documents with a graph."""
             return self.network.head_from_states(*states.of(group), rows(joined, group))
 
         everything = list(range(len(texts)))

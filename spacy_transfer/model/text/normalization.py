@@ -118,6 +118,7 @@ def _url_length(url: str) -> int:
 
 def _mask_urls(text: str, mask: str) -> str:
     def masked(match: re.Match[str]) -> str:
+        """Put the mask in place of a URL, and keep what follows it."""
         return mask + match[0][_url_length(match[0]) :]
 
     return _URL.sub(masked, text)

@@ -76,7 +76,11 @@ class PieceTokenizer:
         return len(self.prefix) + len(self.suffix)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """RETURNS (list[list[int]]): Piece ids of each text, special pieces not included."""
+        """Cut texts into pieces.
+
+        texts (Sequence[str]): Any texts.
+        RETURNS (list[list[int]]): Piece ids of each text, special pieces not included.
+        """
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 

@@ -125,6 +125,13 @@ def dropout(states: Tensor, p: float) -> Tensor:
 class _ByteDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
+        """Drop values by random bytes and keep the mask.
+
+        ctx (Any): Of torch.
+        states (Tensor): Any shape.
+        p (float): Share that is dropped, in steps of 1/256.
+        RETURNS (Tensor): Same shape, what is kept scaled up.
+        """
         threshold = min(max(round(p * 256), 1), 255)
         seed = int(torch.empty((), dtype=torch.int64).random_(0, None))
         n = states.numel()
@@ -142,6 +149,12 @@ class _ByteDropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Mask the gradient as the values were.
+
+        ctx (Any): Of torch.
+        gradients (Tensor): That of the output, the only one.
+        RETURNS (tuple[Tensor, None]): Gradient of the states; the share has none.
+        """
         (mask,) = ctx.saved_tensors
         return _masked(gradients[0], mask, ctx.factor), None
 

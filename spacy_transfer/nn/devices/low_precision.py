@@ -59,6 +59,10 @@ class _Seen:
         self._version, self._place = self._alias._version, _place(self._alias)
 
     def is_as_it_was(self) -> bool:
+        """Decide whether the weight is the tensor that was copied, in its place and unchanged.
+
+        RETURNS (bool): False if the copy must be made again.
+        """
         weight = self._module._parameters.get(self._name)
         return (
             weight is self._weight

@@ -116,7 +116,12 @@ def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
 
 
 def check_family(config: Any, name: str) -> None:
-    """RAISES (ValueError): T012 unless it is a text encoder, or has one."""
+    """Refuse what is no text encoder.
+
+    config (PretrainedConfig): Of transformers.
+    name (str): Of the encoder, for the message.
+    RAISES (ValueError): T012 unless it is a text encoder, or has one.
+    """
     from transformers.models.auto import modeling_auto
 
     family = config.model_type

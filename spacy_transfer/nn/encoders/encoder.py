@@ -83,6 +83,7 @@ class Encoder(nn.Module):
         """Compute the states inside the layers again in the backward pass instead of keeping them."""
 
         def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+            """Give the contexts of the first computation and of the second."""
             # The second computation must draw the same dropout, so it takes the same kernels as the first.
             again = CpuKernels() if next(self.body.parameters()).device.type == "cpu" else nullcontext()
             return nullcontext(), again
@@ -181,6 +182,7 @@ class Encoder(nn.Module):
         calls = 0
 
         def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
                 return own(*args, **kwargs)
@@ -201,6 +203,7 @@ class Encoder(nn.Module):
         tail = form[1:] if isinstance(form, tuple) else None
 
         def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            """Call a layer, or pass it by."""
             nonlocal calls, tail
             if gate.number < 0:
                 return args[1]

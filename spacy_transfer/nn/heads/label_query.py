@@ -111,10 +111,19 @@ class _LabelWeights(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_labels))
 
     def forward(self, decoded: Tensor) -> Tensor:
+        """Compute one logit from the decoded state of each label.
+
+        decoded (Tensor): (n_docs, n_labels, width).
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
         n = decoded.shape[1]
         return (decoded * self.weight[:n]).sum(dim=2) + self.bias[:n]
 
     def resize(self, n_labels: int) -> None:
+        """Grow; a new label starts as the mean of the others.
+
+        n_labels (int): Labels from now on.
+        """
         weight, bias = self.weight.detach(), self.bias.detach()
         n_new = n_labels - len(bias)
         # As in the linear head, a new label starts as the mean of the others.

@@ -19,6 +19,14 @@ class _Contrastive(WrappedLoss):
         self.weight, self.temperature = weight, temperature
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the contrastive term to the inner loss.
+
+        vectors (Tensor): Of all passes, (n_passes, n_docs, width).
+        classify (Callable): Vectors to logits.
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (tuple[Tensor, Tensor]): Loss of each document, (n_docs,), and logits, (n_passes, n_docs, n_labels).
+        """
         values, logits = self.inner.of_batch(vectors, classify, targets, known)
         return values + self.weight * contrast(vectors, targets, known, self.temperature), logits
 
@@ -91,5 +99,9 @@ class SupervisedContrastive(Wrapper):
         check_number("loss", self, "temperature", "0 < temperature", lambda value: 0.0 < value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label in the other loss."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label in the other loss.
+        RETURNS (Loss): The module.
+        """
         return _Contrastive(self._inner.build(weights), self.weight, self.temperature)

@@ -68,10 +68,18 @@ class LossBuilder(Protocol):
         """
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label, in label order.
+        RETURNS (Loss): The module.
+        """
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+        """
 
 
 class WeightedLoss(Loss):
@@ -94,7 +102,12 @@ def widened(logits: Tensor) -> Tensor:
 
 
 def activated(logits: Tensor, activation: Activation) -> Tensor:
-    """Logits (n_docs, n_labels) to scores: those of a softmax sum to 1, others are independent."""
+    """Turn logits into scores: those of a softmax sum to 1, others are independent.
+
+    logits (Tensor): (n_docs, n_labels).
+    activation (Activation): "softmax", "sigmoid" or "linear", which cuts at 0 and 1.
+    RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+    """
     if activation == "softmax":
         return widened(logits).softmax(dim=1)
     return widened(logits).sigmoid() if activation == "sigmoid" else widened(logits).clamp(0.0, 1.0)

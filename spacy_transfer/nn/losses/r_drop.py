@@ -18,6 +18,14 @@ class _RDrop(WrappedLoss):
         self.alpha = alpha
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the divergence of two passes to the inner loss.
+
+        vectors (Tensor): Of both passes, (n_passes, n_docs, width).
+        classify (Callable): Vectors to logits.
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (tuple[Tensor, Tensor]): Loss of each document, (n_docs,), and logits, (n_passes, n_docs, n_labels).
+        """
         values, logits = self.inner.of_batch(vectors, classify, targets, known)
         return values + self.alpha * divergence(logits[0], logits[1], known, self.activation), logits
 
@@ -63,5 +71,9 @@ class RDrop(Wrapper):
         check_number("loss", self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label in the other loss."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label in the other loss.
+        RETURNS (Loss): The module.
+        """
         return _RDrop(self._inner.build(weights), self.alpha)

@@ -18,7 +18,8 @@ class CharNGrams:
     On few texts most words are rare, and their own vectors hardly learn. A piece that the tokenizer does not know is
     [UNK] and has no n-grams.
 
-    shortest (int), longest (int): Characters of an n-gram; the ends of a piece count as one each, "<refund>".
+    shortest (int): Fewest characters of an n-gram; the ends of a piece count as one each, "<refund>".
+    longest (int): Most characters of an n-gram, at least `shortest`.
     min_pieces (int): An n-gram that fewer pieces have is left out; one that a single piece has says nothing new.
     size (int): Most n-grams; those that most pieces have are kept.
     dropout (float): Share of the n-grams that are left out in training, for each place in each text anew; without it

@@ -31,7 +31,11 @@ class TokenizerTrainer(Protocol):
     """A block that makes a tokenizer of texts."""
 
     def train(self, texts: Iterable[str]) -> str:
-        """RETURNS (str): The tokenizer as JSON."""
+        """Train a tokenizer.
+
+        texts (Iterable[str]): The training texts.
+        RETURNS (str): The tokenizer as JSON.
+        """
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterato
         return
 
     def hand_on(number: int, frame: FrameType | None) -> None:
+        """Send the signal to all ranks that still run."""
         signals.append(number)
         for process in started:
             if process.poll() is None:

@@ -83,7 +83,12 @@ class Ranks:
         torch.manual_seed(torch.initial_seed() + 1_000_003 * self.rank)
 
     def agree(self, what: str, value: str) -> None:
-        """RAISES (ValueError): T181 if a rank has another value."""
+        """Check that all ranks have the same value.
+
+        what (str): What it is, for the message.
+        value (str): This rank's.
+        RAISES (ValueError): T181 if a rank has another value.
+        """
         found = [part.decode("utf-8") for part in self._gather(value.encode("utf-8"))]
         if len(set(found)) > 1:
             raise ValueError(

@@ -28,7 +28,9 @@ class Cadence:
 
     @classmethod
     def parse(cls, text: str) -> "Cadence":
-        """text (str): "100" steps, "30s", "5m", "1h", or "auto": 100 steps, 30 s or 30 times what the last checkpoint
+        """Read how often checkpoints are written.
+
+        text (str): "100" steps, "30s", "5m", "1h", or "auto": 100 steps, 30 s or 30 times what the last checkpoint
             took, whichever is later.
 
         RAISES (ValueError): T172 for anything else.
@@ -42,7 +44,11 @@ class Cadence:
         return cls(0, number * _SECONDS[unit], 0.0) if unit else cls(number, 0.0, 0.0)
 
     def is_due(self, n_done: int) -> bool:
-        """n_done (int): Steps done."""
+        """Decide whether to write a checkpoint now.
+
+        n_done (int): Steps done.
+        RETURNS (bool): Whether enough steps and seconds have passed.
+        """
         least = max(self.seconds, self.times * self._took)
         return n_done - self._step >= max(1, self.steps) and perf_counter() - self._time >= least
 

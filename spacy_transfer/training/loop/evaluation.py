@@ -64,6 +64,7 @@ class Evaluation:
         start = default_timer()
 
         def predict(some: list[Example]) -> None:
+            """Predict some examples and tell how far it is."""
             docs = self.nlp.pipe((example.predicted for example in some), batch_size=self.nlp.batch_size)
             for n_done, (example, doc) in enumerate(zip(some, docs, strict=True), start=1):
                 example.predicted = doc

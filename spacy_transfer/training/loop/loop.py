@@ -43,7 +43,9 @@ class Update(Protocol):
     """How a batch makes gradients; `nlp.update` for a pipeline, something else for pretraining or distillation."""
 
     def __call__(self, batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
-        """batch (list[Example]): Of one sub-batch.
+        """Add the gradients of a sub-batch.
+
+        batch (list[Example]): Of one sub-batch.
         losses (dict): The sum of losses is added by component.
         """
 
@@ -338,6 +340,7 @@ class Run:
         tick = self._tick()
 
         def heed(done: int, total: int) -> None:
+            """Tell how far the evaluation is, and end it after a signal."""
             # Several ranks evaluate to the end: one that left would leave the others waiting.
             if self.is_wanted_to_end and isinstance(self.together, Alone):
                 raise Interrupted

@@ -75,6 +75,7 @@ def counted_batcher(block: Any, resolved: Callable[[Iterable[Any]], Iterable[lis
     schedules: list[CountedSchedule] = []
 
     def make(value: Any) -> Any:
+        """Resolve a block inside out, and count its schedules."""
         if not isinstance(value, dict):
             return value
         arguments = {key: make(part) for key, part in value.items() if not key.startswith("@")}

@@ -72,6 +72,7 @@ class Progress:
         bar = self._inner = tqdm(unit="doc", desc="evaluation", file=self.out, leave=False)
 
         def tick(done: int, total: int) -> None:
+            """Move the bar of the evaluation on."""
             bar.total = total
             bar.update(done - bar.n)
 

@@ -152,6 +152,7 @@ def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        """Update the component and report the mean loss now and then."""
         nonlocal n_seen
         before = losses.get(NAME, 0.0)
         component.update(batch, drop=drop, losses=losses)

@@ -50,6 +50,7 @@ def mix(pipelines: Sequence[Path]) -> Soup:
     (dev_corpus,) = resolve_dot_names(config, [settings["dev_corpus"]])
 
     def score_of(weights: Mapping[str, Tensor]) -> float:
+        """Evaluate the pipeline with these weights."""
         _fill(nlp, weights)
         score, _ = Evaluation(nlp, dev_corpus, settings["score_weights"])(lambda done, total: None)
         return score

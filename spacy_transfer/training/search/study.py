@@ -119,18 +119,19 @@ def study(
     """Train every trial of a plan with every seed; after each rung the better trials go on where they were.
 
     A trial is judged by the mean of its runs' best scores on the dev data; of equal ones the earlier is better. Every
-    run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is no
-    number, a batch that no memory holds) is told and left out. Trials that were dropped keep their logs alone.
+    run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is
+    not finite, a batch that no memory holds) is reported and skipped. Trials that were dropped keep their logs alone.
 
     config (Path | Config): Of all runs.
     output (Path): Gets study.json, results.csv (a row for each run), statistics.csv (one for each trial), a folder for
         each run, and model-best: that of the best run of the best trial, or the soup.
     plan (Plan): Trials, seeds, halving.
     train (Callable): Makes a run or a part of it, and its result.json.
-    overrides (Mapping): Values of the config for all runs.
+    overrides (Mapping | None): Values of the config for all runs.
     resume (bool): Go on where a study was interrupted.
     force (bool): Go on although config or plan are others; without `resume` throw away what is there.
     tell (Callable): Takes a line before each run.
+    RETURNS (Studied): The trials and the best of them.
     RAISES (ValueError): T165 with nothing to resume, T166 where a single run would be lost, T167 where it is another
         study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could be
         trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that are

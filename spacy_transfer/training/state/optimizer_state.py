@@ -25,6 +25,7 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
     tensors: dict[str, Tensor] = {}
 
     def name_of(key: tuple[int, str]) -> str | None:
+        """Name a weight OWNER|NAME by the key under which Thinc keeps its moments; None for nobody's."""
         owner, weight = key
         # Nodes and shims are numbered apart: which one it is shows in the names of its weights.
         node, shim = names.get(owner * 2), names.get(owner * 2 + 1)
