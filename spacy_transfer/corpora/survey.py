@@ -59,7 +59,10 @@ class Survey:
         return sum(trace.n_texts for trace in self.traces.values())
 
     def total(self) -> Counter[str]:
-        """RETURNS (Counter[str]): Texts of each label, over all sources; 0 where it only has soft values."""
+        """Count the texts of each label over all sources.
+
+        RETURNS (Counter[str]): 0 where a label only has soft values.
+        """
         total: Counter[str] = Counter()
         for counts in self.counts.values():
             total.update(counts)

@@ -116,7 +116,8 @@ class _Bar:
     def updating(self, nlp: Language) -> Update:
         """Make the step function of a pipeline, which moves the bar on.
 
-        RETURNS (Update): The step function of a pipeline, which moves the bar on.
+        nlp (Language): The pipeline.
+        RETURNS (Update): In place of `nlp.update`.
         """
         block = nlp.config.interpolate()["training"]
         frozen, annotating = block["frozen_components"], block["annotating_components"]

@@ -34,7 +34,7 @@ def logits_of(
 def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:
     """States after the last depth, with a graph that holds one part at a time.
 
-    RETURNS: (n_rows, n_pieces, width).
+    RETURNS (Tensor): (n_rows, n_pieces, width).
     """
     learns = torch.is_grad_enabled() and network.boundary < network.n_layers
     if states is None and learns and network.boundary >= 1:

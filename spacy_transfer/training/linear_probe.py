@@ -113,7 +113,7 @@ def _fit(
 ) -> tuple[Tensor, Tensor]:
     """Minimise the mean loss plus the L2 penalty of the weights.
 
-    RETURNS: weight and bias.
+    RETURNS (tuple[Tensor, Tensor]): weight and bias.
     """
     n_docs, width = x.shape
     n_labels = targets.shape[1]

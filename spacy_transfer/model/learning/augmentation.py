@@ -43,7 +43,7 @@ def draw_texts(
     texts (Sequence[str]): See `AugmentationBuilder`.
     targets (Floats | None): See `AugmentationBuilder`.
     n_draws (int): See `AugmentationBuilder`.
-    RETURNS: The texts to read, and for each whether it is the clean one.
+    RETURNS (tuple[list[str], list[bool]]): The texts to read, and for each whether it is the clean one.
     RAISES (ValueError): T120 for another number of texts, T121 for one that is no str, T122 for an empty one, T123 for
         half a surrogate pair.
     """

@@ -57,7 +57,7 @@ class PieceBudget:
 
         work (Callable): Takes the budget.
         forget (Callable): Undoes what a failed try has left.
-        RETURNS: What `work` gave.
+        RETURNS (Result): What `work` gave.
         RAISES: What `work` raised, if one window at a time is still too much or it was something else.
         """
         while True:

@@ -173,10 +173,11 @@ class SharedShim(NetworkShim):
         return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
     def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
-        """Logits (n_docs, n_labels) on the host.
+        """Compute logits.
 
         texts (Sequence): TransformerData of each document.
-
+        joined (Joined | None): Features beside the vectors.
+        RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
         return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())

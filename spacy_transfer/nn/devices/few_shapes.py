@@ -49,12 +49,15 @@ def _rounded(n: int, per_octaves: int) -> int:
 
 
 def filled_up(ids: Tensor, mask: Tensor, pad_id: int, most: int | None) -> tuple[Tensor, Tensor]:
-    """Ids and mask in one of few shapes: padding on the right, and the last row again, whose states nobody reads. (A
-    row without any piece gives NaN in some encoders.)
+    """Bring ids and mask into one of few shapes: padding on the right, and the last row again.
+
+    Nobody reads the states of that row; one without any piece would give NaN in some encoders.
 
     ids (Tensor): (n_rows, n_pieces).
     mask (Tensor): (n_rows, n_pieces).
+    pad_id (int): Id of the padding.
     most (int | None): Longest row that the encoder can read.
+    RETURNS (tuple[Tensor, Tensor]): Ids and mask.
     """
     n_rows, n_pieces = ids.shape
     width = few_pieces(n_pieces, most)

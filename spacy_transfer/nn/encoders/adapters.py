@@ -30,10 +30,8 @@ class Places:
 
     linear (tuple[str, ...]): All that an adapter may sit in.
     in_layers (tuple[str, ...]): Those in the layers.
-    attention (tuple[str, ...]): Those in
-    attention.
-
-    last: The last one of each layer outside attention, which ends its feed-forward part.
+    attention (tuple[str, ...]): Those in attention.
+    last (tuple[str, ...]): The last one of each layer outside attention, which ends its feed-forward part.
     """
 
     linear: tuple[str, ...]
@@ -67,9 +65,11 @@ class Adapter(Protocol):
         """
 
     def peft_config(self, modules: list[str], last: list[str]) -> Any:
-        """peft's configuration.
+        """Make peft's configuration.
 
-        modules, last (list[str]): Full names of linear maps; see `Places`.
+        modules (list[str]): Full names of linear maps to adapt.
+        last (list[str]): Full names of those that end a feed-forward part; see `Places`.
+        RETURNS (PeftConfig): Of peft.
         """
 
 

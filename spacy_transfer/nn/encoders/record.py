@@ -44,7 +44,7 @@ def clean_record(record: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
     """What of a record is known, checked.
 
     record (Mapping): As `LoadedEncoder.record`.
-    file: Where it comes from.
+    file (Path | str): Where it comes from.
 
     RAISES (UnusableFile): As `read_record`.
     """

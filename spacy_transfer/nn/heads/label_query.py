@@ -150,8 +150,14 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, decoded: Tensor, known: Tensor, states: Tensor, seen: Tensor) -> Tensor:
-        """decoded (1 or n_docs, n_labels, width), known (n_labels, n_labels), states (n_docs, n_pieces, width),
-        seen (n_docs, 1, 1, n_pieces) -> (n_docs, n_labels, width)."""
+        """Let each label read the other labels, then the states.
+
+        decoded (Tensor): (1 or n_docs, n_labels, width).
+        known (Tensor): Which labels a label may read, (n_labels, n_labels).
+        states (Tensor): (n_docs, n_pieces, width).
+        seen (Tensor): Which pieces count, (n_docs, 1, 1, n_pieces).
+        RETURNS (Tensor): (n_docs, n_labels, width).
+        """
         if self.between is not None and self.between_norm is not None:
             labels = self.between_norm(decoded)
             decoded = decoded + self.dropout(self.between(labels, labels, known))
@@ -176,8 +182,13 @@ class _Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor) -> Tensor:
-        """asking (1 or n_docs, n_labels, width), asked (n_docs, n_asked, width), mask true where to look, broadcast to
-        (n_docs, heads, n_labels, n_asked) -> (n_docs, n_labels, width)."""
+        """Compute what each label finds.
+
+        asking (Tensor): (1 or n_docs, n_labels, width).
+        asked (Tensor): (n_docs, n_asked, width).
+        mask (Tensor): True where to look, broadcast to (n_docs, heads, n_labels, n_asked).
+        RETURNS (Tensor): (n_docs, n_labels, width).
+        """
         query = self._split(self.query(asking)).expand(len(asked), -1, -1, -1)
         key, value = (self._split(part) for part in self.key_value(asked).chunk(2, dim=2))
         if mask.ndim == 2:

@@ -156,7 +156,11 @@ def balanced_positives(positives: Sequence[float], n_known: Sequence[float]) -> 
 
 
 def check_class_weights(asked: ClassWeights) -> None:
-    """RAISES (ValueError): T005 for what is no pair of label and weight, T035 for a weight that is not above 0."""
+    """Check the weights that a block names.
+
+    asked (ClassWeights): As the block says it.
+    RAISES (ValueError): T005 for what is no pair of label and weight, T035 for a weight that is not above 0.
+    """
     if isinstance(asked, str):
         return
     for pair in asked:

@@ -54,7 +54,12 @@ class ScratchBody(nn.Module):
         self._checkpointing: dict[str, Any] | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
-        """input_ids, attention_mask (n_rows, n_pieces) -> last_hidden_state (n_rows, n_pieces, width)."""
+        """Compute the last states.
+
+        input_ids (Tensor): (n_rows, n_pieces).
+        attention_mask (Tensor): 0 at padding, (n_rows, n_pieces).
+        RETURNS (SimpleNamespace): With `last_hidden_state`, (n_rows, n_pieces, width).
+        """
         states = self.embeddings(input_ids)
         padding = attention_mask == 0
         for layer in self.layers:
@@ -141,7 +146,14 @@ class _Layer(nn.TransformerEncoderLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """src (n_rows, n_pieces, width), src_key_padding_mask (n_rows, n_pieces), true at padding."""
+        """Compute the states after the layer.
+
+        src (Tensor): (n_rows, n_pieces, width).
+        src_mask (Tensor | None): None; part of torch's signature.
+        src_key_padding_mask (Tensor | None): True at padding, (n_rows, n_pieces).
+        is_causal (bool): False; part of torch's signature.
+        RETURNS (Tensor): (n_rows, n_pieces, width).
+        """
         if self.norm_first:
             src = src + self._sa_block(self.norm1(src), src_mask, src_key_padding_mask)
             return src + self._ff_block(self.norm2(src))

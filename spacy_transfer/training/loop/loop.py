@@ -125,7 +125,10 @@ class Run:
         self.is_time_up = self.limit.is_up(position.seconds)
 
     def show_evaluations(self, begin: Callable[[], Tick]) -> None:
-        """begin (Callable): Called when an evaluation begins; gives what is told after each document."""
+        """Show how far evaluations are.
+
+        begin (Callable): Called when an evaluation begins; gives what is told after each document.
+        """
         self._tick = begin
 
     @property

@@ -108,7 +108,8 @@ def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -
 def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
     """Let the rates fall to 0 in a line.
 
-    begin, end (int): The first step of the fall, and the number of all steps.
+    begin (int): The first step of the fall.
+    end (int): The number of all steps.
     """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):

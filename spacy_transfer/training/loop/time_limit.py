@@ -31,7 +31,11 @@ class TimeLimit:
     seconds: float = 0.0
 
     def is_up(self, elapsed: float) -> bool:
-        """elapsed (float): Seconds spent."""
+        """Decide whether the time is up.
+
+        elapsed (float): Seconds spent.
+        RETURNS (bool): False without a limit.
+        """
         return 0 < self.seconds <= elapsed
 
     def is_measuring(self, elapsed: float) -> bool:

@@ -204,7 +204,7 @@ class Work:
     def losses(self) -> tuple[float, float]:
         """Held-out loss of a hidden piece at the first and the last step.
 
-        RETURNS: In nats.
+        RETURNS (tuple[float, float]): In nats.
         """
         lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]

@@ -17,7 +17,8 @@ _SETTINGS = ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")
 def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Take down an optimizer of Thinc or our own.
 
-    RETURNS: JSON and tensors; weights are named OWNER|NAME, the owner by its place in the pipeline.
+    RETURNS (tuple[dict, dict[str, Tensor]]): JSON and tensors; weights are named OWNER|NAME, the owner by its place in
+        the pipeline.
     """
     shims = network_shims(nlp)
     ours = {shim.id: name for name, shim in shims.items()}
