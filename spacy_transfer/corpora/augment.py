@@ -13,6 +13,7 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 from spacy.util import load_model_from_config, registry, resolve_dot_names
+from thinc.config import Config
 
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
@@ -108,7 +109,7 @@ def _has_shim(pipe: Any) -> bool:
     return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
 
 
-def _examples(nlp: Language, config: Any, training: Mapping[str, Any]) -> Iterable[Example]:
+def _examples(nlp: Language, config: Config, training: Mapping[str, Any]) -> Iterable[Example]:
     (corpus,) = resolve_dot_names(config, [training["train_corpus"]])
     return islice(corpus(nlp), _MOST_READ)
 

@@ -5,12 +5,15 @@ import importlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from .memory import refuse_large
 from .rows import BadRow, Fields, Row, cell_of, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
+
+if TYPE_CHECKING:
+    from openpyxl.worksheet.worksheet import Worksheet
 
 
 def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
@@ -46,7 +49,7 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
         raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=reason)) from error
 
 
-def _read_sheet(path: Path, sheet: Any, fields: Fields, layout: TableFormat) -> Iterator[Row]:
+def _read_sheet(path: Path, sheet: "Worksheet", fields: Fields, layout: TableFormat) -> Iterator[Row]:
     header = list(layout.columns)
     columns = _columns(path, header, fields) if header else []
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):

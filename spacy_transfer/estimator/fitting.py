@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Example
+from thinc.config import Config
 
 from ..errors import T494
 from ..quiet import quiet
@@ -81,7 +82,7 @@ def fit(
     return fitted
 
 
-def _train(config: Any, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
+def _train(config: Config, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
     trained = train(
         config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
         make_update=None if bar is None else bar.updating, max_seconds=params["max_seconds"] or 0.0,
@@ -111,7 +112,7 @@ class _Bar:
         # In a notebook a widget, elsewhere text.
         from tqdm.auto import tqdm
 
-        self._bar: Any = tqdm(total=n_texts, unit="text", desc="training")
+        self._bar = tqdm(total=n_texts, unit="text", desc="training")
 
     def updating(self, nlp: Language) -> Update:
         """Make the step function of a pipeline, which moves the bar on.

@@ -28,7 +28,7 @@ _MOST_BATCHED = 200_000
 # Steps of a schedule that are looked through for a rate of 0.
 _MOST_RATES = 100_000
 
-Batcher = Callable[[Iterable[Any]], Iterable[Any]]
+Batcher = Callable[[Iterable[Example]], Iterable[list[Example]]]
 
 # Within a loop of our own: it counts, and says what it counted, itself.
 _is_counted_elsewhere: ContextVar[bool] = ContextVar("is_counted_elsewhere", default=False)
@@ -84,7 +84,7 @@ class Length:
         return sentence
 
 
-def measure(training: Mapping[str, Any], examples: Sequence[Any]) -> Length:
+def measure(training: Mapping[str, Any], examples: Sequence[Example]) -> Length:
     """Count the steps of a training.
 
     training (Mapping): The block [training], interpolated.
@@ -103,7 +103,7 @@ def measure(training: Mapping[str, Any], examples: Sequence[Any]) -> Length:
     return Length(min(ends, default=0), len(examples), total / n_wanted, max_steps, max_epochs, patience)
 
 
-def _batches_of_epochs(batcher: Batcher, examples: Sequence[Any], n_epochs: int) -> Iterator[int]:
+def _batches_of_epochs(batcher: Batcher, examples: Sequence[Example], n_epochs: int) -> Iterator[int]:
     order = list(examples)
     for _ in range(max(1, min(n_epochs, _MOST_BATCHED // len(order)))):
         random.shuffle(order)

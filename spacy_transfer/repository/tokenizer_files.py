@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import T017, T454
 from ..files import write_text
@@ -21,6 +21,9 @@ from ..files.strangers import (
     read_object,
     read_string,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TOKENIZER_FILE = "tokenizer.json"
 VOCABULARIES = (
@@ -115,10 +118,10 @@ def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None =
             return settled(_read(Path(place)), n_rows)
 
 
-def settled(tokenizer: Any, n_rows: int | None = None) -> FolderTokenizer:
+def settled(tokenizer: "PreTrainedTokenizerFast", n_rows: int | None = None) -> FolderTokenizer:
     """Settle which pieces are special in texts of ours.
 
-    tokenizer (Any): A fast one of transformers.
+    tokenizer (PreTrainedTokenizerFast): Of transformers.
     n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
     """
     form = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -218,7 +221,7 @@ def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
     write_text(place / "config.json", json.dumps({"model_type": config["model_type"]}))
 
 
-def _read(place: Path) -> Any:
+def _read(place: Path) -> "PreTrainedTokenizerFast":
     """A tokenizer that has a tokenizer.json."""
     from transformers import PreTrainedTokenizerFast
 
@@ -229,7 +232,7 @@ def _read(place: Path) -> Any:
         return PreTrainedTokenizerFast.from_pretrained(str(place), **_OWN_FILES)
 
 
-def _converted(place: Path, folder: Path) -> Any:
+def _converted(place: Path, folder: Path) -> "PreTrainedTokenizerFast":
     """A tokenizer that has a vocabulary alone."""
     try:
         return _automatic(place)
@@ -239,7 +242,7 @@ def _converted(place: Path, folder: Path) -> Any:
         raise ValueError(T017.format(folder=folder, error=told)) from error
 
 
-def _automatic(place: Path) -> Any:
+def _automatic(place: Path) -> "PreTrainedTokenizerFast":
     """The fast tokenizer that transformers makes of a folder; a slow one fails here."""
     from transformers import AutoTokenizer
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import to_device, together_to_device
 from ...nn.network import RowBatch
+
+if TYPE_CHECKING:
+    from thinc.types import ArrayXd
 
 # Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
 # import of it.
@@ -172,7 +175,7 @@ def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
 
 
 def counted_ranges(
-    positions: NDArray[Any], lengths: NDArray[Any], n_pieces: int, sizes: NDArray[Any]
+    positions: NDArray[np.integer], lengths: NDArray[np.integer], n_pieces: int, sizes: NDArray[np.integer]
 ) -> list[tuple[int, int]]:
     """The pieces that count in each row of a document.
 
@@ -212,11 +215,11 @@ def _has_states(one: TransformerData) -> bool:
     return "last_hidden_state" in one.model_output and one.model_output["last_hidden_state"].size > 0
 
 
-def _host(array: Any) -> NDArray[Any]:
+def _host(array: "ArrayXd") -> NDArray[np.generic]:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
-def _tensor(array: Any) -> Tensor:
+def _tensor(array: "ArrayXd") -> Tensor:
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array)
     from thinc.util import xp2torch
@@ -224,7 +227,7 @@ def _tensor(array: Any) -> Tensor:
     return xp2torch(array)
 
 
-def _like(tensor: Tensor) -> Any:
+def _like(tensor: Tensor) -> "ArrayXd":
     if tensor.device.type == "cpu":
         return tensor.numpy()
     from thinc.util import torch2xp

@@ -1,7 +1,6 @@
 """What the host knows of a batch of rows, so that it need not ask the device."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,5 +16,5 @@ class HostRows:
     """
 
     counted: NDArray[np.bool_]
-    owner: NDArray[Any]
+    owner: NDArray[np.int64]
     is_full: bool

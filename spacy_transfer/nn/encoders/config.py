@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE
 from ...files.fields import (
@@ -29,6 +29,9 @@ from ...files.strangers import UnusableFile
 from ...repository.encoder_demands import check_asks_nothing
 from ..building import TooLarge
 from ..scratch.transformer import SCRATCH
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # Read by families through `getattr`, so they do not stand in the signature of their configuration.
 _MORE = {
@@ -84,7 +87,7 @@ def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict
     return {"model_type": family, **cleaned, _HALVED: defaults.get(_HALVED) is True}
 
 
-def build_config(cleaned: Mapping[str, Any], file: Path | str) -> Any:
+def build_config(cleaned: Mapping[str, Any], file: Path | str) -> "PretrainedConfig":
     """The configuration object of transformers.
 
     cleaned (Mapping): As `clean_config` gives it.
@@ -115,7 +118,7 @@ def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
         raise UnusableFile(T453.format(file=file, keys=suspects(config, set(), told), problem=told)) from error
 
 
-def check_family(config: Any, name: str) -> None:
+def check_family(config: "PretrainedConfig", name: str) -> None:
     """Refuse what is no text encoder.
 
     config (PretrainedConfig): Of transformers.

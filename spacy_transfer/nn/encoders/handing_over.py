@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -13,16 +13,19 @@ from ...repository.tokenizer_files import settled
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
+
+def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) -> LoadedEncoder:
     """A copy of an encoder that a transformer component holds.
 
     body (nn.Module): An encoder of transformers; a pooler is left behind.
-    tokenizer (Any): Its tokenizer, a fast one.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     name (str): What the record calls it.
     RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
     """
-    config: Any = body.config
+    config: PretrainedConfig = body.config
     if config.is_encoder_decoder:
         raise ValueError(T208.format(family=config.model_type))
     if not getattr(tokenizer, "is_fast", False):
@@ -42,7 +45,7 @@ def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folde
     record (dict): As `LoadedEncoder.record`.
     RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
     """
-    config: Any = encoder.body.config
+    config: PretrainedConfig = encoder.body.config
     if config.is_encoder_decoder or record["config"].get("is_encoder_decoder"):
         raise ValueError(T208.format(family=encoder.family))
     weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.body.named_parameters()}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from .body_weights import fill_body, fill_encoder
 from .config import build_config, check_family, clean_config, naming_sizes
 from .encoder import Encoder
 from .record import read_record
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # What families call the dropout of states and attention.
 _DROPOUTS = (
@@ -156,7 +159,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout
     return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
 
 
-def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> Any:
+def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
     """A network with arbitrary weights.
 
     config (dict): Cleaned.
@@ -239,13 +242,13 @@ def _from_component(found: EncoderFolder, attention: Attention, dropout: float |
     return LoadedEncoder(encoder, read_string(found.folder / TOKENIZER_FILE, MOST_BYTES), record, pooling)
 
 
-def _compiled(config: Any) -> dict[str, bool]:
+def _compiled(config: "PretrainedConfig") -> dict[str, bool]:
     """ModernBERT compiles itself in its first pass on a GPU, which takes 20 to 60 s and a C compiler: only where
     its own config says so."""
     return {"reference_compile": bool(config.reference_compile)} if hasattr(config, "reference_compile") else {}
 
 
-def _encoder_half(body: Any) -> nn.Module:
+def _encoder_half(body: "PreTrainedModel") -> nn.Module:
     """The encoder of an encoder-decoder; without a pooler, which would never get a gradient from us."""
     if body.config.is_encoder_decoder:
         body = body.get_encoder()

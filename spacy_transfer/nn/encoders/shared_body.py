@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -11,6 +11,9 @@ from torch import nn
 from ...errors import T208
 from ..tuning import DepthRow, Tuning
 from .encoder import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class _Claims:
@@ -36,7 +39,7 @@ class SharedBody:
 
     @property
     def _view(self) -> Encoder:
-        config: Any = self.body.config
+        config: PretrainedConfig = self.body.config
         if config.is_encoder_decoder:
             raise ValueError(T208.format(family=config.model_type))
         return Encoder(self.body, config.to_dict())

@@ -6,7 +6,7 @@ The same texts give the same tokenizer, byte for byte and in whatever order they
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -146,19 +146,19 @@ class Unigram:
         return _in_one_order(_train(tokenizer, trainer, texts, ""))
 
 
-def _normalizer(lower_case: bool) -> Any:
+def _normalizer(lower_case: bool) -> normalizers.Normalizer:
     steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lower_case else [])]
     return normalizers.Sequence(steps)
 
 
-def _bert_normalizer(lower_case: bool) -> Any:
+def _bert_normalizer(lower_case: bool) -> normalizers.Normalizer:
     # Chinese characters are words of their own; accents stay.
     return normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=lower_case
     )
 
 
-def _train(tokenizer: Any, trainer: Any, texts: Iterable[str], hint: str) -> str:
+def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterable[str], hint: str) -> str:
     texts = list(texts)
     # White space and control characters, which the normalizer may take out, make no word.
     if not any(tokenizer.normalizer.normalize_str(text).strip() for text in texts):

@@ -137,7 +137,7 @@ def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterato
             if process.poll() is None:
                 process.send_signal(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield signals
     finally:

@@ -1,7 +1,6 @@
 """A learning rate that knows how long the training is."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from thinc.api import Optimizer
 
@@ -101,7 +100,7 @@ def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -
         if isinstance(schedule, WarmupLinear):
             schedule.counted_steps = n_steps or None
             schedule.has_limit = has_limit
-            value: Any = schedule.at(max(0, schedule.n_drawn - 1))
+            value = schedule.at(max(0, schedule.n_drawn - 1))
             setattr(optimizer, field, value)
 
 
@@ -114,5 +113,5 @@ def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
             schedule.landing = (begin, end)
-            value: Any = schedule.at(max(0, schedule.n_drawn - 1))
+            value = schedule.at(max(0, schedule.n_drawn - 1))
             setattr(optimizer, field, value)

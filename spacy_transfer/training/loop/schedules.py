@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from spacy import registry
+from spacy.training import Example
 
 from ..state.random_state import EVERY
 
@@ -51,7 +52,7 @@ class CountedBatcher:
     draws (Set[str]): Which random numbers it may draw after its first batch: of "python", "numpy" and "torch".
     """
 
-    batcher: Callable[[Iterable[Any]], Iterable[list[Any]]]
+    batcher: Callable[[Iterable[Example]], Iterable[list[Example]]]
     schedules: list[CountedSchedule] = field(default_factory=list)
     draws: Set[str] = EVERY
 
@@ -65,12 +66,11 @@ class CountedBatcher:
             schedule.advance(n)
 
 
-def counted_batcher(block: Any, resolved: Callable[[Iterable[Any]], Iterable[list[Any]]]) -> CountedBatcher:
+def counted_batcher(block: Any, resolved: Callable[[Iterable[Example]], Iterable[list[Example]]]) -> CountedBatcher:
     """Make the batcher of a config block so that its schedules are counted.
 
     block (Any): The block as the config has it, checked already.
-    resolved (Callable[[Iterable[Any]], Iterable[list[Any]]]): The batcher that the config system made of it, taken
-        where there is no schedule in it.
+    resolved (Callable): The batcher that the config system made of it, taken where there is no schedule in it.
     """
     schedules: list[CountedSchedule] = []
 

@@ -43,7 +43,7 @@ class Progress:
         self.length, self._done_before, self._done, self._every = length, done, done, every
         self._clock = Clock()
         self._bar = None
-        self._inner: Any = None
+        self._inner: tqdm | None = None
         if self.show == "bar":
             self._bar = tqdm(total=length.n_steps or None, initial=done, unit="step", file=self.out, leave=False)
 
