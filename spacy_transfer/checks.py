@@ -10,6 +10,7 @@ def check_number(block: str, builder: object, field: str, want: str, good: Calla
 
     block (str): As the message names it.
     builder (object): A frozen dataclass.
+    field (str): Of the dataclass.
     want (str): The range in words.
     good (Callable): Whether a number is in it.
     RAISES (ValueError): T005 if it is not.

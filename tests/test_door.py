@@ -116,13 +116,13 @@ def test_docstrings_are_in_a_form_that_tools_read(name: str) -> None:
     assert not problems_of(getattr(spacy_transfer, name))
 
 
-def documented(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Name and docstring of everything in a file that has, or is to have one: what is public, and what has one."""
+def documented(tree: ast.AST) -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, str]]:
+    """Everything in a file that has a docstring, or is to have one since it is public."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             text = ast.get_docstring(node) or ""
             if text or not node.name.startswith("_"):
-                yield node.name, text
+                yield node, text
 
 
 # Others rewrite these now.
@@ -136,12 +136,19 @@ WAITING = ("model/shims/", "model/architectures/", "model/cache/", "pipeline/tex
 )
 def test_every_docstring_has_one_parameter_and_one_section_a_line(file: Path) -> None:
     problems = []
-    for name, text in documented(ast.parse(file.read_text("utf-8"))):
-        summary = text.partition("\n\n")[0]
+    for node, text in documented(ast.parse(file.read_text("utf-8"))):
+        name, summary = node.name, text.partition("\n\n")[0]
         if not summary.rstrip().endswith((".", ":")):
             problems.append(f"{name}: the first paragraph is no sentence")
         if not name.startswith("_") and ENTRY.match(summary):
             problems.append(f"{name}: begins with a parameter or a section")
+        if not name.startswith("_") and isinstance(node, ast.FunctionDef):
+            parameters = [a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
+            parameters = [parameter for parameter in parameters if parameter not in ("self", "cls")]
+            found = [m[1] for line in text.splitlines() if (m := PARAMETER.match(line)) and m[1] in parameters]
+            # Where one parameter has a line, all have one, in their order.
+            if found and found != parameters:
+                problems.append(f"{name}: {found}, not {parameters}")
         problems += [
             f"{name}: {line}" for line in text.splitlines()
             if PACKED.search(line) or JOINED.match(line) or SECTIONS.search(line)

@@ -157,6 +157,10 @@ def good_records(
 ) -> Iterator[Record]:
     """Read a file again.
 
+    source (Path): The file.
+    fields (Fields): Which fields hold what.
+    layout (TableFormat): How tables are written.
+    rules (LabelRules): What labels may be.
     trace (Trace): Gets what is read, to be compared with the first reading's. Other arguments as `survey_sources`.
     YIELDS (Record): What is no bad line.
     """

@@ -47,7 +47,9 @@ def one_of(*values: object) -> Kind:
 def list_of(kind: Kind, *, distinct: bool = False) -> Kind:
     """A list of such values.
 
+    kind (Kind): Of each value.
     distinct (bool): Each of them once.
+    RETURNS (Kind): Of the list.
     """
 
     def holds(value: Any) -> bool:
@@ -134,6 +136,9 @@ def check_field(file: Path | str, key: str, value: object, kind: Kind) -> None:
 def refuse(file: Path | str, key: str, value: object, want: str) -> NoReturn:
     """Refuse a value.
 
+    file (Path | str): Where the object comes from.
+    key (str): Of the value, in the object.
+    value (object): The value seen.
     want (str): What it should be.
     RAISES (UnusableFile): T451.
     """

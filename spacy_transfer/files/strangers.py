@@ -77,8 +77,9 @@ def read_string(path: Path, most: int = MOST_BYTES) -> str:
 def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
     """Parse a JSON object.
 
+    text (str | bytes): JSON.
     file (Path | str): What the message calls it.
-
+    RETURNS (dict[str, Any]): The object.
     RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or not an object.
     """
     data = parse(text, file)

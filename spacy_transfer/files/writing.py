@@ -26,8 +26,9 @@ def write_text(path: Path, text: str, *, sync: bool = False) -> str:
 def write_data(path: Path, data: bytes, *, sync: bool = False) -> str:
     """Write a file; whole or not there.
 
+    path (Path): The file; its folder is made.
+    data (bytes): What goes in.
     sync (bool): Wait until the disk has it.
-
     RETURNS (str): SHA-256 of the file.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise.
     """

@@ -199,8 +199,8 @@ class Network(nn.Module):
     def classify(self, vectors: Tensor, joined: Tensor | None = None) -> Tensor:
         """Compute logits from vectors.
 
+        vectors (Tensor): (n_docs, width).
         joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
-
         RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
         """
         if joined is not None:

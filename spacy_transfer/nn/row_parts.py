@@ -21,6 +21,8 @@ def logits_of(
 ) -> Tensor:
     """Logits of documents; what fits the budget runs at once, to the same bits as without a budget.
 
+    network (Network): In any mode.
+    batch (RowBatch): Rows of the documents.
     budget (int): Most pieces that run at a time, padding included.
     joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
     states (Tensor | None): States at the boundary, (n_rows, n_pieces, width), where they are known.

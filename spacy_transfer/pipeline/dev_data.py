@@ -20,6 +20,7 @@ _MOST_NAMED = 10
 def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Iterable[Doc]) -> None:
     """While a pipeline is initialized for a training that its config describes: look at the dev data.
 
+    nlp (Language | None): The pipeline.
     name (str): Of the component.
     labels (Sequence[str]): Its labels.
     train (Iterable[Doc]): Annotated training texts.
@@ -45,6 +46,7 @@ def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Ite
 def require_dev(dev: Sequence[Example], where: str) -> None:
     """Refuse dev data without examples.
 
+    dev (Sequence[Example]): What was read.
     where (str): Section of the config that reads them.
     RAISES (ValueError): T327 if there are none.
     """

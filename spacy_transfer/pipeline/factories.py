@@ -96,6 +96,8 @@ def make_transfer_textcat(
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for exactly one label a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for exclusive labels.
     threshold (float): Not used for exclusive labels.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -124,6 +126,8 @@ def make_transfer_textcat_multilabel(
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for any number of labels a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for independent labels.
     threshold (float): Score from which a label counts as predicted in the evaluation.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -156,6 +160,8 @@ def make_transfer_textcat_multilabel(
 def make_transfer_masked_lm(nlp: Language, name: str, model: Model) -> MaskedLMPredictor:
     """An encoder that learns from raw texts; `spacy transfer pretrain` makes a pipeline of it.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.MaskedLM.v1`.
     """
     return MaskedLMPredictor(nlp.vocab, model, name)

@@ -117,7 +117,9 @@ def _number(value: Any) -> float | None:
 def shown(value: object, longest: int = 80) -> str:
     """A value from data, as a message shows it.
 
+    value (object): Anything.
     longest (int): Characters.
+    RETURNS (str): Its `repr`, cut off where it is long.
     """
     try:
         text = repr(value)

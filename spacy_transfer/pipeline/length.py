@@ -129,6 +129,7 @@ def _random_numbers_of_its_own() -> Iterator[None]:
 def warn(length: Length, training: Mapping[str, Any]) -> None:
     """Say what is most likely not meant: data that are not seen once, a rate of 0.
 
+    length (Length): Of the training.
     training (Mapping): The block [training], interpolated.
     """
     block = training["optimizer"].get("learn_rate") if isinstance(training["optimizer"], Mapping) else None

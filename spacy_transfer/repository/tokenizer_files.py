@@ -188,6 +188,7 @@ def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
     there is no room for it the process ends.
 
     text (str): Of a tokenizer.json.
+    file (Path | str): Where they come from.
     RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
     """
     if _LONG.search(text) is None:

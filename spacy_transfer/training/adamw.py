@@ -87,6 +87,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
         """Move the weights that have a gradient.
 
         owner (int): Id of the shim, under which averages are kept.
+        network (nn.Module): Whose weights they are.
         weights (Mapping): Moving weights by name.
         rates (Mapping): Factor on the learning rate of each.
         scale (float): Factor on the summed gradients: one over the number of documents.

@@ -68,6 +68,8 @@ def train(
     on_nan (str): What to do when a loss is no finite number: "stop" or "skip".
     show (str): "auto", "bar", "lines" or "none".
     command (str): How to go on, for the message after a signal.
+    stdout (IO[str] | None): Where the logger of the config prints; None for standard output.
+    stderr (IO[str] | None): Where progress goes; None for standard error.
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.

@@ -64,8 +64,12 @@ def begin(
 ) -> Joined | None:
     """Features of documents that are learned from, where a classifier has features.
 
+    model (Model): The classifier.
+    docs (Sequence[Doc]): Documents of a batch.
+    device (torch.device): Where the network computes.
     dropout (float): Of layers that have one, as in spaCy's own components.
     n_docs (int): Documents over which another component's weights get the mean gradient; 1 for the sum.
+    RETURNS (Joined | None): None without features.
     """
     if (features := features_of(model)) is None:
         return None
@@ -91,6 +95,8 @@ def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
 def finish(model: Model, optimizer: Optimizer, scale: float) -> None:
     """Let the optimizer move the weights of a classifier's features.
 
+    model (Model): The classifier.
+    optimizer (Optimizer): Of Thinc.
     scale (float): Factor on the summed gradients. The rate of a layer (attrs "lr_factor") holds for all below it.
     """
     if (features := features_of(model)) is None:

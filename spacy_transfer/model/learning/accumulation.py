@@ -56,6 +56,7 @@ class Gradients:
 
         weights (Iterable[nn.Parameter]): What moves.
         room (PieceBudget): Most pieces in a micro-batch.
+        device (torch.device): Where the network computes.
         n_terms (int): About how many terms the sum of the losses has; the first scale of fp16 goes by it.
         run (Callable): Takes a budget, runs forward and backward of the whole batch, gives the sum of its losses.
         RETURNS (Tensor): What `run` gave.

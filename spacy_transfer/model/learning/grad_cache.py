@@ -39,11 +39,14 @@ def learn_whole(
 ) -> Tensor:  # fmt: skip
     """Forward, loss and backward of a batch; see `NetworkShim.step`.
 
+    network (Network): In training mode.
+    loss (Loss): Of whole batches.
     groups (Iterable[list[int]]): Micro-batches, as indices of documents; each must have room for all passes of its own.
         Features that are joined to the vectors are part of them here: they are compared and mixed with the rest.
     learn (Callable): Takes documents, gives their logits with the graph of what moves.
     targets (Tensor): (n_docs, n_labels).
     known (Tensor): (n_docs, n_labels).
+    gradients (Gradients): Where they are summed up.
     RETURNS (Tensor): Sum of the documents' losses, without dimensions.
     """
     if not len(targets):

@@ -20,7 +20,9 @@ _SAYINGS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILE
 def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int:
     """Most pieces in a micro-batch.
 
+    device (torch.device): Where the network computes.
     setting (int | "auto"): Of the config.
+    RETURNS (int): Pieces, padding included.
     """
     return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
 
@@ -55,6 +57,7 @@ class PieceBudget:
     ) -> Result:
         """Do something in micro-batches; when the device runs out of memory, again with half the budget.
 
+        device (torch.device): Where the network computes.
         work (Callable): Takes the budget.
         forget (Callable): Undoes what a failed try has left.
         RETURNS (Result): What `work` gave.

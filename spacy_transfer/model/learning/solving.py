@@ -34,6 +34,9 @@ def solve_head(
 ) -> None:  # fmt: skip
     """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
+    network (Network): Its head is changed.
+    settings (Settings): Blocks of the classifier.
+    loss (Loss): The classifier's.
     vectors (Tensor): (n_texts, width).
     targets (n_texts, n_labels): As for `NetworkShim.step`.
     known (n_texts, n_labels): As for `NetworkShim.step`.

@@ -104,8 +104,10 @@ def _make_moments_fit(optimizer: Optimizer, key: tuple[int, str], values: ArrayX
 def array_of(tensor: Tensor, xp: ModuleType | None = None) -> ArrayXd:
     """A tensor as an array.
 
+    tensor (Tensor): On any device.
     xp (ModuleType | None): The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where
         the tensor is on CUDA and CuPy is there, else numpy.
+    RETURNS (ArrayXd): The same numbers.
     """
     if tensor.device.type == "cuda" and (has_cupy_gpu if xp is None else xp is not np):
         return torch2xp(tensor)

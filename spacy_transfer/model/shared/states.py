@@ -65,6 +65,8 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
 
     data (Sequence[TransformerData]): One per document; one without states (an empty document) gets a state of zero.
     width (int): Width of the states.
+    device (torch.device): Where the network computes.
+    RETURNS (States): States and rows.
     """
     places: list[tuple[int, int, int, int]] = []
     counted: list[tuple[int, int]] = []
@@ -130,7 +132,9 @@ def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -
     """Gradients in the form that the transformer takes: of the documents that have states, in their order.
 
     gradient (Tensor): On `states.states`.
+    states (States): As `gather` gave them.
     data (Sequence[TransformerData]): As for `gather`.
+    RETURNS (list[TransformerData]): One for each document with states.
     """
     learning = [i for i, one in enumerate(data) if _has_states(one)]
     if not learning:

@@ -65,8 +65,11 @@ class StoredNetwork:
     ) -> "StoredNetwork":
         """Read what `to_folder` wrote.
 
+        folder (Path): The folder.
+        state (Mapping): What `to_folder` gave.
         needed (tuple[str, ...]): What the state must hold.
         has_encoder (bool): Whether the encoder is stored too.
+        RETURNS (StoredNetwork): Checked.
         RAISES (OSError): T082 for a file that is missing, cut short, altered or not listed; T450 to T453 for one that
             holds what cannot be used.
         """
@@ -95,8 +98,10 @@ class StoredNetwork:
     def from_bytes(cls, data: bytes, *, needed: tuple[str, ...], has_encoder: bool) -> "StoredNetwork | None":
         """Read what `to_bytes` gave; None for the message of a network that has no weights yet.
 
+        data (bytes): A message.
         needed (tuple[str, ...]): As in `from_folder`.
         has_encoder (bool): As in `from_folder`.
+        RETURNS (StoredNetwork | None): None without weights.
         RAISES (OSError): T082 for damaged weights; T450 to T453 for what cannot be used.
         """
         message = srsly.msgpack_loads(data)

@@ -76,8 +76,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def fill_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path | str = "weights.safetensors") -> None:
     """Copy stored weights into every weight of a network.
 
+    network (nn.Module): Changed in place.
+    weights (Mapping[str, Tensor]): By name.
     file (Path | str): Where they come from.
-
     RAISES (OSError): T082 for weights of another network, T452 for weights of another type.
     """
     own = weights_of(network)

@@ -41,7 +41,9 @@ class TextReader:
     def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
 
+        texts (Sequence[str]): Cleaned.
         remember (bool | Sequence[bool]): Keep them for the next epoch, all or each; for clean training texts.
+        RETURNS (list[Document]): In the order of the texts.
         """
         new = [text for text in texts if text not in self._known]
         fresh = dict(zip(new, self._cut(new), strict=True)) if new else {}

@@ -101,6 +101,7 @@ class PieceTokenizer:
 def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
     """Refuse pieces for which the encoder has no row: a text with one of them would end in an IndexError.
 
+    tokenizer (PieceTokenizer): Of the encoder.
     n_rows (int): Rows of the encoder's table of pieces.
     name (str): What the user calls the encoder.
     RAISES (UnusableFile): T455 with the first of them; special pieces that no text gives are no reason.

@@ -101,7 +101,9 @@ def choose_precision(precision: Precision, device: torch.device, shapes: Shapes 
 
     precision (str): "auto" takes what the run under way has recorded, else what the environment variable says, else
         what is measured: bf16 where it is at least 1.2 times as fast as fp32. fp16 is never taken by itself.
+    device (torch.device): Where the network computes.
     shapes (Shapes): Of the encoder's weights.
+    RETURNS (Choice): The precision.
     RAISES (ValueError): T072 for a precision the device lacks, T300 for another value of the environment variable.
     """
     if precision != "auto":

@@ -165,6 +165,8 @@ _KINDS: Mapping[str, Callable[..., Adapter]] = {"LoRA": LoRA, "IA3": IA3}
 def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
     """Put a new adapter into an encoder, in place; it changes no state yet.
 
+    encoder (Encoder): Changed in place.
+    adapter (Adapter): The block.
     above (int): Layers at or below this depth get none.
     RETURNS (dict): What `reattach` needs; JSON-able.
     RAISES (ValueError): T155 for a target that matches nothing, T156 if no linear map lies above the depth.
@@ -182,6 +184,7 @@ def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
 def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | None = None) -> None:
     """Put the adapter of a saved encoder into it; the caller loads the weights. torch's random state does not move.
 
+    encoder (Encoder): Changed in place.
     stored (Mapping): As `attach` gave it.
     adapter (Adapter | None): The config's block, for dropout.
     RAISES (ImportError): T081 without peft.

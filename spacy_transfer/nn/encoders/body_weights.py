@@ -74,6 +74,7 @@ def _places(
 def fill_encoder(encoder: Encoder, weights: WeightFiles, *, is_whole: bool) -> None:
     """Load the encoder of one of our components.
 
+    encoder (Encoder): Changed in place.
     weights (WeightFiles): Of the component.
     is_whole (bool): All of its weights are stored, not an adapter alone.
     RAISES (UnusableFile): T082 for weights of another encoder, T452 for values or types that are wrong.

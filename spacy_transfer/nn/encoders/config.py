@@ -91,6 +91,8 @@ def build_config(cleaned: Mapping[str, Any], file: Path | str) -> "PretrainedCon
     """The configuration object of transformers.
 
     cleaned (Mapping): As `clean_config` gives it.
+    file (Path | str): Where it comes from.
+    RETURNS (PretrainedConfig): Of the encoder's family.
     RAISES (UnusableFile): T453 where the family's own class refuses it.
     """
     from transformers import AutoConfig
@@ -137,8 +139,10 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
 def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> str:
     """Keys that may be the reason for sizes that do not fit, with their values, for messages.
 
+    config (Mapping[str, Any]): Of the encoder.
     numbers (set[int]): Sizes.
     text (str): What another package says.
+    RETURNS (str): Keys and values, in one line.
     """
     words = set(re.findall(r"[\w./-]+", text))
     found = [

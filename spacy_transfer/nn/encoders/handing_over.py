@@ -43,6 +43,7 @@ def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folde
     encoder (Encoder): With weights.
     tokenizer (str): As JSON.
     record (dict): As `LoadedEncoder.record`.
+    folder (Path): Where they go; it is there.
     RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
     """
     config: PretrainedConfig = encoder.body.config
@@ -74,7 +75,9 @@ def load_folder(folder: Path, load: Any) -> Any:
     """Call a loader of another package on such a folder, without noise, and without moving torch's random state: a
     pooler that nobody uses is drawn anew.
 
+    folder (Path): As `write_folder` wrote it.
     load (Callable): Takes the folder as a str.
+    RETURNS (Any): What the loader gives.
     """
     random = torch.get_rng_state()
     try:

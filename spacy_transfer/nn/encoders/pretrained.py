@@ -149,6 +149,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
     record (dict): As `LoadedEncoder.record`.
+    attention (Attention): Which implementation.
     dropout (float | None): In place of the recorded one.
     RETURNS (Encoder): With arbitrary weights; the caller loads them all.
     RAISES (ValueError): T014, T016, T451, T453 for a configuration of which no encoder can be built.

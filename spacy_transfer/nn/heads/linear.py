@@ -95,6 +95,7 @@ def without_awaited(logits: Tensor, head: Awaiting) -> Tensor:
     """Logits of the first labels to those of all, -inf where a label is not yet trained.
 
     logits (Tensor): (n_docs, n_scored).
+    head (Awaiting): Knows how many labels are awaited.
     RETURNS (Tensor): (n_docs, n_labels).
     """
     out = logits.new_full((len(logits), head.n_labels), -torch.inf)

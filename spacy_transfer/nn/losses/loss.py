@@ -121,6 +121,7 @@ def label_weights(
 ) -> list[float]:
     """The weight of each label, as the loss block asks for it.
 
+    builder (LossBuilder): The loss block.
     labels (Sequence[str]): All labels.
     positives (Sequence[float]): Counts in the training data, in label order.
     n_known (Sequence[float]): Counts in the training data, in label order.

@@ -58,6 +58,7 @@ class Ranks:
     def join(self, nlp: Language, names: list[str]) -> None:
         """Give all ranks the first one's weights, and let gradients be summed.
 
+        nlp (Language): The pipeline.
         names (list[str]): Components that learn.
         RAISES (ValueError): T179 if one of them is not ours.
         """
@@ -135,7 +136,7 @@ class Ranks:
         """Sum gradients in place.
 
         weights (Mapping): What moves, in the same order on all ranks.
-
+        n_docs (int): Documents of this rank.
         RETURNS (int): Documents of all ranks.
         """
         trainable = list(weights.values())

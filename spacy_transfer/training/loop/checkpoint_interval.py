@@ -55,6 +55,7 @@ class Cadence:
     def done(self, n_done: int, took: float = 0.0) -> None:
         """One was written, or could not be, after so many steps.
 
+        n_done (int): Steps done.
         took (float): Seconds that it took.
         """
         self._step, self._time, self._took = n_done, perf_counter(), took

@@ -93,6 +93,7 @@ class WarmupLinear(Iterator[float]):
 def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -> None:
     """Tell the schedules of an optimizer how many steps the training has.
 
+    optimizer (Optimizer): Of the training.
     n_steps (int): 0 where nobody knows.
     has_limit (bool): A limit of time will say it later.
     """
@@ -107,6 +108,7 @@ def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -
 def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
     """Let the rates fall to 0 in a line.
 
+    optimizer (Optimizer): Of the training.
     begin (int): The first step of the fall.
     end (int): The number of all steps.
     """

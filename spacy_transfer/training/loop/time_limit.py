@@ -49,7 +49,10 @@ class TimeLimit:
     def n_left(self, elapsed: float, n_done: int, since: tuple[float, int]) -> int:
         """Steps that still fit.
 
+        elapsed (float): Seconds spent.
+        n_done (int): Steps done.
         since (tuple): Seconds and steps at which measuring began.
+        RETURNS (int): Steps.
         """
         seconds, steps = elapsed - since[0], n_done - since[1]
         if seconds <= 0 or steps <= 0:

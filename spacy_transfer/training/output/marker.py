@@ -55,6 +55,7 @@ class Marker:
 def refuse_strange(folder: Path, names: Iterable[str]) -> None:
     """Refuse to write where something stands that nothing says is ours.
 
+    folder (Path): Where the run will write.
     names (Iterable[str]): In the folder.
     RAISES (FileExistsError): T371 for those that are there, without a marker.
     """

@@ -29,7 +29,9 @@ class Outcome:
     def save(self, nlp: Language, averages: dict[object, object] | None, *, is_best: bool) -> None:
         """Write model-last, and copy it to model-best; what is there is replaced once the new one is whole.
 
+        nlp (Language): The pipeline.
         averages (dict | None): Weights to save in place of those that train.
+        is_best (bool): Whether it is the best so far.
         RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
         with nlp.use_params(averages), new_folder(self.last, needs=size_of(self.last)) as folder:

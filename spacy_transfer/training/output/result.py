@@ -70,9 +70,10 @@ class Result:
     def from_json(cls, data: Mapping[str, Any], file: Path, within: str = "") -> "Result":
         """As `strict(asdict(result))` gives it.
 
+        data (Mapping[str, Any]): The object.
         file (Path): Where it comes from.
         within (str): Where in that.
-
+        RETURNS (Result): Checked.
         RAISES (OSError): T451 for a wrong value.
         """
         found = take(file, data, _FIELDS, within=within)

@@ -156,6 +156,8 @@ class Work:
     def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
         """The config of the run, also written to config.cfg.
 
+        settings (Settings): Blocks of a classifier.
+        plan (Pretraining): Steps, rows, rates.
         device (str): Of the component.
         """
         rows = {"@readers": "spacy-transfer.PieceRows.v1"}
@@ -213,6 +215,7 @@ class Work:
     def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:
         """Write the encoder as it is at the end, and the log, into a folder; complete or not at all.
 
+        target (Path): The folder.
         told (Mapping): Goes into encoder.json.
         """
         last = self.folder / "model-last" / NAME

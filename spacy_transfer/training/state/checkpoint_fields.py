@@ -135,8 +135,10 @@ _FEATURES = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
 def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
     """What of a checkpoint's state is known, all of it checked.
 
+    state (Mapping[str, Any]): As it was read.
     file (Path): Where it comes from.
     n_done (int): Steps that the folder's name says.
+    RETURNS (dict[str, Any]): Known fields, of the right kinds.
     RAISES (UnusableFile): T451 for what is missing, of another type or out of range.
     """
     found = take(file, state, _STATE, _RANKS)

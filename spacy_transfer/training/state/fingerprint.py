@@ -118,6 +118,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def refuse_others(folder: Path, found: Sequence[str], *, force: bool) -> None:
     """What is in a folder is not continued with something else.
 
+    folder (Path): Of the run.
     found (Sequence[str]): What is other now, as `differences` says it.
     force (bool): Only say so.
     RAISES (ValueError): T167 if anything is, unless forced.

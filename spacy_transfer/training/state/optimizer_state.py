@@ -70,6 +70,10 @@ def restore_optimizer(
 ) -> None:
     """Take what `optimizer_state` gave; its schedules are at their place already.
 
+    nlp (Language): The pipeline.
+    optimizer (Optimizer): Changed in place.
+    data (Mapping[str, Any]): JSON of `optimizer_state`.
+    tensors (Mapping[str, Tensor]): Those of `optimizer_state`.
     keep_settings (bool): Take its rate and other settings too; else those of the config count.
     """
     shims = network_shims(nlp)

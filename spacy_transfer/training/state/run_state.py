@@ -67,6 +67,8 @@ def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
 def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same_batches: bool = True) -> None:
     """Put a run where a checkpoint was taken; its training data are read already.
 
+    run (Run): Begun with the same config.
+    checkpoint (Checkpoint): What was read.
     same_run (bool): Nothing is other than it was; else what is cached is computed as if it were new.
     same_batches (bool): Neither data nor batcher are; else the epoch begins anew.
     RAISES (ValueError): T167 for weights of another network; T451 or T452 for anything else that does not belong to
