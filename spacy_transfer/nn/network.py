@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -235,7 +234,7 @@ class Network(nn.Module):
         """
         return self.head_from_states(self.encode(batch), batch, joined)
 
-    def _kernels(self) -> AbstractContextManager[Any]:
+    def _kernels(self) -> AbstractContextManager[object]:
         return CpuKernels() if self.device.type == "cpu" else nullcontext()
 
     def _autocast(self) -> torch.autocast:

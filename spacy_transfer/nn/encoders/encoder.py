@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,12 @@ from ...locks import CACHE, ForkLock
 from ..devices.cpu_kernels import CpuKernels
 from ..devices.host_ahead import HostAhead
 from .depths import depth_of, find_layers, is_after_first
-from .layer_gate import LayerGate, Passages
+from .layer_gate import Forward, LayerGate, Passages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ..scratch.transformer import ScratchBody
 
 # Finding out how a layer gives its states sets the mode of the whole encoder for a moment.
 _one_probe = ForkLock(CACHE)
@@ -58,7 +63,7 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        body = cast(Any, self.body)
+        body: PreTrainedModel | ScratchBody = self.body
         # LED's encoder does not say which of its embeddings is the table.
         table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
         return int(table.weight.shape[0])
@@ -82,13 +87,14 @@ class Encoder(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Compute the states inside the layers again in the backward pass instead of keeping them."""
 
-        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
             """Give the contexts of the first computation and of the second."""
             # The second computation must draw the same dropout, so it takes the same kernels as the first.
             again = CpuKernels() if next(self.body.parameters()).device.type == "cpu" else nullcontext()
             return nullcontext(), again
 
-        cast(Any, self.body).gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+        body: PreTrainedModel | ScratchBody = self.body
+        body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def modules_up_to(self, depth: int) -> Iterator[nn.Module]:
         """The modules that lie wholly at depths 0..depth; at n_layers the whole encoder."""
@@ -126,7 +132,7 @@ class Encoder(nn.Module):
             return ids, mask, is_full
         return F.pad(ids, (0, more), value=self.pad_id), F.pad(mask, (0, more)), False if is_full else is_full
 
-    def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[Any]:
+    def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[object]:
         """A CPU waits for nobody."""
         cuda = mask.device.type == "cuda" and bool(self._layers)
         return HostAhead(mask, is_full, self._layers[0]) if cuda else nullcontext()
@@ -181,7 +187,7 @@ class Encoder(nn.Module):
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> Any:
             """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
@@ -202,7 +208,7 @@ class Encoder(nn.Module):
         calls = 0
         tail = form[1:] if isinstance(form, tuple) else None
 
-        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> Any:
             """Call a layer, or pass it by."""
             nonlocal calls, tail
             if gate.number < 0:
@@ -280,17 +286,17 @@ def _stop(states: Tensor) -> Tensor:
     raise _Stop(states)
 
 
-def _width(body: Any) -> int:
+def _width(body: "PreTrainedModel | ScratchBody") -> int:
     return int(body.config.hidden_size)
 
 
-def _n_layers(body: Any, n_modules: int) -> int:
+def _n_layers(body: "PreTrainedModel | ScratchBody", n_modules: int) -> int:
     if body.config.model_type == "albert":
         return int(body.config.num_hidden_layers)
     return n_modules
 
 
-def _row_multiple(body: Any) -> int:
+def _row_multiple(body: "PreTrainedModel | ScratchBody") -> int:
     """What the length of a row must be a multiple of."""
     windows = getattr(body.config, "attention_window", None)
     if windows is None:
