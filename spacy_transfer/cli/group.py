@@ -24,7 +24,7 @@ _TYPERS_OWN: tuple[type[BaseException], ...] = (
 class TransferGroup(TyperGroup):
     """Runs a command: what the package logs is shown, and an error is one message with a code, never a traceback."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse arguments that are no text: they would be stored in configs and fail there."""
         for arg in args:
             if any(0xD800 <= ord(character) < 0xE000 for character in arg):
@@ -33,7 +33,7 @@ class TransferGroup(TyperGroup):
                 raise typer.Exit(1)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run a command of the group."""
         _reconfigure()
         with shown():

@@ -219,7 +219,7 @@ def _has_states(one: TransformerData) -> bool:
     return "last_hidden_state" in one.model_output and one.model_output["last_hidden_state"].size > 0
 
 
-def _host(array: "ArrayXd") -> NDArray[np.generic]:
+def _host(array: "ArrayXd") -> NDArray[Any]:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 

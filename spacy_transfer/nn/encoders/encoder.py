@@ -63,7 +63,7 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        body: PreTrainedModel | ScratchBody = self.body
+        body: Any = self.body
         # LED's encoder does not say which of its embeddings is the table.
         table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
         return int(table.weight.shape[0])
