@@ -207,7 +207,7 @@ def _print(studied: "Studied", output: Path) -> None:
     echo(f"{kept}\nAll results are in {output / 'results.csv'}, means in {output / 'statistics.csv'}")
 
 
-def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
+def _print_table(table: tuple[list[str], list[list[object]]]) -> None:
     """What fits on a terminal: without folders, and of further scores the first few."""
     header, rows = table
     scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]

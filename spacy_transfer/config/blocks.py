@@ -41,7 +41,7 @@ def keys_of(kind: str, name: str) -> list[str] | None:
         return None
 
 
-def keywords(function: Callable[..., Any], without: tuple[str, ...] = ()) -> list[str] | None:
+def keywords(function: Callable[..., object], without: tuple[str, ...] = ()) -> list[str] | None:
     """Names of the parameters of a function; None if it takes any.
 
     RAISES (ValueError, TypeError): If it has none.

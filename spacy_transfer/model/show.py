@@ -144,7 +144,7 @@ def _differs(settings: Any, field: str) -> bool:
     return field not in ("text", "windows", "cache") or bool(builder != type(builder)())
 
 
-def _builder(builder: Any) -> str:
+def _builder(builder: object) -> str:
     """Name of a block, and what it sets apart from its defaults."""
     if not dataclasses.is_dataclass(builder):
         return type(builder).__name__

@@ -50,7 +50,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if nlp is not None and tell is not None:
             nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, object] | None, where: Path | str) -> None:
         """Compare what a stored component has learned with itself.
 
         network (Mapping | None): What is stored of its network.

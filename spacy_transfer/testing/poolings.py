@@ -74,7 +74,7 @@ def _check_gradients(pooling: nn.Module, states: Tensor, counted: Tensor, owner:
     pooling.train()
     given = states.clone().requires_grad_()
     with seeded(), torch.enable_grad():
-        vectors = cast(Tensor, pooling(given, counted, owner, _N_DOCS))
+        vectors: Tensor = pooling(given, counted, owner, _N_DOCS)
         vectors.square().sum().backward()
     gradient = cast(Tensor, given.grad)
     require("a gradient reaches the states", gradient is not None and bool(gradient.isfinite().all()), block)
@@ -101,7 +101,7 @@ def check_head_laws(block: _Head) -> None:
 
     def logits_of(values: Tensor, inside: Tensor = seen) -> Tensor:
         """Call the head on what it reads: states, or vectors."""
-        return cast(Tensor, head(values, inside) if block.reads == "states" else head(values))
+        return head(values, inside) if block.reads == "states" else head(values)
 
     head.eval()
     with torch.no_grad():

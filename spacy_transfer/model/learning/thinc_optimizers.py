@@ -81,7 +81,7 @@ def from_xp(array: ArrayXd, device: torch.device) -> Tensor:
         return array.to(device)
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array).to(device)
-    return cast(Tensor, xp2torch(array, device=device))
+    return xp2torch(array, device=device)
 
 
 def _make_moments_fit(optimizer: Optimizer, key: tuple[int, str], values: ArrayXd) -> None:

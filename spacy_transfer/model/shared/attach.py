@@ -35,7 +35,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     name, shim = _find(nlp, component, shared=True)
     from .listener import body_of, find_upstream
 
-    transformer = find_upstream(nlp, name, cast(SharedShim, shim).builder.upstream, training=False)
+    transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
     body, _ = body_of(transformer)
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)

@@ -134,7 +134,7 @@ def resolve_precision(precision: Precision, device: torch.device, shapes: Shapes
 
 @contextmanager
 def recorded(
-    known: Mapping[str, Any] | None = None, share: Callable[[Callable[[], str]], str] | None = None
+    known: Mapping[str, object] | None = None, share: Callable[[Callable[[], str]], str] | None = None
 ) -> Iterator[Record]:
     """Within: "auto" is what is known, and what it turns out to be is known from then on.
 

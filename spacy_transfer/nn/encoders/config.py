@@ -87,7 +87,7 @@ def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict
     return {"model_type": family, **cleaned, _HALVED: defaults.get(_HALVED) is True}
 
 
-def build_config(cleaned: Mapping[str, Any], file: Path | str) -> "PretrainedConfig":
+def build_config(cleaned: Mapping[str, object], file: Path | str) -> "PretrainedConfig":
     """The configuration object of transformers.
 
     cleaned (Mapping): As `clean_config` gives it.

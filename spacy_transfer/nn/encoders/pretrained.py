@@ -266,7 +266,7 @@ def _encoder_half(body: "PreTrainedModel") -> nn.Module:
 class _NoPooler(nn.Module):
     """In the place of a pooler; without weights."""
 
-    def forward(self, states: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, states: Tensor, *_: object, **__: object) -> Tensor:
         """Gives back what it was given, which nobody reads. BigBird applies an activation to it."""
         return states
 

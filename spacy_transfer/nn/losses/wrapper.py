@@ -63,7 +63,7 @@ class Wrapper:
 
     @property
     def _inner(self) -> LossBuilder:
-        return cast(LossBuilder, self.loss)
+        return self.loss
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """As the other block has it."""

@@ -165,7 +165,7 @@ class _Layer(nn.TransformerEncoderLayer):
     ) -> Tensor:
         own = self.self_attn
         n_rows, n_pieces, width = x.shape
-        both = F.linear(x, cast(Tensor, own.in_proj_weight), own.in_proj_bias)
+        both = F.linear(x, own.in_proj_weight, own.in_proj_bias)
         query, key, value = both.view(n_rows, n_pieces, 3, own.num_heads, -1).permute(2, 0, 3, 1, 4)
         seen = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
         found = F.scaled_dot_product_attention(

@@ -81,7 +81,7 @@ class Result:
         return cls(**{**found, "score": float(found["score"])})
 
 
-def numbers_of(scores: Mapping[str, Any]) -> dict[str, float]:
+def numbers_of(scores: Mapping[str, object]) -> dict[str, float]:
     """Finite numbers among the scores of an evaluation, without its speed."""
     numbers = {name: value for name, value in scores.items() if isinstance(value, float | int)}
     return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}

@@ -212,7 +212,7 @@ class Work:
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
-    def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:
+    def put_encoder(self, target: Path, told: Mapping[str, object]) -> None:
         """Write the encoder as it is at the end, and the log, into a folder; complete or not at all.
 
         target (Path): The folder.

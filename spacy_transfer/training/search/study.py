@@ -48,7 +48,7 @@ _TRIAL = {
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not. Among the
 # values may be "config": the file to take in place of the study's config.
-Train = Callable[[Path, Mapping[str, Any], int, bool], None]
+Train = Callable[[Path, Mapping[str, object], int, bool], None]
 Keep = Literal["all", "best", "none"]
 # Says which run is next.
 Tell = Callable[[str], None]

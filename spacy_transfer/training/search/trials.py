@@ -71,7 +71,7 @@ def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
     return [".".join(one[-n:]) for one in parts]
 
 
-Table = tuple[list[str], list[list[Any]]]
+Table = tuple[list[str], list[list[object]]]
 
 
 def results_table(trials: Sequence[Trial]) -> Table:

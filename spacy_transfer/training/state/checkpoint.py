@@ -183,7 +183,7 @@ def _read(folder: Path, start: Path) -> Checkpoint:
     return Checkpoint(folder, state, tensors)
 
 
-def _check(path: Path, checksum: Any) -> None:
+def _check(path: Path, checksum: object) -> None:
     found = sha256_of(path)
     if found != checksum:
         raise OSError(f"{path.name}: SHA-256 {found[:12]}, not {str(checksum)[:12]}")  # pragma: no cover - within T168

@@ -79,7 +79,7 @@ def examples_digest(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_of(corpus: Any) -> str | None:
+def fingerprint_of(corpus: object) -> str | None:
     """What a reader says itself of all its data, by a method `fingerprint() -> str`; None where it has none."""
     say = getattr(corpus, "fingerprint", None)
     return None if say is None else str(say())
@@ -100,7 +100,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Lines that say what is other now."""
     missing = object()
     lines = []
