@@ -76,7 +76,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
     The cells of a table stay within their line. Colors are for a terminal only, and for none with NO_COLOR set.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         self._may_color = True
         super().__init__(*args, **kwargs)
 
@@ -94,7 +94,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
         """Print a message; see wasabi."""
         return super().text(printable_lines(title), printable_lines(text), *args, **kwargs)
 
-    def divider(self, text: str = "", *args: Any, **kwargs: Any) -> Any:
+    def divider(self, text: str = "", *args: object, **kwargs: object) -> Any:
         """Print a headline; see wasabi."""
         if self.show_color:
             return super().divider(printable(text), *args, **kwargs)

@@ -135,7 +135,7 @@ class Runs:
             stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, object]]:
         """The config of a trial, and the values to put into it."""
         from ..training.search.sweep import CONFIG
 
@@ -165,7 +165,7 @@ class Runs:
 
 
 def train_several(
-    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
+    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, object], *, resume: bool, force: bool
 ) -> None:
     """Train and print the table.
 

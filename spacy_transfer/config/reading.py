@@ -14,7 +14,7 @@ from .settings import check_config, check_overrides
 from .values import put_values
 
 
-def read_config(config: Path | Config, overrides: Mapping[str, Any] | None = None) -> Config:
+def read_config(config: Path | Config, overrides: Mapping[str, object] | None = None) -> Config:
     """Read a config that something can be made of.
 
     config (Path | Config): A file, or a config at hand.

@@ -26,7 +26,7 @@ _WHOLE: dict[str, tuple[int, int | None, str]] = {
 _READ = ("nlp", "components", "corpora", "training", "pretraining", "initialize")
 
 
-def check_overrides(overrides: Mapping[str, Any]) -> None:
+def check_overrides(overrides: Mapping[str, object]) -> None:
     """Refuse numbers that are not finite among the values given for a config.
 
     RAISES (ValueError): T333 for a value that is no finite number.
@@ -35,7 +35,7 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
         _check_finite(key, value)
 
 
-def check_config(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def check_config(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """Check what a training is asked to do.
 
     config (Config): The whole config, overrides in.
@@ -120,7 +120,7 @@ def _check_finite(key: str, value: Any) -> None:
             _check_finite(key, part)
 
 
-def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def _check_read(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """An override of a variable, such as paths.train, that nothing refers to would change nothing."""
     if not overrides:
         return

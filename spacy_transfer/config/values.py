@@ -49,7 +49,7 @@ def _put(config: Config, key: str, value: Any) -> None:
     if parents[0] == "components" and [*parents, last][1] not in components:
         name = [*parents, last][1]
         raise ValueError(T422.format(key=key, problem=T422_COMPONENT.format(name=name, hint=nearest(name, components))))
-    node: dict[str, Any] = config
+    node: dict[str, object] = config
     for i, part in enumerate(parents):
         child = node.get(part)
         if not isinstance(child, Mapping):
@@ -85,7 +85,7 @@ def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None
         raise ValueError(T422.format(key=key, problem=T422_NAME.format(key=key, kind=function[0])))
 
 
-def _name(node: dict[str, Any], whole: Config, parents: list[str], key: str, name: Any) -> None:
+def _name(node: dict[str, object], whole: Config, parents: list[str], key: str, name: Any) -> None:
     """Name the function of a block; what the new one does not read goes."""
     before, now = function_of(_at(whole, parents)), (key[1:], str(name))
     if before != now:
@@ -106,7 +106,7 @@ def _names_function(config: Config, path: list[str]) -> bool:
     return function_of(_at(filled(config), path)) is not None
 
 
-def _at(config: Mapping[str, Any], path: list[str]) -> Any:
+def _at(config: Mapping[str, Any], path: list[str]) -> object:
     found: Any = config
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None

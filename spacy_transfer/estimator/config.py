@@ -72,7 +72,7 @@ def without_data(config: Config) -> Config:
 # ---- blocks ------------------------------------------------------------------------------------------------------
 
 
-def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _model(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
     encoder = params["encoder"]
     if isinstance(encoder, str | Path):
         encoder_block = {
@@ -101,7 +101,7 @@ def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> 
     }  # fmt: skip
 
 
-def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _loss(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
     given = params["loss"]
     if given is None:
         given = "CrossEntropy" if exclusive else "BinaryCrossEntropy"
@@ -126,7 +126,7 @@ def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> d
     return block
 
 
-def _class_weights(given: Any) -> Any:
+def _class_weights(given: object) -> object:
     if isinstance(given, Mapping):
         return [[str(label), float(weight)] for label, weight in given.items()]
     if given not in (None, "balanced"):
@@ -146,7 +146,7 @@ def learn_rate(params: Mapping[str, Any]) -> float:
     return _HEAD_ALONE if params["frozen_depth"] == "all" and params["adapter"] is None else _ENCODER_TOO
 
 
-def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, Any]:
+def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, object]:
     rate: Any = learn_rate(params)
     n_epochs = params["n_epochs"]
     if not params["constant_rate"]:

@@ -150,7 +150,7 @@ def _gpu_id(device: str) -> int:
     raise ValueError(T494.format(parameter="device", value=repr(device), want='"auto", "cpu", "cuda" or "cuda:1"'))
 
 
-def _split(params: Mapping[str, Any], targets: Targets) -> tuple[list[int], list[int]]:
+def _split(params: Mapping[str, object], targets: Targets) -> tuple[list[int], list[int]]:
     """Texts to learn from, and held-out ones with every label, where there are enough of it."""
     rows = list(range(len(targets.matrix)))
     share, seed = params["validation_fraction"], params["seed"]

@@ -38,6 +38,6 @@ def _name(block: Any) -> str:
     return type(block).__name__
 
 
-def _require(params: Mapping[str, Any], parameter: str, good: bool, want: str) -> None:
+def _require(params: Mapping[str, object], parameter: str, good: bool, want: str) -> None:
     if not good:
         raise ValueError(T494.format(parameter=parameter, value=repr(params[parameter]), want=want))

@@ -38,7 +38,7 @@ def classifier_of(nlp: Language, folder: Path | None = None) -> tuple[str, Trans
     return found[0]
 
 
-def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes: Array, kind: str) -> None:
+def write_folder(folder: Path, nlp: Language, params: Mapping[str, object], classes: Array, kind: str) -> None:
     """Write a fitted estimator; the folder appears whole or not at all.
 
     folder (Path): Replaced if it holds a pipeline.
@@ -118,7 +118,7 @@ def nlp_from_state(state: Mapping[str, Any]) -> Language:
     return nlp.from_bytes(state["bytes"])
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> object:
     """numpy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()

@@ -127,7 +127,7 @@ def _acquire(lock: Path, what: Path) -> int | None:
     return handle
 
 
-def _holder() -> dict[str, Any]:
+def _holder() -> dict[str, object]:
     """This process."""
     return {
         "pid": os.getpid(),
@@ -137,7 +137,7 @@ def _holder() -> dict[str, Any]:
     }
 
 
-def _read(handle: int) -> dict[str, Any]:
+def _read(handle: int) -> dict[str, object]:
     """Who has written itself into a lock; empty where that cannot be read."""
     with suppress(OSError, ValueError, RecursionError):
         data = json.loads(os.pread(handle, 10_000, 0).decode("utf-8"))
@@ -146,7 +146,7 @@ def _read(handle: int) -> dict[str, Any]:
     return {}
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _described(holder: dict[str, object]) -> str:
     if not {"pid", "host", "since", "command"} <= set(holder):
         return "another process"
     text = "process {pid} on {host}, since {since}: {command}".format(**holder)

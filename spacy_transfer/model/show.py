@@ -22,7 +22,7 @@ _BEFORE = ("text", "augmentation", "windows")
 _AFTER = ("loss", "head_init", "cache")
 
 
-def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
+def show(path: Path, overrides: dict[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
     path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.

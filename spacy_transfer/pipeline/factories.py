@@ -25,7 +25,7 @@ _NORMALIZATION = {
 _TEXT = {"@misc": "spacy-transfer.Text.v1", "sources": ["text"], "separator": " ", "missing": "error"}
 
 
-def _default_config(loss: str) -> dict[str, Any]:
+def _default_config(loss: str) -> dict[str, object]:
     return {
         "threshold": 0.5,
         "score_prefix": "",

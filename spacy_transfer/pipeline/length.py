@@ -188,7 +188,7 @@ def is_for_a_loop(nlp: Language) -> bool:
     return "path" not in block or block["path"] is not None
 
 
-def _waiting_blocks(block: Any) -> Iterator[dict[str, Any]]:
+def _waiting_blocks(block: Any) -> Iterator[dict[str, object]]:
     if isinstance(block, dict):
         if is_ours(block):
             yield block

@@ -9,7 +9,7 @@ from spacy.language import Language
 from ..errors import T346
 
 # Not an attribute of the component, which is copied, pickled and handed to other pipelines.
-_pipelines: WeakKeyDictionary[Any, ref[Language]] = WeakKeyDictionary()
+_pipelines: WeakKeyDictionary[object, ref[Language]] = WeakKeyDictionary()
 
 
 def belongs_to(pipe: Any, nlp: Language) -> None:

@@ -50,7 +50,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if nlp is not None and tell is not None:
             nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, object] | None, where: Path | str) -> None:
+    def _check_cfg(self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str) -> None:
         """Compare what a stored component has learned with itself.
 
         network (Mapping | None): What is stored of its network.
@@ -124,7 +124,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             self._model_was_read()
         return self
 
-    def _cfg_to_store(self) -> dict[str, Any]:
+    def _cfg_to_store(self) -> dict[str, object]:
         learned = {key: self.cfg[key] for key in self.learned}
         return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
 
@@ -136,7 +136,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if is_newer:
             warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
-    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
+    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, object] | None:
         found = cfg.get("format")
         if not is_whole(found) or found != FORMAT:
             raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))

@@ -146,7 +146,7 @@ def _weights(nlp: Language) -> dict[str, torch.Tensor]:
         return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
-def _block_of(nlp: Language, place: str) -> Any:
+def _block_of(nlp: Language, place: str) -> object:
     found: Any = nlp.config.interpolate()["components"][_NAME]["model"]
     for name in place.split("."):
         found = found[name] if isinstance(found, Mapping) else found

@@ -128,6 +128,6 @@ def room_for(stored: StoredNetwork) -> Iterator[None]:
         yield
 
 
-def _clean_state(state: Mapping[str, Any], file: Path | str, needed: tuple[str, ...]) -> dict[str, Any]:
+def _clean_state(state: Mapping[str, Any], file: Path | str, needed: tuple[str, ...]) -> dict[str, object]:
     must = {key: kind for key, kind in STATE.items() if key in needed}
     return take(file, state, must, STATE, within="network.")

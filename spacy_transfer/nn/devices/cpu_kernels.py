@@ -25,7 +25,7 @@ _MOST_WEIGHTS = 800_000
 class CpuKernels(TorchFunctionMode):
     """Within: dropout and attention on a CPU take the faster way. The result is the same but for the random draws."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         if func is F.dropout:
             return _dropout_call(func, *args, **kwargs)

@@ -47,7 +47,7 @@ class HostAhead(TorchFunctionMode):
             self._thread = None
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         if func in (torch.all, Tensor.all) and self._answer is not None and len(args) == 1 and not kwargs:
             if args[0].dtype == torch.bool and args[0].shape == self._shape:

@@ -24,7 +24,7 @@ class LowPrecisionCopy:
     def __init__(self, make: Callable[[Encoder, int, torch.dtype], tuple[Encoder, list[nn.Module]]]) -> None:
         self._make = make
         # In a tuple, so that torch does not take it for a part of the network.
-        self._made: tuple[Any, Encoder, list[_Seen]] | None = None
+        self._made: tuple[object, Encoder, list[_Seen]] | None = None
 
     def of(self, encoder: Encoder, boundary: int, dtype: torch.dtype) -> Encoder:
         """The copy as the weights are now."""
@@ -114,7 +114,7 @@ def _holding(encoder: Encoder, concerns: Callable[[str], bool]) -> list[nn.Modul
     ]  # fmt: skip
 
 
-def _shared_hooks(encoder: Encoder) -> dict[int, Any]:
+def _shared_hooks(encoder: Encoder) -> dict[int, object]:
     """For `deepcopy`: dictionaries of hooks are not copied."""
     return {
         id(value): value for module in encoder.modules() for name, value in vars(module).items()

@@ -153,7 +153,7 @@ def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> st
     return ", ".join(found[:5]) or "its sizes"
 
 
-def _defaults_of(family: str, name: str) -> dict[str, Any]:
+def _defaults_of(family: str, name: str) -> dict[str, object]:
     """The keys of a family's configuration, and the defaults that its class has."""
     from transformers import CONFIG_MAPPING
 
@@ -199,7 +199,7 @@ def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
             refuse(file, key, found, f"a piece id below vocab_size = {size}")
 
 
-def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, object]:
     cleaned = {"model_type": SCRATCH, **take(file, values, _SCRATCH, _SCRATCH_LATER)}
     if cleaned["positions"] == "learned" and cleaned["max_position_embeddings"] is None:
         refuse(file, "max_position_embeddings", None, "a whole number where positions are learned")

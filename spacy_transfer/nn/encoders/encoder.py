@@ -44,7 +44,7 @@ class Encoder(nn.Module):
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
         self._row_multiple = _row_multiple(body)
-        self._layer_output: Any = None
+        self._layer_output: object = None
         self._passages = Passages()
 
     def depth_of(self, name: str) -> int:
@@ -187,7 +187,7 @@ class Encoder(nn.Module):
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> object:
             """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
@@ -202,13 +202,13 @@ class Encoder(nn.Module):
         self._put_gates()
         return self._passages.taking(passage)
 
-    def _handed_through(self, states: Tensor, depth: int, form: Any) -> AbstractContextManager[None]:
+    def _handed_through(self, states: Tensor, depth: int, form: object) -> AbstractContextManager[None]:
         """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
         layer's output."""
         calls = 0
         tail = form[1:] if isinstance(form, tuple) else None
 
-        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
             """Call a layer, or pass it by."""
             nonlocal calls, tail
             if gate.number < 0:
@@ -241,14 +241,14 @@ class Encoder(nn.Module):
         for module, number in reversed(modules):
             module.forward = LayerGate(module, self._passages, number)
 
-    def _recorded_output(self) -> Any:
+    def _recorded_output(self) -> object:
         """What a layer returns besides its states: a tuple's tail in transformers 4, a bare tensor mostly in 5."""
         with _one_probe:
             if self._layer_output is None and self._layers:
                 self._layer_output = self._probe()
             return self._layer_output
 
-    def _probe(self) -> Any:
+    def _probe(self) -> object:
         seen: list[Any] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device

@@ -271,14 +271,14 @@ class _NoPooler(nn.Module):
         return states
 
 
-def _attention(attention: Attention) -> dict[str, Any]:
+def _attention(attention: Attention) -> dict[str, object]:
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 
 def portable(record: dict[str, Any]) -> dict[str, Any]:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
-    plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
+    plain: dict[str, object] = json.loads(json.dumps(record, default=str))
     return plain
 
 

@@ -60,7 +60,7 @@ def clean_record(record: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
     return found
 
 
-def _clean_sentence(said: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+def _clean_sentence(said: Mapping[str, Any], file: Path | str) -> dict[str, object]:
     """As `SentenceModules.to_json` gives it."""
     if isinstance(said.get("after"), list):
         for one in said["after"]:

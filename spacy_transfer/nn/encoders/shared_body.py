@@ -95,7 +95,7 @@ class SharedBody:
         return rows
 
 
-def _without_dropout(body: nn.Module, args: Any) -> None:
+def _without_dropout(body: nn.Module, args: object) -> None:
     """Before each run: its owner has put all of it into training mode."""
     if (claims := _claims.get(body)) is not None:
         for one in claims.frozen:
@@ -103,7 +103,7 @@ def _without_dropout(body: nn.Module, args: Any) -> None:
                 module.training = False
 
 
-def _with_gradient(body: nn.Module, args: Any, output: Any) -> None:
+def _with_gradient(body: nn.Module, args: object, output: Any) -> None:
     """After each run: where all of the body is frozen, its owner's backward pass still wants something to arrive at."""
     states = output[0]
     if torch.is_grad_enabled() and isinstance(states, torch.Tensor) and not states.requires_grad:

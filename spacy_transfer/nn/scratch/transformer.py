@@ -73,7 +73,7 @@ class ScratchBody(nn.Module):
         """The vectors of the pieces, as encoders of transformers give theirs."""
         return self.embeddings.pieces
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, object]) -> None:
         """As encoders of transformers have it.
 
         gradient_checkpointing_kwargs (dict): Of torch's `checkpoint`.

@@ -186,7 +186,7 @@ def _told_at(file: Path) -> float:
 
 def _reason(file: Path, status: int | None) -> str:
     """Of a failed rank: the error it has told, else how it ended."""
-    message: Any = ""
+    message: object = ""
     try:
         message = json.loads(file.read_text("utf-8"))["message"]
         message = message.get("message", message) if isinstance(message, dict) else message

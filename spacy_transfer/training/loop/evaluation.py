@@ -53,7 +53,7 @@ class Evaluation:
             self.fingerprint = fingerprint_of(self.corpus) or examples_digest(examples)
         return examples
 
-    def __call__(self, tick: Tick) -> tuple[float, dict[str, Any]]:
+    def __call__(self, tick: Tick) -> tuple[float, dict[str, object]]:
         """Evaluate.
 
         RETURNS (tuple): The main score, and all scores.

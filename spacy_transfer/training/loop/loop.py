@@ -281,7 +281,7 @@ class Run:
                 "rate": f"{rate:.2g}",
             }
 
-    def _finish_update(self) -> dict[str, Any]:
+    def _finish_update(self) -> dict[str, object]:
         """Let the optimizer move the weights.
 
         RETURNS (dict): Gradient norm of each component that knows it.
@@ -406,7 +406,7 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, rate: float) -> dict[str, Any]:
+def _depths(proc: Any, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
     describe = proc.model.attrs.get("describe")
     if describe is None:

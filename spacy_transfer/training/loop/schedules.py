@@ -24,7 +24,7 @@ class CountedSchedule:
     def __iter__(self) -> Iterator[Any]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         value = next(self._numbers)
         self.n_drawn += 1
         return value

@@ -10,7 +10,7 @@ from ...errors import T335
 from ...files import write_text
 from ...log import logger
 
-LogStep = Callable[[dict[str, Any] | None], None]
+LogStep = Callable[[dict[str, object] | None], None]
 
 
 def takes_place_of_ours(block: Mapping[str, Any]) -> bool:

@@ -47,7 +47,7 @@ class Result:
     scores: dict[str, float]
     data: str
     seconds: float
-    machine: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, object] = field(default_factory=dict)
     precision: dict[str, Any] = field(default_factory=dict)
     measure: str = ""
     seed: int | None = None

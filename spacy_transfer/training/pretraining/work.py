@@ -267,7 +267,7 @@ def _rows(texts: Sequence[str], chosen: Sequence[int], reader: TextReader) -> It
             yield from (row.ids for row in document)
 
 
-def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, Any]:
+def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
     """What rows and encoder are made of."""
     digest = hashlib.blake2b(digest_size=16)
     for text in texts:

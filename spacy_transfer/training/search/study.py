@@ -111,7 +111,7 @@ def study(
     plan: Plan,
     train: Train,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     resume: bool = False,
     force: bool = False,
     tell: Tell = lambda text: None,
@@ -151,7 +151,7 @@ class _Study:
     """The work of `study`; all that it knows is in study.json after each run."""
 
     def __init__(
-        self, config: Path | Config, output: Path, plan: Plan, train: Train, overrides: dict[str, Any], tell: Tell
+        self, config: Path | Config, output: Path, plan: Plan, train: Train, overrides: dict[str, object], tell: Tell
     ) -> None:
         self.output, self.plan, self.train, self.tell = output, plan, train, tell
         self.overrides = overrides
@@ -265,7 +265,7 @@ class _Study:
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
-    def _runs(self, trial: Trial) -> list[tuple[str, dict[str, Any]]]:
+    def _runs(self, trial: Trial) -> list[tuple[str, dict[str, object]]]:
         """Name of each run of a trial, which is its folder, and its values of the config."""
         at = f"trial-{trial.number:03d}" if len(self.trials) > 1 else ""
         if not self.plan.seeds:

@@ -51,7 +51,7 @@ def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _config_files(spec: str) -> list[Any]:
+def _config_files(spec: str) -> list[object]:
     paths = [part.strip() for part in spec.split(",")]
     for path in paths:
         if not Path(path).is_file():
@@ -78,7 +78,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _value(key: str, text: str) -> Any:
+def _value(key: str, text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
@@ -103,7 +103,7 @@ def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed:
     return [every[i] for i in chosen]
 
 
-def _together(key: str, value: Any) -> dict[str, Any]:
+def _together(key: str, value: Any) -> dict[str, object]:
     keys = key.split(",")
     return {key: value} if len(keys) == 1 else dict(zip(keys, value, strict=True))
 

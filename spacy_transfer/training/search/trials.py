@@ -58,7 +58,7 @@ def describe(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={shown(value)}" for key, value in zip(short_keys(values), values.values(), strict=True))
 
 
-def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def short_keys(keys: Mapping[str, object] | Sequence[str]) -> list[str]:
     """The ends of dotted keys, as long as they need to be to differ.
 
     keys (Sequence[str]): "training.optimizer.learn_rate.initial_rate".

@@ -159,13 +159,13 @@ def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_random(data: Any, file: Path, within: str) -> dict[str, Any]:
+def _clean_random(data: Any, file: Path, within: str) -> dict[str, object]:
     if not isinstance(data, dict):
         refuse(file, within.removesuffix("."), data, OBJECT.want)
     return take(file, data, _RANDOM, within=within)
 
 
-def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
+def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, object]:
     found = take(file, data, _ORDER, {"own": OBJECT}, within="order.")
     found["reading"] = _clean_random(found["reading"], file, "order.reading.")
     if "own" in found:
@@ -182,7 +182,7 @@ def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_network(data: Mapping[str, Any], file: Path, name: str) -> dict[str, Any]:
+def _clean_network(data: Mapping[str, Any], file: Path, name: str) -> dict[str, object]:
     within = f"networks.{name}."
     found = take(file, data, _NETWORK, _NETWORK_LATER, within=within)
     found["gradients"] = take(file, found["gradients"], _GRADIENTS, within=f"{within}gradients.")

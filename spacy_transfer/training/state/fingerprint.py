@@ -32,7 +32,7 @@ def example_digest(example: Example) -> bytes:
     return digest.digest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """A value that reads the same in every process."""
     if isinstance(value, str | int | float | bytes | None):
         return value
