@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typer import Exit
 
 from ..errors import T192, T193, T195
+from ..json_types import ConfigMapping
 from ..text_output import echo, msg
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Runs:
     deterministic: bool = False
     max_seconds: float = 0.0
 
-    def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+    def __call__(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
         """Train in a folder, in this process or in several ranks.
 
         RAISES (Interrupted): By a signal.
@@ -114,7 +115,7 @@ class Runs:
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
-    def train(self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool) -> "Trained":
+    def train(self, folder: Path, values: ConfigMapping, stop_at: int, *, resume: bool, force: bool) -> "Trained":
         """Train in a folder, in this process."""
         from ..training.session import Stopped
         from ..training.train import train
@@ -125,9 +126,7 @@ class Runs:
             # The command ends with the status of a signal instead.
             return stopped.trained
 
-    def _train(
-        self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool
-    ) -> Any:
+    def _train(self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool) -> Any:
         config, own = self._given(values)
         return train(
             config, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
@@ -135,13 +134,13 @@ class Runs:
             stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, object]]:
+    def _given(self, values: ConfigMapping) -> tuple[Path, dict[str, object]]:
         """The config of a trial, and the values to put into it."""
         from ..training.search.sweep import CONFIG
 
         return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
-    def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+    def _launch(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
         from ..training.distributed.launch import launch
         from ..training.output.result import Result
         from ..training.search.study import Interrupted

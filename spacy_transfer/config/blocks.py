@@ -11,6 +11,8 @@ from spacy.language import DEFAULT_CONFIG, Language
 from spacy.util import get_lang_class, registry
 from thinc.api import Config
 
+from ..json_types import ConfigBlock, ConfigMapping
+
 # Of an entry point whose package is not installed, or of a function that says nothing of itself.
 _UNKNOWN = (ImportError, AttributeError, TypeError, ValueError)
 
@@ -77,7 +79,7 @@ def registered(kind: str) -> set[str]:
     return names | {point.name for point in entry_points(group=found.entry_point_namespace)}
 
 
-def _knows_factory(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[type[Language], str] | None:
+def _knows_factory(config: ConfigMapping, block: ConfigMapping) -> tuple[type[Language], str] | None:
     """The language that has the factory of a component, and its name."""
     _register_factories()
     try:
@@ -88,7 +90,7 @@ def _knows_factory(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple
     return (language, name) if isinstance(name, str) and language.has_factory(name) else None
 
 
-def factory_weights(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, float | None] | None:
+def factory_weights(config: ConfigMapping, block: ConfigMapping) -> dict[str, float | None] | None:
     """Scores that a component gives, and what each counts by default; None where nobody knows.
 
     config (Mapping): The whole config.
@@ -98,7 +100,7 @@ def factory_weights(config: Mapping[str, Any], block: Mapping[str, Any]) -> dict
     return None if found is None else dict(found[0].get_factory_meta(found[1]).default_score_weights)
 
 
-def factory_of(config: Mapping[str, Any], block: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+def factory_of(config: ConfigMapping, block: ConfigMapping) -> tuple[Callable[..., Any], ConfigBlock] | None:
     """The factory of a component, and its default config; None where there is none.
 
     config (Mapping): The whole config.

@@ -12,6 +12,7 @@ from thinc.api import Config
 
 from ..errors import T330, T331, T332, T333, T334
 from ..files.fields import is_whole
+from ..json_types import ConfigMapping
 from .nearest import nearest
 
 _WHOLE: dict[str, tuple[int, int | None, str]] = {
@@ -54,7 +55,7 @@ def check_config(config: Config, overrides: Mapping[str, object], original: Conf
     check_training(whole["training"])
 
 
-def check_training(training: Mapping[str, Any]) -> None:
+def check_training(training: ConfigMapping) -> None:
     """Check the block [training], interpolated.
 
     RAISES (ValueError): T330 to T332, see `check_config`.
@@ -135,7 +136,7 @@ def _check_read(config: Config, overrides: Mapping[str, object], original: Confi
             raise ValueError(T334.format(key=key, hint=nearest(key, there)))
 
 
-def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _dotted(config: ConfigMapping, prefix: str = "") -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")

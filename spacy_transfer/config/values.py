@@ -8,6 +8,7 @@ from typing import Any
 from thinc.api import Config
 
 from ..errors import T422, T422_BLOCK, T422_COMPONENT, T422_NAME, T422_SECTION, T422_VARIABLE, T423, T426
+from ..json_types import ConfigMapping
 from ..log import announce
 from .blocks import filled, function_of, keys_of
 from .nearest import nearest
@@ -16,7 +17,7 @@ from .nearest import nearest
 _told: set[str] = set()
 
 
-def put_values(config: Config, values: Mapping[str, Any]) -> Config:
+def put_values(config: Config, values: ConfigMapping) -> Config:
     """Put values into a config, whether it writes out their keys or not.
 
     Another function for a block ("components.x.model.pooling.@layers") takes the place of the block; keys that the new
@@ -106,7 +107,7 @@ def _names_function(config: Config, path: list[str]) -> bool:
     return function_of(_at(filled(config), path)) is not None
 
 
-def _at(config: Mapping[str, Any], path: list[str]) -> object:
+def _at(config: ConfigMapping, path: list[str]) -> object:
     found: Any = config
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None

@@ -1,7 +1,7 @@
 """Samples of what augmentation makes of the training texts of a config."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from thinc.config import Config
 
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
+from ..json_types import ConfigMapping
 from ..model.architectures.classifier import shim_of, texts_of
 from ..model.learning.augmentation import NoAugmentation, draw_texts
 from ..pipeline.gold import read_gold
@@ -48,7 +49,7 @@ def augment(
     n: int = 10,
     component: str | None = None,
     skip: int = 0,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
 ) -> list[Sample]:
     """Show what the batches of a training with this config would read; no network is built.
 
@@ -109,12 +110,12 @@ def _has_shim(pipe: Any) -> bool:
     return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
 
 
-def _examples(nlp: Language, config: Config, training: Mapping[str, Any]) -> Iterable[Example]:
+def _examples(nlp: Language, config: Config, training: ConfigMapping) -> Iterable[Example]:
     (corpus,) = resolve_dot_names(config, [training["train_corpus"]])
     return islice(corpus(nlp), _MOST_READ)
 
 
-def _batches(examples: list[Example], training: Mapping[str, Any]) -> Iterator[list[Example]]:
+def _batches(examples: list[Example], training: ConfigMapping) -> Iterator[list[Example]]:
     """As `spacy train` makes them: shuffled, batched, subdivided."""
     before = random.getstate()
     try:

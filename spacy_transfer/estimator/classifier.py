@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from spacy.language import Language
 
 from ..errors import T490, T496, T500
-from ..json_types import ConfigMapping
+from ..json_types import ConfigMapping, JsonObject
 from ..pipeline.factories import DEFAULT_ENCODER
 from .config import COMPONENT
 from .data import Array, Kind, Targets, check_texts, give_back, read_labels
@@ -221,7 +221,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return texts, read_labels(y, len(texts), classes=classes)
         return texts, read_labels(y, len(texts), classes=self.classes_, kind=self.kind_)
 
-    def _checked(self) -> dict[str, Any]:
+    def _checked(self) -> JsonObject:
         return check_parameters(self.get_params(deep=False))
 
     def _take(self: Self, fitted: Fitted, targets: Targets) -> Self:

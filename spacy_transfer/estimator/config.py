@@ -12,6 +12,7 @@ from ..config.blocks import function_of, keys_of
 from ..config.instances import block_config, plain_block
 from ..config.values import put_values
 from ..errors import T494, T495, T497
+from ..json_types import ConfigBlock
 
 # Name of the component in the pipeline inside.
 COMPONENT = "transfer_textcat"
@@ -38,7 +39,7 @@ def training_config(
     factory = "transfer_textcat" if exclusive else "transfer_textcat_multilabel"
     fresh = {"factory": factory, "threshold": params["threshold"], "model": _model(params, labels, exclusive=exclusive)}
     component = fresh if source is None else {"source": str(source), "component": COMPONENT}
-    config: dict[str, Any] = {
+    config: ConfigBlock = {
         "paths": {"train": str(data / "train.spacy"), "dev": str(data / "dev.spacy")},
         "nlp": {"lang": params["lang"], "pipeline": [COMPONENT]},
         "components": {COMPONENT: component},

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..errors import T494
 from ..files.fields import is_real, whole
+from ..json_types import JsonObject
 
 
-def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def check_parameters(params: Mapping[str, Any]) -> JsonObject:
     """Check the parameters that no config block checks.
 
     params (Mapping[str, Any]): All parameters of the estimator.

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import srsly
 from spacy.language import Language
@@ -13,11 +12,12 @@ from spacy.training import Corpus, Example
 from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
+from ..json_types import Scores
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over, sources_read_by
 
 
-def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
+def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> Scores:
     """Evaluate a pipeline on annotated documents.
 
     pipeline (Language): A trained pipeline.
@@ -35,7 +35,7 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     start = perf_counter()
-    scores: dict[str, Any] = pipeline.evaluate(examples, batch_size=batch_size)
+    scores: Scores = pipeline.evaluate(examples, batch_size=batch_size)
     seconds = perf_counter() - start
     scores.pop("speed", None)
     accuracy = next((value for key, value in scores.items() if key.endswith("cats_acc")), None)
@@ -53,7 +53,7 @@ def refuse_output(path: Path, inputs: Sequence[Path]) -> None:
     refuse_others_file(path, what="a file of scores", keys=["n_docs", "docs_per_second"])
 
 
-def write_scores(scores: dict[str, Any], path: Path) -> None:
+def write_scores(scores: Scores, path: Path) -> None:
     """Write scores as JSON; whole or not there.
 
     RAISES (FileExistsError): T376 for another file that is there.

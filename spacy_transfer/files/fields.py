@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import T451, T451_MISSING
+from ..json_types import JsonMapping, JsonObject
 from .strangers import UnusableFile
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -99,12 +100,12 @@ def is_real(value: object) -> bool:
 
 def take(
     file: Path | str,
-    data: Mapping[str, Any],
+    data: JsonMapping,
     needed: Mapping[str, Kind],
     optional: Mapping[str, Kind] | None = None,
     *,
     within: str = "",
-) -> dict[str, Any]:
+) -> JsonObject:
     """The fields that are known, checked; others are left behind.
 
     file (Path | str): Where the object comes from.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import T450, T450_LINK, T450_NESTED, T450_NO_OBJECT, T450_SIZE
+from ..json_types import JsonObject
 from .digests import open_regular
 
 MEGABYTE = 1_000_000
@@ -74,7 +75,7 @@ def read_string(path: Path, most: int = MOST_BYTES) -> str:
         raise UnusableFile(T450.format(file=path, problem=error)) from error
 
 
-def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
+def parse_object(text: str | bytes, file: Path | str) -> JsonObject:
     """Parse a JSON object.
 
     text (str | bytes): JSON.
@@ -105,7 +106,7 @@ def parse(text: str | bytes, file: Path | str) -> Any:
         raise UnusableFile(T450.format(file=file, problem=error)) from error
 
 
-def read_object(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
+def read_object(path: Path, most: int = MOST_BYTES) -> JsonObject:
     """Read a file that holds a JSON object.
 
     RAISES (UnusableFile): T450 for anything else.

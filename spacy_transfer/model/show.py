@@ -1,7 +1,7 @@
 """A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ _BEFORE = ("text", "augmentation", "windows")
 _AFTER = ("loss", "head_init", "cache")
 
 
-def show(path: Path, overrides: dict[str, object] | None = None) -> str:
+def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
     path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.

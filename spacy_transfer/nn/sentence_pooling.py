@@ -1,7 +1,6 @@
 """What follows the encoder in a sentence-transformers folder: pooling, dense layers, normalization, longest text."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from ..errors import (
 )
 from ..files.fields import FLAG, take, whole
 from ..files.strangers import UnusableFile, parse, read_bytes
+from ..json_types import JsonMapping, JsonObject
 from ..repository.weight_files import open_weights
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 
@@ -64,17 +64,17 @@ class SentenceModules:
     max_length: int | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As encoder.json keeps it."""
         return asdict(self)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "SentenceModules":
+    def of(cls, record: JsonMapping) -> "SentenceModules":
         """What the record of an encoder says; where it says nothing, that of an encoder alone."""
         return cls.from_json(record.get("sentence")) or cls([])
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> "SentenceModules | None":
+    def from_json(cls, data: JsonMapping | None) -> "SentenceModules | None":
         """Read what `to_json` gave; None where nothing was said."""
         if data is None:
             return None
@@ -251,7 +251,7 @@ def _inside(folder: Path, name: str) -> Path:
     return place
 
 
-def _modes(config: dict[str, Any]) -> list[str]:
+def _modes(config: JsonObject) -> list[str]:
     named = config.get("pooling_mode")
     if named is not None:
         # Of newer versions: one, or several in their order.

@@ -1,11 +1,11 @@
 """The factories. spaCy imports this module for every pipeline, so it stays light."""
 
 from collections.abc import Callable
-from typing import Any
 
 from spacy.language import Language
 from thinc.api import Model
 
+from ..json_types import Scores
 from .masked_lm import MaskedLMPredictor
 from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
@@ -92,7 +92,7 @@ def make_transfer_textcat(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for exactly one label a document.
 
@@ -122,7 +122,7 @@ def make_transfer_textcat_multilabel(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for any number of labels a document.
 

@@ -19,6 +19,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from ..errors import T325, T326, T338
+from ..json_types import ConfigMapping
 from ..log import announce, logger
 
 # Schedules of ours wait for the number in this key; others have no such key.
@@ -84,7 +85,7 @@ class Length:
         return sentence
 
 
-def measure(training: Mapping[str, Any], examples: Sequence[Example]) -> Length:
+def measure(training: ConfigMapping, examples: Sequence[Example]) -> Length:
     """Count the steps of a training.
 
     training (Mapping): The block [training], interpolated.
@@ -126,7 +127,7 @@ def _random_numbers_of_its_own() -> Iterator[None]:
 # ---- what there is to say --------------------------------------------------------------------------------------------
 
 
-def warn(length: Length, training: Mapping[str, Any]) -> None:
+def warn(length: Length, training: ConfigMapping) -> None:
     """Say what is most likely not meant: data that are not seen once, a rate of 0.
 
     length (Length): Of the training.
@@ -151,7 +152,7 @@ def warn(length: Length, training: Mapping[str, Any]) -> None:
         logger.warning(T326.format(n_zeros=len(zeros), n_steps=length.n_steps or "1000 and more", first=zeros[1]))
 
 
-def is_ours(block: Mapping[str, Any]) -> bool:
+def is_ours(block: ConfigMapping) -> bool:
     """Whether a block is of a schedule that waits for the number of steps."""
     return str(block.get("@schedules", "")).startswith("spacy-transfer.")
 

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..errors import T039, T241
+from ..json_types import Scores
 from .length import forget_counted_steps, look_ahead
 from .stored_pipe import StoredPipe
 
@@ -104,7 +105,7 @@ class MaskedLMPredictor(StoredPipe):
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.user_data[FIGURES] = row
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
         """How well the hidden pieces of predicted documents were found.
 
         RETURNS (dict): `masked_lm_loss`, the mean loss of a hidden piece in nats; `masked_lm_score`, its

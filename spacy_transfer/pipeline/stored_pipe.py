@@ -18,6 +18,7 @@ from ..errors import T006, T082, T083, T303
 from ..files import new_contents, repair
 from ..files.fields import OBJECT, TEXT, Kind, is_whole, shown, take
 from ..files.strangers import MEGABYTE, UnusableFile, parse_object, read_object
+from ..json_types import JsonObject
 from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
@@ -36,7 +37,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         be of its kind.
     """
 
-    cfg: dict[str, Any]
+    cfg: JsonObject
     learned: Mapping[str, Kind] = MappingProxyType({})
 
     def _require_weights(self) -> None:
@@ -50,7 +51,9 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if nlp is not None and tell is not None:
             nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
 
-    def _check_cfg(self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str) -> None:
+    def _check_cfg(
+        self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str
+    ) -> None:
         """Compare what a stored component has learned with itself.
 
         network (Mapping | None): What is stored of its network.
@@ -136,13 +139,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if is_newer:
             warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
-    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, object] | None:
+    def _take_cfg(self, cfg: JsonObject, where: Path | str) -> dict[str, object] | None:
         found = cfg.get("format")
         if not is_whole(found) or found != FORMAT:
             raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))
         known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT})
         self._compare_versions(known.pop("written_by", None))
-        network: dict[str, Any] | None = known.pop("network", None)
+        network: JsonObject | None = known.pop("network", None)
         self._check_cfg(known, network, where)
         self.cfg.update(known)
         # What the documents bring along, nobody need register before the pipeline runs.

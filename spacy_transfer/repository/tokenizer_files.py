@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import T017, T454
 from ..files import write_text
@@ -21,6 +21,7 @@ from ..files.strangers import (
     read_object,
     read_string,
 )
+from ..json_types import JsonMapping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -94,7 +95,7 @@ class FolderTokenizer:
     markers: list[str]
 
 
-def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None = None) -> FolderTokenizer:
+def fast_tokenizer(folder: Path, config: JsonMapping, n_rows: int | None = None) -> FolderTokenizer:
     """The pieces that `AutoTokenizer` makes of a folder, in the form of the `tokenizers` library.
 
     tokenizer.json alone does not say it all: the family's class and tokenizer_config.json change case, accents, the
@@ -142,7 +143,7 @@ def settled(tokenizer: "PreTrainedTokenizerFast", n_rows: int | None = None) -> 
     return FolderTokenizer(json.dumps(form, ensure_ascii=False), markers)
 
 
-def _framing_ids(processor: Mapping[str, Any] | None) -> Iterator[int]:
+def _framing_ids(processor: JsonMapping | None) -> Iterator[int]:
     """Ids that a post-processor adds to a text."""
     if processor is None:
         return
@@ -201,13 +202,13 @@ def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
         _check_rows({str(one.get("content")): one.get("id") for one in added if isinstance(one, dict)}, file)
 
 
-def _check_rows(vocabulary: Mapping[str, Any], file: Path | str) -> None:
+def _check_rows(vocabulary: JsonMapping, file: Path | str) -> None:
     for piece, found in vocabulary.items():
         if is_whole(found) and found >= _MOST_ROWS:
             refuse(file, f"the id of {shown(piece)}", found, f"a piece id below {_MOST_ROWS}")
 
 
-def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
+def _copy(folder: Path, place: Path, config: JsonMapping) -> None:
     """What a tokenizer is made of, and nothing else."""
     for name in VOCABULARIES:
         if (folder / name).exists():

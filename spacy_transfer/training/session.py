@@ -18,6 +18,7 @@ from thinc.api import fix_random_seed, set_gpu_allocator
 from thinc.util import has_cupy_gpu
 
 from ..errors import T173, T177, T378, T379
+from ..json_types import JsonObject
 from ..log import logger
 from ..nn.devices.precision import current_record
 from ..pipeline.dev_data import compare_labels, require_dev
@@ -166,7 +167,7 @@ class Session:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What a checkpoint must share with the run that goes on from it."""
         limit = self.run.limit.seconds
         return {

@@ -4,10 +4,10 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from spacy.language import DEFAULT_CONFIG, Language
@@ -19,6 +19,7 @@ from ..config.reading import read_config
 from ..corpora.docbins import check_corpora, naming_damaged_corpora
 from ..errors import T166, T186, T373, T373_INPUT, T436
 from ..files import DiskFull, hold_folder, repair
+from ..json_types import ConfigMapping
 from ..nn.devices.precision import recorded
 from ..pipeline.length import counted_elsewhere
 from .device import use_deterministic_kernels, use_device
@@ -38,7 +39,7 @@ def train(
     config: Path | Config,
     output: Path,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
     gpu_id: int = -1,
     resume: bool = False,
     force: bool = False,

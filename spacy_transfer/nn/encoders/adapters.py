@@ -12,6 +12,7 @@ from torch import nn
 
 from ...checks import check_least, check_number, check_share
 from ...errors import T155, T156, T160, require
+from ...json_types import JsonMapping, JsonObject
 from .encoder import Encoder
 
 Targets: TypeAlias = list[str] | Literal["auto", "all_linear"]
@@ -55,7 +56,7 @@ class Adapter(Protocol):
     def kind(self) -> str:
         """Name under which it is stored."""
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """The fields that must be the same for stored weights to mean the same; JSON-able."""
 
     def choose(self, places: Places) -> list[str]:
@@ -110,7 +111,7 @@ class LoRA:
         check_share("adapter", self, "dropout")
         check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """See `Adapter`."""
         return {"rank": self.rank, "alpha": self.alpha, "variant": self.variant, "scaling": self.scaling}
 
@@ -145,7 +146,7 @@ class IA3:
     def __post_init__(self) -> None:
         check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """See `Adapter`."""
         return {}
 
@@ -162,7 +163,7 @@ class IA3:
 _KINDS: Mapping[str, Callable[..., Adapter]] = {"LoRA": LoRA, "IA3": IA3}
 
 
-def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
+def attach(encoder: Encoder, adapter: Adapter, above: int) -> JsonObject:
     """Put a new adapter into an encoder, in place; it changes no state yet.
 
     encoder (Encoder): Changed in place.
@@ -181,7 +182,7 @@ def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
     return {"kind": adapter.kind, **adapter.shape(), "modules": modules, "last": last}
 
 
-def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | None = None) -> None:
+def reattach(encoder: Encoder, stored: JsonMapping, adapter: Adapter | None = None) -> None:
     """Put the adapter of a saved encoder into it; the caller loads the weights. torch's random state does not move.
 
     encoder (Encoder): Changed in place.
@@ -195,7 +196,7 @@ def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | Non
         _inject(encoder, block.peft_config(list(stored["modules"]), list(stored["last"])))
 
 
-def check_same(stored: Mapping[str, Any], adapter: Adapter) -> None:
+def check_same(stored: JsonMapping, adapter: Adapter) -> None:
     """Compare the config's adapter with the stored one.
 
     RAISES (ValueError): T160 if the weights would not fit.

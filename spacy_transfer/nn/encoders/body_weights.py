@@ -1,6 +1,5 @@
 """Stored weights into an encoder: names, shapes and types are compared first, then each tensor is read once."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,13 @@ from torch import Tensor, nn
 
 from ...errors import T014, T014_MISSING, T082, T453, T453_LAYERS, T453_SHAPE
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping
 from ...repository.weight_files import WeightFiles, names_for
 from .config import suspects
 from .encoder import Encoder
 
 
-def fill_body(whole: Any, half: nn.Module, weights: WeightFiles, config: Mapping[str, Any], file: Path) -> nn.Module:
+def fill_body(whole: Any, half: nn.Module, weights: WeightFiles, config: JsonMapping, file: Path) -> nn.Module:
     """Load the weights of an encoder's folder.
 
     whole (nn.Module): A model of transformers.

@@ -26,6 +26,7 @@ from ...files.fields import (
     whole,
 )
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping, JsonObject
 from ...repository.encoder_demands import check_asks_nothing
 from ..building import TooLarge
 from ..scratch.transformer import SCRATCH
@@ -63,7 +64,7 @@ _SCRATCH_LATER = {
 _CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
 
-def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict[str, Any]:
+def clean_config(values: JsonMapping, file: Path | str, name: str) -> JsonObject:
     """What of a configuration describes the network.
 
     values (Mapping): As config.json, or "config" of encoder.json, holds them.
@@ -103,7 +104,7 @@ def build_config(cleaned: Mapping[str, object], file: Path | str) -> "Pretrained
 
 
 @contextmanager
-def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
+def naming_sizes(config: JsonMapping, file: Path | str) -> Iterator[None]:
     """Within: whatever fails is said of the configuration, with the keys that may be the reason.
 
     RAISES (UnusableFile): T453.
@@ -136,7 +137,7 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
         raise ValueError(T012.format(name=name, family=family))
 
 
-def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> str:
+def suspects(config: JsonMapping, numbers: set[int], text: str = "") -> str:
     """Keys that may be the reason for sizes that do not fit, with their values, for messages.
 
     config (Mapping[str, Any]): Of the encoder.
@@ -190,7 +191,7 @@ def _kind_of(key: str, default: Any) -> Kind:
     return _PLAIN
 
 
-def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
+def _check_ids(config: JsonMapping, file: Path | str) -> None:
     """A padding piece above the table of the pieces ends deep inside torch."""
     size = config.get("vocab_size")
     for key in ("pad_token_id", "pad_index"):
@@ -199,7 +200,7 @@ def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
             refuse(file, key, found, f"a piece id below vocab_size = {size}")
 
 
-def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, object]:
+def _clean_scratch(values: JsonMapping, file: Path | str) -> dict[str, object]:
     cleaned = {"model_type": SCRATCH, **take(file, values, _SCRATCH, _SCRATCH_LATER)}
     if cleaned["positions"] == "learned" and cleaned["max_position_embeddings"] is None:
         refuse(file, "max_position_embeddings", None, "a whole number where positions are learned")

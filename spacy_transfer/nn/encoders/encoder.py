@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...json_types import JsonObject
 from ...locks import CACHE, ForkLock
 from ..devices.cpu_kernels import CpuKernels
 from ..devices.host_ahead import HostAhead
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
     config (dict): Its configuration, from which it can be rebuilt.
     """
 
-    def __init__(self, body: nn.Module, config: dict[str, Any]) -> None:
+    def __init__(self, body: nn.Module, config: JsonObject) -> None:
         super().__init__()
         self.body = body
         self.family: str = config["model_type"]

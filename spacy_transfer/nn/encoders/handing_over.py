@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...errors import T208, T210
+from ...json_types import JsonObject
 from ...repository.tokenizer_files import settled
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
@@ -37,7 +38,7 @@ def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) 
     return LoadedEncoder(encoder.cpu(), settled(tokenizer, encoder.n_pieces).text, record)
 
 
-def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:
+def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: Path) -> None:
     """Write an encoder of ours so that `from_pretrained` of transformers reads it, texts cut as we cut them.
 
     encoder (Encoder): With weights.

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import T005, T157, T158, T340, T348, T470
 from ...files.strangers import read_object, read_string
+from ...json_types import JsonObject
 from ...log import announce
 from ...repository.encoder_folder import weight_paths
 from ...repository.resolve import EncoderFolder, find_encoder
@@ -53,7 +54,7 @@ class LoadedEncoder:
 
     encoder: Encoder
     tokenizer: str
-    record: dict[str, Any]
+    record: JsonObject
     # Of the dense layers that a sentence-transformers folder has behind its pooling, for `AutoPooling`.
     pooling_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -117,7 +118,7 @@ class PretrainedEncoder:
             raise OSError(T158.format(name=self.name, found=own, expected=sha256))
         return loaded.encoder
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
+    def rebuild(self, record: JsonObject) -> Encoder:
         """Build the encoder of a saved pipeline.
 
         RETURNS (Encoder): With arbitrary weights; the caller loads them.
@@ -145,7 +146,7 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     return fast_tokenizer(found.folder, read_object(found.folder / "config.json")).text
 
 
-def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
+def build_encoder(record: JsonObject, attention: Attention = "auto", dropout: float | None = None) -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
     record (dict): As `LoadedEncoder.record`.
@@ -160,7 +161,7 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout
     return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
 
 
-def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
+def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
     """A network with arbitrary weights.
 
     config (dict): Cleaned.
@@ -177,7 +178,7 @@ def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) 
         return AutoModel.from_config(made, torch_dtype=torch.float32, **_attention(attention))
 
 
-def _dropouts(config: dict[str, Any], dropout: float | None) -> dict[str, float]:
+def _dropouts(config: JsonObject, dropout: float | None) -> dict[str, float]:
     """Keys of a configuration that hold a dropout inside of the encoder, with another value.
 
     RAISES (ValueError): T340 for a family that has none.
@@ -275,7 +276,7 @@ def _attention(attention: Attention) -> dict[str, object]:
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 
-def portable(record: dict[str, Any]) -> dict[str, Any]:
+def portable(record: JsonObject) -> JsonObject:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
     plain: dict[str, object] = json.loads(json.dumps(record, default=str))

@@ -1,12 +1,12 @@
 """The block for an encoder that a `transformer` component holds, and what stands for it in our network."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from ...checks import check_number
 from ...errors import T200
+from ...json_types import JsonObject
 from ..scratch.tokenizer_training import Texts, no_texts
 from .encoder import Encoder
 from .pretrained import LoadedEncoder
@@ -37,7 +37,7 @@ class SharedEncoder:
         """
         raise ValueError(T200)
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
+    def rebuild(self, record: JsonObject) -> Encoder:
         """There is nothing to rebuild.
 
         RAISES (ValueError): T200.

@@ -1,12 +1,13 @@
 """An encoder from scratch: its pieces and its weights come from the user's texts alone."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tokenizers import Tokenizer
 
 from ...checks import check_least, check_share
 from ...errors import T001, T005, T130, T133
+from ...json_types import JsonObject
 from ..encoders.encoder import Encoder
 from ..encoders.pretrained import LoadedEncoder, build_encoder
 from .char_ngrams import CharNGrams
@@ -87,7 +88,7 @@ class ScratchEncoder:
         """
         tokenizer = self.tokenizer.train(texts())
         numbers = Tokenizer.from_str(tokenizer).get_vocab()
-        config: dict[str, Any] = {
+        config: JsonObject = {
             "model_type": SCRATCH, "vocab_size": len(numbers), "pad_token_id": PAD, "char_ngrams": None,
             "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
             "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
@@ -107,7 +108,7 @@ class ScratchEncoder:
         record = {"config": config, "source": "scratch", "revision": None, "licence": None}
         return LoadedEncoder(Encoder(body, config), tokenizer, record)
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
+    def rebuild(self, record: JsonObject) -> Encoder:
         """Build the encoder of a saved pipeline.
 
         RETURNS (Encoder): With arbitrary weights; the caller loads them.

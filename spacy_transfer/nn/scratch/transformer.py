@@ -2,13 +2,14 @@
 
 import math
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...json_types import JsonObject
 from .char_ngrams import CharNGramVectors
 from .tokenizer_training import PAD, SPECIAL, UNK
 
@@ -32,7 +33,7 @@ class ScratchBody(nn.Module):
 
     supports_gradient_checkpointing = True
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         super().__init__()
         self.config = SimpleNamespace(**{**_EARLIER, **config}, _attn_implementation="sdpa")
         width, norm_first = self.config.hidden_size, self.config.norm_first
@@ -51,7 +52,7 @@ class ScratchBody(nn.Module):
                         nn.init.zeros_(weight)
         normed = norm_first and self.config.norm_states
         self.final_norm: nn.Module = nn.LayerNorm(width) if normed else nn.Identity()
-        self._checkpointing: dict[str, Any] | None = None
+        self._checkpointing: JsonObject | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         """Compute the last states.

@@ -4,7 +4,6 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ...corpora.docbins import check_path_of
 from ...errors import T171, T185
+from ...json_types import JsonObject
 from ..state.fingerprint import example_digest, fingerprint_of
 from ..state.random_state import EVERY, RandomState
 from .schedules import CountedBatcher
@@ -168,10 +168,10 @@ class Order:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs: JSON, and the order of the texts in this epoch."""
         assert self._reading is not None
-        data: dict[str, Any] = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
+        data: JsonObject = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
         if self._own is not None:
             data["own"] = self._own.to_json()
         if self._begun is not None:
@@ -184,7 +184,7 @@ class Order:
         numbers = [self._numbers[id(example)] for example in self.examples]
         return data, {"order": torch.tensor(numbers, dtype=torch.int32)} if numbers else {}
 
-    def reread(self, data: dict[str, Any]) -> None:
+    def reread(self, data: JsonObject) -> None:
         """Read the training data as at the start of the run.
 
         data (dict): Of `state`.
@@ -192,7 +192,7 @@ class Order:
         RandomState.from_json(data["reading"]).restore()
         self.read()
 
-    def restore(self, data: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, data: JsonObject, tensors: dict[str, Tensor]) -> None:
         """After `reread`: go on to the place that `state` took down; moves the global random numbers."""
         if tensors:
             self.examples = [self.examples[i] for i in tensors["order"].tolist()]

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterable
 from timeit import default_timer
-from typing import Any
 
 from spacy.language import Language, _copy_examples
 from spacy.scorer import Scorer
 from spacy.training import Example, validate_examples
 
 from ...errors import T175
+from ...json_types import Scores
 from ...log import logger
 from ..state.fingerprint import examples_digest, fingerprint_of
 
@@ -85,7 +85,7 @@ class Evaluation:
         scores["speed"] = sum(len(example.predicted) for example in examples) / seconds
         return self.weigh(scores), scores
 
-    def measure(self, scores: dict[str, Any]) -> str:
+    def measure(self, scores: Scores) -> str:
         """What the main score is: the name of the one score that counts, or the sum that it is.
 
         scores (dict): Of the last evaluation; they say what spaCy's "cats_score" is.
@@ -96,7 +96,7 @@ class Evaluation:
             return str(scores.get(f"{key}_desc") or key)
         return " + ".join(f"{weight:g} {key}" for key, weight in counts.items())
 
-    def weigh(self, scores: dict[str, Any]) -> float:
+    def weigh(self, scores: Scores) -> float:
         """The main score of some scores."""
         self.weights = {key: value for key, value in self.weights.items() if key in scores}
         if not self.weights and not self._told:

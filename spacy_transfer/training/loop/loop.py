@@ -14,6 +14,7 @@ from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
 from ...errors import T170, T170_IN_A_ROW, T170_SCORES, T176
+from ...json_types import ConfigBlock, JsonObject, Scores
 from ...log import logger
 from ...model.shims.evaluating import evaluating
 from ...pipeline.textcat import NonFiniteLoss
@@ -58,7 +59,7 @@ class Event:
     is_best (bool | None): None where there was no evaluation.
     """
 
-    info: dict[str, Any]
+    info: JsonObject
     is_best: bool | None
 
 
@@ -78,7 +79,7 @@ class Run:
     def __init__(
         self,
         nlp: Language,
-        settings: dict[str, Any],
+        settings: ConfigBlock,
         order: Order,
         evaluation: Evaluation,
         log: LogFile,
@@ -242,7 +243,7 @@ class Run:
                 self._update(part, drop=dropout, losses=losses)
         losses = self.together.total(losses)
         rate = self.at.rate = float(optimizer.learn_rate)
-        line: dict[str, Any] = {
+        line: JsonObject = {
             "kind": "step", "step": step, "epoch": self.at.epoch, "n_docs": len(batch), "learn_rate": rate,
             "loss": {name: value / len(batch) for name, value in losses.items()},
         }  # fmt: skip
@@ -295,7 +296,7 @@ class Run:
                 norms[name] = norm
         return norms
 
-    def _bad(self, line: dict[str, Any]) -> None:
+    def _bad(self, line: JsonObject) -> None:
         """A loss or a gradient norm is no finite number.
 
         RAISES (ValueError): T170, unless the step is left out.
@@ -317,7 +318,7 @@ class Run:
             raise ValueError(T170_IN_A_ROW.format(n=n, step=step, rate=rate))
         logger.warning(T176.format(**facts, n_skipped=self.at.n_skipped))
 
-    def _check(self, lines: list[dict[str, Any]]) -> None:
+    def _check(self, lines: list[JsonObject]) -> None:
         """Look through figures that were fetched late."""
         for line in lines:
             if line["kind"] != "step":
@@ -349,7 +350,7 @@ class Run:
                 raise Interrupted
             tick(done, total)
 
-        interrupted, score, scores = False, 0.0, dict[str, Any]()
+        interrupted, score, scores = False, 0.0, JsonObject()
         with self.nlp.use_params(self.optimizer.averages) if self.optimizer.averages else nullcontext():
             # Caught inside: spaCy puts the weights back only where no exception passes.
             try:
@@ -393,7 +394,7 @@ class Run:
         self._window_start = default_timer()
         return Event(info, is_best)
 
-    def _info(self, score: float | None, scores: dict[str, Any] | None) -> dict[str, Any]:
+    def _info(self, score: float | None, scores: Scores | None) -> JsonObject:
         at = self.at
         return {
             "epoch": at.epoch, "step": at.n_done - 1, "score": score, "other_scores": scores, "losses": at.losses,

@@ -1,19 +1,19 @@
 """The logger that the config names, in our own loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import srsly
 
 from ...errors import T335
 from ...files import write_text
+from ...json_types import ConfigBlock, ConfigMapping
 from ...log import logger
 
 LogStep = Callable[[dict[str, object] | None], None]
 
 
-def takes_place_of_ours(block: Mapping[str, Any]) -> bool:
+def takes_place_of_ours(block: ConfigMapping) -> bool:
     """Whether a logger prints a line for each evaluation, as `Progress` does: only one of them shall."""
     return "ConsoleLogger" in str(block.get("@loggers", ""))
 
@@ -42,7 +42,7 @@ class EvaluationFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def __call__(self, info: dict[str, Any] | None) -> None:
+    def __call__(self, info: ConfigBlock | None) -> None:
         """Add an evaluation.
 
         info (dict | None): As loggers of spaCy get it; None for a step without one.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...errors import T377
 from ...files import saying_when_full, write_data
+from ...json_types import JsonObject
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
 _MOST_WAITING = 50
@@ -32,7 +33,7 @@ class LogFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[JsonObject] = []
         # Lines with their numbers, while an earlier run's log is still in its place.
         self._held = b""
         self._is_open = False
@@ -73,7 +74,7 @@ class LogFile:
             self.begin()
         return is_same
 
-    def add(self, line: dict[str, Any]) -> list[dict[str, Any]]:
+    def add(self, line: JsonObject) -> list[JsonObject]:
         """Add a line.
 
         RETURNS (list[dict]): Lines that were written now, numbers fetched.
@@ -81,7 +82,7 @@ class LogFile:
         self._waiting.append(line)
         return self.flush() if len(self._waiting) >= _MOST_WAITING else []
 
-    def flush(self) -> list[dict[str, Any]]:
+    def flush(self) -> list[JsonObject]:
         """Write what waits.
 
         RETURNS (list[dict]): The lines written now.
@@ -125,14 +126,14 @@ class LogFile:
         return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "ab")  # type: ignore[return-value]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[JsonObject]:
     """Lines of a log. They end at line feeds alone: what ends lines elsewhere may stand in labels."""
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
 
 
-def _text(line: dict[str, Any]) -> str:
+def _text(line: JsonObject) -> str:
     try:
         return json.dumps(line, ensure_ascii=False, allow_nan=False)
     except ValueError:

@@ -4,10 +4,11 @@ import math
 import sys
 from collections.abc import Callable
 from time import perf_counter
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from tqdm import tqdm
 
+from ...json_types import JsonObject
 from ...pipeline.length import Length
 
 Show = Literal["auto", "bar", "lines", "none"]
@@ -47,7 +48,7 @@ class Progress:
         if self.show == "bar":
             self._bar = tqdm(total=length.n_steps or None, initial=done, unit="step", file=self.out, leave=False)
 
-    def step(self, figures: dict[str, Any]) -> None:
+    def step(self, figures: JsonObject) -> None:
         """A step is done.
 
         figures (dict): Loss per document and rate, as numbers.
@@ -78,7 +79,7 @@ class Progress:
 
         return tick
 
-    def evaluated(self, line: dict[str, Any]) -> None:
+    def evaluated(self, line: JsonObject) -> None:
         """An evaluation is done.
 
         line (dict): Its figures, as they go into the log.
@@ -117,7 +118,7 @@ class Progress:
         left = max(0.0, self._end - perf_counter())
         return min(found, left) if found else left
 
-    def _sentence(self, line: dict[str, Any], seconds_left: float) -> str:
+    def _sentence(self, line: JsonObject, seconds_left: float) -> str:
         length = self.length
         parts = [f"{_duration(seconds_left)} left"] if seconds_left else []
         step = f"step {line['step']}" + (f" of {length.n_steps}" if length.n_steps else "")

@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...files import write_text
 from ...files.fields import OBJECT, TEXT, Kind, dict_of, is_real, maybe, one_of, real, take, whole
 from ...files.strangers import read_object
+from ...json_types import JsonMapping, JsonObject
 from .log_file import strict
 
 _SCORE = Kind("a number, or 'nan', 'inf' or '-inf'", lambda value: is_real(value) or value in ("nan", "inf", "-inf"))
@@ -48,7 +48,7 @@ class Result:
     data: str
     seconds: float
     machine: dict[str, object] = field(default_factory=dict)
-    precision: dict[str, Any] = field(default_factory=dict)
+    precision: JsonObject = field(default_factory=dict)
     measure: str = ""
     seed: int | None = None
     test: dict[str, float] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Result:
         return cls.from_json(read_object(file), file)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], file: Path, within: str = "") -> "Result":
+    def from_json(cls, data: JsonMapping, file: Path, within: str = "") -> "Result":
         """As `strict(asdict(result))` gives it.
 
         data (Mapping[str, Any]): The object.

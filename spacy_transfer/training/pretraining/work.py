@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from ...errors import T005, T134, T165, T240, T243
 from ...files import new_folder, write_text
 from ...files.fields import OBJECT, take, whole
 from ...files.strangers import read_object
+from ...json_types import JsonMapping, JsonObject
 from ...model.shims.masked_lm_shim import special_pieces
 from ...model.shims.settings import Settings
 from ...model.storage.weights import read_weights, weights_of, write_weights
@@ -94,7 +94,7 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.facts: dict[str, Any] = {}
+        self.facts: JsonObject = {}
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -148,7 +148,7 @@ class Work:
         try:
             file = self.folder / "start.json"
             self.facts = take(file, read_object(file), _START)
-            made_of: dict[str, Any] = self.facts.pop("made_of")
+            made_of: JsonObject = self.facts.pop("made_of")
         except (OSError, ValueError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
@@ -242,7 +242,7 @@ def _is_encoders(name: str) -> bool:
     return name.startswith("encoder.")
 
 
-def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: Mapping[str, Any]) -> None:
+def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: JsonMapping) -> None:
     """The files of an encoder as one of our components keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(weights, folder / "weights.safetensors")

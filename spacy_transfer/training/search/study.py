@@ -24,6 +24,7 @@ from ...evaluation.evaluate import evaluate
 from ...files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ...files.fields import ANYTHING, FLAG, OBJECT, TEXT, dict_of, list_of, refuse, take, whole
 from ...files.strangers import read_object
+from ...json_types import ConfigBlock, ConfigMapping
 from ...log import logger
 from ...nn.devices.precision import recorded
 from ...pipeline.length import measure
@@ -69,7 +70,7 @@ class Plan:
     keep (str): Pipelines that stay: "all" of runs that went to the end, the "best" one alone, or "none".
     """
 
-    values: Sequence[Mapping[str, Any]] = ({},)
+    values: Sequence[ConfigMapping] = ({},)
     seeds: Sequence[int] = ()
     keep_one_in: int = 2
     soup: bool = False
@@ -91,7 +92,7 @@ class Studied:
     trials: list[Trial]
     best: Trial
     run: str
-    soup: dict[str, Any]
+    soup: ConfigBlock
 
 
 class Interrupted(Exception):
@@ -156,9 +157,9 @@ class _Study:
         self.output, self.plan, self.train, self.tell = output, plan, train, tell
         self.overrides = overrides
         self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
-        self.soup: dict[str, Any] = {}
+        self.soup: ConfigBlock = {}
         # What "auto" stood for in the first run holds for all.
-        self.precision: dict[str, Any] = {}
+        self.precision: ConfigBlock = {}
         self.best_run = ""
         # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
         self.replaced: dict[str, str] = {}
@@ -195,7 +196,7 @@ class _Study:
             "--keep": plan.keep,
         }
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path | Config, dict[str, Any]]:
+    def _given(self, values: ConfigMapping) -> tuple[Path | Config, ConfigBlock]:
         """The config of a trial, and the values to put into it."""
         file = values.get(CONFIG)
         given = {**self.overrides, **{key: value for key, value in values.items() if key != CONFIG}}
@@ -233,7 +234,7 @@ class _Study:
             Marker.write(self.output, "study")
         self._write()
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: ConfigBlock) -> None:
         path = self.output / "study.json"
         trials = [take(path, one, _TRIAL, within=f"trials.{i}.") for i, one in enumerate(state["trials"])]
         then = {json.dumps(one["values"]): one for one in trials}
@@ -298,7 +299,7 @@ class _Study:
     def _alive(self) -> list[Trial]:
         return [trial for trial in self.trials if not trial.is_dropped and not trial.failed]
 
-    def _advance(self, trial: Trial, name: str, values: dict[str, Any], rung: Rung) -> None:
+    def _advance(self, trial: Trial, name: str, values: ConfigBlock, rung: Rung) -> None:
         """Train a run to the end of a rung, unless it is there."""
         known = trial.results.get(name)
         if known is not None and (known.status == "finished" or 0 < rung.stop_at <= known.n_steps):
@@ -452,7 +453,7 @@ def _shortest(configs: Sequence[Config]) -> int:
     return min(counted.values())
 
 
-def _checked(config: Path | Config, values: Mapping[str, Any]) -> Config:
+def _checked(config: Path | Config, values: ConfigMapping) -> Config:
     """The config of a trial, interpolated.
 
     RAISES (ValueError): As `read_config`.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import T187, T188, T426, T432, T435
+from ...json_types import ConfigBlock
 
 # Among the values of a trial: the file that it takes in place of the study's config. No key of a config has no dot.
 CONFIG = "config"
@@ -87,7 +88,7 @@ def _value(key: str, text: str) -> object:
         return text
 
 
-def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
+def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed: int = 0) -> list[ConfigBlock]:
     """Each value with each of the other keys, the last key fastest.
 
     values (Mapping): Values by key; of several keys, joined by commas, lists of values that belong together.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_text
+from ...json_types import ConfigBlock, ConfigMapping
 from ..output.result import Result
 
 
@@ -26,7 +27,7 @@ class Trial:
     """
 
     number: int
-    values: dict[str, Any]
+    values: ConfigBlock
     results: dict[str, Result] = field(default_factory=dict)
     is_dropped: bool = False
     failed: str = ""
@@ -53,7 +54,7 @@ class Trial:
         return max((result.n_steps for result in self.results.values()), default=0)
 
 
-def describe(values: Mapping[str, Any]) -> str:
+def describe(values: ConfigMapping) -> str:
     """Values of the config in one line, without the part of the keys that all of them share."""
     return ", ".join(f"{key}={shown(value)}" for key, value in zip(short_keys(values), values.values(), strict=True))
 

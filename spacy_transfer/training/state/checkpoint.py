@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from ...errors import T165, T168, T169, T174
 from ...files import new_folder, sha256_of, write_text
 from ...files.fields import SHA256, take
 from ...files.strangers import MEGABYTE, read_object
+from ...json_types import JsonMapping, JsonObject
 from ...log import logger
 from ...model.storage.weights import read_weights, write_weights
 from .checkpoint_fields import clean_state
@@ -44,7 +44,7 @@ class Checkpoint:
     """
 
     folder: Path
-    state: dict[str, Any]
+    state: JsonObject
     tensors: dict[str, dict[str, Tensor]]
 
 
@@ -103,7 +103,7 @@ class Checkpoints:
             with contextlib.suppress(InterruptedError):
                 self._replacing.__exit__(InterruptedError, InterruptedError(), None)
 
-    def write(self, n_done: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
+    def write(self, n_done: int, state: JsonMapping, tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
         n_done (int): Steps done.

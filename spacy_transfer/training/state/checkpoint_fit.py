@@ -1,6 +1,5 @@
 """Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from ...errors import T452, T452_ADAM, T452_OWNER, T452_SIZE
 from ...files.fields import refuse
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping
 from ..loop.batch_order import Order
 from .checkpoint import Checkpoint
 from .pipeline_state import all_weights, network_shims, owners
@@ -60,7 +60,7 @@ def check_networks(nlp: Language, checkpoint: Checkpoint) -> None:
     """
     file, then = checkpoint.folder / "state.json", checkpoint.state["networks"]
     for name, shim in network_shims(nlp).items():
-        now: Mapping[str, Any] = shim.checkpoint_state()[0]
+        now: JsonMapping = shim.checkpoint_state()[0]
         missing = sorted(set(now) - set(then.get(name, ())))
         if missing:
             refuse(file, f"networks.{name}", then.get(name), f"an object with {', '.join(missing)}")

@@ -10,6 +10,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import T167
+from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
 from ...model.shims.torch_shim import TrainingShim
 
@@ -45,12 +46,12 @@ def _plain(value: Any) -> object:
     return getattr(value, "text", type(value).__name__)
 
 
-def parts_of(nlp: Language) -> dict[str, Any]:
+def parts_of(nlp: Language) -> JsonObject:
     """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
 
     RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
     """
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     vectors = nlp.vocab.vectors
     if vectors.shape[0]:
         found["vectors"] = _digest(repr(vectors.shape).encode() + vectors.to_bytes())
@@ -85,9 +86,9 @@ def fingerprint_of(corpus: object) -> str | None:
     return None if say is None else str(say())
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(config: ConfigMapping, prefix: str = "") -> JsonObject:
     """A config as dotted keys and plain values, without what changes no weight."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for key, value in config.items():
         dotted = f"{prefix}{key}"
         if dotted in _IGNORED:

@@ -8,13 +8,14 @@ from spacy.language import Language
 from thinc.api import Optimizer
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...model.learning.thinc_optimizers import from_xp
 from .pipeline_state import network_shims, owners
 
 _SETTINGS = ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")
 
 
-def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[JsonObject, dict[str, Tensor]]:
     """Take down an optimizer of Thinc or our own.
 
     RETURNS (tuple[dict, dict[str, Tensor]]): JSON and tensors; weights are named OWNER|NAME, the owner by its place in
@@ -63,7 +64,7 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
 def restore_optimizer(
     nlp: Language,
     optimizer: Optimizer,
-    data: Mapping[str, Any],
+    data: JsonMapping,
     tensors: Mapping[str, Tensor],
     *,
     keep_settings: bool = True,
