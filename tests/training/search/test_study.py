@@ -4,62 +4,26 @@ import csv
 import json
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
-import torch
 from thinc.api import Config
 from typer.testing import CliRunner
 
 from house_kit.pipelines import read_json
-from house_kit.runs import MODEL, Killed, assert_same_run, config_of, files_of, killed_at, log_of, run, write_corpus
+from house_kit.runs import MODEL, Killed, assert_same_run, config_of, files_of, killed_at, log_of, run
+from house_kit.studies import Made, studied
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.evaluation.evaluate import evaluate
 from spacy_transfer.training.loop.loop import Run
 from spacy_transfer.training.output.result import Result
-from spacy_transfer.training.search import soup
-from spacy_transfer.training.search.soup import mix
-from spacy_transfer.training.search.study import Interrupted, Plan, Studied, study
-from spacy_transfer.training.search.sweep import Rung, grid, parse_sweep, rungs
-from spacy_transfer.training.search.trials import Trial, describe, results_table, short_keys, statistics_table
-from spacy_transfer.training.session import Stopped
+from spacy_transfer.training.search.study import Interrupted, Plan, study
+from spacy_transfer.training.search.sweep import grid, parse_sweep, rungs
 
 RATE = "training.optimizer.learn_rate"
 DEPTH = f"components.{MODEL}.model.tuning.frozen_depth"
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture
-def config(bert: Path, corpus: Path) -> Config:
-    return config_of(bert, corpus, "half frozen, streamed", steps=12)
-
-
-class Made:
-    """Makes runs as the command does, and writes down which."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.parts: list[tuple[str, int, bool]] = []
-
-    def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        self.parts.append((folder.name, stop_at, resume))
-        try:
-            trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
-        except Stopped as stopped:
-            raise Interrupted(stopped.trained.signal) from stopped
-        if trained.status == "interrupted":
-            raise Interrupted(trained.signal)
-
-
-def studied(config: Config, output: Path, plan: Plan, **options: Any) -> Studied:
-    return study(config, output, plan, Made(config), **options)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -334,225 +298,6 @@ def test_only_what_is_wanted_stays(config: Config, corpus: Path, tmp_path: Path,
     # Nothing is missed by going on where all is done.
     again = studied(config, tmp_path / "study", plan, overrides={"training.max_steps": 5}, resume=True)
     assert (again.run, again.best.scores) == (found.run, found.best.scores)
-
-
-# ---- plans -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ((1, 1000, 50, 2), [Rung(1, 0)]),
-        ((2, 1000, 50, 2), [Rung(2, 501), Rung(1, 0)]),
-        ((8, 1000, 25, 2), [Rung(8, 126), Rung(4, 251), Rung(2, 501), Rung(1, 0)]),
-        ((9, 900, 10, 3), [Rung(9, 101), Rung(3, 301), Rung(1, 0)]),
-        # None below a tenth: the first three are one, after which as many go on as after the third.
-        ((64, 1000, 50, 2), [Rung(64, 101), Rung(8, 151), Rung(4, 251), Rung(2, 501), Rung(1, 0)]),
-        # Evaluations too rare to judge by.
-        ((4, 100, 200, 2), [Rung(4, 0)]),
-        ((4, 300, 200, 2), [Rung(4, 201), Rung(1, 0)]),
-        ((5, 0, 200, 1), [Rung(5, 0)]),
-        ((5, 1000, 200, 1), [Rung(5, 0)]),
-    ],
-)
-def test_rungs(given: tuple[int, int, int, int], found: list[Rung]) -> None:
-    assert rungs(*given) == found
-
-
-@pytest.mark.parametrize("n_trials", [2, 3, 7, 20])
-@pytest.mark.parametrize("keep", [2, 3, 5])
-@pytest.mark.parametrize("every", [1, 7, 300])
-def test_rungs_climb(n_trials: int, keep: int, every: int) -> None:
-    found = rungs(n_trials, 1000, every, keep)
-    assert found[0].n_trials == n_trials
-    assert found[-1].stop_at == 0
-    for one, other in pairwise(found):
-        assert one.n_trials > other.n_trials
-        assert one.stop_at < (other.stop_at or 1001)
-        # The last step of a rung is one that is evaluated.
-        assert (one.stop_at - 1) % every == 0
-        assert one.stop_at >= 100
-
-
-@pytest.mark.parametrize(("n_steps", "keep"), [(0, 2), (100, 0)])
-def test_rungs_need_steps(n_steps: int, keep: int) -> None:
-    with pytest.raises(ValueError, match="T188"):
-        rungs(4, n_steps, 10, keep)
-
-
-@pytest.mark.parametrize(
-    ("spec", "values"),
-    [
-        ("a.b=1e-4,3e-4", [1e-4, 3e-4]),
-        ("a.b=0,3,all", [0, 3, "all"]),
-        ('a.b=0,"all"', [0, "all"]),
-        ("a.b=true,false,null", [True, False, None]),
-        ("--a.b=x", ["x"]),
-        ("a.b=[1,2],[3]", [[1, 2], [3]]),
-        ("a.b=1,true", [1, True]),
-        ("a.b=x=1,y", ["x=1", "y"]),
-        ('a.b={"@x": "y", "z": [1, 2]},null', [{"@x": "y", "z": [1, 2]}, None]),
-        ('a.b=all,{"@x": "y,z"},"t,u"', ["all", {"@x": "y,z"}, "t,u"]),
-        ('a.b,a.c=[1,2],["all",null]', [[1, 2], ["all", None]]),
-    ],
-)
-def test_values_of_a_sweep(spec: str, values: list[Any]) -> None:
-    (found,) = parse_sweep([spec]).values()
-    assert found == values
-    assert [type(one) for one in found] == [type(one) for one in values]
-
-
-@pytest.mark.parametrize(
-    ("specs", "code"),
-    [
-        *((specs, "T187") for specs in (
-            ["a.b"], ["a.b="], ["=1"], ["ab=1"], ["a.b=1,,2"], ["a.b=1,1"], ["a.b=1", "a.b=2"],
-            ["a.b=1", "a.b,a.c=[1,2]"], ["a.b,a.b=[1,2]"], ['a.b={"x": 1, "y": 2},{"y": 2, "x": 1}'],
-        )),
-        (['a.b={"@x": "y",},{"@x": "z"}'], "T426.*JSON"), (["a.b=[1,x],[2]"], "T426"),
-        (["a.b,a.c=1,2"], r"T432.*a\.b,a\.c"), (["a.b,a.c=[1,2,3]"], "T432.*list of 2"),
-        (["nowhere.cfg,other.cfg"], "T435.*nowhere.cfg"),
-    ],
-)  # fmt: skip
-def test_a_sweep_that_cannot_be_read(specs: list[str], code: str) -> None:
-    with pytest.raises(ValueError, match=code):
-        parse_sweep(specs)
-
-
-def test_grid() -> None:
-    values = {"a.b": [1, 2], "a.c": ["x", "y", "z"]}
-    every = grid(values)
-    assert len(every) == 6
-    assert every[:2] == [{"a.b": 1, "a.c": "x"}, {"a.b": 1, "a.c": "y"}]
-    assert grid({}) == [{}]
-    some = grid(values, 4)
-    assert len(some) == 4
-    assert some == grid(values, 4)
-    assert all(one in every for one in some)
-    assert grid(values, 100) == every
-    assert grid({"a.b,a.d": [[1, "p"], [2, "q"]], "a.c": ["x"]}) == [
-        {"a.b": 1, "a.d": "p", "a.c": "x"}, {"a.b": 2, "a.d": "q", "a.c": "x"}
-    ]  # fmt: skip
-
-
-def test_short_keys() -> None:
-    assert short_keys(["training.optimizer.learn_rate", "training.dropout"]) == ["learn_rate", "dropout"]
-    assert short_keys(["a.x.depth", "a.y.depth"]) == ["x.depth", "y.depth"]
-    assert short_keys([]) == []
-    assert describe({"a.b": 1e-4, "a.c": "all"}) == "b=0.0001, c=all"
-
-
-def test_tables() -> None:
-    """A row a run; means and standard deviations apart from them."""
-
-    def result(score: float, seed: int, test: float | None = None, **scores: float) -> Result:
-        found = {} if test is None else {"f": test}
-        return Result("finished", 10, 4, score, 4, scores, "x", 1.0, measure="macro F", seed=seed, test=found)
-
-    focal = {"@losses": "spacy-transfer.Focal.v1", "gamma": 1}
-    trials = [
-        Trial(1, {"a.b": 1}, {"one": result(0.5, 1, 0.3, f=0.4), "two": result(0.7, 2, 0.4, f=0.6)}),
-        Trial(2, {"a.b": focal}, {"three": result(0.9, 1)}, is_dropped=True),
-        Trial(3, {"a.b": 3}, failed="no"),
-    ]
-    header, rows = results_table(trials)
-    assert header == [
-        "trial", "seed", "run", "b", "status", "steps", "best step", "seconds", "judged by", "score", "dev f", "test f"
-    ]  # fmt: skip
-    assert rows == [
-        [1, 1, "one", 1, "finished", 10, 4, 1.0, "macro F", 0.5, 0.4, 0.3],
-        [1, 2, "two", 1, "finished", 10, 4, 1.0, "macro F", 0.7, 0.6, 0.4],
-        [2, 1, "three", focal, "dropped", 10, 4, 1.0, "macro F", 0.9, None, None],
-        [3, None, "trial-003", 3, "failed: no", None, None, None, None, None, None, None],
-    ]
-    header, rows = statistics_table(trials)
-    assert header[:6] == ["trial", "b", "runs", "judged by", "score mean", "score standard deviation"]
-    assert [row[:3] for row in rows] == [[1, 1, 2], [2, focal, 1], [3, 3, 0]]
-    assert rows[0][4:] == pytest.approx([0.6, 0.1414, 0.5, 0.1414, 0.35, 0.0707], abs=1e-4)
-    assert rows[1][4:] == [0.9, None, None, None, None, None]
-    assert describe(trials[1].values) == "b=Focal(gamma=1)"
-
-
-# ---- soup --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def halves(bert: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A good pipeline, and two that lie to both sides of it: each is bad, their mean is the good one."""
-    folder = tmp_path_factory.mktemp("soup")
-    known = {"dev": {"path": str(corpus / "train.spacy")}}
-    run(config_of(bert, corpus, "half frozen, streamed", steps=60, corpora=known), folder / "out")
-    good = folder / "out" / "model-best"
-    drift = {}
-    for name, sign in (("one", 1.0), ("other", -1.0)):
-        nlp = spacy.load(good)
-        network = nlp.get_pipe(MODEL).model.shims[0].network
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for key, weight in network.head.named_parameters():
-                drift.setdefault(key, 50 * torch.randn(weight.shape, generator=generator))
-                weight += sign * drift[key]
-        nlp.to_disk(folder / name)
-    return good, folder / "one", folder / "other"
-
-
-def test_a_soup_is_the_mean_where_that_is_better(halves: tuple[Path, Path, Path]) -> None:
-    good, one, other = halves
-    found = mix([one, other])
-    assert found.is_better
-    assert found.ingredients == [one, other]
-    assert found.score > found.single
-    whole = mix([good])
-    assert not whole.is_better
-    assert found.score == whole.single
-    for path in (found.nlp, whole.nlp):
-        assert path.pipe_names == [MODEL]
-    mixed, wanted = (dict(nlp.get_pipe(MODEL).model.shims[0].network.named_parameters())
-                     for nlp in (found.nlp, spacy.load(good)))  # fmt: skip
-    for name, weight in mixed.items():
-        torch.testing.assert_close(weight, wanted[name], atol=1e-4, rtol=0)
-        if not name.startswith("head"):
-            assert torch.equal(weight, wanted[name])
-
-
-def test_a_soup_that_is_not_better_is_not_taken(halves: tuple[Path, Path, Path]) -> None:
-    good, one, _ = halves
-    found = mix([good, one, good])
-    assert found.ingredients == [good]
-    assert not found.is_better
-    doc, same = found.nlp("why pay twice?"), spacy.load(good)("why pay twice?")
-    assert doc.cats == same.cats
-
-
-def test_other_networks_are_passed_over(
-    halves: tuple[Path, Path, Path], bert: Path, corpus: Path, tmp_path: Path
-) -> None:
-    good, _, other = halves
-    config = config_of(bert, corpus, steps=1)
-    config["components"][MODEL]["model"]["head"] = {"@layers": "spacy-transfer.Head.v1", "hidden": [7]}
-    run(config, tmp_path / "out")
-    found = mix([other, tmp_path / "out" / "model-best", good])
-    assert tmp_path / "out" / "model-best" not in found.ingredients
-
-
-def test_the_soup_becomes_model_best(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the scores are: here the later evaluation is always the better one."""
-    count = iter(range(1000))
-    with monkeypatch.context() as patch:
-        patch.setattr(soup.Evaluation, "__call__", lambda self, tick: (float(next(count)), {}))
-        plain = run(config, tmp_path / "plain")
-        count = iter(range(1000))
-        found = studied(config, tmp_path / "study", Plan(seeds=[1, 2, 3], soup=True))
-    assert plain.score > 0
-    assert found.soup["is_better"]
-    assert found.soup["ingredients"][0] == found.run
-    assert len(found.soup["ingredients"]) == 3
-    weights = [spacy.load(tmp_path / "study" / name / "model-best").get_pipe(MODEL).model.shims[0].network.state_dict()
-               for name in found.soup["ingredients"]]  # fmt: skip
-    mixed = spacy.load(tmp_path / "study" / "model-best").get_pipe(MODEL).model.shims[0].network.state_dict()
-    for name, value in mixed.items():
-        mean = torch.stack([one[name] for one in weights]).double().mean(dim=0)
-        torch.testing.assert_close(value, mean.to(value.dtype), atol=1e-6, rtol=0)
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------------
