@@ -7,8 +7,9 @@ import torch
 from spacy.language import Language
 
 from house_kit.texts import exclusive_examples, multilabel_examples
+from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.scratch.encoder import ScratchEncoder
-from spacy_transfer.nn.scratch.tokenizer_training import WordLevel
+from spacy_transfer.nn.scratch.tokenizer_training import SPECIAL, WordLevel
 
 NAME = "transfer_textcat"
 WORDS = {"@misc": "spacy-transfer.WordLevel.v1", "min_frequency": 1}
@@ -40,3 +41,11 @@ def builder(**fields: Any) -> ScratchEncoder:
     """The tiny encoder's block."""
     values = {key: value for key, value in TINY.items() if key != "@misc"}
     return ScratchEncoder(**{**values, "tokenizer": WordLevel(min_frequency=1), **fields})
+
+
+def batch(encoder: Encoder, lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random rows, padded on the right."""
+    torch.manual_seed(0)
+    ids = torch.randint(len(SPECIAL), encoder.body.config.vocab_size, (len(lengths), max(lengths)))
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return ids * mask, mask
