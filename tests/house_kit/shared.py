@@ -9,7 +9,8 @@ from spacy.language import Language
 from spacy.training import Example
 
 from house_kit.pipelines import merged
-from house_kit.texts import exclusive_examples, multilabel_examples
+from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
+from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"
 # Of the transformer: in tokens.
@@ -77,3 +78,19 @@ def body_weights(nlp: Language) -> dict[str, torch.Tensor]:
 
 def body_gradients(nlp: Language) -> dict[str, torch.Tensor]:
     return {n: w.grad.clone() for n, w in body_of(nlp).named_parameters() if w.grad is not None}
+
+
+LONG = " ".join(TEXTS[:6])
+
+
+def depth_of(nlp: Language, name: str) -> int:
+    if ".layer." in name:
+        return int(name.split(".layer.")[1].split(".")[0]) + 1
+    return 0
+
+
+def train(nlp: Language, n_steps: int = 3, rate: float = 1e-2) -> Language:
+    sgd = AdamW(learn_rate=rate)
+    for _ in range(n_steps):
+        nlp.update(tagged(nlp, multilabel="late" in nlp.get_pipe(nlp.pipe_names[1]).labels), sgd=sgd)
+    return nlp

@@ -1,9 +1,6 @@
 """One encoder for several components: states from a `transformer` component, gradients back to it."""
 
-import copy
 import json
-import pickle
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,24 +13,26 @@ from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.training.initialize import init_nlp
 from thinc.api import Adam, Config
 from thinc.types import Ragged
 from typer.testing import CliRunner
 
-from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
+from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import config_of, files_of, killed_at, log_of, write_corpus
 from house_kit.runs import run as run_training
 from house_kit.shared import (
+    LONG,
     NAME,
     add_shared,
     add_transformer,
     body_gradients,
     body_of,
     body_weights,
+    depth_of,
     shared_pipeline,
     tagged,
+    train,
 )
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
 
@@ -42,35 +41,8 @@ pytest.importorskip("spacy_transformers")
 from spacy_transformers.data_classes import TransformerData, WordpieceBatch
 from transformers.utils import ModelOutput
 
-from spacy_transfer.cli import transfer_cli
-from spacy_transfer.model.shared.attach import attach, detach
 from spacy_transfer.model.shared.states import counted_ranges, gather, scatter
-from spacy_transfer.model.show import show
-from spacy_transfer.nn.encoders.handing_over import from_body
-from spacy_transfer.nn.encoders.shared_encoder import SharedEncoder
 from spacy_transfer.training.adamw import AdamW
-
-LONG = " ".join(TEXTS[:6])
-
-
-def depth_of(nlp: Language, name: str) -> int:
-    if ".layer." in name:
-        return int(name.split(".layer.")[1].split(".")[0]) + 1
-    return 0
-
-
-def train(nlp: Language, n_steps: int = 3, rate: float = 1e-2) -> Language:
-    sgd = AdamW(learn_rate=rate)
-    for _ in range(n_steps):
-        nlp.update(tagged(nlp, multilabel="late" in nlp.get_pipe(nlp.pipe_names[1]).labels), sgd=sgd)
-    return nlp
-
-
-@pytest.fixture(scope="module")
-def trained(quiet_bert: Path) -> Language:
-    """transformer and classifier after some steps; tests leave it as it is."""
-    return train(shared_pipeline(quiet_bert))
-
 
 # ---- the same as with an encoder of one's own --------------------------------------------------------------------
 
@@ -179,198 +151,6 @@ def test_two_classifiers_freeze_what_either_wants(quiet_bert: Path) -> None:
     for _ in range(3):
         nlp.update(exclusive_examples(nlp), sgd=sgd)
     assert {depth_of(nlp, name) for name in moved(before, body_weights(nlp))} == {2, 3}
-
-
-# ---- freezing ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tagger", ["", "after"])
-@pytest.mark.parametrize("frozen", [0, 2, "all"])
-def test_frozen_depths_do_not_move(frozen: Any, tagger: str, bert: Path) -> None:
-    nlp = shared_pipeline(bert, tagger=tagger, tuning={"frozen_depth": frozen})
-    before, head = body_weights(nlp), weights_of(nlp)
-    train(nlp)
-    limit = 3 if frozen == "all" else frozen
-    found = {depth_of(nlp, name) for name in moved(before, body_weights(nlp))}
-    assert found == set(range(limit + 1, 4))
-    assert moved(head, weights_of(nlp)) == set(head)
-
-
-def test_frozen_after_loading_too(bert: Path, tmp_path: Path) -> None:
-    train(shared_pipeline(bert, tuning={"frozen_depth": 2})).to_disk(tmp_path)
-    nlp = spacy.load(tmp_path)
-    before = body_weights(nlp)
-    train(nlp)
-    assert {depth_of(nlp, name) for name in moved(before, body_weights(nlp))} == {3}
-
-
-def test_biases_and_norms_alone(bert: Path) -> None:
-    nlp = shared_pipeline(bert, tuning={"trainable": "bias_and_norm"})
-    before = body_weights(nlp)
-    train(nlp)
-    found = moved(before, body_weights(nlp))
-    assert found
-    assert all(before[name].ndim == 1 for name in found)
-
-
-def test_unfreezing_counts_our_steps_and_moments_do_not_move_what_is_frozen(bert: Path) -> None:
-    nlp = shared_pipeline(bert, tuning={"frozen_depth": "all", "unfreeze_every": 2, "unfreeze_down_to": 1})
-    sgd, seen = AdamW(learn_rate=1e-2), []
-    for _ in range(6):
-        before = body_weights(nlp)
-        nlp.update(tagged(nlp), sgd=sgd)
-        seen.append(min((depth_of(nlp, name) for name in moved(before, body_weights(nlp))), default=4))
-    # nlp.update steps the transformer before the classifier's gradients arrive: a step late, as for every listener.
-    assert seen == [4, 4, 4, 3, 3, 2]
-
-
-def test_frozen_depths_run_without_dropout_and_frozen_wholly_the_transformer_is_as_in_prediction(bert: Path) -> None:
-    nlp = shared_pipeline(bert, tuning={"frozen_depth": "all"})
-    docs = [nlp.make_doc(text) for text in TEXTS[:4]]
-    model = nlp.get_pipe("transformer").model
-    learned, _ = model.begin_update(docs)
-    predicted = model.predict(docs)
-    a, b = (out.model_output.last_hidden_state for out in (learned, predicted))
-    assert torch.allclose(a, b, atol=1e-6)
-    half = shared_pipeline(bert, tuning={"frozen_depth": 2})
-    half.get_pipe("transformer").model.begin_update(docs)
-    layers = body_of(half).encoder.layer
-    assert [layer.output.dropout.training for layer in layers] == [False, False, True]
-
-
-def test_a_frozen_transformer_has_to_annotate(quiet_bert: Path) -> None:
-    nlp = shared_pipeline(quiet_bert)
-    before, head = body_weights(nlp), weights_of(nlp)
-    with pytest.raises(ValueError, match=r"T202.*annotating_components"):
-        nlp.update(tagged(nlp), exclude=["transformer"])
-    sgd = AdamW(learn_rate=1e-2)
-    nlp.update(tagged(nlp), exclude=["transformer"], annotates=["transformer"], sgd=sgd)
-    assert not moved(before, body_weights(nlp))
-    assert moved(head, weights_of(nlp)) == set(head)
-
-
-@pytest.mark.parametrize("annotating", [True, False])
-def test_frozen_components_in_the_config(annotating: bool, quiet_bert: Path, tmp_path: Path) -> None:
-    source = spacy.blank("xx")
-    add_transformer(source, quiet_bert)
-    source.initialize()
-    source.to_disk(tmp_path / "source")
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("transformer", source=spacy.load(tmp_path / "source"))
-    add_shared(nlp)
-    docs = DocBin(docs=[example.reference for example in exclusive_examples(nlp)])
-    docs.to_disk(tmp_path / "train.spacy")
-    config = nlp.config.copy()
-    config["components"]["transformer"] = {"source": str(tmp_path / "source")}
-    config["corpora"] = {"train": {"@readers": "spacy.Corpus.v1", "path": str(tmp_path / "train.spacy")}}
-    config["corpora"]["dev"] = config["corpora"]["train"]
-    config["training"]["frozen_components"] = ["transformer"]
-    config["training"]["annotating_components"] = ["transformer"] if annotating else []
-    if not annotating:
-        with pytest.raises(ValueError, match=r"T202.*'transformer' is frozen.*annotating_components"):
-            init_nlp(config)
-        return
-    out = init_nlp(config)
-    out.to_disk(tmp_path / "out")
-    assert scores_of(out, TEXTS).shape == (len(TEXTS), 3)
-
-
-# ---- errors ------------------------------------------------------------------------------------------------------
-
-
-def test_order_and_upstream(quiet_bert: Path) -> None:
-    def start(nlp: Language) -> None:
-        nlp.initialize(lambda: exclusive_examples(nlp))
-
-    nlp = spacy.blank("xx")
-    add_shared(nlp)
-    with pytest.raises(ValueError, match=r"T201.*no transformer component named '\*'"):
-        start(nlp)
-    add_transformer(nlp, quiet_bert, last=True)
-    with pytest.raises(ValueError, match=r"T201.*\['transfer_textcat', 'transformer'\]"):
-        start(nlp)
-    nlp = spacy.blank("xx")
-    add_transformer(nlp, quiet_bert)
-    add_shared(nlp, encoder={"upstream": "other"})
-    with pytest.raises(ValueError, match=r"T201.*named 'other'"):
-        start(nlp)
-    add_transformer(nlp, quiet_bert, name="other", first=True)
-    start(nlp)
-    nlp = spacy.blank("xx")
-    add_transformer(nlp, quiet_bert)
-    add_transformer(nlp, quiet_bert, name="other")
-    add_shared(nlp)
-    with pytest.raises(ValueError, match=r"T201.*leaves open which of \['transformer', 'other'\]"):
-        start(nlp)
-    with pytest.raises(ValueError, match=r"T201.*call nlp.initialize"):
-        nlp.get_pipe(NAME).initialize(lambda: exclusive_examples(nlp))
-    nlp = spacy.blank("xx")
-    add_transformer(nlp, quiet_bert)
-    pipe = add_shared(nlp)
-    with pytest.raises(ValueError, match=r"T201.*'transformer' has no weights yet"):
-        pipe.initialize(lambda: exclusive_examples(nlp), nlp=nlp)
-
-
-@pytest.mark.parametrize(
-    "blocks",
-    [
-        {"tuning": {"lr_decay": 0.9}},
-        {"tuning": {"embeddings_lr_factor": 2.0}},
-        {"gradient_checkpointing": True},
-        {"precision": "bf16"},
-        {"text": {"sources": ["_.title"]}},
-        {"augmentation": {"@misc": "spacy-transfer.Augmentation.v1"}},
-        {"tuning": {"adapter": {"@misc": "spacy-transfer.LoRA.v1"}}},
-        {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "init": "names", "heads": 2}},
-    ],
-)
-def test_what_a_shared_encoder_cannot_follow(blocks: Any) -> None:
-    with pytest.raises(ValueError, match="T205"):
-        add_shared(spacy.blank("xx"), **blocks)
-
-
-def test_a_brick_out_of_range_and_what_it_cannot_do() -> None:
-    with pytest.raises(ValueError, match=r"T005.*grad_factor"):
-        SharedEncoder(grad_factor=-1)
-    assert SharedEncoder(grad_factor="0.5").grad_factor == 0.5
-    for call in (SharedEncoder().load, lambda: SharedEncoder().rebuild({})):
-        with pytest.raises(ValueError, match="T200"):
-            call()
-
-
-def test_too_many_frozen_layers(quiet_bert: Path) -> None:
-    with pytest.raises(ValueError, match=r"T061.*'the transformer' has 3"):
-        shared_pipeline(quiet_bert, tuning={"frozen_depth": 4})
-
-
-def test_prediction_without_states(trained: Language) -> None:
-    with trained.select_pipes(disable=["transformer"]), pytest.raises(ValueError, match=r"T202.*'my card is lost'"):
-        trained("my card is lost")
-
-
-def test_another_batch_and_another_order(quiet_bert: Path) -> None:
-    nlp = shared_pipeline(quiet_bert)
-    examples = exclusive_examples(nlp, 4)
-    transformer, pipe = nlp.get_pipe("transformer"), nlp.get_pipe(NAME)
-    transformer.update(examples)
-    with pytest.raises(ValueError, match=r"T203.*another batch"):
-        pipe.update(examples[:2])
-    transformer.update(examples)
-    with pytest.raises(ValueError, match=r"T203.*the order is another"):
-        pipe.update(sorted(examples, key=lambda example: len(example.predicted)))
-
-
-def test_another_width(trained: Language, encoder_folder: Any, tmp_path: Path) -> None:
-    from house_kit.encoders import write_encoder
-
-    wide = shared_pipeline(write_encoder(tmp_path / "wide", "bert", hidden_size=24, num_attention_heads=2))
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("transformer", source=wide)
-    nlp.add_pipe(NAME, source=trained)
-    with pytest.raises(ValueError, match=r"T204.*width 24.*width 16"):
-        nlp("my card is lost")
-    with pytest.raises(ValueError, match="T204"):
-        nlp.update(exclusive_examples(nlp), sgd=False)
 
 
 # ---- documents ---------------------------------------------------------------------------------------------------
@@ -517,192 +297,6 @@ def test_losses_that_look_at_the_whole_batch(name: str, quiet_bert: Path) -> Non
     expected = {n.removeprefix("encoder.body."): w.grad.to_dense() for n, w in network_of(own).named_parameters()}
     for key, gradient in body_gradients(shared).items():
         assert torch.allclose(gradient * len(TEXTS), expected[key], atol=1e-4), key
-
-
-# ---- storage -----------------------------------------------------------------------------------------------------
-
-
-def test_saved_without_an_encoder(trained: Language, tmp_path: Path) -> None:
-    trained.to_disk(tmp_path)
-    files = {path.name for path in (tmp_path / NAME).iterdir()}
-    assert files == {"cfg", "weights.safetensors", "vocab"} - ({"vocab"} - files)
-    assert (tmp_path / NAME / "weights.safetensors").stat().st_size < 1000
-    loaded = spacy.load(tmp_path)
-    assert torch.equal(scores_of(loaded, [*TEXTS, LONG]), scores_of(trained, [*TEXTS, LONG]))
-    train(loaded)
-    with pytest.raises(ValueError, match="T018"):
-        pipeline(tmp_path)
-
-
-@pytest.mark.parametrize("how", ["bytes", "deepcopy", "pickle"])
-def test_copies(how: str, trained: Language) -> None:
-    expected = scores_of(trained, TEXTS)
-    if how == "bytes":
-        copied = spacy.util.load_model_from_config(trained.config, auto_fill=True).from_bytes(trained.to_bytes())
-    else:
-        copied = copy.deepcopy(trained) if how == "deepcopy" else pickle.loads(pickle.dumps(trained))
-    assert torch.equal(scores_of(copied, TEXTS), expected)
-    train(copied)
-    assert not torch.equal(scores_of(copied, TEXTS), expected)
-    assert torch.equal(scores_of(trained, TEXTS), expected)
-
-
-def test_a_copied_model_still_listens(trained: Language) -> None:
-    from spacy_transfer.model.shared.listener import StatesListener
-
-    copied = trained.get_pipe(NAME).model.copy()
-    assert isinstance(copied.layers[0], StatesListener)
-    assert copied.layers[0] is not trained.get_pipe(NAME).model.layers[0]
-    doc = trained("my card is lost")
-    assert np.array_equal(copied.predict([doc]), trained.get_pipe(NAME).model.predict([doc]))
-
-
-def test_sourced_both(trained: Language) -> None:
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("transformer", source=trained)
-    nlp.add_pipe(NAME, source=trained)
-    assert torch.equal(scores_of(nlp, TEXTS), scores_of(trained, TEXTS))
-    # The very objects are shared: linked to the new pipeline, they still train.
-    copied = copy.deepcopy(nlp)
-    before = body_weights(copied)
-    train(copied)
-    assert moved(before, body_weights(copied))
-
-
-def test_averages_are_those_of_head_and_encoder(quiet_bert: Path) -> None:
-    nlp, sgd = shared_pipeline(quiet_bert), AdamW(learn_rate=1e-2, use_averages=True)
-    for _ in range(6):
-        nlp.update(tagged(nlp), sgd=sgd)
-    raw, body, head = scores_of(nlp, TEXTS), body_weights(nlp), weights_of(nlp)
-    with nlp.use_params(sgd.averages):
-        averaged = detach(nlp)
-        found = scores_of(nlp, TEXTS)
-        assert moved(head, weights_of(nlp)) == set(head)
-        assert {name for name in body if not name.startswith("pooler")} == moved(body, body_weights(nlp))
-    assert torch.allclose(scores_of(averaged, TEXTS), found, atol=1e-5)
-    assert torch.equal(scores_of(nlp, TEXTS), raw)
-    assert not moved(body, body_weights(nlp))
-
-
-def test_two_processes(trained: Language) -> None:
-    expected = scores_of(trained, TEXTS)
-    assert torch.allclose(scores_of(trained, TEXTS, n_process=2, batch_size=6), expected, atol=1e-6)
-
-
-def test_package(trained: Language, tmp_path: Path) -> None:
-    trained.to_disk(tmp_path / "model")
-    (tmp_path / "out").mkdir()
-    args = ["package", str(tmp_path / "model"), str(tmp_path / "out"), "--build", "none", "--name", "shared"]
-    result = CliRunner().invoke(app, args)
-    assert result.exit_code == 0, result.output
-    (folder,) = (tmp_path / "out").glob("xx_shared-*/xx_shared/xx_shared-*")
-    assert torch.equal(scores_of(spacy.load(folder), TEXTS), scores_of(trained, TEXTS))
-
-
-# ---- taking over -------------------------------------------------------------------------------------------------
-
-
-def test_detach(trained: Language, tmp_path: Path) -> None:
-    own = detach(trained)
-    assert own.pipe_names == [NAME]
-    assert torch.allclose(scores_of(own, TEXTS), scores_of(trained, TEXTS), atol=1e-5)
-    own.to_disk(tmp_path)
-    assert torch.allclose(scores_of(spacy.load(tmp_path), TEXTS), scores_of(trained, TEXTS), atol=1e-5)
-    assert trained.pipe_names == ["transformer", NAME]
-    before = weights_of(own)
-    own.update(exclusive_examples(own), sgd=AdamW(learn_rate=1e-2))
-    assert any(name.startswith("encoder.") for name in moved(before, weights_of(own)))
-
-
-def test_detach_beside_a_tagger(quiet_bert: Path) -> None:
-    nlp = train(shared_pipeline(quiet_bert, tagger="after"))
-    own = detach(nlp, NAME)
-    assert own.pipe_names == nlp.pipe_names
-    assert torch.allclose(scores_of(own, TEXTS), scores_of(nlp, TEXTS), atol=1e-5)
-    assert [[t.tag_ for t in doc] for doc in own.pipe(TEXTS)] == [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
-    before = body_weights(own)
-    own.update(exclusive_examples(own), sgd=AdamW(learn_rate=1e-2))
-    assert not moved(before, body_weights(own))
-
-
-@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet", "deberta-v3"])
-def test_attach_and_back(family: str, encoder_folder: Any, tmp_path: Path) -> None:
-    own = pipeline(
-        encoder_folder(family), multilabel=True, tuning={"lr_decay": 0.8, "frozen_depth": 1}, windows={"length": 24}
-    )
-    own.update(multilabel_examples(own), sgd=AdamW(learn_rate=1e-2))
-    # A Unigram tokenizer of transformers finds special pieces in texts, ours does not.
-    texts = [*TEXTS, *(["my [SEP] card"] if family in ("bert", "distilbert", "electra") else [])]
-    random = torch.get_rng_state()
-    shared = attach(own)
-    assert torch.equal(torch.get_rng_state(), random)
-    assert shared.pipe_names == ["transformer", "transfer_textcat_multilabel"]
-    assert torch.allclose(scores_of(shared, texts), scores_of(own, texts), atol=1e-5)
-    shared.to_disk(tmp_path)
-    loaded = spacy.load(tmp_path)
-    assert torch.allclose(scores_of(loaded, texts), scores_of(own, texts), atol=1e-5)
-    before = body_weights(loaded)
-    for _ in range(2):
-        loaded.update(multilabel_examples(loaded), sgd=AdamW(learn_rate=1e-2))
-    n_layers = 3 if family != "xlm-roberta" else 2
-    found = {depth_of(loaded, name) for name in moved(before, body_weights(loaded))}
-    assert found == set(range(2, n_layers + 1))
-    back = detach(shared)
-    assert torch.allclose(scores_of(back, texts), scores_of(own, texts), atol=1e-5)
-
-
-def test_take_over_errors(trained: Language, bert: Path, encoder_folder: Any) -> None:
-    with pytest.raises(ValueError, match=r"T207.*'nobody'.*a shared encoder.*transfer_textcat"):
-        detach(trained, "nobody")
-    with pytest.raises(ValueError, match=r"T207.*an encoder of its own.*none"):
-        attach(trained)
-    own = pipeline(bert)
-    with pytest.raises(ValueError, match=r"T207.*a shared encoder"):
-        detach(own)
-    with pytest.raises(ValueError, match="T209"):
-        attach(own, transformer=NAME)
-    with pytest.raises(ValueError, match=r"T208.*'t5'"):
-        attach(pipeline(encoder_folder("t5")))
-
-
-def test_a_slow_tokenizer_is_not_taken_over(trained: Language) -> None:
-    with pytest.raises(ValueError, match=r"T210.*'slow'"):
-        from_body(body_of(trained), object(), "slow")
-
-
-def test_without_spacy_transformers(monkeypatch: pytest.MonkeyPatch, bert: Path) -> None:
-    own = pipeline(bert)
-    # Not the package itself, which every blank pipeline asks for where it is installed.
-    for name in ("layers", "layers.transformer_model"):
-        monkeypatch.setitem(sys.modules, f"spacy_transformers.{name}", None)
-    for name in ("shared", "listener"):
-        monkeypatch.delitem(sys.modules, f"spacy_transfer.model.{name}", raising=False)
-    with pytest.raises(ImportError, match="T206"):
-        add_shared(spacy.blank("xx"))
-    with pytest.raises(ImportError, match="T206"):
-        attach(own)
-
-
-def test_take_over_commands(trained: Language, tmp_path: Path) -> None:
-    def run(*args: Any, code: int = 0) -> str:
-        result = CliRunner().invoke(transfer_cli, [*map(str, args)])
-        assert result.exit_code == code, result.output
-        return result.output
-
-    trained.to_disk(tmp_path / "shared")
-    assert "transfer_textcat" in run("detach", tmp_path / "shared", tmp_path / "own", "--component", NAME)
-    assert "T211" in run("detach", tmp_path / "shared", tmp_path / "own", code=1)
-    run("attach", tmp_path / "own", tmp_path / "again", "--transformer", "trf")
-    again = spacy.load(tmp_path / "again")
-    assert again.pipe_names == ["trf", NAME]
-    assert torch.allclose(scores_of(again, TEXTS), scores_of(trained, TEXTS), atol=1e-5)
-
-
-def test_a_picture_of_it(bert: Path, tmp_path: Path) -> None:
-    shared_pipeline(bert, tuning={"frozen_depth": 2}).to_disk(tmp_path)
-    drawn = show(tmp_path)
-    assert "as the transformer component cuts them" in drawn
-    assert [line.split()[-1] for line in drawn.splitlines() if "layer" in line] == ["frozen", "frozen", "trainable"]
 
 
 # ---- the config --------------------------------------------------------------------------------------------------
