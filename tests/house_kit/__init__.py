@@ -3,4 +3,4 @@
 import pytest
 
 # Their asserts say what was compared, as those of tests do.
-pytest.register_assert_rewrite("house_kit.losses", "house_kit.pipelines", "house_kit.runs")
+pytest.register_assert_rewrite(*(f"house_kit.{name}" for name in ("commands", "losses", "pipelines", "runs")))

@@ -12,16 +12,14 @@ from spacy.training import Example
 from thinc.api import Model
 
 from house_kit.pipelines import add_classifier
+from house_kit.runs import CNN
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, one_hot
 from spacy_transfer.model.features.layer import features_of
 
 STARS = {"@layers": "spacy-transfer.AttributeFeatures.v1", "names": ["_.n_stars"]}
-CNN = {
-    "@architectures": "spacy.HashEmbedCNN.v2", "width": 8, "depth": 1, "embed_size": 50, "window_size": 1,
-    "maxout_pieces": 2, "subword_features": True, "pretrained_vectors": None,
-}  # fmt: skip
 TOK2VEC = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "tok2vec": CNN}
 SOLVED = {"@misc": "spacy-transfer.LinearProbe.v1"}
+LEARNED = {"@layers": "test.Learned.v1", "n_docs": len(TEXTS), "width": 3}
 ALL = {"tuning": {"frozen_depth": "all"}}
 
 
@@ -83,9 +81,6 @@ def make_learned(n_docs: int, width: int) -> Model:
     """A layer whose features are its one weight, by the place of the document: its gradient is that of the features."""
     values = np.random.default_rng(0).normal(size=(n_docs, width)).astype("f")
     return Model("learned", _learned, params={"E": values}, dims={"nO": width})
-
-
-LEARNED = {"@layers": "test.Learned.v1", "n_docs": len(TEXTS), "width": 3}
 
 
 def placed(nlp: Language) -> list[Example]:

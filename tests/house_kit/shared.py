@@ -15,6 +15,7 @@ from spacy_transfer.training.adamw import AdamW
 NAME = "transfer_textcat"
 # Of the transformer: in tokens.
 WINDOW, STRIDE = 16, 12
+LONG = " ".join(TEXTS[:6])
 
 
 def add_transformer(nlp: Language, folder: Path, *, name: str = "transformer", **options: Any) -> Any:
@@ -78,9 +79,6 @@ def body_weights(nlp: Language) -> dict[str, torch.Tensor]:
 
 def body_gradients(nlp: Language) -> dict[str, torch.Tensor]:
     return {n: w.grad.clone() for n, w in body_of(nlp).named_parameters() if w.grad is not None}
-
-
-LONG = " ".join(TEXTS[:6])
 
 
 def depth_of(nlp: Language, name: str) -> int:

@@ -14,9 +14,10 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import DocBin
 
-from house_kit.features import CNN, LEARNED, SOLVED, STARS, TOK2VEC, layer_of, params, placed, starred, with_features
+from house_kit.features import LEARNED, SOLVED, STARS, TOK2VEC, layer_of, params, placed, starred, with_features
 from house_kit.pipelines import add_classifier, network_of, pipeline, read_json, scores_of, weights_of
 from house_kit.repository import REPOSITORY
+from house_kit.runs import CNN
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer.model.features.layer import features_of, join_features
 from spacy_transfer.model.show import draw

@@ -11,8 +11,9 @@ import torch
 from spacy.language import Language
 from spacy.training import Example
 
-from house_kit.features import ALL, CNN, TOK2VEC, layer_of, params, with_features
+from house_kit.features import ALL, TOK2VEC, layer_of, params, with_features
 from house_kit.pipelines import add_classifier, scores_of, shim_of
+from house_kit.runs import CNN
 from house_kit.texts import TEXTS, exclusive_examples, one_hot
 from spacy_transfer.model.features.layer import make_no_features
 from spacy_transfer.model.features.tok2vec import make_tok2vec_features
