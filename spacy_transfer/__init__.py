@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
     from .repository.fetch import fetch as fetch
+    from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
     from .serving.merge import merge as merge
     from .testing import check_block as check_block
@@ -76,6 +77,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.merge": ("merge",),
     "model.show": ("show",),

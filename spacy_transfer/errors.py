@@ -154,6 +154,7 @@ T047_CHANGED = "it changed while it was read: convert it again when nothing writ
 T047_LABELS_LIST = "a list is expected, or one label in a line"
 T047_LABEL_TWICE = "the label '{label}' stands there twice"
 T047_NO_LABELS = "there is no label in it"
+T047_HEADER = "it has no header"
 T048 = "[T048] {first} and {second} are both named '{name}', and a split is named after its file. Rename one of them"
 T049 = '[T049] spaCy has no language \'{lang}\': {reason}. Choose one as in spacy.blank("en"), or "xx" for any'
 
@@ -878,6 +879,53 @@ T500 = (
 T501 = "[T501] {block} does not hold a law: {law}{found}"
 T502 = "[T502] Cannot tell what kind of block {block} is. Give kind=, one of {kinds}"
 T503 = "[T503] Got texts of one class only, {label}. A classifier needs texts with at least two labels"
+
+# ---- apply -------------------------------------------------------------------------------------------------------
+
+T520 = "[T520] {problem}"
+T520_SCORES = "Choose one of --all-scores, --above and --top: each says which scores are written."
+T520_SPACY = (
+    "A .spacy file holds the scores of all labels, so --all-scores, --above, --top, --min-score and --prefix do not apply "
+    "to it. Write a table or JSONL, or leave them out."
+)
+T520_STDOUT = "A run that writes to standard output cannot be resumed. Write to a file, or leave --resume out."
+T521 = "[T521] There is nothing to read in {source}: {problem}."
+T521_EMPTY = "it is empty"
+T521_FOLDER = "the folder has no files that end in {formats}"
+T521_GLOB = "no file has such a name"
+T521_ROWS = "it has no rows"
+T522 = "[T522] Standard input has no name to tell its format by. Say it with --input-format, for example --input-format csv."
+T523 = "[T523] {path} cannot be unpacked as {packing}: {reason}. It is damaged or cut short: copy it again."
+T524 = "[T524] {path} has the columns {columns}: {problem}. Name the column that holds the text with --text-field."
+T524_NONE = "{column} is none of them"
+T524_CHOICE = "it is unclear which one holds the text"
+T525 = "[T525] {path} has two columns called {column}. Give each column a name of its own."
+T526 = (
+    "[T526] The pipeline reads {attributes} of a document, and {path} has no such column. Add the column, or give .spacy "
+    "files whose documents have the attribute."
+)
+T527 = (
+    "[T527] The pipeline '{pipeline}' has no spacy-transfer component, so there is nothing to write. Its components: "
+    "{components}."
+)
+T528 = "[T528] {path} is already there. Replace it with --force, or choose another output."
+T529 = (
+    "[T529] {folder} holds an unfinished run. Continue it with --resume, or start again from the beginning with --force."
+)
+T530 = (
+    "[T530] Cannot continue the run in {folder}: {what} changed since it began. Undo the change, or start again from the "
+    "beginning with --force."
+)
+T531 = "[T531] {path} is already there, and no unfinished run with it: it is complete. Nothing was changed."
+T532 = "[T532] {folder} is damaged: {reason}. Start again from the beginning with --force."
+T533 = (
+    "[T533] {path} already has a column '{column}', which is also the name of a new column. Give the new columns other "
+    "names, for example with --prefix predicted_."
+)
+T533_FIELD = "it has a field '{column}' of its own, which is also the name of a new column: use --prefix"
+T534 = "[T534] Cannot tell the output format of {path}: '{suffix}' is none of {formats}. Say it with --format."
+T535 = "[T535] {folder} is in the way: no run of spacy-transfer made it. Move it, or choose another output."
+T536 = "[T536] Stopped. What is done so far is in {folder}. Continue with:\n{command}"
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -5,6 +5,7 @@ from .data.check import check_cli
 from .data.convert import convert_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
+from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
@@ -14,6 +15,7 @@ from .pretrain import pretrain_cli
 from .train import train_cli
 
 __all__ = [
+    "apply_cli",
     "attach_cli",
     "augment_cli",
     "check_cli",

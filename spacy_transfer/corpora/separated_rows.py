@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -42,10 +43,35 @@ def read_separated(path: Path, fields: Fields, layout: TableFormat, reading: Rea
         csv.field_size_limit(limit_before)
 
 
+def read_header(path: Path, fields: Fields, layout: TableFormat) -> tuple[list[str], TableFormat]:
+    """Find out which columns a table has, and how it is written.
+
+    path (Path): The file.
+    fields (Fields): Which columns count, as far as they are known.
+    layout (TableFormat): How it is written, as far as the user says so.
+    RETURNS (tuple[list[str], TableFormat]): The names, and how it is written, found out.
+    RAISES (ValueError): T047 if its header cannot be read, T396.
+    RAISES (UnicodeError): T042.
+    """
+    limit_before = csv.field_size_limit(LARGEST_CELL)
+    try:
+        table = _Table(path, fields, layout)
+        first = next((row for row in parse_line(table.sample, table.delimiter, quoted=table.quoted) if any(row)), None)
+    finally:
+        csv.field_size_limit(limit_before)
+    names = list(layout.columns) or [cell.strip() for cell in first or ()]
+    if not names:
+        raise ValueError(errors.T047.format(path=path, format=table.form, reason=errors.T047_HEADER))
+    header_line = 0 if layout.columns else table.first_line
+    settled = replace(layout, delimiter=table.delimiter, encoding=table.decoding.codec, header_line=header_line)
+    return names, settled
+
+
 class _Table:
     """One reading of a table."""
 
-    def __init__(self, path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> None:
+    def __init__(self, path: Path, fields: Fields, layout: TableFormat, reading: Reading | None = None) -> None:
+        reading = reading or Reading()
         self.path, self.fields, self.layout, self.reading = path, fields, layout, reading
         self.form = path.suffix.lower().removeprefix(".").upper()
         self.quoted = layout.quoting != "none"

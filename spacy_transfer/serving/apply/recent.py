@@ -1,0 +1,100 @@
+"""Scores of texts that came before: a text that comes again is scored once.
+
+What is remembered depends on the rows alone, never on when a run was stopped: it is on disk at every block boundary.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import T532
+
+Floats = NDArray[np.float32]
+_KEY_BYTES = 16
+_MOST_BYTES = 64_000_000
+_MOST_BLOCKS = 16
+# What Python's objects take besides the scores.
+_ENTRY_BYTES = 160
+
+
+def key_of(text: str) -> bytes:
+    """A digest by which a text is known again.
+
+    text (str): A text.
+    """
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=_KEY_BYTES).digest()
+
+
+class Recent:
+    """Scores of the texts of the latest blocks.
+
+    folder (Path): Where they are kept.
+    n_labels (int): Of all components.
+    block_rows (int): Most rows of a block.
+    """
+
+    def __init__(self, folder: Path, n_labels: int, block_rows: int) -> None:
+        self._folder, self._n_labels = folder, n_labels
+        per_block = block_rows * (4 * n_labels + _ENTRY_BYTES)
+        self._n_blocks = max(1, min(_MOST_BLOCKS, _MOST_BYTES // per_block))
+        self._blocks: dict[int, dict[bytes, Floats]] = {}
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Floats]:
+        """Look texts up.
+
+        keys (Sequence[bytes]): Of texts.
+        RETURNS (dict[bytes, Floats]): Scores of those that are known.
+        """
+        return {
+            key: block[key]
+            for key in keys
+            if (block := next((one for one in self._blocks.values() if key in one), None)) is not None
+        }
+
+    def write(self, number: int, scores: Mapping[bytes, Floats]) -> Path:
+        """Keep the texts that a block has scored on disk; they count from `add` on.
+
+        number (int): Of the block.
+        scores (Mapping[bytes, Floats]): Scores by key.
+        RETURNS (Path): The file, still to be synced.
+        """
+        path = self._path(number)
+        with path.open("wb") as file:
+            np.save(file, np.frombuffer(b"".join(scores), dtype=np.uint8).reshape(-1, _KEY_BYTES))
+            values = np.stack(list(scores.values())) if scores else np.zeros((0, self._n_labels), np.float32)
+            np.save(file, values.astype(np.float32, copy=False))
+        return path
+
+    def add(self, number: int, scores: Mapping[bytes, Floats]) -> None:
+        """Let the texts of a block count, and forget those that are too long ago.
+
+        number (int): Of the block, whose results are safe on disk.
+        scores (Mapping[bytes, Floats]): Scores by key.
+        """
+        self._blocks[number] = dict(scores)
+        for old in [one for one in self._blocks if one <= number - self._n_blocks]:
+            del self._blocks[old]
+            self._path(old).unlink(missing_ok=True)
+
+    def restore(self, n_done: int) -> None:
+        """Read what there was at a block boundary.
+
+        n_done (int): Blocks that are done.
+        RAISES (ValueError): T532 for a file that is missing or damaged.
+        """
+        for number in range(max(0, n_done - self._n_blocks), n_done):
+            path = self._path(number)
+            try:
+                with path.open("rb") as file:
+                    keys, scores = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+                if keys.shape != (len(scores), _KEY_BYTES) or scores.shape[1:] != (self._n_labels,):
+                    raise ValueError(scores.shape)
+            except (OSError, ValueError, EOFError) as error:
+                raise ValueError(T532.format(folder=self._folder, reason=f"{path.name}: {error}")) from error
+            self._blocks[number] = dict(zip((key.tobytes() for key in keys), scores, strict=True))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"recent-{number:08}.npy"

@@ -1,0 +1,221 @@
+"""Rows of the sources with their places: all columns come along, whichever format they are read from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...corpora.decoding import decoded_lines, find_decoding
+from ...corpora.docbins import read_docs
+from ...corpora.excerpt import excerpt
+from ...corpora.json_rows import read_json, read_jsonl
+from ...corpora.records import parse_text
+from ...corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ...corpora.separated_rows import read_header, read_separated
+from ...corpora.table_format import Reading, TableFormat
+from ...errors import T524, T524_CHOICE, T524_NONE, T525, T526
+from .arrow_rows import parquet_columns, parquet_rows
+from .options import Options
+from .sources import Source
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+    from spacy.vocab import Vocab
+
+TEXT = "text"
+# What a column of texts is called where nobody says it; "text" comes first.
+_USUAL = ("text", "document", "content", "body", "message", "comment", "review", "description", "sentence", "utterance")
+# Rows of a JSONL file that tell which field is the text.
+_N_LOOKED_AT = 100
+
+
+class Row(NamedTuple):
+    """A document.
+
+    source (int): Of the sources.
+    line (int): Where it stands, from 1.
+    last_line (int): Where it ends.
+    cells (Mapping[str, object]): All columns.
+    text (str): What is classified.
+    text_field (str): The column that holds it.
+    doc (Doc | None): That of a `.spacy` file.
+    """
+
+    source: int
+    line: int
+    last_line: int
+    cells: Mapping[str, object]
+    text: str
+    text_field: str
+    doc: "Doc | None" = None
+
+
+class Bad(NamedTuple):
+    """What cannot be used.
+
+    source (int): Of the sources.
+    line (int): Where it stands, from 1.
+    last_line (int): Where it ends.
+    reason (str): Why.
+    """
+
+    source: int
+    line: int
+    last_line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """What is known of a source before its rows are read.
+
+    columns (tuple[str, ...]): Names of its columns; of a JSONL file those that were looked at.
+    text_field (str): The one that holds the text.
+    layout (TableFormat): How it is written, settled.
+    encoding_note (str): What was found out about the encoding; empty for plain UTF-8.
+    n_lines (int): Lines or rows; 0 where nobody knows.
+    schema (Any): Of a Parquet file, else None.
+    """
+
+    columns: tuple[str, ...]
+    text_field: str
+    layout: TableFormat
+    encoding_note: str = ""
+    n_lines: int = 0
+    schema: Any = None
+
+
+def look_into(path: Path, source: Source, options: Options, *, all_columns: bool) -> Head:
+    """Find out what a source holds.
+
+    path (Path): Its plain file.
+    source (Source): The source.
+    options (Options): As the user gave them.
+    all_columns (bool): Whether all fields of a JSONL file must be known, which takes a reading of it.
+    RETURNS (Head): What there is.
+    RAISES (ValueError): T524 where it is unclear which column holds the text, T525 for a column that is there twice;
+        T047, T396 for what is not what its name says.
+    RAISES (UnicodeError): T042 for bytes that are no text.
+    """
+    layout = options.layout
+    if source.format == "parquet":
+        columns, schema, n_rows = parquet_columns(path)
+        return Head(columns, _text_field(source, columns, options), layout, n_lines=n_rows, schema=schema)
+    if source.format == "spacy":
+        return Head((TEXT,), TEXT, layout)
+    decoding = find_decoding(path, layout.encoding)
+    settled = replace(layout, encoding=layout.encoding or decoding.codec)
+    note = "with a byte order mark" if decoding.codec == "utf-8-sig" and layout.encoding is None else decoding.note
+    n_lines = 0 if source.format == "json" else _count_lines(path)
+    if source.format == "txt":
+        return Head((TEXT,), TEXT, settled, note, n_lines)
+    if source.format in ("csv", "tsv"):
+        wanted = Fields(text=options.text_field or TEXT, label=None, labels=None, cats=None)
+        names, settled = read_header(path, wanted, layout)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(T525.format(path=source.name, column=excerpt(twice)))
+        return Head(tuple(names), _text_field(source, names, options), settled, note, n_lines)
+    rows = _json_reader(source)(path, _fields(TEXT, ()), settled, Reading())
+    seen: dict[str, None] = {}
+    for row in rows if all_columns else islice(rows, _N_LOOKED_AT):
+        if isinstance(row.cells, dict):
+            seen.update(dict.fromkeys(row.cells))
+    return Head(tuple(seen), _text_field(source, list(seen), options), settled, note, n_lines)
+
+
+def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Vocab | None") -> Iterator[Row | Bad]:
+    """Read the rows of a source.
+
+    path (Path): Its plain file.
+    number (int): Of the source.
+    source (Source): The source.
+    head (Head): What `look_into` found.
+    vocab (Vocab | None): For the documents of a `.spacy` file; None where nobody needs them as documents.
+    YIELDS (Row | Bad): In order; blank lines are left out.
+    """
+    if source.format == "spacy":
+        for line, doc in enumerate(read_docs(path, vocab), start=1):
+            kept = None if vocab is None else doc
+            yield _checked(number, line, line, {TEXT: doc.text}, doc.text, TEXT, kept)
+        return
+    if source.format == "txt":
+        for line, text in enumerate(decoded_lines(path, head.layout.encoding), start=1):
+            # A carriage return is the end of the line too.
+            text = text.removesuffix("\n").removesuffix("\r")
+            if text.strip():
+                yield _checked(number, line, line, {TEXT: text}, text, TEXT)
+        return
+    if source.format == "parquet":
+        for line, text, cells in parquet_rows(path, head.text_field):
+            yield _checked(number, line, line, cells, text, head.text_field)
+        return
+    if source.format in ("csv", "tsv"):
+        rows = read_separated(path, _fields(head.text_field, head.columns), head.layout, Reading())
+    else:
+        rows = _json_reader(source)(path, _fields(head.text_field, ()), head.layout, Reading())
+    for row in rows:
+        if isinstance(row.cells, str):
+            yield Bad(number, row.line, row.last_line, row.cells)
+            continue
+        # In the order of the file; the reader gives the text first.
+        cells = {name: row.cells[name] for name in head.columns} if source.format in ("csv", "tsv") else row.cells
+        yield _checked(number, row.line, row.last_line, cells, row.cells.get(head.text_field), head.text_field)
+
+
+def _checked(
+    source: int, line: int, last: int, cells: Mapping[str, object], text: object, field: str, doc: "Doc | None" = None
+) -> Row | Bad:
+    try:
+        return Row(source, line, last, cells, parse_text(text, field), field, doc)
+    except BadRow as error:
+        return Bad(source, line, last, str(error))
+
+
+def _fields(text: str, columns: Sequence[str]) -> Fields:
+    return Fields(text=text, label=None, labels=None, cats=None, attributes={name: name for name in columns})
+
+
+def _json_reader(source: Source) -> Any:
+    return read_json if source.format == "json" else read_jsonl
+
+
+def _text_field(source: Source, columns: Sequence[str], options: Options) -> str:
+    """The column of the text: named by the user, or the only one that can be meant."""
+    shown = ", ".join(excerpt(name) for name in columns[:N_COLUMNS_SHOWN]) or "none"
+    if len(columns) > N_COLUMNS_SHOWN:
+        shown += f" and {len(columns) - N_COLUMNS_SHOWN:,} more"
+    if options.text_field is not None:
+        if options.text_field not in columns:
+            problem = T524_NONE.format(column=excerpt(options.text_field))
+            raise ValueError(T524.format(path=source.name, columns=shown, problem=problem))
+        return options.text_field
+    if TEXT in columns:
+        return TEXT
+    usual = [name for name in columns if name.strip().lower() in _USUAL]
+    if len(usual) != 1 and len(columns) != 1:
+        raise ValueError(T524.format(path=source.name, columns=shown, problem=T524_CHOICE))
+    return usual[0] if usual else columns[0]
+
+
+def _count_lines(path: Path) -> int:
+    n_lines = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            n_lines += chunk.count(b"\n")
+    return n_lines + 1
+
+
+def require_columns(heads: Sequence[Head], sources: Sequence[Source], needed: Sequence[str]) -> None:
+    """Refuse sources that lack what a pipeline reads besides the text.
+
+    heads (Sequence[Head]): Of the sources.
+    sources (Sequence[Source]): The same.
+    needed (Sequence[str]): Names of the attributes that the components read.
+    RAISES (ValueError): T526.
+    """
+    for source, head in zip(sources, heads, strict=True):
+        missing = [name for name in needed if source.format != "spacy" and name not in head.columns]
+        if missing:
+            raise ValueError(T526.format(attributes=", ".join(missing), path=source.name))

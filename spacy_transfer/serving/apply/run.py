@@ -1,0 +1,224 @@
+"""One run over the sources: block by block, from the boundary where it was stopped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ...errors import T530
+from ...files import saying_when_full, sha256_of
+from ...nn.devices.precision import recorded
+from ...pipeline.loading import load_pipeline
+from .answers import Answers
+from .blocks import bad_lines, make_blocks, read_ahead
+from .options import Options, check_labels
+from .progress import Progress, Show
+from .recent import Floats, Recent, key_of
+from .rows import Bad, Head, Row, look_into, read_source, require_columns
+from .scoring import DirectScoring, Scoring, attributes_read_by, components_of, make_scoring, reads_only_text
+from .sources import Source, plain_file
+from .unfinished import Unfinished
+from .writers import DocsWriter, JsonlWriter, TableWriter, Writer, all_columns, check_columns
+
+_TABLES = ("csv", "tsv", "parquet")
+
+
+class Run:
+    """Reads, scores and writes.
+
+    pipeline (Language | str | Path): A pipeline, or its folder or package.
+    sources (Sequence[Source]): In order.
+    options (Options): As the user gave them.
+    output_format (str): "csv", "tsv", "jsonl", "parquet" or "spacy".
+    unfinished (Unfinished): Restored.
+    """
+
+    def __init__(
+        self, pipeline: Language | str | Path, sources: Sequence[Source], options: Options, output_format: str,
+        unfinished: Unfinished,
+    ) -> None:  # fmt: skip
+        self._pipeline, self._sources, self._options = pipeline, sources, options
+        self._format, self._unfinished = output_format, unfinished
+        self._names = [source.name for source in sources]
+        self._writer: Writer | None = None
+
+    def work(self, output: Path, show: Show) -> None:
+        """Write all blocks that are not yet written.
+
+        output (Path): For messages.
+        show (str): Progress.
+        RAISES: As `apply`.
+        """
+        heads = [self._look_into(source) for source in self._sources]
+        machine = self._unfinished.position.machine
+        with recorded(machine.get("precision")) as precision, _threads(machine.get("n_threads")) as n_threads:
+            is_loaded = isinstance(self._pipeline, Language)
+            nlp = self._pipeline if isinstance(self._pipeline, Language) else load_pipeline(self._pipeline)
+            scoring = make_scoring(nlp, keeps_docs=self._format == "spacy")
+            self._identify(nlp, is_loaded=is_loaded)
+            components = {pipe.name: _precision_of(pipe) for pipe in components_of(nlp)}
+            if machine.get("components", components) != components:
+                raise ValueError(T530.format(folder=self._unfinished.folder, what="the precision"))
+            self._unfinished.position.machine = {
+                "precision": precision, "n_threads": n_threads, "components": components,
+            }  # fmt: skip
+            check_labels([label for one in scoring.components for label in one.labels], self._options)
+            require_columns(heads, self._sources, attributes_read_by(nlp))
+            self._go_through(nlp, scoring, heads, output, show)
+
+    def finish(self, output: Path) -> None:
+        """Make the output of the blocks.
+
+        output (Path): For messages.
+        """
+        made = self._unfinished.folder / "made"
+        with saying_when_full(output, self._unfinished.folder):
+            is_made = self._writer is not None and self._writer.finish(self._unfinished.rows, made)
+            self._unfinished.done("made" if is_made else "rows")
+
+    # ---- beginning -----------------------------------------------------------------------------------------------
+
+    def _look_into(self, source: Source) -> Head:
+        with plain_file(source, self._unfinished.folder) as path:
+            return look_into(path, source, self._options, all_columns=self._format in ("csv", "tsv"))
+
+    def _identify(self, nlp: Language, *, is_loaded: bool) -> None:
+        self._unfinished.identify({
+            "pipeline": hashlib.sha256(nlp.to_bytes()).hexdigest() if is_loaded else digest_of(nlp.path),
+            "sources": [source.identity() for source in self._sources],
+            "options": self._options.identity(),
+            "format": self._format,
+        })  # fmt: skip
+
+    def _make_writer(self, heads: Sequence[Head], new: Sequence[str]) -> Writer:
+        if self._format == "spacy":
+            return DocsWriter()
+        check_columns(self._sources, heads, new)
+        if self._format == "jsonl":
+            return JsonlWriter(new)
+        if self._format == "parquet":
+            return _parquet_writer(heads, new)
+        tables = [head for source, head in zip(self._sources, heads, strict=True) if source.format in ("csv", "tsv")]
+        delimiter = (tables[0].layout.delimiter if tables else None) or ","
+        return TableWriter(
+            all_columns(heads), new, delimiter="\t" if self._format == "tsv" else delimiter,
+            has_mark=bool(tables and tables[0].encoding_note),
+        )  # fmt: skip
+
+    # ---- blocks --------------------------------------------------------------------------------------------------
+
+    def _go_through(self, nlp: Language, scoring: Scoring, heads: Sequence[Head], output: Path, show: Show) -> None:
+        unfinished, position = self._unfinished, self._unfinished.position
+        answers = Answers(scoring.components, self._options, is_table=self._format in _TABLES)
+        self._writer = writer = self._make_writer(heads, answers.columns)
+        n_labels = sum(len(one.labels) for one in scoring.components)
+        recent = Recent(unfinished.folder, n_labels, self._options.look_ahead)
+        recent.restore(position.n_blocks)
+        # Documents of files share the strings of the pipeline, which threads do not.
+        vocab = None if isinstance(scoring, DirectScoring) else nlp.vocab
+        in_thread = vocab is None or all(source.format != "spacy" for source in self._sources)
+        may_repeat = self._format != "spacy" and reads_only_text(nlp)
+        blocks = make_blocks(self._rows(heads, vocab), self._options.look_ahead)
+        progress = Progress(show, heads, position.n_docs)
+        try:
+            with read_ahead(blocks) if in_thread else closing(blocks) as each:
+                for number, block in enumerate(each):
+                    if number < position.n_blocks:
+                        continue
+                    scores, docs, fresh, n_scored = self._score(block.rows, scoring, recent, may_repeat=may_repeat)
+                    rows, unwritten = writer.encode(block.rows, answers.make(scores), docs)
+                    bad: list[Bad] = [*block.bad, *unwritten]
+                    with saying_when_full(output, unfinished.folder):
+                        _sync(recent.write(number, fresh))
+                        head = writer.head() if number == 0 else b""
+                        unfinished.append(head + rows, bad_lines(bad, self._names))
+                        position.n_blocks = number + 1
+                        position.n_docs += len(block.rows) - len(unwritten)
+                        position.n_bad += len(bad)
+                        position.n_repeated += len(block.rows) - n_scored
+                        unfinished.commit()
+                    recent.add(number, fresh)
+                    progress.update(position.n_docs, block.last)
+        finally:
+            progress.close()
+
+    def _rows(self, heads: Sequence[Head], vocab: Any) -> Iterator[Row | Bad]:
+        for number, (source, head) in enumerate(zip(self._sources, heads, strict=True)):
+            with plain_file(source, self._unfinished.folder) as path:
+                yield from read_source(path, number, source, head, vocab)
+
+    def _score(
+        self, rows: Sequence[Row], scoring: Scoring, recent: Recent, *, may_repeat: bool
+    ) -> tuple[Floats, list[Doc], dict[bytes, Floats], int]:
+        """Score a block.
+
+        RETURNS (tuple): Scores by row, documents, the scores of texts that were not known, by key, and how many rows
+            went through the pipeline.
+        """
+        if not rows:
+            return _none(scoring), [], {}, 0
+        if not may_repeat or any(row.doc is not None for row in rows):
+            return *scoring.score(rows), {}, len(rows)
+        keys = [key_of(row.text) for row in rows]
+        known = recent.find(keys)
+        new: dict[bytes, Row] = {}
+        for key, row in zip(keys, rows, strict=True):
+            if key not in known:
+                new.setdefault(key, row)
+        scores = scoring.score(list(new.values()))[0] if new else _none(scoring)
+        fresh = dict(zip(new, scores, strict=True))
+        every = {**known, **fresh}
+        return np.stack([every[key] for key in keys]), [], fresh, len(new)
+
+
+def _none(scoring: Scoring) -> Floats:
+    return np.zeros((0, sum(len(one.labels) for one in scoring.components)), dtype=np.float32)
+
+
+def _parquet_writer(heads: Sequence[Head], new: Sequence[str]) -> Writer:
+    # pyarrow is optional.
+    from .parquet_writer import ParquetWriter
+
+    return ParquetWriter(heads, new)
+
+
+def _precision_of(pipe: Any) -> str:
+    tell = pipe.model.attrs.get("computes_with")
+    return str(tell(pipe.model).get("precision", "")) if tell is not None else ""
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[int]:
+    """Within: as many threads as a run began with, since sums differ in their last bits with another number."""
+    before = torch.get_num_threads()
+    if wanted is not None and wanted != before:
+        torch.set_num_threads(wanted)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of all files of a pipeline.
+
+    folder (Path): Its folder.
+    RETURNS (str): 64 hexadecimal digits.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
+    parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files]
+    return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()

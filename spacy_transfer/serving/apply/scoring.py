@@ -1,0 +1,195 @@
+"""Texts to scores: straight through the network where nothing else reads the documents, else through the pipeline."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ...errors import T527
+from ...model.shims.shim import NetworkShim
+from ...pipeline.sources import WHOLE_TEXT, sources_of, sources_read_by, store_attribute
+from ...pipeline.textcat import TransferTextCategorizer
+from .rows import Row
+
+Floats = NDArray[np.float32]
+# Documents that go through the components together; a transformer keeps its states of all of them.
+_BATCH = 256
+# What msgpack has a form for.
+_STORABLE = (str, int, float, bool, list, dict, type(None))
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component whose scores are written.
+
+    name (str): Of the component.
+    labels (tuple[str, ...]): In the order of its scores.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+
+class Scoring(Protocol):
+    """A way from rows to scores."""
+
+    @property
+    def components(self) -> Sequence[Component]:
+        """Whose scores there are."""
+
+    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+        """Score rows.
+
+        rows (Sequence[Row]): Any number. The same ones in the same order give the same bits.
+        RETURNS (tuple): Scores of all components side by side, (n_rows, n_labels), and the documents, if there are any.
+        """
+
+
+def components_of(nlp: Language) -> list[TransferTextCategorizer]:
+    """Find the spacy-transfer classifiers of a pipeline that are not disabled.
+
+    nlp (Language): The pipeline.
+    RETURNS (list[TransferTextCategorizer]): In their order.
+    RAISES (ValueError): T527 if there are none.
+    """
+    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TransferTextCategorizer)]
+    if not found:
+        name = nlp.path or nlp.meta.get("name") or nlp.lang
+        raise ValueError(T527.format(pipeline=name, components=", ".join(nlp.pipe_names) or "none"))
+    return found
+
+
+def reads_only_text(nlp: Language) -> bool:
+    """Whether the scores of a document depend on its text alone, as far as the components say what they read.
+
+    nlp (Language): The pipeline.
+    """
+    return all(source.name == WHOLE_TEXT for source in sources_read_by(nlp))
+
+
+def attributes_read_by(nlp: Language) -> list[str]:
+    """Names of the extension attributes of documents that the classifiers read: columns of a table can hold them.
+
+    nlp (Language): The pipeline.
+    RETURNS (list[str]): Without the underscore.
+    """
+    return [one.attribute for one in sources_read_by(nlp) if one.group is None and one.attribute is not None]
+
+
+def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
+    """Find a way from texts to scores without documents: one component alone, which reads the whole text.
+
+    nlp (Language): The pipeline.
+    RETURNS (Callable | None): Texts to scores, (n_texts, n_labels), as `nlp.pipe` would give them. None where tokens or
+        other components are needed, or where the tokenizer is another one than spaCy's, which keeps a text as it is.
+    """
+    if len(nlp.pipeline) != 1 or type(nlp.tokenizer).__module__ != "spacy.tokenizer":
+        return None
+    (pipe,) = components_of(nlp)
+    model = pipe.model
+    shim = model.shims[0] if model.shims else None
+    if model.layers or not isinstance(shim, NetworkShim) or sources_of(model.attrs) != [WHOLE_TEXT]:
+        return None
+    # Says what is wrong with a component that was never trained.
+    pipe.predict([])
+    normalization = shim.settings.text.normalization
+
+    def scores(texts: Sequence[str]) -> Floats:
+        """Score texts."""
+        return shim.scores(normalization.apply(list(texts)) if normalization is not None else list(texts))
+
+    return scores
+
+
+class DirectScoring:
+    """No documents: texts go to the network as they are.
+
+    nlp (Language): The pipeline.
+    scores (Callable): As `direct_scores` gave it.
+    """
+
+    def __init__(self, nlp: Language, scores: Callable[[Sequence[str]], Floats]) -> None:
+        self.components = [Component(pipe.name, pipe.labels) for pipe in components_of(nlp)]
+        self._scores = scores
+
+    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+        """See `Scoring`."""
+        return self._scores([row.text for row in rows]), []
+
+
+class PipelineScoring:
+    """Every component sees the documents, in batches of like length.
+
+    nlp (Language): The pipeline.
+    keeps_docs (bool): Whether the documents are wanted too, with the columns of their rows as attributes.
+    """
+
+    def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
+        self.components = [Component(pipe.name, pipe.labels) for pipe in components_of(nlp)]
+        self._nlp, self._keeps_docs = nlp, keeps_docs
+        self._attributes = attributes_read_by(nlp)
+
+    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+        """See `Scoring`."""
+        order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].text), i))
+        out = np.zeros((len(rows), sum(len(one.labels) for one in self.components)), dtype=np.float32)
+        docs: dict[int, Doc] = {}
+        for begin in range(0, len(order), _BATCH):
+            chosen = order[begin : begin + _BATCH]
+            batch = [self._doc(rows[i]) for i in chosen]
+            out[chosen] = self._run(batch)
+            if self._keeps_docs:
+                docs.update(zip(chosen, batch, strict=True))
+        return out, [docs[i] for i in sorted(docs)]
+
+    def _doc(self, row: Row) -> Doc:
+        if row.doc is not None:
+            return row.doc
+        doc = self._nlp.make_doc(row.text)
+        for name in self._attributes:
+            if name in row.cells:
+                store_attribute(doc, name, row.cells[name])
+        if self._keeps_docs:
+            for name, value in row.cells.items():
+                if name != row.text_field and name not in self._attributes:
+                    store_attribute(doc, name, value if isinstance(value, _STORABLE) else str(value))
+        return doc
+
+    def _run(self, docs: list[Doc]) -> Floats:
+        """Let every component run, and take the scores of each before the next one can write over them."""
+        found: list[Floats] = []
+        for _, pipe in self._nlp.pipeline:
+            if isinstance(pipe, TransferTextCategorizer):
+                scores = pipe.predict(docs)
+                pipe.set_annotations(docs, scores)
+                found.append(np.asarray(scores, dtype=np.float32))
+            else:
+                docs[:] = _through(pipe, docs)
+        return np.concatenate(found, axis=1)
+
+
+def _through(pipe: Any, docs: list[Doc]) -> list[Doc]:
+    if hasattr(pipe, "pipe"):
+        return list(pipe.pipe(docs, batch_size=len(docs)))
+    return [pipe(doc) for doc in docs]
+
+
+def make_scoring(nlp: Language, *, keeps_docs: bool) -> Scoring:
+    """Choose the way from rows to scores.
+
+    nlp (Language): The pipeline.
+    keeps_docs (bool): Whether documents are to be written.
+    RETURNS (Scoring): The shortest.
+    RAISES (ValueError): T527 without a spacy-transfer component, T006 for one that was never trained.
+    """
+    scores = None if keeps_docs else direct_scores(nlp)
+    if scores is not None:
+        return DirectScoring(nlp, scores)
+    for pipe in components_of(nlp):
+        # Says what is wrong with a component that was never trained.
+        pipe.predict([])
+    return PipelineScoring(nlp, keeps_docs=keeps_docs)

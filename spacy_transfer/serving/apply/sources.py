@@ -1,0 +1,184 @@
+"""Which files are read, and in which format; packed ones and standard input become plain files for their readers."""
+
+import glob
+import gzip
+import importlib
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ...errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
+from ...files import no_such_file, open_regular
+from ...json_types import JsonObject
+
+STANDARD_INPUT = "-"
+FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".txt": "txt",
+    ".parquet": "parquet", ".spacy": "spacy",
+}  # fmt: skip
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
+_KNOWN = ", ".join([*FORMATS, *_PACKED])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that is read.
+
+    path (Path): The file.
+    name (str): As messages and the side file name it.
+    format (str): "csv", "tsv", "jsonl", "json", "txt", "parquet" or "spacy".
+    packing (str): "gzip", "zstd", or nothing.
+    """
+
+    path: Path
+    name: str
+    format: str
+    packing: str = ""
+
+    def identity(self) -> JsonObject:
+        """By which a run that goes on knows it again, JSON-able."""
+        found = self.path.stat()
+        is_standard_input = self.name == "standard input"
+        seen = {"path": self.name if is_standard_input else str(self.path.resolve()), "format": self.format}
+        return seen if is_standard_input else {**seen, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def find_sources(given: Sequence[str | Path], input_format: str | None, copy: Path) -> list[Source]:
+    """Find the files that are meant.
+
+    given (Sequence[str | Path]): Files, folders, patterns such as "mail/*.csv", or "-" for standard input.
+    input_format (str | None): Of files whose names do not say it.
+    copy (Path): Where standard input was copied to, or is to be.
+    RETURNS (list[Source]): In the order given; the files of a folder or a pattern sorted by their names.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T041 for an unknown format, T521 for nothing to read, T522 for standard input without a format.
+    """
+    found: list[Source] = []
+    for one in given:
+        if str(one) == STANDARD_INPUT:
+            if input_format is None:
+                raise ValueError(T522)
+            found.append(Source(copy, "standard input", input_format))
+            continue
+        path = Path(one).expanduser()
+        if path.is_dir():
+            files = _in_folder(path)
+            if not files:
+                raise ValueError(T521.format(source=path, problem=T521_FOLDER.format(formats=_KNOWN)))
+        elif path.exists():
+            files = [path]
+        elif glob.has_magic(str(one)):
+            names = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
+            files = [Path(name) for name in names if Path(name).is_file()]
+            if not files:
+                raise ValueError(T521.format(source=path, problem=T521_GLOB))
+        else:
+            raise no_such_file(path, _KNOWN)
+        found += [_source(file, input_format) for file in files]
+    if not found:
+        raise ValueError(T521.format(source="[]", problem=T521_GLOB))
+    return found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        # In place: hidden folders are not walked into.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".") and _format_of(Path(name))[0]]
+    return sorted(found)
+
+
+def _format_of(path: Path) -> tuple[str | None, str]:
+    packing = _PACKED.get(path.suffix.lower(), "")
+    suffix = Path(path.stem).suffix if packing else path.suffix
+    return FORMATS.get(suffix.lower()), packing
+
+
+def _source(path: Path, input_format: str | None) -> Source:
+    known, packing = _format_of(path)
+    if (named := known or input_format) is None:
+        raise ValueError(T041.format(path=path, suffix=path.suffix, formats=_KNOWN))
+    with open_regular(path) as file:
+        if not file.read(1):
+            raise ValueError(T521.format(source=path, problem=T521_EMPTY))
+    return Source(path, str(path), named, packing)
+
+
+def copy_standard_input(copy: Path) -> None:
+    """Copy standard input to a file, unless that was done before: readers look at a file more than once.
+
+    copy (Path): The file. It is there when all of standard input is in it.
+    RAISES (ValueError): T521 for an empty one.
+    RAISES (OSError): What the file system says.
+    """
+    if copy.exists():
+        return
+    part = copy.with_suffix(".part")
+    with part.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+        if not file.tell():
+            raise ValueError(T521.format(source="standard input", problem=T521_EMPTY))
+    part.replace(copy)
+
+
+@contextmanager
+def plain_file(source: Source, scratch: Path) -> Iterator[Path]:
+    """Give the file that a reader can open; a packed one is unpacked to disk while the block lasts.
+
+    source (Source): The source.
+    scratch (Path): Folder for what is unpacked.
+    YIELDS (Path): A plain file. Errors within name the source.
+    RAISES (ValueError): T523 for a damaged archive.
+    RAISES (ImportError): T081 for zstd without pyarrow.
+    """
+    if not source.packing:
+        try:
+            yield source.path
+        except (ValueError, OSError) as error:
+            _name_source(error, source.path, source.name)
+            raise
+        return
+    plain = scratch / f"unpacked.{source.format}"
+    try:
+        _unpack(source, plain)
+        yield plain
+    except (ValueError, OSError) as error:
+        _name_source(error, plain, source.name)
+        raise
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _name_source(error: Exception, plain: Path, name: str) -> None:
+    if error.args and isinstance(error.args[0], str):
+        error.args = (error.args[0].replace(str(plain), name), *error.args[1:])
+
+
+def _unpack(source: Source, plain: Path) -> None:
+    packed: IO[bytes] | Any
+    damaged: tuple[type[Exception], ...]
+    if source.packing == "gzip":
+        packed, damaged = gzip.GzipFile(source.path, "rb"), (gzip.BadGzipFile, EOFError, zlib.error)
+    else:
+        pyarrow = require("pyarrow", "parquet")
+        packed = pyarrow.CompressedInputStream(importlib.import_module("pyarrow").OSFile(str(source.path)), "zstd")
+        damaged = (OSError,)
+    with plain.open("wb") as file, packed:
+        while chunk := _chunk(packed, source, damaged):
+            file.write(chunk)
+
+
+def _chunk(packed: Any, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
+    try:
+        return packed.read(1 << 20)
+    except damaged as error:
+        raise ValueError(T523.format(path=source.name, packing=source.packing, reason=error)) from error
