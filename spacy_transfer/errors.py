@@ -926,6 +926,9 @@ T533_FIELD = "it has a field '{column}' of its own, which is also the name of a 
 T534 = "[T534] Cannot tell the output format of {path}: '{suffix}' is none of {formats}. Say it with --format."
 T535 = "[T535] {folder} is in the way: no run of spacy-transfer made it. Move it, or choose another output."
 T536 = "[T536] Stopped. What is done so far is in {folder}. Continue with:\n{command}"
+T537 = "[T537] Whose labels are meant? component = {component!r}, and the components are: {components}."
+T538 = "[T538] Expected texts as str, got {kind}: {value}."
+T538_SURROGATE = "one with half a surrogate pair at character {position}"
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -1,14 +1,68 @@
-"""A trained pipeline tried on a few texts."""
+"""Texts classified in Python, without files: the best label of each, or a pipeline tried on a few."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from ..errors import T510, T511
+from spacy.language import Language
+
+from ..corpora.excerpt import excerpt
+from ..errors import T510, T511, T537, T538, T538_SURROGATE
 from ..pipeline.loading import load_pipeline
+from .apply.reading.rows import TEXT, Row
+from .apply.scoring import Component, Scoring, make_scoring
 
 
-def classify(pipeline: str | Path, texts: Sequence[str], *, top: int | None = None) -> list[list[tuple[str, float]]]:
-    """Load a pipeline and score some texts.
+def classify(
+    pipeline: Language | str | Path,
+    texts: Iterable[str],
+    *,
+    component: str | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[str, float]]:
+    """Classify a stream of texts: the best label of each, and its score.
+
+    Where the pipeline is one spacy-transfer component no `Doc` is made; the scores are those of `nlp.pipe`.
+
+    pipeline (Language | str | Path): A pipeline, or its folder or package.
+    texts (Iterable[str]): Read batch by batch; it may have no end.
+    component (str | None): Whose labels; not needed where there is one spacy-transfer component.
+    batch_size (int | None): Texts that are scored together. None: that of the pipeline.
+    RETURNS (Iterator[tuple[str, float]]): Labels and scores, in the order of the texts.
+    RAISES (ValueError): T527 for a pipeline without a spacy-transfer component, T537 where it is unclear which one is
+        meant; while it runs T538 for what is no text.
+    """
+    nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(pipeline)
+    scoring = make_scoring(nlp, keeps_docs=False)
+    names = [one.name for one in scoring.components]
+    if component not in names and (component is not None or len(names) > 1):
+        raise ValueError(T537.format(component=component, components=", ".join(names)))
+    chosen = 0 if component is None else names.index(component)
+    return _classified(scoring, chosen, texts, max(1, batch_size or nlp.batch_size))
+
+
+def _classified(scoring: Scoring, chosen: int, texts: Iterable[str], size: int) -> Iterator[tuple[str, float]]:
+    begin = sum(len(one.labels) for one in scoring.components[:chosen])
+    of: Component = scoring.components[chosen]
+    waiting = iter(texts)
+    while batch := list(islice(waiting, size)):
+        scores = scoring.score([_row(text) for text in batch])[0][:, begin : begin + len(of.labels)]
+        for label, row in zip(scores.argmax(axis=1).tolist(), scores, strict=True):
+            yield of.labels[label], float(row[label])
+
+
+def _row(text: object) -> Row:
+    if not isinstance(text, str):
+        raise ValueError(T538.format(kind=type(text).__name__, value=excerpt(text)))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(T538.format(kind=T538_SURROGATE.format(position=error.start), value=excerpt(text))) from error
+    return Row(0, 0, 0, {}, text, TEXT)
+
+
+def rank_labels(pipeline: str | Path, texts: Sequence[str], *, top: int | None = None) -> list[list[tuple[str, float]]]:
+    """Load a pipeline and score some texts, with whatever component writes `doc.cats`.
 
     pipeline (str | Path): Folder or package of a trained pipeline.
     texts (Sequence[str]): Texts to score.

@@ -18,12 +18,12 @@ def classify_cli(
 ) -> None:
     """Classify a few texts: try a trained pipeline before it goes anywhere.
 
-    For many documents use `nlp.pipe` in Python or `spacy apply`.
+    For files of documents: `spacy transfer apply`; in Python: `nlp.pipe`, or `spacy_transfer.classify`.
     """
-    from ...serving.classify import classify
+    from ...serving.classify import rank_labels
 
     use_code(code)
-    for text, labels in zip(texts, classify(pipeline, texts, top=top), strict=True):
+    for text, labels in zip(texts, rank_labels(pipeline, texts, top=top), strict=True):
         echo(text)
         for label, score in labels:
             echo(f"  {score:.3f}  {label}")

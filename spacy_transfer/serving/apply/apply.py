@@ -16,8 +16,8 @@ from ...errors import T520, T520_STDOUT, T521, T521_ROWS, T528, T531, T534
 from ...files import hold_place, refuse_same
 from .options import OUTPUTS, Options, check_output_format
 from .progress import Show
+from .reading.sources import STANDARD_INPUT, Source, copy_standard_input, find_sources
 from .run import Run
-from .sources import STANDARD_INPUT, Source, copy_standard_input, find_sources
 from .unfinished import SUFFIX, Position, Unfinished, refuse_unfinished
 
 STANDARD_OUTPUT = "-"
@@ -201,7 +201,7 @@ class _Job:
                 unfinished.close()
             _require_rows(unfinished.position, self.given)
             run.finish(output)
-        with unfinished.bad.open(encoding="ascii") if unfinished.bad.exists() else bad_file.open() as file:
+        with unfinished.bad.open(encoding="ascii") as file:
             bad_lines = [line.rstrip("\n") for _, line in zip(range(_N_SHOWN), file, strict=False)]
         unfinished.publish(output, bad_file)
         return n_before, bad_lines

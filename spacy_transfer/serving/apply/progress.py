@@ -7,7 +7,7 @@ from typing import IO, Literal
 
 from tqdm import tqdm
 
-from .rows import Bad, Head, Row
+from .reading.rows import Bad, Head, Row
 
 Show = Literal["auto", "bar", "lines", "none"]
 # Between two lines where the output is no terminal.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,20 @@ from spacy.tokens import Doc
 
 from ...errors import T530
 from ...files import saying_when_full, sha256_of
+from ...log import logger
 from ...nn.devices.precision import recorded
 from ...pipeline.loading import load_pipeline
-from .answers import Answers
-from .blocks import bad_lines, make_blocks, read_ahead
+from ...text_output import printable
 from .options import Options, check_labels
 from .progress import Progress, Show
+from .reading.blocks import bad_lines, closed_after, make_blocks, read_ahead
+from .reading.rows import Bad, Head, Row, look_into, read_source, require_columns
+from .reading.sources import Source, plain_file
 from .recent import Floats, Recent, key_of
-from .rows import Bad, Head, Row, look_into, read_source, require_columns
 from .scoring import DirectScoring, Scoring, attributes_read_by, components_of, make_scoring, reads_only_text
-from .sources import Source, plain_file
 from .unfinished import Unfinished
-from .writers import DocsWriter, JsonlWriter, TableWriter, Writer, all_columns, check_columns
+from .writing.answers import Answers
+from .writing.writers import DocsWriter, JsonlWriter, TableWriter, Writer, all_columns, check_columns
 
 _TABLES = ("csv", "tsv", "parquet")
 
@@ -58,6 +60,9 @@ class Run:
         RAISES: As `apply`.
         """
         heads = [self._look_into(source) for source in self._sources]
+        for source, head in zip(self._sources, heads, strict=True):
+            if head.note:
+                logger.info("%s: %s", printable(source.name), printable(head.note))
         machine = self._unfinished.position.machine
         with recorded(machine.get("precision")) as precision, _threads(machine.get("n_threads")) as n_threads:
             is_loaded = isinstance(self._pipeline, Language)
@@ -92,7 +97,7 @@ class Run:
 
     def _identify(self, nlp: Language, *, is_loaded: bool) -> None:
         self._unfinished.identify({
-            "pipeline": hashlib.sha256(nlp.to_bytes()).hexdigest() if is_loaded else digest_of(nlp.path),
+            "pipeline": digest_of_loaded(nlp) if is_loaded else digest_of(nlp.path),
             "sources": [source.identity() for source in self._sources],
             "options": self._options.identity(),
             "format": self._format,
@@ -110,7 +115,7 @@ class Run:
         delimiter = (tables[0].layout.delimiter if tables else None) or ","
         return TableWriter(
             all_columns(heads), new, delimiter="\t" if self._format == "tsv" else delimiter,
-            has_mark=bool(tables and tables[0].encoding_note),
+            has_mark=bool(tables and tables[0].has_mark),
         )  # fmt: skip
 
     # ---- blocks --------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ class Run:
         blocks = make_blocks(self._rows(heads, vocab), self._options.look_ahead)
         progress = Progress(show, heads, position.n_docs)
         try:
-            with read_ahead(blocks) if in_thread else closing(blocks) as each:
+            with read_ahead(blocks) if in_thread else closed_after(blocks) as each:
                 for number, block in enumerate(each):
                     if number < position.n_blocks:
                         continue
@@ -185,7 +190,7 @@ def _none(scoring: Scoring) -> Floats:
 
 def _parquet_writer(heads: Sequence[Head], new: Sequence[str]) -> Writer:
     # pyarrow is optional.
-    from .parquet_writer import ParquetWriter
+    from .writing.parquet_writer import ParquetWriter
 
     return ParquetWriter(heads, new)
 
@@ -222,3 +227,12 @@ def digest_of(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
     parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files]
     return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()
+
+
+def digest_of_loaded(nlp: Language) -> str:
+    """SHA-256 of a pipeline in memory, without its vocabulary, to which every text that it reads adds words.
+
+    nlp (Language): The pipeline.
+    RETURNS (str): 64 hexadecimal digits.
+    """
+    return hashlib.sha256(nlp.to_bytes(exclude=["vocab"])).hexdigest()

@@ -13,7 +13,7 @@ from ...errors import T527
 from ...model.shims.shim import NetworkShim
 from ...pipeline.sources import WHOLE_TEXT, sources_of, sources_read_by, store_attribute
 from ...pipeline.textcat import TransferTextCategorizer
-from .rows import Row
+from .reading.rows import Row
 
 Floats = NDArray[np.float32]
 # Documents that go through the components together; a transformer keeps its states of all of them.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import T529, T530, T532, T535
-from ...files import new_folder, sync_tree, write_text
+from ...files import new_folder, sync_tree, write_data, write_text
 from ...files.fields import OBJECT, TEXT, take, whole
 from ...files.staging import sync_folder
 from ...json_types import JsonObject
@@ -222,14 +222,14 @@ class Unfinished:
         bad_file (Path): The side file; an older one goes where no row was bad.
         """
         made = self.folder / self.position.made
-        if self.position.n_bad and self.bad.exists():
-            self.bad.replace(bad_file)
-        elif not self.position.n_bad and made.exists():
+        if self.position.n_bad:
+            # A copy, since it may lie on another disk.
+            write_data(bad_file, self.bad.read_bytes(), sync=True)
+        elif made.exists():
             bad_file.unlink(missing_ok=True)
         if made.exists():
             made.replace(output)
-        for folder in {output.parent, bad_file.parent}:
-            sync_folder(folder)
+        sync_folder(output.parent)
         self.remove()
 
 

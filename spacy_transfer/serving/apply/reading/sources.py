@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ...errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
-from ...files import no_such_file, open_regular
-from ...json_types import JsonObject
+from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
+from ....files import no_such_file, open_regular
+from ....json_types import JsonObject
 
 STANDARD_INPUT = "-"
 FORMATS = {

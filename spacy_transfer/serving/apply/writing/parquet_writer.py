@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from spacy.tokens import Doc
 
-from ...corpora.rows import BadRow
-from ...errors import require
+from ....corpora.rows import BadRow
+from ....errors import require
+from ..reading.arrow_rows import ArrowCells
+from ..reading.rows import Bad, Head, Row
 from .answers import Answer
-from .arrow_rows import ArrowCells
-from .rows import Bad, Head, Row
 from .writers import all_columns, check_text
 
 if TYPE_CHECKING:

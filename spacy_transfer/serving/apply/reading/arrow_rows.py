@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import T047, require
+from ....errors import T047, require
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch, Schema
+    from pyarrow import RecordBatch
 
 _BATCH = 1000
 
@@ -41,17 +41,17 @@ class ArrowCells(Mapping[str, object]):
         return len(self.batch.schema.names)
 
 
-def parquet_columns(path: Path) -> tuple[tuple[str, ...], "Schema", int]:
+def parquet_columns(path: Path) -> tuple[tuple[str, ...], int]:
     """Look into a Parquet file.
 
     path (Path): The file.
-    RETURNS (tuple): Names of the columns, the schema, and how many rows there are.
+    RETURNS (tuple): Names of the columns, and how many rows there are.
     RAISES (ValueError): T047 for what is no Parquet file.
     RAISES (ImportError): T081 without pyarrow.
     """
     with _damage_named(path):
         file = _open(path)
-        return tuple(file.schema_arrow.names), file.schema_arrow, int(file.metadata.num_rows)
+        return tuple(file.schema_arrow.names), int(file.metadata.num_rows)
 
 
 def parquet_rows(path: Path, text_field: str) -> Iterator[tuple[int, object, ArrowCells]]:

@@ -3,7 +3,7 @@
 import json
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ class Block:
         return max(ends, key=lambda one: (one.source, one.last_line))
 
 
-def make_blocks(rows: Iterable[Row | Bad], most_rows: int) -> Iterator[Block]:
+def make_blocks(rows: Iterable[Row | Bad], most_rows: int) -> Generator[Block, None, None]:
     """Cut a stream of rows into blocks.
 
     rows (Iterable[Row | Bad]): In order.
@@ -76,10 +76,23 @@ _END: Any = object()
 
 
 @contextmanager
-def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+def closed_after(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
+    """Read in this thread, while the block lasts.
+
+    items (Generator): What is read.
+    YIELDS (Iterator): The same items.
+    """
+    try:
+        yield items
+    finally:
+        items.close()
+
+
+@contextmanager
+def read_ahead(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
     """Read in a thread of its own, a few items ahead, while the block lasts.
 
-    items (Iterator): What is read; an error of it is raised where its item would come.
+    items (Generator): What is read; an error of it is raised where its item would come.
     YIELDS (Iterator): The same items.
     """
     waiting: queue.Queue[Any] = queue.Queue(_N_AHEAD)
@@ -106,8 +119,7 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
         except BaseException as error:
             put((_END, error))
         finally:
-            if (close := getattr(items, "close", None)) is not None:
-                close()
+            items.close()
 
     thread = threading.Thread(target=read, name="spacy-transfer apply, reading", daemon=True)
     thread.start()

@@ -6,17 +6,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...corpora.decoding import decoded_lines, find_decoding
-from ...corpora.docbins import read_docs
-from ...corpora.excerpt import excerpt
-from ...corpora.json_rows import read_json, read_jsonl
-from ...corpora.records import parse_text
-from ...corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
-from ...corpora.separated_rows import read_header, read_separated
-from ...corpora.table_format import Reading, TableFormat
-from ...errors import T524, T524_CHOICE, T524_NONE, T525, T526
+from ....corpora.decoding import decoded_lines, find_decoding
+from ....corpora.docbins import read_docs
+from ....corpora.excerpt import excerpt
+from ....corpora.json_rows import read_json, read_jsonl
+from ....corpora.records import parse_text
+from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ....corpora.separated_rows import read_header, read_separated
+from ....corpora.table_format import DELIMITERS, Reading, TableFormat
+from ....errors import T524, T524_CHOICE, T524_NONE, T525, T526
+from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
-from .options import Options
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ class Head:
     columns (tuple[str, ...]): Names of its columns; of a JSONL file those that were looked at.
     text_field (str): The one that holds the text.
     layout (TableFormat): How it is written, settled.
-    encoding_note (str): What was found out about the encoding; empty for plain UTF-8.
+    has_mark (bool): Whether the file begins with a byte order mark, or is in another encoding than UTF-8.
+    note (str): What was found out and may be wrong; empty if nothing was.
     n_lines (int): Lines or rows; 0 where nobody knows.
-    schema (Any): Of a Parquet file, else None.
     """
 
     columns: tuple[str, ...]
     text_field: str
     layout: TableFormat
-    encoding_note: str = ""
+    has_mark: bool = False
+    note: str = ""
     n_lines: int = 0
-    schema: Any = None
 
 
 def look_into(path: Path, source: Source, options: Options, *, all_columns: bool) -> Head:
@@ -100,29 +100,37 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
     """
     layout = options.layout
     if source.format == "parquet":
-        columns, schema, n_rows = parquet_columns(path)
-        return Head(columns, _text_field(source, columns, options), layout, n_lines=n_rows, schema=schema)
+        columns, n_rows = parquet_columns(path)
+        field = _text_field(source, columns, options)
+        return Head(columns, field, layout, note=_field_note(field, options), n_lines=n_rows)
     if source.format == "spacy":
         return Head((TEXT,), TEXT, layout)
     decoding = find_decoding(path, layout.encoding)
     settled = replace(layout, encoding=layout.encoding or decoding.codec)
-    note = "with a byte order mark" if decoding.codec == "utf-8-sig" and layout.encoding is None else decoding.note
+    has_mark = decoding.codec != "utf-8" and layout.encoding is None
     n_lines = 0 if source.format == "json" else _count_lines(path)
     if source.format == "txt":
-        return Head((TEXT,), TEXT, settled, note, n_lines)
+        return Head((TEXT,), TEXT, settled, has_mark, decoding.note, n_lines)
     if source.format in ("csv", "tsv"):
         wanted = Fields(text=options.text_field or TEXT, label=None, labels=None, cats=None)
         names, settled = read_header(path, wanted, layout)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(T525.format(path=source.name, column=excerpt(twice)))
-        return Head(tuple(names), _text_field(source, names, options), settled, note, n_lines)
+        field = _text_field(source, names, options)
+        own = "\t" if source.format == "tsv" else ","
+        cut = f"delimiter {DELIMITERS.get(settled.delimiter or own, repr(settled.delimiter))}"
+        notes = [cut if settled.delimiter != own and layout.delimiter is None else "", decoding.note]
+        note = "; ".join(filter(None, [*notes, _field_note(field, options)]))
+        return Head(tuple(names), field, settled, has_mark, note, n_lines)
     rows = _json_reader(source)(path, _fields(TEXT, ()), settled, Reading())
     seen: dict[str, None] = {}
     for row in rows if all_columns else islice(rows, _N_LOOKED_AT):
         if isinstance(row.cells, dict):
             seen.update(dict.fromkeys(row.cells))
-    return Head(tuple(seen), _text_field(source, list(seen), options), settled, note, n_lines)
+    field = _text_field(source, list(seen), options)
+    note = "; ".join(filter(None, [decoding.note, _field_note(field, options)]))
+    return Head(tuple(seen), field, settled, has_mark, note, n_lines)
 
 
 def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Vocab | None") -> Iterator[Row | Bad]:
@@ -141,15 +149,15 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
             yield _checked(number, line, line, {TEXT: doc.text}, doc.text, TEXT, kept)
         return
     if source.format == "txt":
-        for line, text in enumerate(decoded_lines(path, head.layout.encoding), start=1):
-            # A carriage return is the end of the line too.
-            text = text.removesuffix("\n").removesuffix("\r")
+        for line, whole in enumerate(decoded_lines(path, head.layout.encoding), start=1):
+            # A carriage return belongs to the end of the line.
+            text = whole.removesuffix("\n").removesuffix("\r")
             if text.strip():
                 yield _checked(number, line, line, {TEXT: text}, text, TEXT)
         return
     if source.format == "parquet":
-        for line, text, cells in parquet_rows(path, head.text_field):
-            yield _checked(number, line, line, cells, text, head.text_field)
+        for line, value, arrow_cells in parquet_rows(path, head.text_field):
+            yield _checked(number, line, line, arrow_cells, value, head.text_field)
         return
     if source.format in ("csv", "tsv"):
         rows = read_separated(path, _fields(head.text_field, head.columns), head.layout, Reading())
@@ -197,6 +205,10 @@ def _text_field(source: Source, columns: Sequence[str], options: Options) -> str
     if len(usual) != 1 and len(columns) != 1:
         raise ValueError(T524.format(path=source.name, columns=shown, problem=T524_CHOICE))
     return usual[0] if usual else columns[0]
+
+
+def _field_note(field: str, options: Options) -> str:
+    return "" if field == TEXT or options.text_field is not None else f"the text is in {excerpt(field)}"
 
 
 def _count_lines(path: Path) -> int:

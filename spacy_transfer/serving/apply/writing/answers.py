@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .options import Options
-from .scoring import Component
+from ..options import Options
+from ..scoring import Component
 
 Floats = NDArray[np.float32]
 # Of a score: beyond it nothing of a network in single precision says anything.

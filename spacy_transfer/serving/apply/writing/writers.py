@@ -9,12 +9,12 @@ from typing import Protocol
 
 from spacy.tokens import Doc, DocBin
 
-from ...corpora.excerpt import excerpt
-from ...corpora.rows import BadRow
-from ...errors import T043_SURROGATE, T533, T533_FIELD
+from ....corpora.excerpt import excerpt
+from ....corpora.rows import BadRow
+from ....errors import T043_SURROGATE, T533, T533_FIELD
+from ..reading.rows import Bad, Head, Row
+from ..reading.sources import Source
 from .answers import Answer
-from .rows import Bad, Head, Row
-from .sources import Source
 
 _LENGTH_BYTES = 8
 # Of a shared transformer: its states, a hundred times as large as the text.

@@ -1,0 +1,1 @@
+"""Rows of the sources, with their places, in blocks."""

@@ -1,0 +1,1 @@
+"""Rows with their new columns, as bytes."""
