@@ -909,9 +909,7 @@ T527 = (
     "{components}."
 )
 T528 = "[T528] {path} is already there. Replace it with --force, or choose another output."
-T529 = (
-    "[T529] {folder} holds an unfinished run. Continue it with --resume, or start again from the beginning with --force."
-)
+T529 = "[T529] {folder} holds an unfinished run. Continue it with --resume, or start again from the beginning with --force."
 T530 = (
     "[T530] Cannot continue the run in {folder}: {what} changed since it began. Undo the change, or start again from the "
     "beginning with --force."

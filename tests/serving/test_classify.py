@@ -13,7 +13,7 @@ from house_kit.pipelines import add_classifier, pipeline
 from house_kit.texts import LABELS
 from house_kit.texts import TEXTS as ALL
 from spacy_transfer.cli import transfer_cli
-from spacy_transfer.serving.classify import rank_labels
+from spacy_transfer.serving.classify import classify, rank_labels
 
 TEXTS = ["my card is lost", "refund the money"]
 
@@ -85,15 +85,14 @@ def test_a_stream_is_read_batch_by_batch(bert: Path) -> None:
 
 
 def test_a_stream_that_cannot_be_classified(bert: Path, trained: Path) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("sentencizer")
     with pytest.raises(ValueError, match=r"T527.*sentencizer"):
-        nlp = spacy.blank("xx")
-        nlp.add_pipe("sentencizer")
         classify(nlp, TEXTS)
     with pytest.raises(ValueError, match=r"T537.*'other'.*transfer_textcat"):
         classify(trained, TEXTS, component="other")
+    add_classifier(nlp, bert)
     with pytest.raises(ValueError, match="T006"):
-        nlp = spacy.blank("xx")
-        add_classifier(nlp, bert)
         classify(nlp, TEXTS)
     for wrong in (3, None, b"bytes", "half \ud800"):
         with pytest.raises(ValueError, match="T538"):

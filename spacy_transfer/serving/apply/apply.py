@@ -12,8 +12,8 @@ from time import perf_counter
 from spacy.language import Language
 
 from ...corpora.table_format import TableFormat
-from ...errors import T520, T520_STDOUT, T521, T521_ROWS, T528, T531, T534
-from ...files import hold_place, refuse_same
+from ...errors import T373, T373_INPUT, T520, T520_STDOUT, T521, T521_ROWS, T528, T531, T534
+from ...files import hold_place, refuse_same, saying_when_full
 from .options import OUTPUTS, Options, check_output_format
 from .progress import Show
 from .reading.sources import STANDARD_INPUT, Source, copy_standard_input, find_sources
@@ -155,12 +155,14 @@ class _Job:
         copy = unfinished.folder / f"standard-input.{self.options.input_format}"
         sources = find_sources(self.given, self.options.input_format, copy)
         read = [source.path for source in sources if source.path != copy]
-        # What is written into a folder that is read would be read the next time.
-        read += [Path(one) for one in self.given if Path(one).is_dir()]
         refuse_same([output, bad_file], [*read, *self._pipeline_folder()])
+        for folder in (Path(one).expanduser() for one in self.given):
+            # It would be read the next time.
+            if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(T373.format(path=output, problem=T373_INPUT.format(other=folder)))
         with hold_place(output):
             is_new = self._open(unfinished, output, bad_file)
-            with _removed_if_useless(unfinished, is_new):
+            with _removed_if_useless(unfinished, is_new), saying_when_full(output, unfinished.folder):
                 if any(str(one) == STANDARD_INPUT for one in self.given):
                     copy_standard_input(copy)
                 n_before, bad_lines = self._run(unfinished, sources, output, bad_file)
@@ -173,7 +175,10 @@ class _Job:
         return [] if isinstance(self.pipeline, Language) else [Path(self.pipeline)]
 
     def _open(self, unfinished: Unfinished, output: Path, bad_file: Path) -> bool:
-        """Begin, or find what is there. RETURNS (bool): Whether it begins."""
+        """Begin, or find what is there.
+
+        RETURNS (bool): Whether it begins.
+        """
         if unfinished.exists():
             if self.resume:
                 return False
@@ -196,11 +201,11 @@ class _Job:
         run = Run(self.pipeline, sources, self.options, self.output_format, unfinished)
         if not position.made:
             try:
-                run.work(output, self.show)
+                run.work(self.show)
             finally:
                 unfinished.close()
             _require_rows(unfinished.position, self.given)
-            run.finish(output)
+            run.finish()
         with unfinished.bad.open(encoding="ascii") as file:
             bad_lines = [line.rstrip("\n") for _, line in zip(range(_N_SHOWN), file, strict=False)]
         unfinished.publish(output, bad_file)

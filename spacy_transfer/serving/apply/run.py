@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...errors import T530
-from ...files import saying_when_full, sha256_of
+from ...files import sha256_of
 from ...log import logger
 from ...nn.devices.precision import recorded
 from ...pipeline.loading import load_pipeline
@@ -52,10 +52,9 @@ class Run:
         self._names = [source.name for source in sources]
         self._writer: Writer | None = None
 
-    def work(self, output: Path, show: Show) -> None:
+    def work(self, show: Show) -> None:
         """Write all blocks that are not yet written.
 
-        output (Path): For messages.
         show (str): Progress.
         RAISES: As `apply`.
         """
@@ -77,17 +76,13 @@ class Run:
             }  # fmt: skip
             check_labels([label for one in scoring.components for label in one.labels], self._options)
             require_columns(heads, self._sources, attributes_read_by(nlp))
-            self._go_through(nlp, scoring, heads, output, show)
+            self._go_through(nlp, scoring, heads, show)
 
-    def finish(self, output: Path) -> None:
-        """Make the output of the blocks.
-
-        output (Path): For messages.
-        """
+    def finish(self) -> None:
+        """Make the output of the blocks."""
         made = self._unfinished.folder / "made"
-        with saying_when_full(output, self._unfinished.folder):
-            is_made = self._writer is not None and self._writer.finish(self._unfinished.rows, made)
-            self._unfinished.done("made" if is_made else "rows")
+        is_made = self._writer is not None and self._writer.finish(self._unfinished.rows, made)
+        self._unfinished.done(made.name if is_made else self._unfinished.rows.name)
 
     # ---- beginning -----------------------------------------------------------------------------------------------
 
@@ -111,16 +106,17 @@ class Run:
             return JsonlWriter(new)
         if self._format == "parquet":
             return _parquet_writer(heads, new)
-        tables = [head for source, head in zip(self._sources, heads, strict=True) if source.format in ("csv", "tsv")]
-        delimiter = (tables[0].layout.delimiter if tables else None) or ","
+        by_format = {source.format: head for source, head in zip(reversed(self._sources), reversed(heads), strict=True)}
+        of_csv, of_table = by_format.get("csv"), by_format.get("csv") or by_format.get("tsv")
+        delimiter = (of_csv.layout.delimiter if of_csv is not None else None) or ","
         return TableWriter(
             all_columns(heads), new, delimiter="\t" if self._format == "tsv" else delimiter,
-            has_mark=bool(tables and tables[0].has_mark),
+            has_mark=of_table is not None and of_table.has_mark,
         )  # fmt: skip
 
     # ---- blocks --------------------------------------------------------------------------------------------------
 
-    def _go_through(self, nlp: Language, scoring: Scoring, heads: Sequence[Head], output: Path, show: Show) -> None:
+    def _go_through(self, nlp: Language, scoring: Scoring, heads: Sequence[Head], show: Show) -> None:
         unfinished, position = self._unfinished, self._unfinished.position
         answers = Answers(scoring.components, self._options, is_table=self._format in _TABLES)
         self._writer = writer = self._make_writer(heads, answers.columns)
@@ -141,15 +137,14 @@ class Run:
                     scores, docs, fresh, n_scored = self._score(block.rows, scoring, recent, may_repeat=may_repeat)
                     rows, unwritten = writer.encode(block.rows, answers.make(scores), docs)
                     bad: list[Bad] = [*block.bad, *unwritten]
-                    with saying_when_full(output, unfinished.folder):
-                        _sync(recent.write(number, fresh))
-                        head = writer.head() if number == 0 else b""
-                        unfinished.append(head + rows, bad_lines(bad, self._names))
-                        position.n_blocks = number + 1
-                        position.n_docs += len(block.rows) - len(unwritten)
-                        position.n_bad += len(bad)
-                        position.n_repeated += len(block.rows) - n_scored
-                        unfinished.commit()
+                    _sync(recent.write(number, fresh))
+                    head = writer.head() if number == 0 else b""
+                    unfinished.append(head + rows, bad_lines(bad, self._names))
+                    position.n_blocks = number + 1
+                    position.n_docs += len(block.rows) - len(unwritten)
+                    position.n_bad += len(bad)
+                    position.n_repeated += len(block.rows) - n_scored
+                    unfinished.commit()
                     recent.add(number, fresh)
                     progress.update(position.n_docs, block.last)
         finally:

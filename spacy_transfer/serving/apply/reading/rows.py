@@ -101,6 +101,7 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
     layout = options.layout
     if source.format == "parquet":
         columns, n_rows = parquet_columns(path)
+        _refuse_twice(source, columns)
         field = _text_field(source, columns, options)
         return Head(columns, field, layout, note=_field_note(field, options), n_lines=n_rows)
     if source.format == "spacy":
@@ -114,9 +115,7 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
     if source.format in ("csv", "tsv"):
         wanted = Fields(text=options.text_field or TEXT, label=None, labels=None, cats=None)
         names, settled = read_header(path, wanted, layout)
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(T525.format(path=source.name, column=excerpt(twice)))
+        _refuse_twice(source, names)
         field = _text_field(source, names, options)
         own = "\t" if source.format == "tsv" else ","
         cut = f"delimiter {DELIMITERS.get(settled.delimiter or own, repr(settled.delimiter))}"
@@ -187,6 +186,12 @@ def _fields(text: str, columns: Sequence[str]) -> Fields:
 
 def _json_reader(source: Source) -> Any:
     return read_json if source.format == "json" else read_jsonl
+
+
+def _refuse_twice(source: Source, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(T525.format(path=source.name, column=excerpt(twice)))
 
 
 def _text_field(source: Source, columns: Sequence[str], options: Options) -> str:

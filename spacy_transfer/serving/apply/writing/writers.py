@@ -197,6 +197,8 @@ class DocsWriter:
                 bad.append(Bad(row.source, row.line, row.last_line, f"{type(error).__name__}: {error}"))
                 continue
             kept.merge(one)
+        if not len(kept):
+            return b"", bad
         data = kept.to_bytes()
         return len(data).to_bytes(_LENGTH_BYTES, "big") + data, bad
 
