@@ -4,7 +4,8 @@ how its memory grows with the file.
     python benchmarks/apply_speed.py --pipeline training/model-best --data test.jsonl
 
 Each measurement runs in a process of its own, with the pipeline loaded and warm before the clock starts; the order
-turns with each round. `--json FILE` writes the rows: work, against, ratio, low, high, runs. The CPU stands in the first line.
+turns with each round. `--json FILE` writes the rows: work, against, ratio, low, high, runs. The CPU stands in the first
+line.
 """
 
 import argparse
