@@ -333,12 +333,12 @@ def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
     nlp = pipeline(bert, tuning={"frozen_depth": 1}, augmentation={"@misc": "test.loud.v1"})
     shim, texts = shim_of(nlp), [TEXTS[0], TEXTS[0], TEXTS[3], TEXTS[6]]
     shim._training()
-    documents, kept = shim._draw(texts, None)
-    assert kept == [False, True, True, False]
+    batch = shim._draw(texts, None)
+    assert batch.lasting == [False, True, True, False]
 
     def learn(group: list[int]) -> torch.Tensor:
         torch.manual_seed(0)
-        return shim.pathway.learn(documents, group, shim.reader, kept)
+        return shim.pathway.learn(batch.of(group), shim.reader)
 
     first = learn([0, 3, 2])
     learn([1])

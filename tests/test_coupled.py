@@ -12,6 +12,7 @@ from test_gradients import Exhausted, gradients_of
 from test_losses_in_pipelines import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, block, make, train
 
 from spacy_transfer.model.learning.grad_cache import is_plain
+from spacy_transfer.model.text.reader import DocumentBatch
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -65,10 +66,11 @@ def test_the_second_run_draws_what_the_first_drew(name: str, bert: Path, checkpo
     network_of(nlp).zero_grad()
     gold = pipe._gold(examples)
     documents = shim.reader.read(TEXTS, remember=True)
-    groups, clean = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes)), [True] * len(TEXTS)
+    groups = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes))
+    batch = DocumentBatch(documents, [True] * len(TEXTS))
     torch.manual_seed(5)
     with shim.network.headless():
-        parts = [shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader, clean) for group in groups]
+        parts = [shim.pathway.learn(batch.of(group * shim.loss.n_passes), shim.reader) for group in groups]
     parts = [part.unflatten(0, (shim.loss.n_passes, -1)) for part in parts]
     vectors = torch.cat(parts, dim=1)[:, np.argsort(np.concatenate(groups))]
     targets, known = torch.from_numpy(gold.targets), torch.from_numpy(gold.known)
@@ -142,7 +144,8 @@ def test_r_drop_makes_passes_agree(bert: Path) -> None:
         documents = shim.reader.read(TEXTS, remember=True)
         torch.manual_seed(0)
         with torch.no_grad():
-            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader, [True] * len(TEXTS))
+            batch = DocumentBatch(documents * 20, [True] * len(documents) * 20)
+            logits = shim.pathway.learn(batch, shim.reader)
         found.append(float(logits.softmax(dim=1).view(20, len(TEXTS), 3).std(dim=0).mean()))
     assert found[1] < 0.7 * found[0]
 

@@ -16,10 +16,11 @@ from ...nn.devices.precision import Precision
 from ...nn.encoders.shared_encoder import SharedEncoder
 from ...nn.heads.label_query import LabelQueryHead
 from ...nn.heads.linear import Head
+from ...nn.joined import Joined
 from ...nn.losses import LossBuilder
 from ...nn.tuning import DepthRow, Tuning
 from ..cache.cache import EncoderCache
-from ..features.joining import Joined, begin, finish, read, settle
+from ..features.joining import begin, finish, read, settle
 from ..features.layer import as_layer, features_of, make_no_features
 from ..learning.augmentation import AugmentationBuilder, NoAugmentation
 from ..learning.head_init import HeadInitBuilder
@@ -137,8 +138,10 @@ def shim_of(model: Classifier) -> NetworkShim:
 
 
 def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    joined = begin(model, docs, _device(model)) if is_train else read(model, docs, _device(model))
-    logits, backprop = shim_of(model)(texts_of(model, docs), is_train, joined)
+    shim, texts = shim_of(model), texts_of(model, docs)
+    if not is_train:
+        return model.ops.asarray2f(shim.logits(texts, read(model, docs, _device(model)))), lambda d_logits: []
+    logits, backprop = shim(texts, is_train, begin(model, docs, _device(model)))
     return model.ops.asarray2f(logits), backprop
 
 
@@ -153,8 +156,8 @@ def _device(model: Classifier) -> torch.device:
 
 def step(model: Classifier, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
     """Forward, loss and backward; see `NetworkShim.step`."""
-    joined = begin(model, docs, _device(model), n_docs=int((known > 0).any(axis=1).sum()), dropout=dropout)
-    return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout, joined=joined)
+    features = begin(model, docs, _device(model), n_docs=int((known > 0).any(axis=1).sum()), dropout=dropout)
+    return shim_of(model).step(texts_of(model, docs), targets, known, dropout=dropout, features=features)
 
 
 def scores(model: Classifier, docs: Sequence[Doc]) -> Floats:
@@ -233,7 +236,7 @@ def prepare(
 ) -> None:
     """Show the network what it will be trained on; see `NetworkShim.prepare`."""
 
-    def join(chosen: Sequence[int]) -> Joined | None:
+    def join(chosen: Sequence[int]) -> Joined:
         return read(model, [docs[i] for i in chosen], _device(model))
 
     shim_of(model).prepare(texts_of(model, docs), targets, known, join, is_streamed=is_streamed)

@@ -15,7 +15,7 @@ from ...nn.row_parts import last_states, logits_of, prefix_states
 from ..learning.memory import PieceBudget
 from ..shims.evaluating import is_evaluating
 from ..text.batching import collate, micro_batches
-from ..text.reader import Document, TextReader
+from ..text.reader import Document, DocumentBatch, TextReader
 from .cache import EncoderCache, Features, document_key, namespace_of, row_key
 from .fills import Fills
 
@@ -135,59 +135,48 @@ class Pathway:
             return list(clean)
         return [same or self._has(document) for same, document in zip(clean, documents, strict=True)]
 
-    def learn(
-        self,
-        documents: Sequence[Document],
-        group: Sequence[int],
-        reader: TextReader,
-        clean: Sequence[bool],
-        joined: Tensor | None = None,
-        budget: int | None = None,
-    ) -> Tensor:
-        """Logits of some training documents, with the graph of what moves.
+    def learn(self, batch: DocumentBatch, reader: TextReader, budget: int | None = None) -> Tensor:
+        """Logits of training documents, with the graph of what moves.
 
-        clean (Sequence[bool]): Of each document, as `keeps` says.
-        joined (Tensor | None): Features beside their vectors, (len(group), n_features).
+        batch (DocumentBatch): One micro-batch, lasting as `keeps` says.
+        reader (TextReader): Reads what else is computed with them.
         budget (int | None): As for `groups`; the rows of one document above it run in parts.
-        RETURNS (Tensor): (len(group), n_labels).
+        RETURNS (Tensor): (n_docs, n_labels).
         """
-        chosen = [documents[i] for i in group]
         if self._features is None:
-            return self._run(chosen, joined, budget)
-        lasting = [j for j, i in enumerate(group) if clean[i]]
-        passing = [j for j, i in enumerate(group) if not clean[i]]
-        if missing := [chosen[j] for j in lasting if not self._has(chosen[j])]:
+            return self._run(batch, budget)
+        lasting = [i for i, lasts in enumerate(batch.lasting) if lasts]
+        passing = [i for i, lasts in enumerate(batch.lasting) if not lasts]
+        if missing := [batch.documents[i] for i in lasting if not self._has(batch.documents[i])]:
             self._fill(missing, reader)
         if not passing:
-            return self._from_features(chosen, joined=joined, budget=budget)
-        device = self.network.device
-        beside = [None if joined is None else joined[to_device(places, device)] for places in (passing, lasting)]
-        parts = [self._without_features([chosen[j] for j in passing], beside[0], budget)]
+            return self._from_features(batch, budget=budget)
+        parts = [self._without_features(batch.of(passing), budget)]
         if lasting:
-            parts.append(self._from_features([chosen[j] for j in lasting], joined=beside[1], budget=budget))
+            parts.append(self._from_features(batch.of(lasting), budget=budget))
         order = np.argsort([*passing, *lasting])
-        return torch.cat(parts)[to_device(order, device)]
+        return torch.cat(parts)[to_device(order, self.network.device)]
 
-    def predict(self, documents: Sequence[Document], group: Sequence[int], joined: Tensor | None = None) -> Tensor:
-        """Logits of documents that are only predicted; in the evaluations of a loop what is frozen is cached too.
-
-        joined (Tensor | None): Features beside their vectors, (len(group), n_features).
-        """
-        chosen = [documents[i] for i in group]
+    def predict(self, batch: DocumentBatch) -> Tensor:
+        """Logits of documents that are only predicted; in the evaluations of a loop what is frozen is cached too."""
         if not self._serves_predictions:
-            return self._run(chosen, joined)
+            return self._run(batch)
+        chosen = batch.documents
         missing = [document for document in chosen if not self._has(document) and not self._has(document, _PREDICTED)]
         if missing:
             # All of the micro-batch, whatever training has cached of it: so the numbers do not depend on when a run was
             # stopped and resumed. For the same reason training does not take them.
             self._n_predicted += sum(not self._is_reserved(document, _PREDICTED) for document in missing)
             self._compute(chosen, _PREDICTED)
-        return self._from_features(chosen, _PREDICTED, joined)
+        return self._from_features(batch, _PREDICTED)
 
-    def _run(self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None) -> Tensor:
+    def _run(self, batch: DocumentBatch, budget: int | None = None) -> Tensor:
         """Logits of documents, all depths."""
-        batch = collate(documents, self.network.encoder.pad_id, self.network.device, self.network.max_pieces)
-        return logits_of(self.network, batch, budget or self.budget, joined)
+        return logits_of(self.network, self._rows_of(batch), budget or self.budget)
+
+    def _rows_of(self, batch: DocumentBatch) -> RowBatch:
+        network = self.network
+        return collate(batch.documents, network.encoder.pad_id, network.device, network.max_pieces, batch.joined)
 
     def vectors(self, texts: Sequence[str], reader: TextReader) -> Tensor:
         """Vectors of training texts as the network stands, (n_texts, width); kept where they are features."""
@@ -248,34 +237,30 @@ class Pathway:
         pairs = zip(keys, self._keys(document, purpose), strict=True)
         return [key if key in features else other for key, other in pairs]
 
-    def _from_features(
-        self, documents: Sequence[Document], purpose: bytes = b"", joined: Tensor | None = None,
-        budget: int | None = None,
-    ) -> Tensor:  # fmt: skip
+    def _from_features(self, batch: DocumentBatch, purpose: bytes = b"", budget: int | None = None) -> Tensor:
         network, features, budget = self.network, self._features, budget or self.budget
         assert features is not None
         if self._kind == "vectors":
-            return network.classify(to_device(self._cached_vectors(documents, purpose), network.device), joined)
-        keys = [key for document in documents for key in self._kept_keys(document, purpose)]
-        batch = collate(documents, network.encoder.pad_id, network.device, network.max_pieces)
-        states = features.padded(keys, batch.ids.shape[1], network.device)
+            vectors = to_device(self._cached_vectors(batch.documents, purpose), network.device)
+            return network.classify(batch.joined.join(vectors))
+        keys = [key for document in batch.documents for key in self._kept_keys(document, purpose)]
+        rows = self._rows_of(batch)
+        states = features.padded(keys, rows.ids.shape[1], network.device)
         if states is None:
             # Dropped for want of room, or damaged: computed anew, together.
-            states = prefix_states(network, batch, budget)
-        return logits_of(network, batch, budget, joined, states)
+            states = prefix_states(network, rows, budget)
+        return logits_of(network, rows, budget, states)
 
-    def _without_features(
-        self, documents: Sequence[Document], joined: Tensor | None, budget: int | None = None
-    ) -> Tensor:
+    def _without_features(self, batch: DocumentBatch, budget: int | None = None) -> Tensor:
         """Logits of documents that never come again: the frozen depths run for them, nothing is kept."""
-        network = self.network
+        network, documents = self.network, batch.documents
         if self._kind != "vectors":
-            return self._run(documents, joined, budget)
+            return self._run(batch, budget)
         groups = list(micro_batches(documents, self.budget, network.device.type, few_shapes=network.few_shapes))
         order = np.argsort(np.concatenate(groups))
         with torch.no_grad():
             vectors = torch.cat([self._pooled([documents[i] for i in group]) for group in groups])
-        return network.classify(vectors[to_device(order, network.device)], joined)
+        return network.classify(batch.joined.join(vectors[to_device(order, network.device)]))
 
     def _pooled(self, documents: Sequence[Document]) -> Tensor:
         """Vectors of one micro-batch, (n_docs, width), on the device."""

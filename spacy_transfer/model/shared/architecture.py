@@ -52,12 +52,13 @@ def _received(model: Model, docs: Sequence[Doc]) -> tuple[list[Any], Callable[[l
 
 
 def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    device = shim_of(model).network.device
-    if is_train:
-        data, give_back = _received(model, docs)
-        logits, backprop = shim_of(model)(data, True, begin(model, docs, device), give_back)
-    else:
-        logits, backprop = shim_of(model)(states_on(docs, "transfer_textcat"), False, read(model, docs, device))
+    shim = shim_of(model)
+    device = shim.network.device
+    if not is_train:
+        logits = shim.logits(states_on(docs, "transfer_textcat"), read(model, docs, device))
+        return model.ops.asarray2f(logits), lambda d_logits: []
+    data, give_back = _received(model, docs)
+    logits, backprop = shim(data, True, begin(model, docs, device), give_back)
     return model.ops.asarray2f(logits), backprop
 
 
@@ -65,8 +66,8 @@ def step(model: Model, docs: Sequence[Doc], targets: Floats, known: Floats, *, d
     """Forward, loss and backward, down to the transformer; see `SharedShim.step`."""
     data, give_back = _received(model, docs)
     n_docs = int((known > 0).any(axis=1).sum())
-    joined = begin(model, docs, shim_of(model).network.device, n_docs=n_docs, dropout=dropout)
-    return shim_of(model).step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
+    features = begin(model, docs, shim_of(model).network.device, n_docs=n_docs, dropout=dropout)
+    return shim_of(model).step(data, targets, known, dropout=dropout, features=features, give_back=give_back)
 
 
 def scores(model: Model, docs: Sequence[Doc]) -> Floats:

@@ -16,12 +16,13 @@ from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
 from ...nn.encoders.shared_body import SharedBody
 from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
+from ...nn.joined import NOTHING, Joined
 from ...nn.losses import Loss, label_weights
-from ...nn.network import Network
+from ...nn.network import Network, RowBatch
 from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
-from ..features.joining import Joined, rows
+from ..features.joining import FEATURELESS, FeatureBatch
 from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
@@ -143,23 +144,24 @@ class SharedShim(NetworkShim):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def _gather(self, data: Sequence[Any]) -> States:
+    def _gather(self, data: Sequence[Any], joined: Joined) -> States:
         found, width = width_of(data), cast(int, self.width)
         if found is not None and found != width:
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
-        return gather(data, width, self.network.device)
+        return gather(data, width, self.network.device, joined)
 
     @predicts
-    def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
+    def _predict(
+        self, data: Sequence[Any], stage: Callable[[Tensor, RowBatch], Tensor], joined: Joined = NOTHING
+    ) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
         order: list[int] = []
         parts: list[Tensor] = []
         with torch.no_grad():
             for group in groups(data, _BUDGET):
-                states = self._gather([data[i] for i in group])
-                beside = () if joined is None else (joined.of(group),)
+                states = self._gather([data[i] for i in group], joined.of(group))
                 order += group
-                parts.append(stage(states.states, states.batch, *beside))
+                parts.append(stage(states.states, states.batch))
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
@@ -168,7 +170,7 @@ class SharedShim(NetworkShim):
             return torch.zeros((0, self.network.vector_width))
         return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
-    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
+    def logits(self, texts: Sequence[Any], joined: Joined = NOTHING) -> Floats:
         """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
 
         RAISES (ValueError): T204 for states of another width.
@@ -176,29 +178,32 @@ class SharedShim(NetworkShim):
         return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
 
     def __call__(
-        self, texts: Sequence[Any], is_train: bool, joined: Joined | None = None, give_back: GiveBack = _nobody
+        self,
+        texts: Sequence[Any],
+        is_train: bool,
+        features: FeatureBatch = FEATURELESS,
+        give_back: GiveBack = _nobody,
     ) -> tuple[Floats, Any]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
-            return self.logits(texts, joined), lambda d_logits: []
-        states = self._leaf(texts)
-        logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
+            return self.logits(texts, features.joined), lambda d_logits: []
+        states = self._leaf(texts, features.joined)
+        logits = self.network.head_from_states(states.states, states.batch)
 
         def backprop(d_logits: Any) -> list[Any]:
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
             self._return(states, texts, give_back, self.builder.grad_factor)
-            if joined is not None:
-                joined.give_back()
+            features.give_back()
             return []
 
         return cast(Floats, logits.detach().cpu().numpy()), backprop
 
-    def _leaf(self, data: Sequence[Any]) -> States:
+    def _leaf(self, data: Sequence[Any], joined: Joined) -> States:
         """The states, to which gradients come."""
         if not self.network.training:
             self.network.train()
-        states = self._gather(data)
+        states = self._gather(data, joined)
         states.states.requires_grad_()
         return states
 
@@ -218,7 +223,7 @@ class SharedShim(NetworkShim):
         known: Floats,
         *,
         dropout: float,
-        joined: Joined | None = None,
+        features: FeatureBatch = FEATURELESS,
         give_back: GiveBack = _nobody,
     ) -> float:
         """Forward, loss and backward of a batch; there are no micro-batches.
@@ -228,7 +233,9 @@ class SharedShim(NetworkShim):
         told, the encoder gets the sum of the means.
 
         texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
-        dropout (float): For the head. joined (Joined | None): Features. give_back (Callable): Takes the gradients.
+        dropout (float): For the head.
+        features (FeatureBatch): What is joined to the vectors; its gradient is given back.
+        give_back (Callable): Takes the gradients of the states.
         RETURNS (float): Sum of the documents' losses.
         RAISES (ValueError): T063, T204.
         """
@@ -236,11 +243,11 @@ class SharedShim(NetworkShim):
         loss = cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
-        states = self._leaf(texts)
+        states = self._leaf(texts, features.joined)
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
-            return self.network.head_from_states(*states.of(group), rows(joined, group))
+            return self.network.head_from_states(*states.of(group))
 
         everything = list(range(len(texts)))
         if is_plain(loss):
@@ -252,8 +259,7 @@ class SharedShim(NetworkShim):
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)
         self._return(states, texts, give_back, self.builder.grad_factor / max(n_docs, 1))
-        if joined is not None:
-            joined.give_back()
+        features.give_back()
         return self._loss(value.detach())
 
     @changes_network
@@ -262,13 +268,13 @@ class SharedShim(NetworkShim):
         read: Callable[[list[int]], Sequence[Any]],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Joined | None],
+        join: Callable[[Sequence[int]], Joined],
     ) -> None:
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
         targets, known (n_docs, n_labels): Of all training documents.
-        join (Callable): Indices of documents to their features, if there are any.
+        join (Callable): Indices of documents to what is joined to their vectors.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.head_init.choose(len(targets))

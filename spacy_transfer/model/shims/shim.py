@@ -11,14 +11,15 @@ from torch import Tensor
 from ...errors import T063
 from ...locks import changes_network
 from ...nn.devices.pinned import to_device
+from ...nn.joined import NOTHING, Joined
 from ...nn.losses import Loss
 from ...nn.network import Network
-from ..features.joining import Joined, rows
+from ..features.joining import FEATURELESS, FeatureBatch
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable, solve_head
 from ..text.batching import micro_batches
-from ..text.reader import Document
+from ..text.reader import DocumentBatch
 from .network_life import NetworkLife
 from .torch_shim import predicts
 
@@ -39,14 +40,14 @@ class NetworkShim(NetworkLife):
         texts: Sequence[str],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Joined | None],
+        join: Callable[[Sequence[int]], Joined],
         *,
         is_streamed: bool = False,
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
-        join (Callable): Indices of texts to their features, if there are any.
+        join (Callable): Indices of texts to what is joined to their vectors.
         is_streamed (bool): These are only the first of a stream, whose texts never come again.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
@@ -64,9 +65,7 @@ class NetworkShim(NetworkLife):
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
-    def _solve(
-        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
-    ) -> None:
+    def _solve(self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined, *, tuning_follows: bool) -> None:
         solve_head(
             self.network, self.settings, cast(Loss, self.loss), vectors, targets, known, joined,
             tuning_follows=tuning_follows,
@@ -75,20 +74,21 @@ class NetworkShim(NetworkLife):
     # ---- forward -------------------------------------------------------------------------------------------------
 
     @predicts
-    def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
+    def logits(self, texts: Sequence[str], joined: Joined = NOTHING) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
         return self.room.run(self.device, lambda _: self._logits(texts, joined))
 
-    def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
+    def _logits(self, texts: Sequence[str], joined: Joined) -> Floats:
         network = self.network
         documents = self.reader.read(texts, remember=False)
+        batch = DocumentBatch(documents, [False] * len(documents), joined)
         parts: list[tuple[list[int], Tensor]] = []
         with torch.no_grad():
             for group in self.pathway.predicted_groups(documents):
-                parts.append((group, self.pathway.predict(documents, group, rows(joined, group))))
+                parts.append((group, self.pathway.predict(batch.of(group))))
         return in_order(parts, network.head.n_labels)
 
-    def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
+    def scores(self, texts: Sequence[str], joined: Joined = NOTHING) -> Floats:
         """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
         logits = torch.from_numpy(self.logits(texts, joined))
         awaited = self.network.head.awaited
@@ -114,20 +114,20 @@ class NetworkShim(NetworkLife):
                 out[torch.tensor(group, device=network.device)] = self.pathway.pooled([documents[i] for i in group])
         return out
 
-    def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
+    def __call__(
+        self, texts: Sequence[str], is_train: bool, features: FeatureBatch = FEATURELESS
+    ) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
-            return self.logits(texts, joined), lambda d_logits: []
-        return self._begin(texts, joined)
+            return self.logits(texts, features.joined), lambda d_logits: []
+        return self._begin(texts, features)
 
     @changes_network
-    def _begin(self, texts: Sequence[str], joined: Joined | None) -> tuple[Floats, Any]:
+    def _begin(self, texts: Sequence[str], features: FeatureBatch) -> tuple[Floats, Any]:
         network = self._training()
-        documents, clean = self._draw(texts, None)
-        groups = self.pathway.groups(documents)
-        parts = [
-            (group, self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))) for group in groups
-        ]
+        batch = self._draw(texts, None, features.joined)
+        groups = self.pathway.groups(batch.documents)
+        parts = [(group, self.pathway.learn(batch.of(group), self.reader)) for group in groups]
 
         def backprop(d_logits: Any) -> list[Any]:
             with self.lock.changing():
@@ -139,8 +139,7 @@ class NetworkShim(NetworkLife):
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[to_device(group, network.device)])
-            if joined is not None:
-                joined.give_back(self.gradients.loss_scale)
+            features.give_back(self.gradients.loss_scale)
             self._met.add_all()
             return []
 
@@ -165,45 +164,50 @@ class NetworkShim(NetworkLife):
         self.pathway.open()
         return network
 
-    def _draw(self, texts: Sequence[str], targets: Floats | None) -> tuple[list[Document], list[bool]]:
-        """Documents to learn from, and for each whether the cache may have it: changed ones are remembered nowhere."""
+    def _draw(self, texts: Sequence[str], targets: Floats | None, joined: Joined = NOTHING) -> DocumentBatch:
+        """Documents to learn from; changed ones are remembered nowhere."""
         drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
         self.n_draws += 1
         if self.is_streamed:
             clean = [False] * len(drawn)
         documents = self.reader.read(drawn, remember=clean)
-        return documents, self.pathway.keeps(documents, clean)
+        return DocumentBatch(documents, self.pathway.keeps(documents, clean), joined)
 
     @changes_network
     def step(
-        self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float, joined: Joined | None = None
+        self,
+        texts: Sequence[str],
+        targets: Floats,
+        known: Floats,
+        *,
+        dropout: float,
+        features: FeatureBatch = FEATURELESS,
     ) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
         texts (Sequence[str]): The documents.
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
-        joined (Joined | None): Features beside the vectors; their summed gradient is given back.
+        features (FeatureBatch): What is joined to the vectors; its summed gradient is given back.
         RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
-        documents, clean = self._draw(texts, np.where(known > 0, targets, np.float32("nan")))
+        batch = self._draw(texts, np.where(known > 0, targets, np.float32("nan")), features.joined)
         device = network.device
         wanted, mask = to_device(targets, device), to_device(known, device)
 
         def run(budget: int) -> Tensor:
             def learn(group: Sequence[int]) -> Tensor:
-                return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group), budget)
+                return self.pathway.learn(batch.of(group), self.reader, budget)
 
-            if joined is not None:
-                joined.forget_gradient()
+            features.forget_gradient()
             if not is_plain(loss):
-                groups = self.pathway.groups(documents, max(1, budget // loss.n_passes))
+                groups = self.pathway.groups(batch.documents, max(1, budget // loss.n_passes))
                 return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
             total = torch.zeros((), device=device)
-            for group in self.pathway.groups(documents, budget):
+            for group in self.pathway.groups(batch.documents, budget):
                 chosen = to_device(group, device)
                 value = loss(learn(group), wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
@@ -214,8 +218,7 @@ class NetworkShim(NetworkLife):
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         self._met.add(targets * known)
-        if joined is not None:
-            joined.give_back(self.gradients.loss_scale)
+        features.give_back(self.gradients.loss_scale)
         return self._loss(total)
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
