@@ -299,19 +299,19 @@ def test_the_cache_holds_clean_texts_only_and_changes_nothing(quiet_bert: Path, 
     # What is expected is read in one call by the cache; what is learned, four texts at a time.
     drawn = [text for texts in seen for text in texts if len(texts) == 4]
     assert 10 < sum(text not in TEXTS for text in drawn) < 44
-    kept = shim.pathway._features._memory
+    kept = shim.pathway.features._memory
     clean = shim.reader.read(TEXTS, remember=False)
-    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway._features.namespace else set()
+    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway.features.namespace else set()
     keys = keys or {row_key(row) for document in clean for row in document}
     assert set(kept) == keys
     assert set(shim.reader._known) == set(TEXTS)
-    assert shim.pathway._training_texts == list(dict.fromkeys(TEXTS))
+    assert shim.current_pathway.expected.texts == list(dict.fromkeys(TEXTS))
 
 
 def test_without_clean_texts_nothing_is_computed_for_the_cache(quiet_bert: Path) -> None:
     nlp = pipeline(quiet_bert, tuning={"frozen_depth": "all"}, augmentation=block(mask=1.0, mask_text="zzz"))
     train(nlp)
-    assert not shim_of(nlp).pathway._features._memory
+    assert not shim_of(nlp).pathway.features._memory
     assert not shim_of(nlp).reader._known
 
 
@@ -338,13 +338,13 @@ def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
 
     def learn(group: list[int]) -> torch.Tensor:
         torch.manual_seed(0)
-        return shim.pathway.learn(batch.of(group), shim.reader)
+        return shim.pathway.learn(batch.of(group))
 
     first = learn([0, 3, 2])
     learn([1])
     assert torch.equal(learn([0, 3, 2]), first)
     # At the next step it is known.
-    assert shim._draw(texts, None)[1] == [True, True, True, False]
+    assert shim._draw(texts, None).lasting == [True, True, True, False]
 
 
 @pytest.mark.parametrize("frozen", [1, "all"])

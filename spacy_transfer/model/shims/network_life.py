@@ -21,6 +21,7 @@ from ...nn.own_blocks import check_loss
 from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
 from ...nn.tuning import DepthRow, describe
+from ..cache.current_pathway import CurrentPathway
 from ..cache.pathway import Pathway
 from ..learning.grad_cache import check_reads
 from ..storage.snapshot import StoredNetwork, room_for
@@ -54,7 +55,7 @@ class NetworkLife(TrainingShim):
         # Width of what is joined to the vectors.
         self.n_features = 0
         self.epoch: int | None = None
-        self._pathway: Pathway | None = None
+        self._current_pathway: CurrentPathway | None = None
         # As tuning was applied last.
         self._frozen_depth = -1
         self._met = MetLabels()
@@ -68,9 +69,14 @@ class NetworkLife(TrainingShim):
         return cast(Network, self._there(self._model))
 
     @property
+    def current_pathway(self) -> CurrentPathway:
+        """Holds the pathway. RAISES (ValueError): T006 before `initialize` or loading."""
+        return cast(CurrentPathway, self._there(self._current_pathway))
+
+    @property
     def pathway(self) -> Pathway:
-        """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(Pathway, self._there(self._pathway))
+        """Documents to logits, as the boundary stands. RAISES (ValueError): T006 before `initialize` or loading."""
+        return self.current_pathway.pathway
 
     @changes_network
     def initialize(
@@ -149,7 +155,7 @@ class NetworkLife(TrainingShim):
         config = json.dumps(loaded.record["config"], sort_keys=True)
         identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
         pooled_by = json.dumps([_fields(s.pooling), said.to_json() if said else None], sort_keys=True, default=str)
-        self._pathway = Pathway(self.network, s.cache, self.room, identity, pooled_by)
+        self._current_pathway = CurrentPathway(self.network, s.cache, self.room, self.reader, identity, pooled_by)
         self._set_label_weights(weights)
         self._freeze()
 
@@ -201,7 +207,7 @@ class NetworkLife(TrainingShim):
     def _was_moved(self) -> None:
         super()._was_moved()
         self.network.forget_copies()
-        self.pathway.close()
+        self.current_pathway.close()
         self._set_label_weights(self.label_weights)
 
     # ---- freezing ------------------------------------------------------------------------------------------------
@@ -267,7 +273,7 @@ class NetworkLife(TrainingShim):
     def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         state, _ = super().checkpoint_state()
-        pathway, tensors = self.pathway.state()
+        pathway, tensors = self.current_pathway.state()
         return {**state, **self._progress(), "n_draws": self.n_draws, "pathway": pathway}, tensors
 
     @changes_network
@@ -277,7 +283,7 @@ class NetworkLife(TrainingShim):
         self._take_progress(state)
         self.n_draws = state["n_draws"]
         self.network.forget_copies()
-        self.pathway.restore(state["pathway"], tensors, self.reader)
+        self.current_pathway.restore(state["pathway"], tensors)
 
     def _progress(self) -> dict[str, Any]:
         """Where freezing and the loss stand, whoever owns the encoder."""
@@ -317,7 +323,7 @@ class NetworkLife(TrainingShim):
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))
         fill(self.network, stored)
-        self.pathway.close()
+        self.current_pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:
             self.merge_adapter()
 
@@ -325,8 +331,8 @@ class NetworkLife(TrainingShim):
     def forget_texts(self) -> None:
         """Drop rows and features."""
         super().forget_texts()
-        if self._pathway is not None:
-            self._pathway.close()
+        if self._current_pathway is not None:
+            self._current_pathway.close()
 
     @changes_network
     def merge_adapter(self) -> int:
@@ -335,7 +341,7 @@ class NetworkLife(TrainingShim):
             return 0
         self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
         self.network.forget_copies()
-        self.pathway.close()
+        self.current_pathway.close()
         self._freeze()
         return n_weights
 

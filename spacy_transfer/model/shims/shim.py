@@ -52,16 +52,16 @@ class NetworkShim(NetworkLife):
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         self.is_streamed = is_streamed
-        self.pathway.expect([] if is_streamed else texts)
+        self.current_pathway.expect([] if is_streamed else texts)
         head_init, network = self.settings.head_init, self.network
         chosen = head_init.choose(len(texts))
         if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         network.eval()
-        self.pathway.open()
+        self.current_pathway.open()
         read = [texts[i] for i in chosen]
-        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read, self.reader))
+        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
@@ -111,7 +111,8 @@ class NetworkShim(NetworkLife):
         out = torch.zeros((len(texts), network.vector_width), device=network.device)
         with torch.no_grad():
             for group in micro_batches(documents, budget, network.device.type):
-                out[torch.tensor(group, device=network.device)] = self.pathway.pooled([documents[i] for i in group])
+                pooled = self.current_pathway.direct.pooled([documents[i] for i in group])
+                out[torch.tensor(group, device=network.device)] = pooled
         return out
 
     def __call__(
@@ -127,7 +128,7 @@ class NetworkShim(NetworkLife):
         network = self._training()
         batch = self._draw(texts, None, features.joined)
         groups = self.pathway.groups(batch.documents)
-        parts = [(group, self.pathway.learn(batch.of(group), self.reader)) for group in groups]
+        parts = [(group, self.pathway.learn(batch.of(group))) for group in groups]
 
         def backprop(d_logits: Any) -> list[Any]:
             with self.lock.changing():
@@ -161,7 +162,7 @@ class NetworkShim(NetworkLife):
         # Setting the mode walks all modules, a millisecond: only after an evaluation.
         if not network.training:
             network.train()
-        self.pathway.open()
+        self.current_pathway.open()
         return network
 
     def _draw(self, texts: Sequence[str], targets: Floats | None, joined: Joined = NOTHING) -> DocumentBatch:
@@ -200,7 +201,7 @@ class NetworkShim(NetworkLife):
 
         def run(budget: int) -> Tensor:
             def learn(group: Sequence[int]) -> Tensor:
-                return self.pathway.learn(batch.of(group), self.reader, budget)
+                return self.pathway.learn(batch.of(group), budget)
 
             features.forget_gradient()
             if not is_plain(loss):
