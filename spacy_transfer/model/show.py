@@ -14,6 +14,7 @@ from ..errors import T099, T429
 from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
+from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
 from .shims.shim import NetworkShim
 
@@ -62,10 +63,10 @@ def draw(name: str, nlp: Language) -> str:
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
     shim = cast(NetworkShim, _shim(nlp, name))
-    model = nlp.get_pipe(name).model
-    if (connect := model.attrs.get("connect")) is not None:
-        # A shared encoder is met by its first states otherwise.
-        connect(model, nlp, name)
+    net = interface_of(nlp.get_pipe(name).model)
+    if isinstance(net, SharedEncoderInterface):
+        # The encoder is met by its first states otherwise.
+        net.connect(nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
     total, trainable = sum(row.n_weights for row in rows), sum(row.n_trainable for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
