@@ -126,11 +126,6 @@ class TransferTextCategorizer(StoredPipe):
         """Exactly one label a document."""
         return bool(self.cfg["exclusive"])
 
-    @property
-    def is_resizable(self) -> bool:
-        """Whether labels can be added; spaCy asks."""
-        return True
-
     def add_label(self, label: str) -> int:
         """Add a label; old logits stay as they are, later training moves the new ones too.
 

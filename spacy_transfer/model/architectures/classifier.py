@@ -25,7 +25,7 @@ from ..shims.settings import EncoderLoader, PoolingBuilder, Settings
 from ..shims.shim import NetworkShim
 from ..text.text import Text
 from ..text.windows import Windows
-from .classifier_model import ClassifierModel
+from .classifier_model import ClassifierModel, resize_output
 
 Floats = NDArray[np.float32]
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
@@ -107,7 +107,7 @@ def build_transfer_classifier(
         dims={"nO": None},
         layers=layers,
         shims=[NetworkShim(settings)],
-        attrs={INTERFACE: OwnEncoderClassifier},
+        attrs={INTERFACE: OwnEncoderClassifier, "resize_output": resize_output},
     )
 
 

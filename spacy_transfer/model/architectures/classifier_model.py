@@ -13,7 +13,7 @@ from thinc.api import Model, Optimizer
 from ...errors import T223
 from ...files import write_data
 from ...nn.tuning import DepthRow
-from ...pipeline.interface import ClassifierInterface
+from ...pipeline.interface import ClassifierInterface, classifier_of
 from ..features.joining import Joined, finish, read, settle
 from ..features.layer import features_of
 from ..learning.thinc_optimizers import forget_gradients
@@ -160,3 +160,14 @@ class ClassifierModel(ClassifierInterface):
             except (ValueError, KeyError, IndexError) as error:
                 raise ValueError(T223.format(stored=int(state["n_features"]), reason=error)) from error
         self.model.set_dim("nO", int(state["n_labels"]), force=True)
+
+
+def resize_output(model: Model, n_labels: int) -> Model:
+    """Make room for new labels, as spaCy's `TrainablePipe.set_output` asks for it: by this name in the model's attrs.
+
+    model (Model[list[Doc], Floats2d]): The model of a classifier.
+    n_labels (int): Of all labels.
+    RETURNS (Model[list[Doc], Floats2d]): The same model.
+    """
+    classifier_of(model).resize(n_labels, ())
+    return model

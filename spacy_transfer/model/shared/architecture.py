@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ...pipeline.interface import INTERFACE, SharedEncoderInterface
-from ..architectures.classifier_model import ClassifierModel
+from ..architectures.classifier_model import ClassifierModel, resize_output
 from ..features.joining import begin
 from ..shims.settings import Settings
 from ..shims.shim import Floats
@@ -33,7 +33,7 @@ def build_shared(settings: Settings, layers: Sequence[Model] = ()) -> Model:
         # By this name `spacy debug model` looks for what has to run before.
         refs={"tok2vec": listener},
         shims=[shim],
-        attrs={INTERFACE: SharedEncoderClassifier},
+        attrs={INTERFACE: SharedEncoderClassifier, "resize_output": resize_output},
     )
 
 
