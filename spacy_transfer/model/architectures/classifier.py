@@ -21,8 +21,8 @@ from ..features.joining import Joined, begin
 from ..features.layer import as_layer, make_no_features
 from ..learning.augmentation import AugmentationBuilder, NoAugmentation
 from ..learning.head_init import HeadInitBuilder
+from ..shims.own_encoder_shim import OwnEncoderShim
 from ..shims.settings import EncoderLoader, PoolingBuilder, Settings
-from ..shims.shim import NetworkShim
 from ..text.text import Text
 from ..text.windows import Windows
 from .classifier_model import ClassifierModel, resize_output
@@ -106,7 +106,7 @@ def build_transfer_classifier(
         _forward,
         dims={"nO": None},
         layers=layers,
-        shims=[NetworkShim(settings)],
+        shims=[OwnEncoderShim(settings)],
         attrs={INTERFACE: OwnEncoderClassifier, "resize_output": resize_output},
     )
 
@@ -132,9 +132,9 @@ class OwnEncoderClassifier(ClassifierModel):
     """
 
     @property
-    def shim(self) -> NetworkShim:
+    def shim(self) -> OwnEncoderShim:
         """The shim around the network."""
-        return cast(NetworkShim, self.model.shims[0])
+        return cast(OwnEncoderShim, self.model.shims[0])
 
     def texts(self, docs: Sequence[Doc]) -> list[str]:
         """The text of each document, as the `text` block reads it."""
@@ -179,3 +179,7 @@ class OwnEncoderClassifier(ClassifierModel):
         shim, n_docs = self.shim, int((known > 0).any(axis=1).sum())
         joined = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
         return shim.step(self.texts(docs), targets, known, dropout=dropout, joined=joined)
+
+    def merge_adapter(self) -> int:
+        """Add the adapter to the encoder's weights. RETURNS (int): Weights the adapter had; 0 if there is none."""
+        return self.shim.merge_adapter()

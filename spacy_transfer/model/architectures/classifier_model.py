@@ -17,7 +17,7 @@ from ...pipeline.interface import ClassifierInterface, classifier_of
 from ..features.joining import Joined, finish, read, settle
 from ..features.layer import features_of
 from ..learning.thinc_optimizers import forget_gradients
-from ..shims.shim import NetworkShim
+from ..shims.classifier_shim import ClassifierShim
 from ..storage.weights import check_file
 
 Floats = NDArray[np.float32]
@@ -36,7 +36,7 @@ class ClassifierModel(ClassifierInterface):
 
     @property
     @abstractmethod
-    def shim(self) -> NetworkShim:
+    def shim(self) -> ClassifierShim:
         """The shim around the network."""
 
     def joined(self, docs: Sequence[Doc]) -> Joined | None:
@@ -129,10 +129,6 @@ class ClassifierModel(ClassifierInterface):
     def forget_texts(self) -> None:
         """Free what is remembered of texts for the next epoch."""
         self.shim.forget_texts()
-
-    def merge_adapter(self) -> int:
-        """Add the adapter to the encoder's weights. RETURNS (int): Weights the adapter had; 0 if there is none."""
-        return self.shim.merge_adapter()
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

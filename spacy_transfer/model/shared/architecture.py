@@ -10,10 +10,10 @@ from thinc.api import Model
 from ...pipeline.interface import INTERFACE, SharedEncoderInterface
 from ..architectures.classifier_model import ClassifierModel, resize_output
 from ..features.joining import begin
+from ..shims.classifier_shim import Floats
 from ..shims.settings import Settings
-from ..shims.shim import Floats
 from .listener import StatesListener, body_of, find_upstream, states_on
-from .shim import SharedShim
+from .shim import SharedEncoderShim
 
 
 def build_shared(settings: Settings, layers: Sequence[Model] = ()) -> Model:
@@ -23,7 +23,7 @@ def build_shared(settings: Settings, layers: Sequence[Model] = ()) -> Model:
     layers (Sequence[Model]): The layer of the features, if there are any.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """
-    shim = SharedShim(settings)
+    shim = SharedEncoderShim(settings)
     listener = StatesListener(shim.builder.upstream)
     return Model(
         "transfer_classifier",
@@ -49,9 +49,9 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
     """
 
     @property
-    def shim(self) -> SharedShim:
+    def shim(self) -> SharedEncoderShim:
         """The shim around pooling and head."""
-        return cast(SharedShim, self.model.shims[0])
+        return cast(SharedEncoderShim, self.model.shims[0])
 
     @property
     def listener(self) -> StatesListener:
@@ -121,3 +121,7 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         shim, n_docs = self.shim, int((known > 0).any(axis=1).sum())
         joined = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
         return shim.step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
+
+    def merge_adapter(self) -> int:
+        """A shared encoder has no adapter. RETURNS (int): 0."""
+        return 0
