@@ -35,7 +35,7 @@ def learn_whole(
     network: Network, loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor,
     gradients: Gradients,
 ) -> Tensor:  # fmt: skip
-    """Forward, loss and backward of a batch; see `NetworkShim.step`.
+    """Forward, loss and backward of a batch; see `OwnEncoderShim.step`.
 
     groups (Iterable[list[int]]): Micro-batches, as indices of documents; each must have room for all passes of its own.
         Features that are joined to the vectors are part of them here: they are compared and mixed with the rest.

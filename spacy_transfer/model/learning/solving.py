@@ -34,7 +34,7 @@ def solve_head(
 ) -> None:  # fmt: skip
     """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
-    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
+    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `OwnEncoderShim.step`.
     joined (Joined): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
     """
     head = cast(LabelHead, network.head)
