@@ -34,6 +34,7 @@ from spacy_transfer.corpora.augmentation import Augmentation
 from spacy_transfer.corpora.typing_errors import mistyped
 from spacy_transfer.corpora.words import Words, characters
 from spacy_transfer.model.cache.cache import document_key, row_key
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.learning.augmentation import draw_texts
 from spacy_transfer.training.adamw import AdamW
 
@@ -333,7 +334,7 @@ def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
     nlp = pipeline(bert, tuning={"frozen_depth": 1}, augmentation={"@misc": "test.loud.v1"})
     shim, texts = shim_of(nlp), [TEXTS[0], TEXTS[0], TEXTS[3], TEXTS[6]]
     shim._training()
-    batch = shim._draw(texts, None)
+    batch = shim._draw(Inputs(texts), None)
     assert batch.lasting == [False, True, True, False]
 
     def learn(group: list[int]) -> torch.Tensor:
@@ -344,7 +345,7 @@ def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
     learn([1])
     assert torch.equal(learn([0, 3, 2]), first)
     # At the next step it is known.
-    assert shim._draw(texts, None).lasting == [True, True, True, False]
+    assert shim._draw(Inputs(texts), None).lasting == [True, True, True, False]
 
 
 @pytest.mark.parametrize("frozen", [1, "all"])

@@ -39,6 +39,7 @@ from spacy_transfer.model.cache.direct import Direct
 from spacy_transfer.model.cache.segments import Segments
 from spacy_transfer.model.cache.state_cache import StateCache
 from spacy_transfer.model.cache.vector_cache import VectorCache
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.shims.evaluating import evaluating
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.loop.batch_order import Order
@@ -260,7 +261,7 @@ def test_a_stream_without_a_network(quiet_bert: Path, monkeypatch: pytest.Monkey
     nlp = streaming(quiet_bert, tuning={"frozen_depth": 1})
     shim = shim_of(nlp)
     for begin in range(0, 100_000, 1000):
-        shim._draw([f"bill {begin + i}" for i in range(1000)], None)
+        shim._draw(Inputs([f"bill {begin + i}" for i in range(1000)]), None)
     assert kept(nlp) == (0, 0)
     assert shim.pathway is shim.current_pathway.direct
     monkeypatch.setattr("spacy_transfer.training.loop.batch_order._MOST_NUMBERS", 100)

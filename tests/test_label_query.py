@@ -32,6 +32,7 @@ from spacy.tokens import DocBin
 
 from spacy_transfer.model.cache.direct import Direct
 from spacy_transfer.model.cache.state_cache import StateCache
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.shims.label_names import name_vectors, words_of
 from spacy_transfer.nn.devices.precision import resolve_precision
 from spacy_transfer.nn.heads.label_query import LabelQueryDecoder, LabelQueryHead, document_states
@@ -55,7 +56,7 @@ def learn(nlp: Language, examples: Sequence[Any], steps: int = 3, rate: float = 
 
 
 def logits(nlp: Language, texts: Sequence[str]) -> torch.Tensor:
-    return torch.tensor(shim_of(nlp).logits(texts))
+    return torch.tensor(shim_of(nlp).logits(Inputs(texts)))
 
 
 def decoder(n_labels: int = 3, width: int = 8, **fields: Any) -> LabelQueryDecoder:

@@ -37,6 +37,7 @@ from safetensors.torch import load_file, save_file
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.shims.forking import _before
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.pipeline.interface import classifier_of
@@ -380,9 +381,9 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, hidden: A
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
     nlp.update(examples, sgd=AdamW(learn_rate=1e-2))
     pipe = nlp.get_pipe(nlp.pipe_names[0])
-    before = torch.tensor(shim_of(nlp).logits(TEXTS))
+    before = torch.tensor(shim_of(nlp).logits(Inputs(TEXTS)))
     assert (pipe.add_label("new"), pipe.add_label("new")) == (1, 0)
-    after = torch.tensor(shim_of(nlp).logits(TEXTS))
+    after = torch.tensor(shim_of(nlp).logits(Inputs(TEXTS)))
     assert torch.equal(after[:, :-1], before)
     # It knows nothing of the texts yet.
     assert (after[:, -1] == -torch.inf).all()

@@ -38,6 +38,7 @@ from spacy.language import Language
 from test_commands import run
 
 import spacy_transfer.cli
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.nn.encoders.adapters import IA3, LoRA, attach, fingerprint, is_adapter_weight, reattach
 from spacy_transfer.nn.encoders.adapters import merge as merge_encoder
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
@@ -205,9 +206,9 @@ def test_training_learns(quiet_bert: Path) -> None:
 
 def test_a_new_label_leaves_the_adapter_alone(trained: Language) -> None:
     nlp = copy.deepcopy(trained)
-    logits = shim_of(nlp).logits(TEXTS)
+    logits = shim_of(nlp).logits(Inputs(TEXTS))
     nlp.get_pipe(NAME).add_label("other")
-    assert abs(shim_of(nlp).logits(TEXTS)[:, :3] - logits).max() < 1e-6
+    assert abs(shim_of(nlp).logits(Inputs(TEXTS))[:, :3] - logits).max() < 1e-6
     before = weights_of(nlp)
     assert all(is_adapter_weight(n) or n.startswith("head.") for n in moved(before, weights_of(train(nlp))))
 

@@ -26,6 +26,7 @@ from conftest import (
 )  # fmt: skip
 from spacy.schemas import ConfigSchemaTraining
 
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -165,7 +166,7 @@ def test_the_head_is_solved_on_every_loss(name: str, quiet_bert: Path) -> None:
     for start in ({}, {"@misc": "spacy-transfer.LinearProbe.v1", "Cs": [100.0]}):
         nlp = pipeline(quiet_bert, multilabel=multilabel, loss=loss, head_init=start, tuning={"frozen_depth": "all"})
         examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
-        logits = shim_of(nlp).logits(TEXTS)
+        logits = shim_of(nlp).logits(Inputs(TEXTS))
         value, gradient = nlp.get_pipe(nlp.pipe_names[0]).get_loss(examples, logits)
         assert gradient.shape == logits.shape
         found.append(value)

@@ -1,7 +1,8 @@
 """Features of documents on their way into the head, and their gradient on the way back to Thinc."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, final
 
 import torch
 from spacy.tokens import Doc
@@ -12,11 +13,13 @@ from ...nn.joined import NOTHING, Joined, JoinedValues
 from ..learning.thinc_optimizers import array_of, from_xp
 from .layer import features_of
 
+T = TypeVar("T")
+
 _TOGETHER = 256  # documents that are only predicted, at a time
 
 
 class FeatureBatch(Protocol):
-    """Features of documents that are learned from, and the way of their gradient."""
+    """Features of documents, and the way of their gradient."""
 
     @property
     def joined(self) -> Joined:
@@ -33,10 +36,14 @@ class FeatureBatch(Protocol):
 
 
 @final
-class FeaturelessBatch:
-    """Documents of a classifier without features."""
+class FixedFeatureBatch:
+    """Features that take no gradient: of documents that are only predicted, or none at all.
 
-    joined = NOTHING
+    joined (Joined): What is joined to the vectors of the documents.
+    """
+
+    def __init__(self, joined: Joined = NOTHING) -> None:
+        self.joined = joined
 
     def forget_gradient(self) -> None:
         """See `FeatureBatch`."""
@@ -45,7 +52,7 @@ class FeaturelessBatch:
         """See `FeatureBatch`."""
 
 
-FEATURELESS = FeaturelessBatch()
+FEATURELESS = FixedFeatureBatch()
 
 
 @final
@@ -76,12 +83,29 @@ class LearnedFeatureBatch:
         self._backprop(array_of(gradient / loss_scale, self._xp))
 
 
-def read(model: Model, docs: Sequence[Doc], device: torch.device) -> Joined:
-    """Features of documents that are only predicted; nothing where a classifier has none."""
+@dataclass(frozen=True)
+class Inputs(Generic[T]):
+    """What a shim takes of the documents of a batch.
+
+    data (Sequence[T]): Of each document what its encoder takes: a text, or states.
+    features (FeatureBatch): What is joined to their vectors.
+    """
+
+    data: Sequence[T]
+    features: FeatureBatch = FEATURELESS
+
+    def of(self, places: Sequence[int]) -> "Inputs[T]":
+        """Select documents that are only predicted. places (Sequence[int]): Their numbers."""
+        return Inputs([self.data[i] for i in places], FixedFeatureBatch(self.features.joined.of(places)))
+
+
+def read(model: Model, docs: Sequence[Doc], device: torch.device) -> FeatureBatch:
+    """Features of documents that are only predicted."""
     if (features := features_of(model)) is None:
-        return NOTHING
+        return FEATURELESS
     parts = [from_xp(features.predict(list(docs[i : i + _TOGETHER])), device) for i in range(0, len(docs), _TOGETHER)]
-    return JoinedValues(torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device))
+    values = torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device)
+    return FixedFeatureBatch(JoinedValues(values))
 
 
 def begin(

@@ -15,7 +15,7 @@ from ...nn.devices.pinned import to_device
 from ...nn.encoders.pretrained import LoadedEncoder
 from ...nn.encoders.trial import try_encoder
 from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
-from ...nn.joined import NOTHING, Joined
+from ...nn.joined import Joined
 from ...nn.losses import Loss
 from ...nn.network import Network
 from ...nn.scratch.tokenizer_training import Texts, no_texts
@@ -23,7 +23,7 @@ from ...nn.sentence_pooling import SentenceModules
 from ...nn.tuning import DepthRow, describe
 from ..cache.current_pathway import CurrentPathway
 from ..cache.pathway import Pathway
-from ..features.joining import FEATURELESS, FeatureBatch
+from ..features.joining import Inputs
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
@@ -197,14 +197,14 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
     # ---- forward -------------------------------------------------------------------------------------------------
 
     @predicts
-    def logits(self, texts: Sequence[str], joined: Joined = NOTHING) -> Floats:
+    def logits(self, inputs: Inputs[str]) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
-        return self.room.run(self.device, lambda _: self._logits(texts, joined))
+        return self.room.run(self.device, lambda _: self._logits(inputs))
 
-    def _logits(self, texts: Sequence[str], joined: Joined) -> Floats:
+    def _logits(self, inputs: Inputs[str]) -> Floats:
         network = self.network
-        documents = self.reader.read(texts, remember=False)
-        batch = DocumentBatch(documents, [False] * len(documents), joined)
+        documents = self.reader.read(inputs.data, remember=False)
+        batch = DocumentBatch(documents, [False] * len(documents), inputs.features.joined)
         parts: list[tuple[list[int], Tensor]] = []
         with torch.no_grad():
             for group in self.pathway.predicted_groups(documents):
@@ -226,18 +226,16 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 out[torch.tensor(group, device=network.device)] = pooled
         return out
 
-    def __call__(
-        self, texts: Sequence[str], is_train: bool, features: FeatureBatch = FEATURELESS
-    ) -> tuple[Floats, Any]:
+    def __call__(self, inputs: Inputs[str], is_train: bool) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
-            return self.logits(texts, features.joined), lambda d_logits: []
-        return self._begin(texts, features)
+            return self.logits(inputs), lambda d_logits: []
+        return self._begin(inputs)
 
     @changes_network
-    def _begin(self, texts: Sequence[str], features: FeatureBatch) -> tuple[Floats, Any]:
+    def _begin(self, inputs: Inputs[str]) -> tuple[Floats, Any]:
         network = self._training()
-        batch = self._draw(texts, None, features.joined)
+        batch = self._draw(inputs, None)
         groups = self.pathway.groups(batch.documents)
         parts = [(group, self.pathway.learn(batch.of(group))) for group in groups]
 
@@ -251,7 +249,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[to_device(group, network.device)])
-            features.give_back(self.gradients.loss_scale)
+            inputs.features.give_back(self.gradients.loss_scale)
             self._met.add_all()
             return []
 
@@ -268,37 +266,28 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         self.current_pathway.open()
         return network
 
-    def _draw(self, texts: Sequence[str], targets: Floats | None, joined: Joined = NOTHING) -> DocumentBatch:
+    def _draw(self, inputs: Inputs[str], targets: Floats | None) -> DocumentBatch:
         """Documents to learn from; changed ones are remembered nowhere."""
-        drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
+        drawn, clean = draw_texts(self.settings.augmentation, inputs.data, targets, self.n_draws)
         self.n_draws += 1
         if self.is_streamed:
             clean = [False] * len(drawn)
         documents = self.reader.read(drawn, remember=clean)
-        return DocumentBatch(documents, self.pathway.keeps(documents, clean), joined)
+        return DocumentBatch(documents, self.pathway.keeps(documents, clean), inputs.features.joined)
 
     @changes_network
-    def step(
-        self,
-        texts: Sequence[str],
-        targets: Floats,
-        known: Floats,
-        *,
-        dropout: float,
-        features: FeatureBatch = FEATURELESS,
-    ) -> float:
+    def step(self, inputs: Inputs[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
-        texts (Sequence[str]): The documents.
+        inputs (Inputs[str]): The documents; the summed gradient of their features is given back.
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
-        features (FeatureBatch): What is joined to the vectors; its summed gradient is given back.
         RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
-        batch = self._draw(texts, np.where(known > 0, targets, np.float32("nan")), features.joined)
+        batch = self._draw(inputs, np.where(known > 0, targets, np.float32("nan")))
         device = network.device
         wanted, mask = to_device(targets, device), to_device(known, device)
 
@@ -306,7 +295,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             def learn(group: Sequence[int]) -> Tensor:
                 return self.pathway.learn(batch.of(group), budget)
 
-            features.forget_gradient()
+            inputs.features.forget_gradient()
             if not is_plain(loss):
                 groups = self.pathway.groups(batch.documents, max(1, budget // loss.n_passes))
                 return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
@@ -318,11 +307,11 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 total += value.detach()
             return total
 
-        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(texts), run)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(inputs.data), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         self._met.add(targets * known)
-        features.give_back(self.gradients.loss_scale)
+        inputs.features.give_back(self.gradients.loss_scale)
         return self._loss(total)
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
