@@ -933,8 +933,9 @@ def test_threads_and_batches_do_not_matter(trained: Language) -> None:
 @pytest.mark.parametrize("start", [None, SOLVED])
 def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, start: Any) -> None:
     pytest.importorskip("spacy_transformers")
-    from spacy_transfer.model.shared.architecture.attach import attach, detach
     from test_shared import add_shared, add_transformer
+
+    from spacy_transfer.model.shared.attach import attach, detach
 
     torch.manual_seed(0)
     nlp = spacy.blank("xx")
