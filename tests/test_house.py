@@ -24,7 +24,7 @@ TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in 
 FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "quiet"},
+    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "quiet", "depth_table"},
     {"repository"},
     {"nn", "pipeline", "config"},
     {"model"},

@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
 
-from .table import DepthRow
+from ..depth_table import DepthRow
 
 Floats = NDArray[np.float32]
 INTERFACE = "transfer_interface"

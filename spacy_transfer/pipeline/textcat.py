@@ -15,6 +15,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
+from ..depth_table import depth_table
 from ..errors import (
     T002,
     T003,
@@ -41,7 +42,6 @@ from .length import forget_counted_steps, look_ahead
 from .neighbors import warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
-from .table import depth_table
 from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
