@@ -740,8 +740,8 @@ def test_without_spacy_transformers(monkeypatch: pytest.MonkeyPatch, bert: Path)
     # Not the package itself, which every blank pipeline asks for where it is installed.
     for name in ("layers", "layers.transformer_model"):
         monkeypatch.setitem(sys.modules, f"spacy_transformers.{name}", None)
-    for name in ("shared", "listener"):
-        monkeypatch.delitem(sys.modules, f"spacy_transfer.model.{name}", raising=False)
+    for name in ("architecture", "listener"):
+        monkeypatch.delitem(sys.modules, f"spacy_transfer.model.shared.{name}", raising=False)
     with pytest.raises(ImportError, match="T206"):
         add_shared(spacy.blank("xx"))
     with pytest.raises(ImportError, match="T206"):
