@@ -20,7 +20,8 @@ class Source:
 
     name (str): As the config says it: "text", "_.title" (`doc._.title`), "spans:sentences" (`doc.spans["sentences"]`,
         in the order of the text, the same range once) or "spans:sentences._.summary" (`span._.summary` of each).
-    group (str | None): The key of a span group. attribute (str | None): The name of an extension attribute.
+    group (str | None): The key of a span group.
+    attribute (str | None): The name of an extension attribute.
     """
 
     name: str
@@ -82,7 +83,10 @@ class Source:
 
 
 def parse_sources(names: Sequence[str]) -> list[Source]:
-    """Sources by name. RAISES (ValueError): T005 if there is none, one is no source, or one stands there twice."""
+    """Sources by name.
+
+    RAISES (ValueError): T005 if there is none, one is no source, or one stands there twice.
+    """
     want = 'a list of different ones of "text", "_.NAME", "spans:KEY", "spans:KEY._.NAME"'
     sources = []
     for name in names:

@@ -1,17 +1,19 @@
 """Features of documents on their way into the head, and their gradient on the way back to Thinc."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, final
+from types import ModuleType
+from typing import Generic, Protocol, TypeVar, final
 
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, set_dropout_rate
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.shims import Shim
 from torch import Tensor
 
 from ...nn.joined import NOTHING, Joined, JoinedValues
 from ..learning.thinc_optimizers import array_of, from_xp
-from .layer import features_of
+from .layer import Backprop, features_of
 
 T = TypeVar("T")
 
@@ -61,10 +63,10 @@ class LearnedFeatureBatch:
 
     values (Tensor): (n_docs, n_features), on the network's device; becomes a leaf.
     backprop (Callable): Takes the gradient as an array of Thinc's.
-    xp (Any): The module that makes such arrays.
+    xp (ModuleType): The module that makes such arrays.
     """
 
-    def __init__(self, values: Tensor, backprop: Callable[[Any], Any], xp: Any) -> None:
+    def __init__(self, values: Tensor, backprop: Backprop, xp: ModuleType) -> None:
         self._values = values.requires_grad_()
         self._backprop, self._xp = backprop, xp
 
@@ -95,7 +97,11 @@ class Inputs(Generic[T]):
     features: FeatureBatch = FEATURELESS
 
     def of(self, places: Sequence[int]) -> "Inputs[T]":
-        """Select documents that are only predicted. places (Sequence[int]): Their numbers."""
+        """Select documents that are only predicted.
+
+        places (Sequence[int]): Their numbers.
+        RETURNS (Inputs[T]): What is taken of these.
+        """
         return Inputs([self.data[i] for i in places], FixedFeatureBatch(self.features.joined.of(places)))
 
 
@@ -113,8 +119,12 @@ def begin(
 ) -> FeatureBatch:
     """Features of documents that are learned from.
 
+    model (Model): The classifier.
+    docs (Sequence[Doc]): Documents of a batch.
+    device (torch.device): Where the network computes.
     dropout (float): Of layers that have one, as in spaCy's own components.
     n_docs (int): Documents over which another component's weights get the mean gradient; 1 for the sum.
+    RETURNS (FeatureBatch): Features, and the way of their gradient.
     """
     if (features := features_of(model)) is None:
         return FEATURELESS
@@ -137,9 +147,11 @@ def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
             node.attrs["divisor"] = max(n_docs, 1)
 
 
-def finish(model: Model, optimizer: Any, scale: float) -> None:
+def finish(model: Model, optimizer: Optimizer, scale: float) -> None:
     """Let the optimizer move the weights of a classifier's features.
 
+    model (Model): The classifier.
+    optimizer (Optimizer): Of Thinc.
     scale (float): Factor on the summed gradients. The rate of a layer (attrs "lr_factor") holds for all below it.
     """
     if (features := features_of(model)) is None:
@@ -166,7 +178,7 @@ def finish(model: Model, optimizer: Any, scale: float) -> None:
         optimizer.learn_rate = rate
 
 
-def _scale_torch(shim: Any, scale: float) -> None:
+def _scale_torch(shim: Shim, scale: float) -> None:
     """Of a torch layer among the features, such as an LSTM."""
     if isinstance(model := getattr(shim, "_model", None), torch.nn.Module):
         for weight in model.parameters():

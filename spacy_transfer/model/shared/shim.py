@@ -80,7 +80,8 @@ class SharedEncoderShim(ClassifierShim):
     def meet(self, body: nn.Module | None, owner: int) -> None:
         """Get to know the encoder, and freeze in it what tuning says.
 
-        body (nn.Module | None): Of transformers. owner (int): Id under which an optimizer keeps its moments.
+        body (nn.Module | None): Of transformers.
+        owner (int): Id under which an optimizer keeps its moments.
         RAISES (ValueError): T061 for more frozen layers than it has, T208 for an encoder-decoder.
         """
         if body is None or (self._body is not None and self._body() is body):
@@ -166,14 +167,19 @@ class SharedEncoderShim(ClassifierShim):
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
-        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        """Pooled states.
+
+        RETURNS (Tensor): (n_docs, width).
+        """
         if not len(data):
             return torch.zeros((0, self.network.vector_width))
         return self._predict(Inputs(data), self.network.pool)
 
     def logits(self, inputs: Inputs[Any]) -> Floats:
-        """Logits (n_docs, n_labels) on the host. inputs (Inputs): TransformerData of each document, and features.
+        """Compute logits.
 
+        inputs (Inputs): TransformerData of each document, and features.
+        RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
         return cast(Floats, self._predict(inputs, self.network.head_from_states).cpu().numpy())
@@ -186,6 +192,7 @@ class SharedEncoderShim(ClassifierShim):
         logits = self.network.head_from_states(states.states, states.batch)
 
         def backprop(d_logits: Any) -> list[Any]:
+            """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
             self._return(states, inputs.data, give_back, self.builder.grad_factor)
@@ -227,7 +234,8 @@ class SharedEncoderShim(ClassifierShim):
         told, the encoder gets the sum of the means.
 
         inputs (Inputs): TransformerData of each document, and features, whose gradient is given back.
-        targets, known (n_docs, n_labels): As in `OwnEncoderShim`.
+        targets (n_docs, n_labels): As in `OwnEncoderShim`.
+        known (n_docs, n_labels): As in `OwnEncoderShim`.
         dropout (float): For the head.
         give_back (Callable): Takes the gradients of the states.
         RETURNS (float): Sum of the documents' losses.
@@ -241,6 +249,7 @@ class SharedEncoderShim(ClassifierShim):
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
+            """Compute the logits of some documents with a graph."""
             return self.network.head_from_states(*states.of(group))
 
         everything = list(range(len(inputs.data)))
@@ -267,7 +276,8 @@ class SharedEncoderShim(ClassifierShim):
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
-        targets, known (n_docs, n_labels): Of all training documents.
+        targets (n_docs, n_labels): Of all training documents.
+        known (n_docs, n_labels): Of all training documents.
         join (Callable): Indices of documents to what is joined to their vectors.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
