@@ -17,7 +17,7 @@ from ..json_types import ConfigBlock, ConfigMapping
 _UNKNOWN = (ImportError, AttributeError, TypeError, ValueError)
 
 
-def function_of(block: Any) -> tuple[str, str] | None:
+def function_of(block: object) -> tuple[str, str] | None:
     """Registry and name of the function that a block names: ("layers", "spacy-transfer.MeanPooling.v1").
 
     block (Any): Of a config.

@@ -85,7 +85,7 @@ def check_training(training: ConfigMapping) -> None:
         _check_numbers(f"training.{block}", training.get(block))
 
 
-def _check_numbers(key: str, block: Any) -> None:
+def _check_numbers(key: str, block: object) -> None:
     """Of a block whose values are numbers: of a schedule, an optimizer, a batcher."""
     if not isinstance(block, Mapping):
         return

@@ -31,7 +31,7 @@ def check_parameters(params: Mapping[str, Any]) -> JsonObject:
     return {**params, "constant_rate": n_epochs is None}
 
 
-def _name(block: Any) -> str:
+def _name(block: object) -> str:
     if isinstance(block, str):
         return block.removeprefix("spacy-transfer.").removesuffix(".v1")
     if isinstance(block, Mapping):

@@ -136,7 +136,7 @@ def _shown(labels: Sequence[str]) -> str:
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _differs(settings: Any, field: str) -> bool:
+def _differs(settings: object, field: str) -> bool:
     """Whether a block is there and changes anything; a neutral builder is nothing to draw."""
     builder = getattr(settings, field, None)
     if builder is None or type(builder).__name__.startswith(("No", "Random")):

@@ -165,7 +165,7 @@ def _remove(config: Any, name: str) -> None:
             config["training"][key] = [one for one in config["training"][key] if one != name]
 
 
-def _rebuilt(nlp: Language, config: Any, name: str, gone: list[str], stored: StoredNetwork) -> Language:
+def _rebuilt(nlp: Language, config: object, name: str, gone: list[str], stored: StoredNetwork) -> Language:
     """A pipeline of another config, with the data of the old one and a network of its own."""
     out = load_model_from_config(config, auto_fill=True)
     out.from_bytes(nlp.to_bytes(exclude=[name, *gone]))

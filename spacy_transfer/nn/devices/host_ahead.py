@@ -37,7 +37,7 @@ class HostAhead(TorchFunctionMode):
         self._hook = self._first.register_forward_pre_hook(self._end)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._hook.remove()
         self._end()
 

@@ -17,7 +17,7 @@ class CountedSchedule:
     numbers (Iterable): Such as a block `@schedules` gives.
     """
 
-    def __init__(self, numbers: Iterable[Any]) -> None:
+    def __init__(self, numbers: Iterable[object]) -> None:
         self.n_drawn = 0
         self._numbers = iter(numbers)
 

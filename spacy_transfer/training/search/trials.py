@@ -86,7 +86,7 @@ def results_table(trials: Sequence[Trial]) -> Table:
         "trial", "seed", "run", *short_keys(keys), "status", "steps", "best step", "seconds", "judged by", "score",
         *(f"dev {name}" for name in dev), *(f"test {name}" for name in test),
     ]  # fmt: skip
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         values = [trial.values.get(key) for key in keys]
         for run, result in trial.results.items():
@@ -113,7 +113,7 @@ def statistics_table(trials: Sequence[Trial]) -> Table:
     ]
     header = ["trial", *short_keys(keys), "runs", "judged by"]
     header += [f"{shown} {kind}" for shown, _ in names for kind in ("mean", "standard deviation")]
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         results = list(trial.results.values())
         row = [trial.number, *(trial.values.get(key) for key in keys), len(results)]

@@ -159,7 +159,7 @@ def clean_state(state: JsonMapping, file: Path, n_done: int) -> JsonObject:
     return found
 
 
-def _clean_random(data: Any, file: Path, within: str) -> dict[str, object]:
+def _clean_random(data: object, file: Path, within: str) -> dict[str, object]:
     if not isinstance(data, dict):
         refuse(file, within.removesuffix("."), data, OBJECT.want)
     return take(file, data, _RANDOM, within=within)

@@ -92,7 +92,7 @@ def restore_optimizer(
             moments.setdefault(owner, {}).setdefault(weight, {})[what.removeprefix("adam.")] = value
             continue
         key = (key_of[owner], weight)
-        kept: Any = value
+        kept: object = value
         if data["kinds"][full] == "torch":
             kept = value.to(shims[owner].device) if owner in shims else value
         elif some_ops is not None:
