@@ -90,7 +90,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
         """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
-    def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:
+    def text(self, title: object = "", text: object = "", *args: object, **kwargs: object) -> Any:
         """Print a message; see wasabi."""
         return super().text(printable_lines(title), printable_lines(text), *args, **kwargs)
 

@@ -20,7 +20,7 @@ _UNKNOWN = (ImportError, AttributeError, TypeError, ValueError)
 def function_of(block: object) -> tuple[str, str] | None:
     """Registry and name of the function that a block names: ("layers", "spacy-transfer.MeanPooling.v1").
 
-    block (Any): Of a config.
+    block (object): Of a config.
     RETURNS (tuple | None): None for anything else.
     """
     if isinstance(block, Mapping):

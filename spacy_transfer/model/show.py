@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp

@@ -32,7 +32,7 @@ Self = TypeVar("Self", bound="StoredPipe")
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
     """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
 
-    cfg (dict[str, Any]): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
+    cfg (JsonObject): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
         stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
         be of its kind.
     """

@@ -1,7 +1,7 @@
 """The checker: which laws a block must hold, by its kind."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from spacy.tokens import Doc
 from spacy.util import registry

@@ -57,7 +57,7 @@ def check_in_pipeline(
     """Check a block in a tiny pipeline.
 
     place (str): Where it stands in the model block, "loss" or "tuning.adapter".
-    config (Any): The block as the config says it.
+    config (object): The block as the config says it.
     docs (Sequence[Doc]): Documents with what it reads.
     exclusive (bool): Exactly one label a document.
     whole (bool): Also train it again with the same seed, and copy it by way of bytes.

@@ -21,7 +21,7 @@ class CountedSchedule:
         self.n_drawn = 0
         self._numbers = iter(numbers)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> "Iterator[object]":
         return self
 
     def __next__(self) -> object:

@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...files import write_text
 from ...json_types import ConfigBlock, ConfigMapping
@@ -159,7 +158,7 @@ def _measured(measure: Callable[[Sequence[float]], float], values: Sequence[floa
     return measure(known)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of the config, short: of a block the name of its function and what else it says."""
     if isinstance(value, str):
         return value

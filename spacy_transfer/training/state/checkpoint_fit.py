@@ -1,7 +1,5 @@
 """Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
 
-from typing import Any
-
 import torch
 from spacy.language import Language
 from torch import Tensor
