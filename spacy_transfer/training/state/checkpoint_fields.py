@@ -114,7 +114,8 @@ _IDENTITY = {
 }  # fmt: skip
 _ORDER = {"epoch": _COUNT, "reading": OBJECT, "begun": maybe(OBJECT)}
 _BEGUN = {
-    "random": OBJECT, "positions": list_of(whole(0, _MOST_DRAWN)), "foreign": list_of(Kind("a pair of numbers", _is_pair)),
+    "random": OBJECT, "positions": list_of(whole(0, _MOST_DRAWN)),
+    "foreign": list_of(Kind("a pair of numbers", _is_pair)),
 }  # fmt: skip
 _OPTIMIZER = {
     "settings": dict_of(real()), "kinds": dict_of(one_of("torch", "array")),
