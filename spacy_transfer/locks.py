@@ -54,7 +54,7 @@ class ForkLock:
 
 
 class NetworkLock:
-    """Any number of threads predict with a network; one alone changes it, while none predicts.
+    """Many threads predict with a network; one alone changes it, while none predicts.
 
     A thread may take it again, in any of the three ways, while it has it; only predictions may not begin to change.
     """

@@ -100,7 +100,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
             return super().divider(printable(text), *args, **kwargs)
         print("\n" + f" {printable(text)} ".center(self.line_max, "=") + "\n")
 
-    def table(self, data: Collection[Any] | Mapping[Any, Any], **kwargs: Any) -> Any:
+    def table(self, data: Collection[Iterable[object]] | Mapping[object, object], **kwargs: Any) -> Any:
         """Print a table; see wasabi."""
         for part in ("header", "footer"):
             if isinstance(kwargs.get(part), Iterable):

@@ -4,7 +4,6 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
 
 import catalogue
 from spacy.language import DEFAULT_CONFIG, Language
@@ -100,7 +99,7 @@ def factory_weights(config: ConfigMapping, block: ConfigMapping) -> dict[str, fl
     return None if found is None else dict(found[0].get_factory_meta(found[1]).default_score_weights)
 
 
-def factory_of(config: ConfigMapping, block: ConfigMapping) -> tuple[Callable[..., Any], ConfigBlock] | None:
+def factory_of(config: ConfigMapping, block: ConfigMapping) -> tuple[Callable[..., object], ConfigBlock] | None:
     """The factory of a component, and its default config; None where there is none.
 
     config (Mapping): The whole config.

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
+from spacy.pipeline import Pipe
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
@@ -97,7 +97,7 @@ def augment(
     return samples[:n]
 
 
-def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Any]:
+def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Pipe]:
     ours = {key: pipe for key, pipe in nlp.components if hasattr(pipe, "exclusive") and _has_shim(pipe)}
     changing = [k for k, p in ours.items() if not isinstance(shim_of(p.model).settings.augmentation, NoAugmentation)]
     found = name or (changing[0] if len(changing) == 1 else next(iter(ours), "") if len(ours) == 1 else "")
@@ -106,7 +106,7 @@ def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Any]
     return found, ours[found]
 
 
-def _has_shim(pipe: Any) -> bool:
+def _has_shim(pipe: Pipe) -> bool:
     return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
 
 

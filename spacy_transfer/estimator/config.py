@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from thinc.api import Config
 
@@ -149,7 +148,7 @@ def learn_rate(params: Parameters) -> float:
 
 
 def _training(params: Parameters, n_texts: int) -> dict[str, object]:
-    rate: Any = learn_rate(params)
+    rate: object = learn_rate(params)
     n_epochs = params["n_epochs"]
     if not params["constant_rate"]:
         rate = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": rate, "warmup": 0.1}
