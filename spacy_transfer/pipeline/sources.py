@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
-from ..json_types import ConfigMapping
+from .interface import interface_of
 
 WHOLE_TEXT = "text"
 _DEEPEST = 100  # lists within lists; one that contains itself has no end
@@ -123,17 +123,12 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
     return holder.doc.user_data[_key(holder, name)]
 
 
-def sources_of(attrs: ConfigMapping) -> list[str]:
-    """Names of what a model reads, by its attrs: texts, and attributes that are features."""
-    return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
-
-
 def sources_read_by(nlp: Language) -> list[Source]:
     """What the classifiers of a pipeline read."""
     found: dict[str, None] = {}
     for name in nlp.component_names:
-        attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
-        found.update(dict.fromkeys(sources_of(attrs)))
+        if (net := interface_of(getattr(nlp.get_pipe(name), "model", None))) is not None:
+            found.update(dict.fromkeys(net.sources))
     return parse_sources(list(found)) if found else []
 
 

@@ -12,7 +12,7 @@ from spacy.training import Example
 
 from ...errors import T137, T244
 from ...files import held, hold_folder, hold_place, refuse_same, repair
-from ...model.architectures.masked_lm import shim_of
+from ...model.architectures.masked_lm import MaskedLM
 from ...model.shims.settings import Settings
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
@@ -148,7 +148,7 @@ def pretrain(
 def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
     component = nlp.get_pipe(NAME)
-    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    shim, every, seen = MaskedLM(component.model).shim, max(1, plan.steps // 20), list[float]()
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
