@@ -126,5 +126,8 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         return shim.step(Inputs(data, features), targets, known, dropout=dropout, give_back=give_back)
 
     def merge_adapter(self) -> int:
-        """A shared encoder has no adapter. RETURNS (int): 0."""
+        """A shared encoder has no adapter.
+
+        RETURNS (int): 0.
+        """
         return 0
