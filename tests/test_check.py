@@ -252,7 +252,7 @@ def test_the_command(tmp_path):
     report = tmp_path / "reports" / "check.json"
     result = CliRunner().invoke(transfer_cli, ["check", *map(str, good), "--json", str(report)])
     assert result.exit_code == 0
-    assert "Nothing found" in result.output
+    assert "No problems found" in result.output
     data = json.loads(report.read_text("utf-8"))
     assert data["labels"] == ["x", "y"]
     assert data["splits"][0]["label_counts"] == {"x": 5, "y": 5}

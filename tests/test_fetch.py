@@ -449,12 +449,12 @@ def test_the_command(encoder, tmp_path):
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target)])
     assert result.exit_code == 0
     assert "fetched from the folder" in " ".join(result.output.split())
-    assert "licence mit" in result.output
+    assert "license mit" in result.output
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target)])
     assert "there already" in " ".join(result.output.split())
     (encoder / "LICENSE.txt").unlink()
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target), "--force"])
-    assert "No licence text" in result.output
+    assert "license text" in result.output
     result = CliRunner().invoke(transfer_cli, ["fetch", "./nowhere", str(target)])
     assert result.exit_code == 1
     assert "[T0" in result.output

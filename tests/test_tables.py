@@ -302,7 +302,7 @@ def test_a_parquet_file_of_datasets_names_its_labels(tmp_path: Path) -> None:
         assert [
             {k: v for k, v in cats.items() if v} for _, cats in docs_of(done.files[tmp_path / "t.parquet"])
         ] == want[form]
-        assert "named as the file says" in done.notes[tmp_path / "t.parquet"][0]
+        assert "from the file" in done.notes[tmp_path / "t.parquet"][0]
 
 
 # ---- workbooks, JSON, Parquet that is broken ---------------------------------------------------------------------

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ..training.search.study import Keep, Plan, Studied
     from ..training.session import Trained
 
-# Scores beside the main one in the tables on the terminal, or else the first few; the files have them all.
+# Scores shown in the terminal next to the main one, or else the first few; the files have them all.
 _SHOWN, _MOST_SCORES = ("cats_acc", "cats_macro_f"), 3
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the options ask for: each as the command line has it."""
+    """The options, each as the command line has it."""
 
     seeds: str | None
     sweep: Sequence[str]
@@ -37,8 +37,10 @@ class Wish:
 
     @property
     def is_there(self) -> bool:
-        """Whether there are several runs. RAISES (ValueError): T195 for an option that needs them, T193 for one that
-        does not go with them."""
+        """Whether there are several runs.
+
+        RAISES (ValueError): T195 for an option that needs several runs, T193 for one that does not work with them.
+        """
         if self.seeds is not None or self.sweep:
             if self.stop_at:
                 raise ValueError(T193)
@@ -52,7 +54,7 @@ class Wish:
         return False
 
     def plan(self) -> "Plan":
-        """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
+        """Parse the options. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
         from ..training.search.study import Plan
         from ..training.search.sweep import grid, parse_sweep
 
@@ -73,7 +75,10 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Runs:
-    """How each run is made; the options of `spacy transfer train`. command (str): How to go on after a signal."""
+    """How each run is made: the options of `spacy transfer train`.
+
+    command (str): The command that resumes after a signal.
+    """
 
     config: Path
     code: Path | None
@@ -94,7 +99,7 @@ class Runs:
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
-        # The study has looked at what is there; what lies in a run's places goes once its first step is done.
+        # The search has checked the folder; files of an earlier run are removed after the first step.
         trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
@@ -107,7 +112,7 @@ class Runs:
         try:
             return self._train(train, folder, values, stop_at, resume, force)
         except Stopped as stopped:
-            # The command ends with the status of a signal instead.
+            # The command ends with the exit status of the signal instead.
             return stopped.trained
 
     def _train(
@@ -172,25 +177,23 @@ def _print(studied: "Studied", output: Path) -> None:
     if n_seeds > 1:
         _print_table(statistics_table(studied.trials))
     measure = next(iter(best.results.values())).measure or "score"
-    score = f"Best: {measure} {best.score:.4f} on the dev data"
+    score = f"Best: {measure} {best.score:.4f} on dev"
     if n_seeds > 1:
-        score = f"Best: mean {measure} {best.score:.4f} on the dev data ({n_seeds} seeds, standard deviation "
+        score = f"Best: mean {measure} {best.score:.4f} on dev ({n_seeds} seeds, standard deviation "
         score += f"{best.deviation:.4f})"
     msg.good(f"{score}, with {describe(best.values)}" if best.values else score)
     model, soup = output / "model-best", studied.soup
-    kept = f"{model} is that of {studied.run}"
+    kept = f"{model} is from {studied.run}"
     if soup:
-        mixed = (
-            f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f} against {soup['single']:.4f} of the best"
-        )
-        kept = f"{model} is a {mixed}" if soup["is_better"] else f"{kept}; no soup is better"
+        mixed = f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f}, best single run {soup['single']:.4f}"
+        kept = f"{model} is a {mixed}" if soup["is_better"] else f"{kept}; no soup was better"
     if not model.is_dir():
-        kept = f"No pipeline is kept; the best one was that of {studied.run}"
-    echo(f"{kept}\nAll results are in {output / 'results.csv'}, means in {output / 'statistics.csv'}")
+        kept = f"No pipeline was kept; the best one was from {studied.run}"
+    echo(f"{kept}\nAll results are in {output / 'results.csv'}, means are in {output / 'statistics.csv'}")
 
 
 def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
-    """What fits on a terminal: without folders, and of further scores the first few."""
+    """Print what fits on a terminal: no folders, and only the first few of the other scores."""
     header, rows = table
     scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]
     chosen = [i for i in scores if any(name in header[i] for name in _SHOWN)] or scores[:_MOST_SCORES]

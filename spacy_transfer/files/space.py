@@ -28,7 +28,7 @@ class DiskFull(OSError):
 
     def going_on(self, command: str) -> "DiskFull":
         """The same, with a command that goes on from what is there. command (str): To run when there is space."""
-        way_out = f"go on with:\n{command}"
+        way_out = f"continue with:\n{command}"
         self.args = (
             T372.format(path=self.path, needed=_megabytes(self.needed), free=_megabytes(self.free), way_out=way_out),
         )

@@ -41,7 +41,7 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
         nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
     pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
     if not pictures:
-        raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
+        raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
 
 
@@ -74,10 +74,10 @@ def draw(name: str, nlp: Language) -> str:
     pieces = "as the transformer component cuts them"
     if tokenizer is not None:
         char_ngrams = shim.record["config"].get("char_ngrams")
-        shared = f" with {char_ngrams['n_ngrams']:,} n-grams that they share" if char_ngrams else ""
-        pieces = f"{tokenizer.n_pieces:,} different ones{shared}, {windows}"
+        shared = f" with {char_ngrams['n_ngrams']:,} shared n-grams" if char_ngrams else ""
+        pieces = f"{tokenizer.n_pieces:,} in the vocabulary{shared}, {windows}"
     lines = [
-        f"{name}: {len(labels)} labels, {number} a text",
+        f"{name}: {len(labels)} labels, {number} per text",
         f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
         "",
         *(_line(field, _builder(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
@@ -105,16 +105,16 @@ def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
         yield _line(f"  {row.name}", f"{row.n_weights:>12,}   {_state(row)}")
         if row.depth == boundary and row.depth < network.n_layers:
             cached = ", its states are cached" if boundary >= 1 and not shim.settings.cache.is_off else ""
-            yield _line("", f"    - - - nothing above is computed backward{cached} - - -")
+            yield _line("", f"    - - - no gradients above this line{cached} - - -")
 
 
 def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
-        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} a text")
+        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} per text")
     if shim.n_features:
-        yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
+        yield _line("features", f"{shim.n_features} numbers per text, joined to its vector")
     yield _line("head", f"{_builder(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 

@@ -61,7 +61,7 @@ class Length:
         """The length in one line."""
         texts = f"your {self.n_texts:,} training texts" if self.n_texts else "a stream of texts"
         if not self.n_steps:
-            sentence = f"Training on {texts} has no last step (max_steps and max_epochs are 0)"
+            sentence = f"Training on {texts} has no end (max_steps and max_epochs are 0)"
         elif not self.n_texts:
             sentence = f"{_many(self.n_steps, 'step')} on {texts}"
         else:
@@ -77,7 +77,7 @@ class Length:
         if self.patience:
             sentence += f", or until the score has not improved for {_many(self.patience, 'step')}"
         elif not self.n_steps:
-            sentence += ": it goes on until you stop it"
+            sentence += ": it runs until you stop it"
         return sentence
 
 

@@ -104,7 +104,7 @@ def _read_held(source: str, target: Path, revision: str | None) -> Lock | None:
             file for file in lock.files if (folder / file).is_file() and record(folder / file) != lock.files[file]
         ]
         if changed:
-            held, asked = f"'{name}' as it was then", f"as it is now ({', '.join(changed)} changed)"
+            held, asked = f"'{name}' as it was", f"as it is now ({', '.join(changed)} changed)"
             raise FileExistsError(errors.T058.format(path=target, held=held, wanted=asked))
     return lock
 

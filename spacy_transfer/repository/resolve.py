@@ -87,4 +87,4 @@ def _licence(folder: Path, files: list[str], name: str) -> str | None:
     if name in KNOWN:
         return KNOWN[name].notice
     named = named_licence(folder)
-    return f"Licence of the encoder {name}, as its model card names it: {named}\n" if named else None
+    return f"License of the encoder {name}, as its model card names it: {named}\n" if named else None

@@ -274,7 +274,7 @@ def load_network(model: Classifier, folder: Path, state: dict[str, Any]) -> None
     """
     features, checksum = features_of(model), state.get("features")
     if (features is None) != (checksum is None):
-        raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has other ones"))
+        raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has others"))
     shim_of(model).load(folder, {key: value for key, value in state.items() if key != "features"})
     if features is not None and checksum is not None:
         check_file(folder / _FEATURES, checksum)

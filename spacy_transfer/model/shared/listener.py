@@ -76,7 +76,7 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         for i, (doc, one) in enumerate(zip(docs, data, strict=True)):
             # What spaCy compares does not change with the order.
             if len(one.align.lengths) > len(doc):
-                reason = f"document {i} had {len(one.align.lengths)} tokens, not {len(doc)}: the order is another"
+                reason = f"document {i} had {len(one.align.lengths)} tokens, not {len(doc)}: the order differs"
                 raise ValueError(T203.format(name=name, reason=reason))
         return data, backprop
 
