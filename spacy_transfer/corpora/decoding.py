@@ -1,4 +1,4 @@
-"""How the bytes of a text file become lines: its encoding, given or found out, and what ends a line."""
+"""How to decode the lines of a text file: its encoding, given or detected, and its line ends."""
 
 import codecs
 import re

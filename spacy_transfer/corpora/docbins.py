@@ -1,4 +1,4 @@
-"""`.spacy` files and folders of them, read with every way in which they can be something else."""
+"""Reads `.spacy` files and folders of them, and says what a wrong file is instead."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Texts and labels as scikit-learn's users hold them: checked, and put into the words of a spaCy pipeline."""
+"""Checks texts and labels in scikit-learn's formats and converts them for a spaCy pipeline."""
 
 import warnings
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A full disk, said in one sentence."""
+"""The error for a full disk."""
 
 import errno
 import re

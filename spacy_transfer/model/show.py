@@ -1,4 +1,4 @@
-"""A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
+"""Draws the network that a config builds, depth by depth, as text."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _AFTER = ("loss", "head_init", "cache")
 def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
-    path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
+    path (Path): A config file, which is initialized with its data as for training, or the folder of a trained pipeline.
     overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
     RETURNS (str): Lines of text.
     RAISES (FileNotFoundError): T440 if there is no such path.

@@ -1,4 +1,4 @@
-"""Where an encoder can be had: a folder, an installed package, the Hugging Face cache, the hub, in this order."""
+"""Where to find an encoder: a folder, an installed package, the Hugging Face cache, the hub, in this order."""
 
 import importlib
 import importlib.util

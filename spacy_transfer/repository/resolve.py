@@ -1,4 +1,4 @@
-"""What a config's `encoder.name` stands for: a pipeline with one of our components, or an encoder wherever it is."""
+"""Resolves a config's `encoder.name`: a pipeline with a spacy-transfer component, or an encoder."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ class EncoderFolder:
     """A folder with an encoder.
 
     folder (Path): Where the files are. name (str): Its name on the hub or of its folder, without a path.
-    revision (str | None): Commit on the hub. licence (str | None): Licence text, or what its model card says.
+    revision (str | None): Commit on the hub. licence (str | None): License text, or what its model card says.
     is_component (bool): The folder was written by one of our components.
     """
 

@@ -1,4 +1,4 @@
-"""The head fitted on the pretrained features, so that step 0 is a strong classifier already."""
+"""The linear probe: fits the head on frozen features, so that step 0 is already a strong classifier."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -107,7 +107,7 @@ class LinearProbe:
 def _fit(
     x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the mean loss plus the L2 penalty of the weights. RETURNS: weight and bias."""
+    """Minimize the mean loss plus the L2 penalty of the weights. RETURNS: weight and bias."""
     n_docs, width = x.shape
     n_labels = targets.shape[1]
     weight = torch.zeros((n_labels, width), device=x.device) if start is None else start[0].clone()

@@ -168,7 +168,7 @@ def vectors(model: Classifier, docs: Sequence[Doc]) -> Floats:
 
 
 def fit_features(model: Classifier, docs: Sequence[Doc]) -> None:
-    """Before `initialize_network`: initialise the features on the training documents; the head gets their width.
+    """Before `initialize_network`: initialize the features on the training documents; the head gets their width.
 
     RAISES (ValueError): T215 to T221 for documents that lack what the features are made of.
     """

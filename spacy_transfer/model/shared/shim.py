@@ -1,4 +1,4 @@
-"""Pooling and head on the states of somebody else's encoder."""
+"""Pooling and head on the states of an encoder owned by another component."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How the network of a classifier comes to be, grows with its labels, is frozen, and is stored."""
+"""The life of a classifier's network: build, add labels, freeze, store."""
 
 import json
 from collections.abc import Mapping, Sequence

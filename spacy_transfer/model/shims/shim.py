@@ -1,4 +1,4 @@
-"""The shim between Thinc and the one torch network: forward, loss and backward per micro-batch."""
+"""The shim between Thinc and a classifier's torch network: forward, loss and backward per micro-batch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""A network as it is stored: plain data to files or to one message, and back."""
+"""A network as plain data, saved to files or to one message and loaded again."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ class StoredNetwork:
     state: dict[str, Any]
 
     def to_folder(self, folder: Path) -> dict[str, Any]:
-        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's licence into a folder.
+        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's license into a folder.
 
         RETURNS (dict): What `from_folder` needs beside them: state and checksums.
         """

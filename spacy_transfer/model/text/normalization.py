@@ -1,4 +1,4 @@
-"""Text clean-up before the tokenizer: Unicode form, HTML, case, masks, white space."""
+"""Text clean-up before the tokenizer: Unicode form, HTML, case, masks, whitespace."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The loop: the same updates as `spacy train`, one after the other."""
+"""The training loop: the same updates as `spacy train`, in the same order."""
 
 import math
 from collections import deque
@@ -60,7 +60,7 @@ class Event:
 class Run:
     """Trains until patience, steps or epochs end.
 
-    nlp (Language): Initialised. settings (dict): The resolved block [training]. order (Order): The data.
+    nlp (Language): Initialized. settings (dict): The resolved block [training]. order (Order): The data.
     evaluation (Evaluation): Of the dev data. log (LogFile): Takes every figure.
     on_nan (str): What to do when a loss is no finite number. update (Update | None): In place of `nlp.update`.
     limit (TimeLimit | None): How long it may train.

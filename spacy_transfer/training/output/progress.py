@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Progress bars and lines during a run."""
 
 import math
 import sys

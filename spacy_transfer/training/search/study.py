@@ -1,4 +1,4 @@
-"""Several runs of one config: other seeds, other values; what they reach, and the best of them."""
+"""A search: several runs of one config with different seeds or values, and the best of them."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
+"""Checks that a checkpoint belongs to this pipeline and these texts before any of it is used."""
 
 from collections.abc import Mapping
 from typing import Any

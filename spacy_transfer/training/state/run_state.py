@@ -1,4 +1,4 @@
-"""A whole run as JSON and tensors, and back."""
+"""The complete state of a run as JSON and tensors, and back."""
 
 import platform
 from collections.abc import Mapping
