@@ -1,4 +1,4 @@
-"""How long a training will be: steps and epochs of its data, counted before the first step.
+"""The length of a training in steps and epochs, counted before the first step.
 
 `[training]` says it in spaCy's own words, `max_epochs` and `max_steps`; a rate that falls to 0 at the end has to know
 how many steps that is. A schedule sees neither data nor `[training]`, so the number is written into its block.
