@@ -233,7 +233,7 @@ def test_parquet(tmp_path):
     parquet.write_table(table, tmp_path / "dev.parquet")
     assert convert([tmp_path / "dev.parquet"], tmp_path / "out", skip_bad=True, force=True).labels == ["x", "y"]
     parquet.write_table(pyarrow.table({"text": ["a"], "label": [3]}), tmp_path / "ids.parquet")
-    with pytest.raises(ValueError, match=r'ids.parquet:1: the label 3 is no str: write "3"'):
+    with pytest.raises(ValueError, match=r"ids.parquet:1: the label 3 "):
         convert([tmp_path / "ids.parquet"], tmp_path / "ids")
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match=r"T047.*Parquet"):
@@ -434,7 +434,7 @@ def test_the_command(tmp_path):
     status, output = run(train, dev, tmp_path / "out")
     assert status == 1
     assert "[T043]" in output
-    assert f"{dev}:3: 1 columns where the header has 2" in output
+    assert f"{dev}:3: {errors.T043_COLUMNS.format(n_cells=1, n_columns=2)}" in output
     assert "Traceback" not in output
     status, output = run(train, dev, tmp_path / "out", "--skip-bad")
     assert status == 0
