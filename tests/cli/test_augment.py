@@ -63,7 +63,7 @@ def test_the_command_shows_ten_samples(project: list[str | Path]) -> None:
     config, *paths = project
     printed = run("transfer", "augment", config, *paths)
     assert printed.count("clean      ") == 10
-    n_clean = printed.count("unchanged\n")
+    n_clean = printed.count("           unchanged\n")
     assert 0 < n_clean < 10
     assert f"10 samples, {n_clean} unchanged" in printed
     assert run("transfer", "augment", config, *paths) == printed
