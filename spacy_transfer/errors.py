@@ -13,7 +13,7 @@ T001 = "[T001] '{field}' of {arch} must be a config block for {want}, got {got}.
 T002 = (
     "[T002] '{name}' needs a loss for {want}, but {loss} is for {got}. Choose another [components.{name}.model.loss]."
 )
-T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same attrs; got {got}."
+T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same interface; got {got}."
 T004 = (
     "[T004] score_prefix = '{prefix}' renames the scores of '{name}', but [training.score_weights] has none of the "
     "new names. Add {prefix}cats_score = 1.0 there; otherwise every evaluation counts as the best."
@@ -601,9 +601,9 @@ T240 = (
     "[T240] {folder} holds an unfinished pretraining. Continue it with --resume, choose another --work, or discard it "
     "and start over with --force."
 )
-T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same attrs; got {got}."
 T242 = "[T242] {path} has no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
 T243 = "[T243] {folder} is damaged ({reason}) and cannot be resumed. Leave --resume out to start a new run."
+T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same interface; got {got}."
 T244 = (
     "[T244] pretrain starts its ranks itself, since only one process may read the texts. Use --ranks instead of "
     "torchrun. On several machines: stop it after the first step, put its --work folder where all can reach it, and "

@@ -141,7 +141,10 @@ def _traceback(error: BaseException, trace: TracebackType | None = None) -> str:
 
 
 def _keep(error: Exception) -> str:
-    """Write the traceback to a temporary file. RETURNS (str): Its path, or the traceback itself."""
+    """Write the traceback to a temporary file.
+
+    RETURNS (str): Its path, or the traceback itself.
+    """
     text = f"{without_secrets(repr(sys.argv))}\n{_traceback(error)}"
     try:
         handle, path = tempfile.mkstemp(prefix="spacy-transfer-", suffix=".log")

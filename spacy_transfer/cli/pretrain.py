@@ -99,12 +99,12 @@ def _settings(config: Path, component: str | None) -> "Settings":
     from spacy.util import load_model_from_config
 
     from ..config.reading import read_config
-    from ..model.shims.shim import NetworkShim
+    from ..model.shims.classifier_shim import ClassifierShim
 
     loaded = read_config(config, values_of([]))
     nlp = load_model_from_config(loaded.interpolate(), auto_fill=True)
     shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}
-    ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, NetworkShim)}
+    ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, ClassifierShim)}
     chosen = [name for name in ours if component in (None, name)]
     if len(chosen) != 1:
         raise ValueError(T138.format(path=config, found=", ".join(ours) or "none"))

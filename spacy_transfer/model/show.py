@@ -1,7 +1,7 @@
 """Draws the network that a config builds, depth by depth, as text."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -14,15 +14,17 @@ from ..errors import T099, T429
 from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
+from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
-from .shims.shim import NetworkShim
+from .shims.classifier_shim import ClassifierShim
+from .shims.own_encoder_shim import OwnEncoderShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")
 _AFTER = ("loss", "head_init", "cache")
 
 
-def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
+def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
     path (Path): A config file, which is initialized with its data as for training, or the folder of a trained pipeline.
@@ -58,24 +60,24 @@ def _silent() -> Iterator[None]:
 def draw(name: str, nlp: Language) -> str:
     """Draw one classifier that has weights.
 
-    name (str): Of the component. nlp (Language): Its pipeline.
+    name (str): Of the component.
+    nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim = cast(NetworkShim, _shim(nlp, name))
-    model = nlp.get_pipe(name).model
-    if (connect := model.attrs.get("connect")) is not None:
-        # A shared encoder is met by its first states otherwise.
-        connect(model, nlp, name)
+    shim = cast(ClassifierShim, _shim(nlp, name))
+    net = interface_of(nlp.get_pipe(name).model)
+    if isinstance(net, SharedEncoderInterface):
+        # The encoder is met by its first states otherwise.
+        net.connect(nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
     total, trainable = sum(row.n_weights for row in rows), sum(row.n_trainable for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
-    tokenizer = shim.tokenizer
-    windows = f"windows of {shim.windows.length}"
     pieces = "as the transformer component cuts them"
-    if tokenizer is not None:
+    if isinstance(shim, OwnEncoderShim):
+        windows = f"windows of {shim.windows.length}"
         char_ngrams = shim.record["config"].get("char_ngrams")
         shared = f" with {char_ngrams['n_ngrams']:,} shared n-grams" if char_ngrams else ""
-        pieces = f"{tokenizer.n_pieces:,} in the vocabulary{shared}, {windows}"
+        pieces = f"{shim.tokenizer.n_pieces:,} in the vocabulary{shared}, {windows}"
     lines = [
         f"{name}: {len(labels)} labels, {number} per text",
         f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
@@ -94,9 +96,9 @@ def draw(name: str, nlp: Language) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
+def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:
     network = shim.network
-    source = str(shim.record.get("source", ""))
+    source = str(shim.record.get("source", "")) if isinstance(shim, OwnEncoderShim) else ""
     yield _line(
         "encoder", f"{network.encoder.family}, width {network.encoder.width} {source and f'({source})'}".strip()
     )
@@ -108,7 +110,7 @@ def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
             yield _line("", f"    - - - no gradients above this line{cached} - - -")
 
 
-def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
+def _top(shim: ClassifierShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
@@ -143,7 +145,7 @@ def _differs(settings: Any, field: str) -> bool:
     return field not in ("text", "windows", "cache") or bool(builder != type(builder)())
 
 
-def _builder(builder: Any) -> str:
+def _builder(builder: object) -> str:
     """Name of a block, and what it sets apart from its defaults."""
     if not dataclasses.is_dataclass(builder):
         return type(builder).__name__
@@ -156,6 +158,6 @@ def _builder(builder: Any) -> str:
     return type(builder).__name__ + (f" ({', '.join(found)})" if found else "")
 
 
-def _shim(nlp: Language, name: str) -> NetworkShim | None:
+def _shim(nlp: Language, name: str) -> ClassifierShim | None:
     shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", None) or [None]
-    return shims[0] if isinstance(shims[0], NetworkShim) else None
+    return shims[0] if isinstance(shims[0], ClassifierShim) else None

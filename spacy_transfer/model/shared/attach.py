@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
@@ -12,11 +12,13 @@ from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
 from ...nn.scratch.transformer import SCRATCH
 from ..features.layer import features_of
-from ..shims.shim import NetworkShim
+from ..shims.own_encoder_shim import OwnEncoderShim
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import weights_of
 from ..text.tokenizer import PieceTokenizer
-from .shim import SharedShim
+from .shim import SharedEncoderShim
+
+Kind = TypeVar("Kind", OwnEncoderShim, SharedEncoderShim)
 
 
 def detach(nlp: Language, component: str | None = None) -> Language:
@@ -32,10 +34,10 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     RAISES (ValueError): T207 if there is no such component, T201 if its transformer is not there, T208 for an
         encoder-decoder, T210 for a slow tokenizer.
     """
-    name, shim = _find(nlp, component, shared=True)
+    name, shim = _find(nlp, component, SharedEncoderShim, "a shared encoder")
     from .listener import body_of, find_upstream
 
-    transformer = find_upstream(nlp, name, cast(SharedShim, shim).builder.upstream, training=False)
+    transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
     body, _ = body_of(transformer)
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
@@ -70,16 +72,18 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     shared encoder cannot follow is set to its neutral value: rates by depth, precision, gradient checkpointing.
 
     nlp (Language): A trained pipeline; it is left as it is.
-    component (str | None): The classifier; None for the only one. transformer (str): Name of the new component.
+    component (str | None): The classifier; None for the only one.
+    transformer (str): Name of the new component.
     RETURNS (Language): A new pipeline.
     RAISES (ValueError): T207 if there is no such component, T208 for the encoder of an encoder-decoder, T209 if the
-        name is taken. RAISES (ImportError): T206 without spacy-transformers.
+        name is taken.
+    RAISES (ImportError): T206 without spacy-transformers.
     """
     try:
         from spacy_transformers.layers.transformer_model import huggingface_from_pretrained
     except ImportError as error:
         raise ImportError(T206) from error
-    name, shim = _find(nlp, component, shared=False)
+    name, shim = _find(nlp, component, OwnEncoderShim, "an encoder of its own")
     for what, found, way_out in (
         ("an adapter", "adapter" in shim.record, "merge it first, 'spacy transfer merge PIPELINE OUTPUT'"),
         (
@@ -124,7 +128,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:
-        tokenizer = cast(PieceTokenizer, shim.tokenizer).text
+        tokenizer = shim.tokenizer.text
         write_folder(shim.network.encoder, tokenizer, shim.record, Path(folder))
         loaded = load_folder(Path(folder), lambda where: huggingface_from_pretrained(where, {"use_fast": True}, {}))
     upstream = out.get_pipe(transformer).model
@@ -134,21 +138,18 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     return out
 
 
-def _find(nlp: Language, component: str | None, *, shared: bool) -> tuple[str, NetworkShim]:
-    """The classifier and its shim, with a shared encoder or with one of its own; one without weights is none."""
-    found: dict[str, NetworkShim] = {}
+def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> tuple[str, Kind]:
+    """The classifier and its shim; one without weights is none.
+
+    kind (type): Of the shim. want (str): What its classifier has, for the message.
+    """
+    found: dict[str, Kind] = {}
     for name in nlp.component_names:
         shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", [])
-        if (
-            shims
-            and isinstance(shims[0], NetworkShim)
-            and shims[0].is_built
-            and isinstance(shims[0], SharedShim) == shared
-        ):
+        if shims and isinstance(shims[0], kind) and shims[0].is_built:
             found[name] = shims[0]
     name = component if component is not None or len(found) != 1 else next(iter(found))
     if name not in found:
-        want = "a shared encoder" if shared else "an encoder of its own"
         raise ValueError(T207.format(name=component or "the component", want=want, found=", ".join(found) or "none"))
     return name, found[name]
 

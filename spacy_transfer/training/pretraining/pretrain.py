@@ -12,7 +12,7 @@ from spacy.training import Example
 
 from ...errors import T137, T244
 from ...files import held, hold_folder, hold_place, refuse_same, repair
-from ...model.architectures.masked_lm import shim_of
+from ...model.architectures.masked_lm import MaskedLM
 from ...model.shims.settings import Settings
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
@@ -33,8 +33,12 @@ Report = Callable[[int, float], None]
 class Pretrained:
     """What came of it.
 
-    folder (Path): The encoder. n_texts, n_rows (int): What it read. n_weights (int): Of the encoder.
-    loss_before, loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    folder (Path): The encoder.
+    n_texts (int): What it read.
+    n_rows (int): What it read.
+    n_weights (int): Of the encoder.
+    loss_before (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
     """
 
     folder: Path
@@ -69,20 +73,23 @@ def pretrain(
         and precision compute. A scratch encoder's pieces are made of the texts.
     texts (Sequence[str]): Raw texts.
     target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
-    plan (Pretraining): Steps, rows, rate. device (torch.device | None): What "auto" means.
+    plan (Pretraining): Steps, rows, rate.
+    device (torch.device | None): What "auto" means.
     report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
         rank only, where there are several it stays silent.
     force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
         another run.
     work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
     resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
-    checkpoint_every (str): As for `train`. ranks (int): Processes that learn as one.
-    show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
+    checkpoint_every (str): As for `train`.
+    ranks (int): Processes that learn as one.
+    show (str): Progress, as for `train`.
+    command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
-    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`,
-        T240 for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another,
-        T244 in a process of torchrun, what the blocks find wrong, and what `train` raises.
+    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`, T240
+        for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another, T244
+        in a process of torchrun, what the blocks find wrong, and what `train` raises.
     RAISES (ChildProcessError): T178 for a rank that fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
@@ -141,10 +148,11 @@ def pretrain(
 def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
     component = nlp.get_pipe(NAME)
-    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    shim, every, seen = MaskedLM(component.model).shim, max(1, plan.steps // 20), list[float]()
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        """Update the component and report the mean loss now and then."""
         nonlocal n_seen
         before = losses.get(NAME, 0.0)
         component.update(batch, drop=drop, losses=losses)

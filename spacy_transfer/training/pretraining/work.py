@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from ...errors import T005, T134, T165, T240, T243
 from ...files import new_folder, write_text
 from ...files.fields import OBJECT, take, whole
 from ...files.strangers import read_object
+from ...json_types import JsonMapping, JsonObject
 from ...model.shims.masked_lm_shim import special_pieces
 from ...model.shims.settings import Settings
 from ...model.storage.weights import read_weights, weights_of, write_weights
@@ -55,9 +55,11 @@ _LOOKS, _LOOK_COST = 10, 20 / 3
 class Pretraining:
     """How an encoder is warmed up.
 
-    steps (int): Steps of the optimizer. rows (int): Rows (windows of texts) in a step.
+    steps (int): Steps of the optimizer.
+    rows (int): Rows (windows of texts) in a step.
     rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW. share (float): Of the pieces that is chosen for prediction.
+    weight_decay (float): Of AdamW.
+    share (float): Of the pieces that is chosen for prediction.
     seed (int): Of everything drawn.
     accumulate (int): Parts in which the rows of a step are learned one after the other; changes memory, not the result.
     """
@@ -92,7 +94,7 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.facts: dict[str, Any] = {}
+        self.facts: JsonObject = {}
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -146,13 +148,18 @@ class Work:
         try:
             file = self.folder / "start.json"
             self.facts = take(file, read_object(file), _START)
-            made_of: dict[str, Any] = self.facts.pop("made_of")
+            made_of: JsonObject = self.facts.pop("made_of")
         except (OSError, ValueError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
     def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
-        """The config of the run, also written to config.cfg. device (str): Of the component."""
+        """The config of the run, also written to config.cfg.
+
+        settings (Settings): Blocks of a classifier.
+        plan (Pretraining): Steps, rows, rates.
+        device (str): Of the component.
+        """
         rows = {"@readers": "spacy-transfer.PieceRows.v1"}
         train = {**rows, "path": str(self.folder / "rows" / "train"), "shuffle": True, "multiple_of": plan.rows}
         # Step 0 has the rate 0: its evaluation is that of the encoder as it came.
@@ -197,14 +204,18 @@ class Work:
     # ---- the end -------------------------------------------------------------------------------------------------
 
     def losses(self) -> tuple[float, float]:
-        """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
+        """Held-out loss of a hidden piece at the first and the last step.
+
+        RETURNS (tuple[float, float]): In nats.
+        """
         lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
-    def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:
+    def put_encoder(self, target: Path, told: Mapping[str, object]) -> None:
         """Write the encoder as it is at the end, and the log, into a folder; complete or not at all.
 
+        target (Path): The folder.
         told (Mapping): Goes into encoder.json.
         """
         last = self.folder / "model-last" / NAME
@@ -231,7 +242,7 @@ def _is_encoders(name: str) -> bool:
     return name.startswith("encoder.")
 
 
-def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: Mapping[str, Any]) -> None:
+def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: JsonMapping) -> None:
     """The files of an encoder as one of our components keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(weights, folder / "weights.safetensors")
@@ -256,7 +267,7 @@ def _rows(texts: Sequence[str], chosen: Sequence[int], reader: TextReader) -> It
             yield from (row.ids for row in document)
 
 
-def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, Any]:
+def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
     """What rows and encoder are made of."""
     digest = hashlib.blake2b(digest_size=16)
     for text in texts:
