@@ -1,4 +1,4 @@
-"""What a component asks of a classifier's model, whoever runs the encoder."""
+"""The interface between a component and a classifier's model, with an own or a shared encoder."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
