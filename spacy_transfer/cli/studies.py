@@ -215,7 +215,7 @@ def _print_table(table: tuple[list[str], list[list[object]]]) -> None:
     msg.table(cells, header=[header[i] for i in columns], divider=True)
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: object) -> str:
     from ..training.search.trials import shown
 
     if value is None:

@@ -108,7 +108,7 @@ def _names_function(config: Config, path: list[str]) -> bool:
 
 
 def _at(config: ConfigMapping, path: list[str]) -> object:
-    found: Any = config
+    found: object = config
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found

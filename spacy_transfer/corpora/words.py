@@ -15,7 +15,7 @@ class Words:
     """Words of a text. It is decided by character, not by text: spaces divide words, and each character of a script
     written without spaces (Chinese, Japanese, Thai, ...) is a word of its own.
 
-    text (str): Any text.
+    text (str): The text.
     lead (str): What stands before the first word.
     words (list[str]): The words, none empty.
     gaps (list[str]): What follows each word: spaces, line breaks, or nothing.

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
@@ -137,7 +137,7 @@ def _shown(labels: Sequence[str]) -> str:
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _differs(settings: Any, field: str) -> bool:
+def _differs(settings: object, field: str) -> bool:
     """Whether a block is there and changes anything; a neutral builder is nothing to draw."""
     builder = getattr(settings, field, None)
     if builder is None or type(builder).__name__.startswith(("No", "Random")):

@@ -25,7 +25,7 @@ class _LossBlock(Protocol):
 def missing(block: object, wanted: Sequence[str]) -> list[str]:
     """Names of the methods and fields that a block lacks.
 
-    block (Any): Of the config.
+    block (object): Of the config.
     wanted (Sequence[str]): What is used of it.
     """
     return [name for name in wanted if not hasattr(block, name)]

@@ -240,7 +240,7 @@ def _json(path: Path, kind: type) -> Any:
     return data
 
 
-def _kind(entry: Any) -> str:
+def _kind(entry: JsonMapping) -> str:
     return str(entry["type"]).rsplit(".", 1)[-1]
 
 

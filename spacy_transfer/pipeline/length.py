@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -181,7 +180,7 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
 def is_for_a_loop(nlp: Language) -> bool:
     """Whether the config says what to train on; that of `spacy.blank` does not."""
     config = nlp.config.interpolate()
-    block: Any = config
+    block: object = config
     for part in str(config["training"].get("train_corpus", "")).split("."):
         block = block.get(part) if isinstance(block, Mapping) else None
     if not isinstance(block, Mapping):
@@ -189,7 +188,7 @@ def is_for_a_loop(nlp: Language) -> bool:
     return "path" not in block or block["path"] is not None
 
 
-def _waiting_blocks(block: Any) -> Iterator[dict[str, object]]:
+def _waiting_blocks(block: object) -> Iterator[dict[str, object]]:
     if isinstance(block, dict):
         if is_ours(block):
             yield block

@@ -12,7 +12,7 @@ from ..errors import T346
 _pipelines: WeakKeyDictionary[object, ref[Language]] = WeakKeyDictionary()
 
 
-def belongs_to(pipe: Any, nlp: Language) -> None:
+def belongs_to(pipe: object, nlp: Language) -> None:
     """Remember for which pipeline a component was made.
 
     pipe (Pipe): The component.

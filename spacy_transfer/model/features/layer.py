@@ -34,7 +34,7 @@ def _forward_none(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Fl
 def join_features(*features: Model) -> Model:
     """`spacy-transfer.JoinedFeatures.v1`: several, one after the other; in the config as blocks under `features.*`.
 
-    features (Model[list[Doc], Floats2d]): Any number.
+    features (Model[list[Doc], Floats2d]): As many as there are.
     RETURNS (Model[list[Doc], Floats2d]): Their widths added up.
     RAISES (ValueError): T221 for a block that is no model, or gives something else.
     """

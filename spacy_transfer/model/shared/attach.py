@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Model
+from thinc.config import Config
 
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
@@ -141,7 +142,8 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
 def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> tuple[str, Kind]:
     """The classifier and its shim; one without weights is none.
 
-    kind (type): Of the shim. want (str): What its classifier has, for the message.
+    kind (type): Of the shim.
+    want (str): What its classifier has, for the message.
     """
     found: dict[str, Kind] = {}
     for name in nlp.component_names:
@@ -154,7 +156,7 @@ def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> 
     return name, found[name]
 
 
-def _remove(config: Any, name: str) -> None:
+def _remove(config: Config, name: str) -> None:
     """Take a component out of a config."""
     config["nlp"]["pipeline"] = [one for one in config["nlp"]["pipeline"] if one != name]
     del config["components"][name]
@@ -164,7 +166,7 @@ def _remove(config: Any, name: str) -> None:
             config["training"][key] = [one for one in config["training"][key] if one != name]
 
 
-def _rebuilt(nlp: Language, config: Any, name: str, gone: list[str], stored: StoredNetwork) -> Language:
+def _rebuilt(nlp: Language, config: Config, name: str, gone: list[str], stored: StoredNetwork) -> Language:
     """A pipeline of another config, with the data of the old one and a network of its own."""
     out = load_model_from_config(config, auto_fill=True)
     out.from_bytes(nlp.to_bytes(exclude=[name, *gone]))

@@ -369,6 +369,7 @@ def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate
 
     @wraps(method)
     def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method within `predicting`."""
         with self.predicting():
             return method(self, *args, **kwargs)
 

@@ -170,7 +170,7 @@ class Normalization:
     def apply(self, texts: Sequence[str]) -> list[str]:
         """Clean texts.
 
-        texts (Sequence[str]): Any texts.
+        texts (Sequence[str]): The texts.
         RETURNS (list[str]): As many, cleaned; the very same where every step is off.
         """
         steps = self._steps()

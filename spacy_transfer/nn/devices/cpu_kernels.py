@@ -128,7 +128,7 @@ class _ByteDropout(torch.autograd.Function):
         """Drop values by random bytes and keep the mask.
 
         ctx (Any): Of torch.
-        states (Tensor): Any shape.
+        states (Tensor): Of any shape.
         p (float): Share that is dropped, in steps of 1/256.
         RETURNS (Tensor): Same shape, what is kept scaled up.
         """

@@ -253,7 +253,7 @@ def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(".base_layer.", "."), weight
 
 
-def _inject(encoder: Encoder, config: Any) -> None:
+def _inject(encoder: Encoder, config: object) -> None:
     with warnings.catch_warnings():
         # peft warns of what it would have to know for its own way of saving.
         warnings.simplefilter("ignore")

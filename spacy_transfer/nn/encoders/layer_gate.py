@@ -54,7 +54,7 @@ class LayerGate:
         # Weakly: the layer holds the gate, and weights in a circle would wait for the garbage collector.
         self._layer, self.passages, self.number = weakref.ref(layer), passages, number
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         own = type(self.layer).forward
         if (passage := self.passages.current) is None:
             return own(self.layer, *args, **kwargs)

@@ -17,11 +17,11 @@ class CountedSchedule:
     numbers (Iterable): Such as a block `@schedules` gives.
     """
 
-    def __init__(self, numbers: Iterable[Any]) -> None:
+    def __init__(self, numbers: Iterable[object]) -> None:
         self.n_drawn = 0
         self._numbers = iter(numbers)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> "Iterator[object]":
         return self
 
     def __next__(self) -> object:

@@ -70,7 +70,7 @@ class Result:
     def from_json(cls, data: JsonMapping, file: Path, within: str = "") -> "Result":
         """As `strict(asdict(result))` gives it.
 
-        data (Mapping[str, Any]): The object.
+        data (JsonMapping): The object.
         file (Path): Where it comes from.
         within (str): Where in that.
         RETURNS (Result): Checked.

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import spacy
 import torch
@@ -444,7 +444,7 @@ def _shortest(configs: Sequence[Config]) -> int:
         parts = {key: block[key] for key in ("max_steps", "max_epochs", "batcher", "train_corpus", "patience")}
         key = json.dumps({**parts, "corpora": config["corpora"]}, sort_keys=True, default=str)
         if key not in counted:
-            examples: list[Any] = []
+            examples: list[object] = []
             if block["max_epochs"] > 0:
                 nlp = load_model_from_config(config, auto_fill=True)
                 (corpus,) = resolve_dot_names(config, [block["train_corpus"]])

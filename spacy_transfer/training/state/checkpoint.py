@@ -107,7 +107,7 @@ class Checkpoints:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
         n_done (int): Steps done.
-        state (Mapping[str, Any]): JSON.
+        state (JsonMapping): JSON.
         tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """
