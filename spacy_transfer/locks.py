@@ -1,4 +1,4 @@
-"""Locks that a fork waits for, so that a forked child never gets what another thread has left half done.
+"""Locks that a fork waits for, so that a forked child never sees another thread's half-done work.
 
 A child has only the thread that forked: a lock that another thread held would stay locked in it for ever, and what that
 lock protects would stay as it was in the middle of a change. So before a fork every lock here is taken, outermost

@@ -1,4 +1,4 @@
-"""What a command prints: characters of the user's data that would steer the terminal come out as escapes.
+"""Printing for commands: escapes characters in the user's data that would control the terminal.
 
 A label, a file name or a key may hold an escape sequence that clears the screen or a carriage return that overwrites a
 line. Passwords and tokens are cut out. Everything that a command prints goes through here:

@@ -1,4 +1,4 @@
-"""Blocks of a config: the function that each names, the keys that it has, the values that stand there unwritten."""
+"""Config blocks: the function that each one names, its keys and its default values."""
 
 import functools
 import inspect

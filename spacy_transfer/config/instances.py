@@ -1,4 +1,4 @@
-"""Blocks as a Python user gives them: a name, a dict, or an instance of the block class."""
+"""Config blocks from Python: a name, a dict, or an instance of the block class."""
 
 import dataclasses
 from collections.abc import Mapping

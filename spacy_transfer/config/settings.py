@@ -1,4 +1,4 @@
-"""What `[training]` and the values given on the command line may be; checked before anything is read or written."""
+"""Checks `[training]` and command-line values before anything is read or written."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Values given on the command line or in a study, put into a config."""
+"""Applies values from the command line or a search to a config."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""How a table is written: its delimiter, quotation marks and header, given or found out."""
+"""The format of a table: delimiter, quotation marks and header, given or detected."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence

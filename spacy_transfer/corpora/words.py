@@ -1,4 +1,4 @@
-"""A text as words and what stands between them; put together again it is the same text."""
+"""Splits a text into words and the text between them; joined again, they give the same text."""
 
 from copy import copy
 

@@ -1,4 +1,4 @@
-"""The estimator."""
+"""The estimator `TransferClassifier`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The config of a training, from the parameters of the estimator."""
+"""Makes a training config from the parameters of the estimator."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""A fit: texts into a folder, through the training loop, and the pipeline back."""
+"""Fits an estimator: writes texts to a folder, runs the training loop, loads the pipeline."""
 
 import signal
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What the estimator's own parameters may be; those of the config are checked by its blocks."""
+"""Checks the estimator's own parameters; those of the config are checked by its blocks."""
 
 from collections.abc import Mapping
 from typing import Any

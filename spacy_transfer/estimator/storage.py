@@ -1,4 +1,4 @@
-"""The estimator in a folder, and in a pickle: the spaCy pipeline, and beside it what scikit-learn's users expect."""
+"""Saves an estimator to a folder or a pickle: the spaCy pipeline, and the attributes that scikit-learn expects."""
 
 import json
 from collections.abc import Mapping

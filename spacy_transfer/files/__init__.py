@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever ends the process that writes them; locks; digests."""
+"""Files and folders written completely or not at all, even if the process is killed; locks; digests."""
 
 from .digests import open_regular, sha256_of, sha256_of_file
 from .distinct import refuse_others_file, refuse_same

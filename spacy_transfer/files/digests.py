@@ -1,4 +1,4 @@
-"""SHA-256 of files that are files."""
+"""SHA-256 of regular files."""
 
 import hashlib
 import os

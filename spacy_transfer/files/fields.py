@@ -1,4 +1,4 @@
-"""What the fields of a JSON object must hold: types and ranges, compared before any value is used."""
+"""Types and ranges of the fields of a JSON object, checked before any value is used."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: regular, inside their folder, JSON of bounded size and depth."""
+"""Untrusted files: must be regular, inside their folder, and JSON of limited size and depth."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""masked-LM prediction: hide pieces of a row, predict them from the rest."""
+"""Masked-LM prediction: mask pieces of a row, predict them from the rest."""
 
 from contextlib import nullcontext
 from typing import Any

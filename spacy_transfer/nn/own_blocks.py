@@ -1,4 +1,4 @@
-"""What a block of one's own must give, tried on made-up numbers when the network is built, before any training."""
+"""Tries custom blocks on made-up numbers when the network is built, before training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

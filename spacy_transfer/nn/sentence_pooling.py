@@ -1,4 +1,4 @@
-"""What follows the encoder in a sentence-transformers folder: pooling, dense layers, normalization, longest text."""
+"""The modules after the encoder in a sentence-transformers folder: pooling, dense layers, normalization, max length."""
 
 import re
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""How long a training will be: steps and epochs of its data, counted before the first step.
+"""The length of a training in steps and epochs, counted before the first step.
 
 `[training]` says it in spaCy's own words, `max_epochs` and `max_steps`; a rate that falls to 0 at the end has to know
 how many steps that is. A schedule sees neither data nor `[training]`, so the number is written into its block.
@@ -64,7 +64,7 @@ class Length:
         """The length in one line."""
         texts = f"your {self.n_texts:,} training texts" if self.n_texts else "a stream of texts"
         if not self.n_steps:
-            sentence = f"Training on {texts} has no last step (max_steps and max_epochs are 0)"
+            sentence = f"Training on {texts} has no end (max_steps and max_epochs are 0)"
         elif not self.n_texts:
             sentence = f"{_many(self.n_steps, 'step')} on {texts}"
         else:
@@ -80,7 +80,7 @@ class Length:
         if self.patience:
             sentence += f", or until the score has not improved for {_many(self.patience, 'step')}"
         elif not self.n_steps:
-            sentence += ": it goes on until you stop it"
+            sentence += ": it runs until you stop it"
         return sentence
 
 

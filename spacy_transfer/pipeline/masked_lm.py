@@ -1,4 +1,4 @@
-"""The component `transfer_masked_lm`: an encoder learns from raw texts, in the loop that trains classifiers."""
+"""The component `transfer_masked_lm`: an encoder learns from raw texts in the same loop as classifiers."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""A component of ours on disk and in one message."""
+"""Saves a spacy-transfer component to disk or to one message, and loads it."""
 
 import json
 import warnings
@@ -74,7 +74,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """Weights and `cfg` are those of a stored component now."""
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
+        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's license.
 
         All of them are the new ones, or all are those that were there, whatever happens meanwhile.
 

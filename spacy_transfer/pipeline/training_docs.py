@@ -1,4 +1,4 @@
-"""The documents that initialisation reads: as training will see them."""
+"""The documents used for initialization: the same as in training."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a check says when a block does not hold a law."""
+"""Reports a law that a block breaks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Laws of a block at its place: a tiny pipeline that trains, saves and loads."""
+"""Laws of a block in a pipeline: a tiny pipeline trains, saves and loads with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Laws of what happens before the encoder: augmentations, and features of documents."""
+"""Laws of the steps before the encoder: augmentations, and features of documents."""
 
 import random
 from collections.abc import Sequence

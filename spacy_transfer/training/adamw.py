@@ -1,4 +1,4 @@
-"""AdamW that steps a torch network at once, and any other Thinc model the way Thinc does."""
+"""AdamW: steps all weights of a torch network at once, and any other Thinc model as Thinc does."""
 
 from collections.abc import Mapping
 from typing import Any, cast

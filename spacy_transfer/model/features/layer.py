@@ -1,4 +1,4 @@
-"""Features of documents that are joined to their vectors before the head: any Model[list[Doc], Floats2d] of Thinc."""
+"""Features of documents, joined to their vectors before the head: any Thinc Model[list[Doc], Floats2d]."""
 
 from collections.abc import Callable, Sequence
 
@@ -97,7 +97,7 @@ def has_no_width(features: Model) -> bool:
 
 
 def fit(features: Model, docs: Sequence[Doc]) -> int:
-    """Initialise features on the training documents.
+    """Initialize features on the training documents.
 
     RETURNS (int): Their width.
     RAISES (ValueError): T221 if they do not give one row of finite numbers a document, and what the layers find wrong.

@@ -1,4 +1,4 @@
-"""Optimizers of Thinc on torch weights: one weight after the other, through arrays."""
+"""Thinc optimizers on torch weights: one weight at a time, through arrays."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

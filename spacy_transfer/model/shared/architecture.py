@@ -1,4 +1,4 @@
-"""A classifier on the encoder of a `transformer` component: documents to logits by way of its listener."""
+"""A classifier on the encoder of a `transformer` component: from documents to logits, through its listener."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast, final

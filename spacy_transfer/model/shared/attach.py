@@ -1,4 +1,4 @@
-"""A classifier on a shared encoder made one with an encoder of its own, and back; the scores stay."""
+"""Move a classifier from a shared encoder to its own, and back; scores do not change."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

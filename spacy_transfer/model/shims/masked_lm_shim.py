@@ -1,4 +1,4 @@
-"""The shim between Thinc and a network that predicts hidden pieces."""
+"""The shim between Thinc and a network that predicts masked pieces."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

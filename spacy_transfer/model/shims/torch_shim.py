@@ -1,4 +1,4 @@
-"""What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
+"""The base of all shims: an optimizer step, checkpoints and storage for a torch network."""
 
 import contextlib
 import warnings

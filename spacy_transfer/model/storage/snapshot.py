@@ -1,4 +1,4 @@
-"""A network as it is stored: plain data to files or to one message, and back."""
+"""A network as plain data, saved to files or to one message and loaded again."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Texts to piece ids, with the Rust tokenizer alone."""
+"""From texts to piece ids, using only the Rust tokenizer."""
 
 import json
 import secrets

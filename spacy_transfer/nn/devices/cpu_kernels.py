@@ -1,4 +1,4 @@
-"""Faster arithmetic on a CPU, for any encoder of transformers, without touching its code.
+"""Faster arithmetic on a CPU for any transformers encoder, without changing its code.
 
 Two things cost a CPU more than they should in training: random numbers for dropout, drawn one by one on one core, and
 torch's attention kernels, which fall back to a slow path under dropout and backward. Measured for all-MiniLM-L6-v2 on

@@ -1,4 +1,4 @@
-"""Keeps the host ahead of a GPU while an encoder of transformers makes its masks and positions.
+"""Keeps the host ahead of a GPU while a transformers encoder makes its masks and positions.
 
 Before the first layer most encoders ask the device whether anything is padded, or make positions on the host and copy
 them. Each time the host stands still until the device has done everything it was given, and the device then idles until

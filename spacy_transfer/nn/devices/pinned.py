@@ -1,4 +1,4 @@
-"""Copies to a device that the host does not wait for."""
+"""Copies to a device without making the host wait."""
 
 from collections.abc import Sequence
 

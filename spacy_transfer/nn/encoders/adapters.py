@@ -1,4 +1,4 @@
-"""The door to peft: small weights beside the linear maps of a frozen encoder, and merged into them."""
+"""The only entry to peft: small weights added to the linear layers of a frozen encoder, and merged into them."""
 
 import hashlib
 import re

@@ -1,5 +1,5 @@
-"""The configuration of an encoder as a stranger may have written it, cleaned: only what describes the network, each
-value of the right type and range."""
+"""Cleans an untrusted encoder configuration: keeps only what describes the network, each value with the right type and
+range."""
 
 import inspect
 import re

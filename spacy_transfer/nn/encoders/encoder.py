@@ -1,4 +1,4 @@
-"""A pretrained encoder that can stop at any depth and go on from there."""
+"""A pretrained encoder that can stop at any depth and continue from there."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Gates before an encoder's layers: a run may change what its own thread meets there, and nobody else notices.
+"""Gates before an encoder's layers, which a run can change for its own thread only.
 
 Changing a layer for the time of a run instead would be seen by other threads, by a child that is forked meanwhile, and
 by copies of the encoder: they would predict with another text's states.

@@ -1,4 +1,4 @@
-"""Several ranks train as one: each takes a share of every batch, and sums go to all.
+"""Several ranks train together: each takes a share of every batch, and all get the sums.
 
 What they agree on (numbers of documents, flags, texts of the evaluation) travels over Gloo between the hosts' memories,
 so no GPU is waited for; gradients and losses travel where they are, over NCCL between GPUs.

@@ -1,4 +1,4 @@
-"""The loop: the same updates as `spacy train`, one after the other."""
+"""The training loop: the same updates as `spacy train`, in the same order."""
 
 import math
 from collections import deque

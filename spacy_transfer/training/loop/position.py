@@ -1,4 +1,4 @@
-"""Where a run is."""
+"""The position of a run."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A batcher whose size schedules can be taken down and put back: they run on across epochs."""
+"""A batcher whose size schedules can be saved and restored, since they continue across epochs."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field

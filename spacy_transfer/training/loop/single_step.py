@@ -1,4 +1,4 @@
-"""How one rank, or several, make one step."""
+"""One training step on one rank or several."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

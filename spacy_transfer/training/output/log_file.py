@@ -1,4 +1,4 @@
-"""Every figure of a run as JSON lines."""
+"""The log of a run: all numbers as JSON lines."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What came of a run, for programs to read: DIR/result.json."""
+"""The result of a run, for programs to read: DIR/result.json."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Which runs a sweep makes: values of config keys, each with each, and how long each of them trains."""
+"""The runs of a sweep: all combinations of config values, and how long each one trains."""
 
 import itertools
 import json

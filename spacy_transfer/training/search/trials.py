@@ -1,4 +1,4 @@
-"""Trials of a study, and their tables."""
+"""The trials of a search, and their tables."""
 
 import csv
 import io

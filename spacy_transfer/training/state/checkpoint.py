@@ -1,4 +1,4 @@
-"""Checkpoints on disk: complete or not there, two of them, safetensors and JSON.
+"""Checkpoints on disk: the last two, each written completely or not at all, as safetensors and JSON.
 
 checkpoints/start.safetensors    all weights as the run began; frozen ones are nowhere else
 checkpoints/step-00000200/       what has changed since

@@ -1,4 +1,4 @@
-"""What a checkpoint's state must hold, looked at before any of it is used."""
+"""The fields that a checkpoint's state must have, checked before any of them is used."""
 
 import re
 from pathlib import Path

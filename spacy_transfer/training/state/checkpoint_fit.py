@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
+"""Checks that a checkpoint belongs to this pipeline and these texts before any of it is used."""
 
 import torch
 from spacy.language import Language

@@ -1,4 +1,4 @@
-"""What a run is made of, so that a checkpoint is not continued with something else."""
+"""Fingerprint of a run, so that a checkpoint is not continued with other settings or data."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What an optimizer remembers, by the names of weights: moments, averages, counts."""
+"""The state of an optimizer by the names of weights: moments, averages, step counts."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Weights of every component that learns, as named tensors; ours and any other of Thinc's."""
+"""The weights of every trained component as named tensors, spacy-transfer's and others'."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
