@@ -95,7 +95,10 @@ def pretrain_cli(
 
 
 def _settings(config: Path, component: str | None) -> "Settings":
-    """The blocks of the one spacy-transfer component, or of the chosen one. RAISES (ValueError): T138."""
+    """The blocks of the one spacy-transfer component, or of the chosen one.
+
+    RAISES (ValueError): T138.
+    """
     from spacy.util import load_model_from_config
 
     from ..config.reading import read_config

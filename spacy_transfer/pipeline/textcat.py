@@ -247,7 +247,10 @@ class TransferTextCategorizer(StoredPipe):
         return {} if losses is None else losses
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell unfreezing which epoch it is. epoch (int): From 0."""
+        """Tell unfreezing which epoch it is.
+
+        epoch (int): From 0.
+        """
         self._net.set_epoch(epoch)
 
     def clear_cache(self) -> None:

@@ -55,19 +55,22 @@ def build_transfer_classifier(
 
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer` component's).
-    pooling: `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or
-        `AutoPooling`, as the encoder's folder says.
-    head: `spacy-transfer.Head.v1` or `LabelQueryHead`.
-    loss: `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or another
-        of `nn.losses`; several can be put around each other.
-    tuning: `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
-    head_init: What the head starts from: `spacy-transfer.RandomInit.v1` or `LinearProbe`.
-    windows: `spacy-transfer.Windows.v1`: how long documents are read.
-    cache: `spacy-transfer.EncoderCache.v1`: keeps what the frozen depths compute.
-    text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
-    augmentation: how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None is.
-    features: what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
+    encoder (Any): `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer`
+        component's).
+    pooling (Any): `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or `AutoPooling`, as
+        the encoder's folder says.
+    head (Any): `spacy-transfer.Head.v1` or `LabelQueryHead`.
+    loss (Any): `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or
+        another of `nn.losses`; several can be put around each other.
+    tuning (Any): `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
+    head_init (Any): What the head starts from: `spacy-transfer.RandomInit.v1` or `LinearProbe`.
+    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
+    cache (Any): `spacy-transfer.EncoderCache.v1`: keeps what the frozen depths compute.
+    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
+        it is.
+    augmentation (Any): how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None
+        is.
+    features (Any): what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
         `StaticVectors`, `Tok2VecFeatures`, `AttributeFeatures`, `JoinedFeatures`; None is none.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
@@ -163,6 +166,7 @@ class OwnEncoderClassifier(ClassifierModel):
         """Let the cache expect the texts, and fit the head on them where its block says so; see the shim."""
 
         def join(chosen: Sequence[int]) -> Joined:
+            """Read the features of some documents."""
             return self.read([docs[i] for i in chosen]).joined
 
         self.shim.prepare(self.texts(docs), targets, known, join, is_streamed=is_streamed)
@@ -182,5 +186,8 @@ class OwnEncoderClassifier(ClassifierModel):
         return shim.step(Inputs(self.texts(docs), features), targets, known, dropout=dropout)
 
     def merge_adapter(self) -> int:
-        """Add the adapter to the encoder's weights. RETURNS (int): Weights the adapter had; 0 if there is none."""
+        """Add the adapter to the encoder's weights.
+
+        RETURNS (int): Weights the adapter had; 0 if there is none.
+        """
         return self.shim.merge_adapter()

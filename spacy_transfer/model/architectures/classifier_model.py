@@ -72,7 +72,10 @@ class ClassifierModel(ClassifierInterface):
     # ---- before training -----------------------------------------------------------------------------------------
 
     def fit_features(self, docs: Sequence[Doc]) -> None:
-        """Initialize the features; the head gets their width. RAISES (ValueError): T215 to T221."""
+        """Initialize the features; the head gets their width.
+
+        RAISES (ValueError): T215 to T221.
+        """
         if (features := features_of(self.model)) is not None:
             features.initialize(X=list(docs))
             self.shim.n_features = int(features.get_dim("nO"))
@@ -143,7 +146,8 @@ class ClassifierModel(ClassifierInterface):
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Read the network's files.
 
-        RAISES (OSError): T082 for a damaged file. RAISES (ValueError): T223 for other features than were saved.
+        RAISES (OSError): T082 for a damaged file.
+        RAISES (ValueError): T223 for other features than were saved.
         """
         features, checksum = features_of(self.model), state.get("features")
         if (features is None) != (checksum is None):

@@ -35,11 +35,16 @@ def build_masked_lm(
 ) -> Predictor:
     """An encoder, and a head whose output weights are the vectors of the pieces themselves.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training texts.
-    windows: `spacy-transfer.Windows.v1`: how long documents are read.
-    text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
+    encoder (Any): `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training
+        texts.
+    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
+    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
+        it is.
     share (float): Of the pieces that is chosen for prediction; 0 < share < 1.
-    seed (int): Of what is chosen. piece_budget, precision, device: As in `spacy-transfer.TransferClassifier.v1`.
+    seed (int): Of what is chosen.
+    piece_budget (int | Literal['auto']): As in `spacy-transfer.TransferClassifier.v1`.
+    precision (Precision): As in `spacy-transfer.TransferClassifier.v1`.
+    device (str): As in `spacy-transfer.TransferClassifier.v1`.
     RETURNS (Model[list[Doc], Floats2d]): Of each document the sum of its losses, the number of pieces asked for and of
         those that were right, (n_docs, 3).
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
@@ -120,5 +125,8 @@ class MaskedLM(MaskedLMInterface):
         return self.shim.save(folder)
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
-        """Read the network's files. RAISES (OSError): T082 for a damaged file."""
+        """Read the network's files.
+
+        RAISES (OSError): T082 for a damaged file.
+        """
         self.shim.load(folder, state)

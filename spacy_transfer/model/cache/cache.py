@@ -53,7 +53,8 @@ class Features:
     """Features of one encoder at one boundary.
 
     builder (EncoderCache): The block of the config.
-    width (int): Of a state. dtype (torch.dtype): Of what is computed.
+    width (int): Of a state.
+    dtype (torch.dtype): Of what is computed.
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
     reserve (int): Bytes of the disk that are left for others.
@@ -133,7 +134,8 @@ class Features:
     def padded(self, keys: Sequence[bytes], n_pieces: int, device: torch.device) -> Tensor | None:
         """States of rows, filled up with zeros.
 
-        n_pieces (int): Of the longest row at least. device (torch.device): Where they are wanted.
+        n_pieces (int): Of the longest row at least.
+        device (torch.device): Where they are wanted.
         RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
         """
         values = None
@@ -157,7 +159,10 @@ class Features:
         return found
 
     def state(self) -> tuple[dict[str, Any], list[bytes]]:
-        """What `restore` needs. RETURNS: JSON, and the keys of the features in memory."""
+        """What `restore` needs.
+
+        RETURNS: JSON, and the keys of the features in memory.
+        """
         seen = None if self._disk is None else dict(self._disk.seen)
         return {"used": self._used, "told_full": self._told_full, "seen": seen}, [*self._memory, *self.reserved]
 
@@ -195,7 +200,10 @@ class HostMemory(dict[bytes, Tensor]):
     """Features by key, each for itself."""
 
     def add(self, entries: Mapping[bytes, Tensor]) -> bool:
-        """Keep features. RETURNS (bool): True: there is room."""
+        """Keep features.
+
+        RETURNS (bool): True: there is room.
+        """
         self.update({key: value.clone() for key, value in entries.items()})
         return True
 
@@ -222,7 +230,10 @@ def _on_host(entries: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
 
 
 def row_key(row: Row, purpose: bytes = b"") -> bytes:
-    """Key of the states of one row: its piece ids, special ones included. purpose (bytes): As below."""
+    """Key of the states of one row: its piece ids, special ones included.
+
+    purpose (bytes): As below.
+    """
     return hashlib.blake2b(row.ids.tobytes(), digest_size=KEY_BYTES, person=purpose).digest()
 
 
@@ -241,7 +252,8 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
     """Name of everything that features depend on besides piece ids.
 
-    kind (str): "states" or "vectors". extra (Iterable[str]): Attention implementation, pooling, versions.
+    kind (str): "states" or "vectors".
+    extra (Iterable[str]): Attention implementation, pooling, versions.
     RETURNS (str): Changes with the frozen weights, the boundary, the precision and everything in `extra`.
     """
     digest = hashlib.blake2b(digest_size=16)

@@ -73,7 +73,10 @@ class CurrentPathway:
     # ---- resuming ------------------------------------------------------------------------------------------------
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What `restore` needs. RETURNS (tuple): JSON and tensors."""
+        """What `restore` needs.
+
+        RETURNS (tuple): JSON and tensors.
+        """
         data, tensors = self._pathway.state()
         return {"boundary": self._boundary, "n_filled": self.expected.n_taken, **data}, tensors
 

@@ -152,7 +152,10 @@ class FilledFeatures:
         return [key if key in self.features else other for key, other in pairs]
 
     def compute_together(self, documents: Sequence[Document], purpose: bytes) -> dict[bytes, Tensor]:
-        """Compute the features of one micro-batch, and put them into the cache. RETURNS (dict): Features by key."""
+        """Compute the features of one micro-batch, and put them into the cache.
+
+        RETURNS (dict): Features by key.
+        """
         entries = self._kind.compute(documents, purpose, on_gpu=self.features.stay_on_gpu)
         kept = self.features.put(entries)
         if purpose == TRAINING:

@@ -34,7 +34,10 @@ class Fills:
         self.recalled: dict[bytes, int] = {}
 
     def add(self, texts: list[str], kept: Sequence[bytes]) -> None:
-        """A micro-batch was computed. kept (Sequence[bytes]): Keys of its features that the cache has taken."""
+        """A micro-batch was computed.
+
+        kept (Sequence[bytes]): Keys of its features that the cache has taken.
+        """
         if kept:
             self.origin.update(dict.fromkeys(kept, len(self.groups)))
             self.groups.append(texts)

@@ -85,9 +85,11 @@ class _States:
         self._direct = direct
 
     def keys(self, document: Document, purpose: bytes) -> list[bytes]:
+        """Name what the cache keeps of some documents."""
         return [row_key(row, purpose) for row in document]
 
     def compute(self, documents: Sequence[Document], purpose: bytes, *, on_gpu: bool) -> dict[bytes, Tensor]:
+        """Compute what the cache keeps of some documents."""
         rows = [row for document in documents for row in document]
         with torch.no_grad():
             batch = self._direct.rows_of(documents)

@@ -101,9 +101,11 @@ class _Vectors:
         self._direct = direct
 
     def keys(self, document: Document, purpose: bytes) -> list[bytes]:
+        """Name what the cache keeps of some documents."""
         return [document_key(document, purpose)]
 
     def compute(self, documents: Sequence[Document], purpose: bytes, *, on_gpu: bool) -> dict[bytes, Tensor]:
+        """Compute what the cache keeps of some documents."""
         with torch.no_grad():
             pooled = self.pooled(documents).cpu()
         return {document_key(d, purpose): pooled[i : i + 1] for i, d in enumerate(documents)}

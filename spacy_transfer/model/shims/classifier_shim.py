@@ -55,7 +55,10 @@ class ClassifierShim(TorchShim):
 
     @property
     def network(self) -> Network:
-        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        """The torch network.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(Network, self._there(self._model))
 
     def _count_labels(
@@ -101,7 +104,9 @@ class ClassifierShim(TorchShim):
     @changes_network
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
         """Make room for new labels. They score 0 until a text with them has been learned from, and the scores of the
-        old ones stay as they are. labels: All, if at hand.
+        old ones stay as they are.
+
+        labels (Sequence[str]): All, if at hand.
         """
         head = self.network.head
         if isinstance(head, LabelQueryDecoder):

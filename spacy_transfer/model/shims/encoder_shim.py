@@ -57,12 +57,18 @@ class EncoderShim(TorchShim):
 
     @property
     def reader(self) -> TextReader:
-        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Texts to rows.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return self._there(self._reader)
 
     @property
     def tokenizer(self) -> PieceTokenizer:
-        """Texts to pieces. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Texts to pieces.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return self.reader.tokenizer
 
     def _prepare_for(

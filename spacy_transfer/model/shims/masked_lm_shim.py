@@ -107,7 +107,10 @@ class MaskedLMShim(EncoderShim):
 
     @property
     def network(self) -> MaskedLMNetwork:
-        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        """The torch network.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(MaskedLMNetwork, self._there(self._model))
 
     def initialize(self, texts: Texts) -> None:

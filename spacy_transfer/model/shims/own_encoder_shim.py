@@ -62,12 +62,18 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     @property
     def current_pathway(self) -> CurrentPathway:
-        """Holds the pathway. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Holds the pathway.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return self._there(self._current_pathway)
 
     @property
     def pathway(self) -> Pathway:
-        """Documents to logits, as the boundary stands. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Documents to logits, as the boundary stands.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return self.current_pathway.pathway
 
     @changes_network
@@ -76,8 +82,9 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
     ) -> None:
         """Load the encoder, or make it of the training texts, and make a new head.
 
-        labels (Sequence[str]): All labels. positives, n_known (Sequence[float]): Sum of each label's targets and
-            documents annotated for it, over the training data.
+        labels (Sequence[str]): All labels.
+        positives (Sequence[float]): Sum of each label's targets and documents annotated for it, over the training data.
+        n_known (Sequence[float]): Sum of each label's targets and documents annotated for it, over the training data.
         texts (Callable): Gives the training texts.
         RAISES (ValueError, OSError): What the blocks find wrong.
         """
@@ -175,7 +182,9 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
-        texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
+        texts (Sequence[str]): All training texts.
+        targets (Floats): (n_texts, n_labels), as for `step`.
+        known (Floats): (n_texts, n_labels), as for `step`.
         join (Callable): Indices of texts to what is joined to their vectors.
         is_streamed (bool): These are only the first of a stream, whose texts never come again.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
@@ -240,6 +249,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         parts = [(group, self.pathway.learn(batch.of(group))) for group in groups]
 
         def backprop(d_logits: Any) -> list[Any]:
+            """Give the gradient of the logits to the weights."""
             with self.lock.changing():
                 # What is computed again in the backward pass needs the mode it had.
                 self._training()
@@ -280,7 +290,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
         inputs (Inputs[str]): The documents; the summed gradient of their features is given back.
-        targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
+        targets (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
+        known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
         RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
@@ -292,7 +303,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         wanted, mask = to_device(targets, device), to_device(known, device)
 
         def run(budget: int) -> Tensor:
+            """Compute and learn in micro-batches of a budget."""
+
             def learn(group: Sequence[int]) -> Tensor:
+                """Compute the logits of some documents with a graph."""
                 return self.pathway.learn(batch.of(group), budget)
 
             inputs.features.forget_gradient()
@@ -352,7 +366,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     @changes_network
     def merge_adapter(self) -> int:
-        """Add the adapter to the encoder's weights; then both are the encoder. RETURNS (int): Weights it had, or 0."""
+        """Add the adapter to the encoder's weights; then both are the encoder.
+
+        RETURNS (int): Weights it had, or 0.
+        """
         if not self.is_built or "adapter" not in self.record:
             return 0
         self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
@@ -365,7 +382,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:
     """What micro-batches gave, (n_documents, width) each, by document, on the host: one transfer for all of them.
 
-    parts (Sequence): Documents of each micro-batch, and their values. width (int): For none at all.
+    parts (Sequence): Documents of each micro-batch, and their values.
+    width (int): For none at all.
     """
     if not parts:
         return np.zeros((0, width), dtype=np.float32)

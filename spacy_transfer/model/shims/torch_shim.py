@@ -40,8 +40,13 @@ class NetworkOptimizer(Protocol):
         rates: Mapping[str, float],
         scale: float,
     ) -> Tensor:
-        """owner: id of the shim. weights, rates: trainable weights and their rate factors. scale: factor on gradients.
+        """Step all weights of a network.
 
+        owner (int): Id of the shim.
+        network (nn.Module): The network.
+        weights (Mapping[str, nn.Parameter]): Trainable weights.
+        rates (Mapping[str, float]): Factors on the learning rate, by weight.
+        scale (float): Factor on gradients.
         RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """
 
@@ -103,16 +108,25 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The torch network, which has `device` and `precision`. RAISES (ValueError): T006 before it has weights."""
+        """The torch network, which has `device` and `precision`.
+
+        RAISES (ValueError): T006 before it has weights.
+        """
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Where the network computes.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(torch.device, self.network.device)
 
     @property
     def precision(self) -> torch.dtype:
-        """dtype of its arithmetic. RAISES (ValueError): T006 before `initialize` or loading."""
+        """dtype of its arithmetic.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(torch.dtype, self.network.precision)
 
     def _there(self, part: Part | None) -> Part:
@@ -136,7 +150,9 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
             return taken
 
     def require_settings(self, name: str) -> None:
-        """Before a run. name (str): Of the component.
+        """Before a run.
+
+        name (str): Of the component.
 
         RAISES (ValueError): T302 if device or precision of the config are not available here.
         """
@@ -161,7 +177,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     def finish_update(self, optimizer: Any) -> None:
         """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
 
-        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        optimizer (Any): `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
         """
         if self.is_built:
             self._step_weights(optimizer)
@@ -211,7 +227,8 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     def _loss(self, total: Tensor) -> float:
         """A loss as spaCy's loops want it, which write it to JSON: a number, whatever device it was computed on.
 
-        total (Tensor): Without dimensions. RETURNS (float): Still a tensor where the loop asks for one.
+        total (Tensor): Without dimensions.
+        RETURNS (float): Still a tensor where the loop asks for one.
         """
         return cast(float, total) if self.keeps_losses_on_gpu and total.device.type == "cuda" else float(total)
 
@@ -323,7 +340,10 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
 
     @reads_network
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
+        """Write the network into a folder.
+
+        RETURNS (dict): What `load` needs beside the files: state and checksums.
+        """
         return self._for_disk().to_folder(folder)
 
     @changes_network

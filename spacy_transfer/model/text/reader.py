@@ -41,7 +41,10 @@ class DocumentBatch:
     joined: Joined = NOTHING
 
     def of(self, places: Sequence[int]) -> "DocumentBatch":
-        """Select documents. places (Sequence[int]): Their numbers, each as often as it is wanted."""
+        """Select documents.
+
+        places (Sequence[int]): Their numbers, each as often as it is wanted.
+        """
         documents, lasting = [self.documents[i] for i in places], [self.lasting[i] for i in places]
         return DocumentBatch(documents, lasting, self.joined.of(places))
 
