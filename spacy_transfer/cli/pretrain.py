@@ -1,18 +1,15 @@
 """`spacy transfer pretrain`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from ..errors import T138
 from ..text_output import msg
+from ..training.pretraining.plan import Pretraining
 from .configs import CodeWithoutLetter, use_code, values_of
 from .group import transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
-
-if TYPE_CHECKING:
-    from ..model.shims.settings import Settings
 
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
@@ -27,16 +24,16 @@ def pretrain_cli(
         str | None, Option("--component", "-c", help="Which component, where the config has several of ours")
     ] = None,
     text_field: Annotated[str, Option("--text-field", help="Field or column that holds the text")] = "text",
-    steps: Annotated[int, Option("--steps", "-n", help="Steps of the optimizer")] = 2000,
-    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) in a step")] = 64,
+    steps: Annotated[int, Option("--steps", "-n", help="Steps of the optimizer")] = Pretraining.steps,
+    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) in a step")] = Pretraining.rows,
     rate: Annotated[
         float, Option("--rate", help="Highest learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
-    ] = 1e-3,
-    share: Annotated[float, Option("--share", help="Share of the pieces that is hidden")] = 0.15,
-    seed: Annotated[int, Option("--seed", help="Of everything drawn")] = 0,
+    ] = Pretraining.rate,
+    share: Annotated[float, Option("--share", help="Share of the pieces that is hidden")] = Pretraining.share,
+    seed: Annotated[int, Option("--seed", help="Of everything drawn")] = Pretraining.seed,
     accumulate: Annotated[
         int, Option("--accumulate", help="Learn the rows of a step in so many parts: less memory, the same result")
-    ] = 1,
+    ] = Pretraining.accumulate,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     resume: Annotated[
         bool, Option("--resume", "-R", help="Go on from the last checkpoint in --work, as if nothing had happened")
@@ -70,16 +67,21 @@ def pretrain_cli(
     """
     import torch
 
+    from ..config.reading import read_config
     from ..corpora.raw_texts import read_raw_texts
     from ..files import refuse_same
-    from ..training.pretraining.pretrain import Interrupted, Pretraining, pretrain
+    from ..training.pretraining.blocks import model_of
+    from ..training.pretraining.pretrain import Interrupted, pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])
+    loaded = read_config(config, values_of([]))
+    # Said before the texts are read, which may take a while.
+    model_of(loaded, component, path=config)
     plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
     try:
         done = pretrain(
-            _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
+            loaded, read_raw_texts(sources, field=text_field), target, component=component, plan=plan,
             device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
             checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
         )  # fmt: skip
@@ -87,20 +89,3 @@ def pretrain_cli(
         raise Exit(128 + stopped.signal) from stopped
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)
-
-
-def _settings(config: Path, component: str | None) -> "Settings":
-    """The blocks of one of our components; T138 unless it is clear which one."""
-    from spacy.util import load_model_from_config
-
-    from ..config.reading import read_config
-    from ..model.shims.shim import NetworkShim
-
-    loaded = read_config(config, values_of([]))
-    nlp = load_model_from_config(loaded.interpolate(), auto_fill=True)
-    shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}
-    ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, NetworkShim)}
-    chosen = [name for name in ours if component in (None, name)]
-    if len(chosen) != 1:
-        raise ValueError(T138.format(path=config, found=", ".join(ours) or "none"))
-    return ours[chosen[0]]

@@ -18,7 +18,9 @@ from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
 from ..model.architectures.classifier import shim_of, texts_of
 from ..model.learning.augmentation import NoAugmentation, draw_texts
+from ..pipeline.components import classifiers_of, name_meant
 from ..pipeline.gold import read_gold
+from ..pipeline.textcat import TransferTextCategorizer
 from .docbins import check_corpora, naming_damaged_corpora
 
 # Of a corpus that may have no end.
@@ -89,16 +91,18 @@ def augment(
     return samples[:n]
 
 
-def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Any]:
-    ours = {key: pipe for key, pipe in nlp.components if hasattr(pipe, "exclusive") and _has_shim(pipe)}
+def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, TransferTextCategorizer]:
+    ours = {key: pipe for key, pipe in classifiers_of(nlp).items() if _has_shim(pipe)}
     changing = [k for k, p in ours.items() if not isinstance(shim_of(p.model).settings.augmentation, NoAugmentation)]
-    found = name or (changing[0] if len(changing) == 1 else next(iter(ours), "") if len(ours) == 1 else "")
-    if found not in ours:
-        raise ValueError(T125.format(name=found, path=config, found=", ".join(changing) or "none"))
-    return found, ours[found]
+    # Of several, the one whose texts change.
+    meant = name_meant(ours, name) or (name_meant(changing, None) if name is None else None)
+    if meant is None:
+        raise ValueError(T125.format(name=name or "", path=config, found=", ".join(changing) or "none"))
+    return meant, ours[meant]
 
 
-def _has_shim(pipe: Any) -> bool:
+def _has_shim(pipe: TransferTextCategorizer) -> bool:
+    """A model of somebody else's, with the same attrs, has no such block."""
     return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
 
 

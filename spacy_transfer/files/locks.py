@@ -1,6 +1,5 @@
 """A run owns its folder while it lasts: a second one is told at once who has it."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import T370
+from .digests import sha256_of_data
 from .parents import make_parents, remove_empty
 
 try:
@@ -53,7 +53,7 @@ def hold_place(path: Path) -> Iterator[None]:
     """Hold the name of a folder that is to be replaced as a whole. RAISES (InUse): T370 if another process holds it."""
     made = make_parents(path.parent)
     # The name itself may be as long as a name can be.
-    name = f".spacy-transfer-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.lock"
+    name = f".spacy-transfer-{sha256_of_data(os.fsencode(path.name))[:12]}.lock"
     try:
         with _hold(path.parent / name, path):
             yield

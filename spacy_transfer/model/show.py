@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
@@ -15,6 +15,7 @@ from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
 from ..pipeline.loading import load_pipeline
+from .networks import networks_of
 from .shims.shim import NetworkShim
 
 # Blocks before and after the network's own parts, as they follow each other.
@@ -39,7 +40,7 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
     # The table of trainable weights would say the same.
     with _silent():
         nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
-    pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
+    pictures = [draw(name, nlp) for name in networks_of(nlp)]
     if not pictures:
         raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
     return "\n\n".join(pictures)
@@ -61,8 +62,7 @@ def draw(name: str, nlp: Language) -> str:
     name (str): Of the component. nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim = cast(NetworkShim, _shim(nlp, name))
-    model = nlp.get_pipe(name).model
+    shim, model = networks_of(nlp)[name], nlp.get_pipe(name).model
     if (connect := model.attrs.get("connect")) is not None:
         # A shared encoder is met by its first states otherwise.
         connect(model, nlp, name)
@@ -154,8 +154,3 @@ def _builder(builder: Any) -> str:
             inner = _builder(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
             found.append(inner)
     return type(builder).__name__ + (f" ({', '.join(found)})" if found else "")
-
-
-def _shim(nlp: Language, name: str) -> NetworkShim | None:
-    shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", None) or [None]
-    return shims[0] if isinstance(shims[0], NetworkShim) else None

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
@@ -121,15 +120,6 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
 def sources_of(attrs: Mapping[str, Any]) -> list[str]:
     """Names of what a model reads, by its attrs: texts, and attributes that are features."""
     return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
-
-
-def sources_read_by(nlp: Language) -> list[Source]:
-    """What the classifiers of a pipeline read."""
-    found: dict[str, None] = {}
-    for name in nlp.component_names:
-        attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
-        found.update(dict.fromkeys(sources_of(attrs)))
-    return parse_sources(list(found)) if found else []
 
 
 def register_attributes(names: Iterable[str]) -> None:

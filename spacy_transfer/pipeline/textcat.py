@@ -37,11 +37,10 @@ from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
 from .length import forget_counted_steps, look_ahead
-from .neighbors import warn_of_shared_labels
+from .neighbors import training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
 from .stored_pipe import StoredPipe
 from .table import depth_table
-from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
 Scorer = Callable[..., dict[str, Any]]

@@ -11,7 +11,9 @@ from thinc.api import Model
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
 from ...nn.scratch.transformer import SCRATCH
+from ...pipeline.components import name_meant
 from ..features.layer import features_of
+from ..networks import networks_of
 from ..shims.shim import NetworkShim
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import weights_of
@@ -136,18 +138,13 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
 
 def _find(nlp: Language, component: str | None, *, shared: bool) -> tuple[str, NetworkShim]:
     """The classifier and its shim, with a shared encoder or with one of its own; one without weights is none."""
-    found: dict[str, NetworkShim] = {}
-    for name in nlp.component_names:
-        shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", [])
-        if (
-            shims
-            and isinstance(shims[0], NetworkShim)
-            and shims[0].is_built
-            and isinstance(shims[0], SharedShim) == shared
-        ):
-            found[name] = shims[0]
-    name = component if component is not None or len(found) != 1 else next(iter(found))
-    if name not in found:
+    found = {
+        name: shim
+        for name, shim in networks_of(nlp).items()
+        if shim.is_built and isinstance(shim, SharedShim) == shared
+    }
+    name = name_meant(found, component)
+    if name is None:
         want = "a shared encoder" if shared else "an encoder of its own"
         raise ValueError(T207.format(name=component or "the component", want=want, found=", ".join(found) or "none"))
     return name, found[name]
