@@ -423,7 +423,7 @@ def matrix_peak(precision: str) -> float:
 
 def arithmetic(rows: list[Row], encoder: Path) -> float:
     """GFLOP of one epoch, forward and backward: matrix products of layers and attention on pieces without padding."""
-    from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
+    from spacy_transfer.model.text.tokenizer import PieceTokenizer
 
     config = json.loads((encoder / "config.json").read_text("utf-8"))
     width, wide, depth = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]

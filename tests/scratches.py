@@ -6,8 +6,9 @@ import spacy
 import torch
 from conftest import exclusive_examples, multilabel_examples
 from spacy.language import Language
-from spacy_transfer.nn.scratch.encoder.encoder import ScratchEncoder
-from spacy_transfer.nn.scratch.encoder.tokenizer_training import WordLevel
+
+from spacy_transfer.nn.scratch.encoder import ScratchEncoder
+from spacy_transfer.nn.scratch.tokenizer_training import WordLevel
 
 NAME = "transfer_textcat"
 WORDS = {"@misc": "spacy-transfer.WordLevel.v1", "min_frequency": 1}

@@ -23,11 +23,11 @@ from conftest import (
     write_encoder,
 )  # fmt: skip
 from spacy.training import Example
-from spacy_transfer.model.text.text.batching import collate, micro_batches
-from spacy_transfer.model.text.text.windows import Row
 
 from spacy_transfer.corpora.batcher import make_batch_by_pieces
 from spacy_transfer.corpora.piece_length import make_piece_length
+from spacy_transfer.model.text.batching import collate, micro_batches
+from spacy_transfer.model.text.windows import Row
 from spacy_transfer.training.adamw import AdamW
 
 PRECISIONS = ["fp32", "bf16"]

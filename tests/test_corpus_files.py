@@ -154,7 +154,7 @@ def test_raw_texts_are_checked_as_labeled_ones(tmp_path: Path, line: str, reason
 
 @pytest.mark.parametrize("value", ["a \ud800 b", ["x", "\udfff"]])
 def test_attributes_with_half_a_surrogate_pair(bert: Path, value: object) -> None:
-    from spacy_transfer.model.text.text.text import Text
+    from spacy_transfer.model.text.text import Text
 
     doc = spacy.blank("xx").make_doc("one")
     Doc.set_extension("headline", default=None, force=True)

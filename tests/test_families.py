@@ -25,8 +25,8 @@ from conftest import (
     write_encoder,
 )  # fmt: skip
 from safetensors.torch import load_file, save_file
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
 
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder, build_encoder
 from spacy_transfer.training.adamw import AdamW

@@ -30,14 +30,14 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
-from spacy_transfer.model.cache.cache.attributes import make_attribute_features
-from spacy_transfer.model.cache.cache.joining import balance
-from spacy_transfer.model.cache.cache.layer import features_of, join_features, make_no_features
-from spacy_transfer.model.cache.cache.static_vectors import make_static_vectors
-from spacy_transfer.model.cache.cache.tok2vec import make_tok2vec_features
 from thinc.api import Adam, Model
 
 from spacy_transfer.corpora.convert import convert
+from spacy_transfer.model.features.attributes import make_attribute_features
+from spacy_transfer.model.features.joining import balance
+from spacy_transfer.model.features.layer import features_of, join_features, make_no_features
+from spacy_transfer.model.features.static_vectors import make_static_vectors
+from spacy_transfer.model.features.tok2vec import make_tok2vec_features
 from spacy_transfer.model.show import draw
 from spacy_transfer.training.adamw import AdamW
 
@@ -933,8 +933,9 @@ def test_threads_and_batches_do_not_matter(trained: Language) -> None:
 @pytest.mark.parametrize("start", [None, SOLVED])
 def test_features_beside_a_shared_encoder(quiet_bert: Path, tmp_path: Path, start: Any) -> None:
     pytest.importorskip("spacy_transformers")
-    from spacy_transfer.model.shared.architecture.attach import attach, detach
     from test_shared import add_shared, add_transformer
+
+    from spacy_transfer.model.shared.attach import attach, detach
 
     torch.manual_seed(0)
     nlp = spacy.blank("xx")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import transformers
 from conftest import KNOWN_FAMILIES, TEXTS, pipeline, read_json, shim_of, write_encoder
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 
 Folders = Callable[[str], Path]

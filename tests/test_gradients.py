@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import exclusive_examples, network_of, pipeline, shim_of, weights_of
 from runs import CNN
-from spacy_transfer.model.cache.cache.layer import features_of
 
+from spacy_transfer.model.features.layer import features_of
 from spacy_transfer.model.learning.accumulation import Gradients
 from spacy_transfer.training.adamw import AdamW
 

@@ -10,9 +10,9 @@ import pytest
 import spacy
 import torch
 from conftest import KNOWN_FAMILIES, TEXTS, exclusive_examples, network_of, pipeline, scores_of, shim_of
-from spacy_transfer.model.text.text.batching import collate, micro_batches
-from spacy_transfer.model.text.text.windows import Row
 
+from spacy_transfer.model.text.batching import collate, micro_batches
+from spacy_transfer.model.text.windows import Row
 from spacy_transfer.nn.devices import few_shapes
 from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.network import Network

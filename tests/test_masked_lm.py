@@ -15,13 +15,13 @@ from scratches import TINY
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Example
-from spacy_transfer.nn.scratch.encoder.tokenizer_training import SPECIAL
 from thinc.api import Config, Linear
 from torch import nn
 
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.masked_lm import draw_key, hide
+from spacy_transfer.nn.scratch.tokenizer_training import SPECIAL
 from spacy_transfer.pipeline.masked_lm import FIGURES, PIECES, MaskedLMPredictor
 from spacy_transfer.training.adamw import AdamW
 

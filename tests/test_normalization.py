@@ -7,7 +7,8 @@ import unicodedata
 from typing import Any
 
 import pytest
-from spacy_transfer.model.text.text.normalization import Normalization
+
+from spacy_transfer.model.text.normalization import Normalization
 
 EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
     # HTML: entities

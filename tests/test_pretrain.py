@@ -20,14 +20,14 @@ import torch
 from conftest import TEXTS, exclusive_examples, moved, pipeline, shim_of, weights_of
 from runs import killed_at, log_of
 from scratches import NAME, WORDS, classifier
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
-from spacy_transfer.nn.scratch.encoder.tokenizer_training import UNK
 from typer.testing import CliRunner
 
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.files import DiskFull
 from spacy_transfer.model.shims.settings import Settings
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
+from spacy_transfer.nn.scratch.tokenizer_training import UNK
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.pretraining.pretrain import Interrupted, Pretrained, Pretraining, pretrain
 from spacy_transfer.training.state import checkpoint

@@ -32,18 +32,18 @@ from scratches import NAME, builder, classifier
 from spacy.cli import app
 from spacy.language import Language
 from spacy.tokens import DocBin
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
-from spacy_transfer.nn.scratch.encoder.char_ngrams import CharNGrams, CharNGramVectors
-from spacy_transfer.nn.scratch.encoder.tokenizer_training import BPE, CLS, SEP, SPECIAL, UNK, Unigram, WordLevel
-from spacy_transfer.nn.scratch.encoder.transformer import waves
 from torch import nn
 from typer.testing import CliRunner
 
 from spacy_transfer.corpora.raw_texts import read_raw_texts
 from spacy_transfer.model.show import draw
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.devices.cpu_kernels import CpuKernels
 from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.encoders.pretrained import build_encoder
+from spacy_transfer.nn.scratch.char_ngrams import CharNGrams, CharNGramVectors
+from spacy_transfer.nn.scratch.tokenizer_training import BPE, CLS, SEP, SPECIAL, UNK, Unigram, WordLevel
+from spacy_transfer.nn.scratch.transformer import waves
 from spacy_transfer.training.adamw import AdamW
 
 LONG = " ".join(TEXTS[:6])

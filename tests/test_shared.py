@@ -38,12 +38,12 @@ from typer.testing import CliRunner
 
 pytest.importorskip("spacy_transformers")
 
-from spacy_transfer.model.shared.architecture.attach import attach, detach
-from spacy_transfer.model.shared.architecture.states import counted_ranges, gather, scatter
 from spacy_transformers.data_classes import TransformerData, WordpieceBatch
 from transformers.utils import ModelOutput
 
 from spacy_transfer.cli import transfer_cli
+from spacy_transfer.model.shared.attach import attach, detach
+from spacy_transfer.model.shared.states import counted_ranges, gather, scatter
 from spacy_transfer.model.show import show
 from spacy_transfer.nn.encoders.handing_over import from_body
 from spacy_transfer.nn.encoders.shared_encoder import SharedEncoder
@@ -613,7 +613,7 @@ def test_copies(how: str, trained: Language) -> None:
 
 
 def test_a_copied_model_still_listens(trained: Language) -> None:
-    from spacy_transfer.model.shared.architecture.listener import StatesListener
+    from spacy_transfer.model.shared.listener import StatesListener
 
     copied = trained.get_pipe(NAME).model.copy()
     assert isinstance(copied.layers[0], StatesListener)

@@ -20,11 +20,11 @@ from conftest import exclusive_examples, pipeline, read_json, write_encoder
 from runs import config_of, run, write_corpus
 from safetensors.torch import load_file, save_file
 from spacy.language import Language
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
 from tokenizers import AddedToken, Tokenizer
 
 from spacy_transfer.files import sha256_of
 from spacy_transfer.files.strangers import UnusableFile, parse_object
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.repository.fetch import fetch
 from spacy_transfer.repository.tokenizer_files import check_readable

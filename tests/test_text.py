@@ -29,8 +29,6 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.tokens.underscore import Underscore
 from spacy.training import Corpus, Example
-from spacy_transfer.model.text.text.normalization import Normalization
-from spacy_transfer.model.text.text.text import Text
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from typer.testing import CliRunner
 
@@ -38,6 +36,8 @@ from spacy_transfer import cli  # noqa: F401  (adds the command group)
 from spacy_transfer.corpora.convert import convert
 from spacy_transfer.corpora.reader import make_corpus
 from spacy_transfer.evaluation.evaluate import evaluate
+from spacy_transfer.model.text.normalization import Normalization
+from spacy_transfer.model.text.text import Text
 
 NLP = spacy.blank("xx")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import TEXTS, TOKENIZERS, exclusive_examples, network_of, pipeline, scores_of, shim_of
-from spacy_transfer.model.text.text.batching import collate
-from spacy_transfer.model.text.text.tokenizer import PieceTokenizer
-from spacy_transfer.model.text.text.windows import FittedWindows, Windows
 from torch import nn
 
+from spacy_transfer.model.text.batching import collate
+from spacy_transfer.model.text.tokenizer import PieceTokenizer
+from spacy_transfer.model.text.windows import FittedWindows, Windows
 from spacy_transfer.nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
 from spacy_transfer.training.adamw import AdamW
 

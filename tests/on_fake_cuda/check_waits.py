@@ -254,7 +254,7 @@ def test_states_on_the_gpu_are_those_that_are_computed(precision: str, bert: Pat
 
 
 def test_a_full_gpu_keeps_what_it_has(quiet_bert: Path, monkeypatch: pytest.MonkeyPatch, gpu: Any) -> None:
-    from spacy_transfer.model.shared.architecture import state_memory
+    from spacy_transfer.model.shared import state_memory
 
     monkeypatch.setattr(state_memory, "_FIRST", 64)
     monkeypatch.setattr(state_memory.StateMemory, "_grow", grown_once(state_memory.StateMemory._grow))
