@@ -8,6 +8,7 @@ from typing import Any
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
+from thinc.api import Config
 
 from ..config.reading import read_config
 from ..errors import T099, T429
@@ -37,9 +38,31 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
         raise no_such_file(path)
     if path.is_dir() and overrides:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
-    # The table of trainable weights would say the same.
+    if path.is_dir():
+        with _silent():
+            nlp = load_pipeline(path)
+        return draw_all(nlp, path)
+    return draw_all(initialized(read_config(path, overrides)), path)
+
+
+def initialized(config: Config) -> Language:
+    """Make the pipeline of a config, and initialize it with its data, as for training.
+
+    config (Config): As `read_config` gives it.
+    RETURNS (Language): The pipeline.
+    """
     with _silent():
-        nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
+        return init_nlp(DEFAULT_CONFIG.merge(config))
+
+
+def draw_all(nlp: Language, path: Path) -> str:
+    """Draw every classifier of ours in a pipeline.
+
+    nlp (Language): The pipeline.
+    path (Path): Where it comes from, for the message.
+    RETURNS (str): Lines of text.
+    RAISES (ValueError): T099 if nothing in it is ours.
+    """
     pictures = [draw(name, nlp) for name in networks_of(nlp)]
     if not pictures:
         raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
@@ -48,6 +71,7 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
+    """The table of trainable weights, which would say the same, is not announced."""
     level = logger.level
     logger.setLevel("WARNING")
     try:

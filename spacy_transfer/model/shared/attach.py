@@ -43,9 +43,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
     config = nlp.config.copy()
     model = config["components"][name]["model"]
-    model["encoder"] = {
-        "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source, "revision": None, "attention": "auto",
-    }  # fmt: skip
+    model["encoder"] = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source}
     model["precision"] = "fp32"
     windows, longest = model["windows"], loaded.encoder.max_pieces
     if windows["length"] != "auto":
@@ -112,7 +110,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     pipeline = list(config["nlp"]["pipeline"])
     pipeline.insert(pipeline.index(name), transformer)
     config["nlp"]["pipeline"] = pipeline
-    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
+    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer}
     model.update(precision="auto", gradient_checkpointing=False)
     model["tuning"].update(lr_decay=1.0, embeddings_lr_factor=1.0)
     if model["head"].get("init") == "names":

@@ -89,8 +89,9 @@ def pretrain(
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
     RAISES (ValueError): T138 unless it is clear which classifier is meant, T134 without texts, T135 for an encoder
-        without a mask piece, T172 for `checkpoint_every`, T240 for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another,
-        T244 in a process of torchrun, what the blocks find wrong, and what `train` raises.
+        without a mask piece, T172 for `checkpoint_every`, T240 for an unfinished run in the work folder, T165, T167,
+        T243 where there is none to resume or it is another, T244 in a process of torchrun, what the config's blocks
+        find wrong, and what `train` raises.
     RAISES (ChildProcessError): T178 for a rank that fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """

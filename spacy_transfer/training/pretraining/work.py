@@ -132,10 +132,9 @@ class Work:
             "warmup_steps": max(1, round(_WARM_UP * plan.steps)), "total_steps": plan.steps + 1,
         }  # fmt: skip
         encoder = {
-            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"), "revision": None,
-            "attention": model["encoder"].get("attention", "auto"),
-            # An encoder from scratch has its own in its configuration.
-            "dropout": model["encoder"].get("dropout"),
+            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"),
+            # As far as the block has them: an encoder from scratch computes attention in one way only.
+            **{key: model["encoder"][key] for key in ("attention", "dropout") if key in model["encoder"]},
         }  # fmt: skip
         masked_lm = {
             "@architectures": "spacy-transfer.MaskedLM.v1", "share": plan.share, "seed": plan.seed,
