@@ -176,13 +176,17 @@ class Counts:
 def write_files(folder: Path) -> None:
     """Write one valid file of each kind, on tiny encoders. folder (Path): Empty."""
     import openpyxl
-    from conftest import LABELS, _one_blank, pipeline, write_encoder
-    from runs import config_of, run, write_corpus
 
+    from house_kit.encoders import write_encoder
+    from house_kit.pipelines import pipeline
+    from house_kit.quick import one_blank, remember_entry_points
+    from house_kit.runs import config_of, run, write_corpus
+    from house_kit.texts import LABELS
     from spacy_transfer.corpora import convert
 
     # Making one takes most of the time of converting a few rows; it holds nothing of them.
-    convert._blank = _one_blank
+    convert._blank = one_blank
+    remember_entry_points()
     texts = [{"text": f'text {i}, "q" é', "label": LABELS[i % 3]} for i in range(12)]
     lines = "".join(f'"text {i}, ""q"" é",{LABELS[i % 3]}\n' for i in range(12))
     (folder / "t.jsonl").write_text("\n".join(json.dumps(one, ensure_ascii=False) for one in texts), "utf-8")

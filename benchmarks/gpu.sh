@@ -94,7 +94,7 @@ line quickstart 90 "score as on a CPU (0.85 or more with MiniLM); GPU and CPU: a
 D=""
 for way in any deterministic; do
     [ $way = deterministic ] && D=--deterministic
-    line resume-$way 60 "$([ $way = any ] && echo 'other bits, losses 1e-3 apart' || echo 'the same bits')" \
+    line resume-$way 60 "$([ $way = any ] && echo 'the same bits, or losses 1e-3 apart' || echo 'the same bits')" \
         "R=\"$OURS configs/full.cfg $MINI -g $GPU $D $(steps 40 20) --show none\"; \$R -o $WORK/a-$way && \$R -o $WORK/b-$way && \$R -o $WORK/c-$way --stop-at 2 && \$R -o $WORK/c-$way --resume; $CHECKS same $WORK/a-$way $WORK/b-$way; $CHECKS same $WORK/a-$way $WORK/c-$way"
 done
 line fp16 30 "T079 at most 3 times, at the start; a score as bf16's" \
@@ -106,9 +106,9 @@ for name in lora label_query linear_probe scratch contrastive shared; do
 done
 
 LARGE="--training.batcher.docs $((256 / N > 8 ? 256 / N : 8)) --training.batcher.buffer 4"
-line out-of-memory 40 "T078 one to three times in all" \
+line out-of-memory 40 "T078 some times, then to the end" \
     "GPU_CODE=small $OURS configs/full.cfg $BERT -o $WORK/small -g $GPU -c benchmarks/gpu_code.py $LARGE $(steps 30 30); grep -c T078 $LINES/out-of-memory.txt | sed 's/\$/ T078/'"
-line memory 30 "25 to 30 GiB or less (65,536 pieces of BERT-base in bf16)" \
+line memory 30 "some 4 GiB (256 short texts, BERT-base, bf16)" \
     "GPU_CODE=memory $OURS configs/full.cfg $BERT -o $WORK/memory -g $GPU -c benchmarks/gpu_code.py $LARGE $(steps 20 20)"
 
 line waits 30 "none of ours in a training step: only evaluations, checkpoints, figures" \

@@ -5,7 +5,7 @@
 Each case runs in a process of its own: updates of 16 texts, then the highest memory of the process above what it
 had before the first. "usual" are 16 texts of some 1,000 characters (four fill the micro-batch of 4,096 pieces in
 windows of 256); "long" has one text of `--characters` among them. The memory of the process holds what the allocator
-keeps of small and large blocks too; `tests/test_long_texts.py` counts the tensors themselves.
+keeps of small and large blocks too; `tests/model/learning/test_long_texts.py` counts the tensors themselves.
 """
 
 import argparse

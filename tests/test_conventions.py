@@ -15,24 +15,12 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from conftest import (
-    LABELS,
-    TEXTS,
-    WIDTH,
-    add_classifier,
-    examples_of,
-    exclusive_examples,
-    multilabel_examples,
-    network_of,
-    one_hot,
-    pipeline,
-    read_json,
-    scores_of,
-    shim_of,
-)
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from house_kit.encoders import WIDTH
+from house_kit.pipelines import add_classifier, network_of, pipeline, read_json, scores_of, shim_of
+from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
 from spacy_transfer import log
 from spacy_transfer.evaluation.scorer import score_cats
 from spacy_transfer.pipeline.textcat import NonFiniteLoss

@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from house_kit.repository import REPOSITORY
 
 
 @pytest.fixture(scope="module")
 def check() -> Iterator[Any]:
-    if not (ROOT / "docs").is_dir():
+    if not (REPOSITORY / "docs").is_dir():
         pytest.skip("not a clone of the repository")
-    sys.path.insert(0, str(ROOT / ".ci"))
+    sys.path.insert(0, str(REPOSITORY / ".ci"))
     try:
         import docs_examples
 
         yield docs_examples
     finally:
-        sys.path.remove(str(ROOT / ".ci"))
+        sys.path.remove(str(REPOSITORY / ".ci"))
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -77,10 +77,10 @@ def test_blocks_are_read_with_their_marks(check: Any, tmp_path: Path) -> None:
 
 
 def test_option_tables_agree_with_the_code(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(REPOSITORY)
     assert check.tables() == []
 
 
 def test_links_lead_somewhere(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(REPOSITORY)
     assert check.links() == []

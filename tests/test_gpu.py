@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import TEXTS, exclusive_examples, network_of, pipeline, scores_of, shim_of
 
+from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
+from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.training.adamw import AdamW
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

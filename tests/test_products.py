@@ -14,22 +14,6 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import (
-    KNOWN_FAMILIES,
-    LABELS,
-    TEXTS,
-    examples_of,
-    exclusive_examples,
-    moved,
-    multilabel_examples,
-    network_of,
-    one_hot,
-    pipeline,
-    scores_of,
-    weights_of,
-    write_encoder,
-)  # fmt: skip
-from runs import assert_same_run, files_of, killed_at, run
 from spacy.cli import app
 from spacy.cli.debug_config import debug_config
 from spacy.cli.debug_data import debug_data
@@ -41,10 +25,15 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
+from house_kit.encoders import KNOWN_FAMILIES, write_encoder
+from house_kit.pipelines import moved, network_of, pipeline, scores_of, weights_of
+from house_kit.repository import REPOSITORY
+from house_kit.runs import assert_same_run, files_of, killed_at, run
+from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.search.study import Plan, study
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.
 NEEDS = {"lora": "peft", "shared": "spacy_transformers", "linear_probe": "sklearn"}

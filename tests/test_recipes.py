@@ -7,9 +7,10 @@ import pytest
 from spacy.cli._util import parse_config_overrides
 from spacy.util import load_config
 
+from house_kit.repository import REPOSITORY
 from spacy_transfer.config.reading import read_config
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.cfg"))
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)

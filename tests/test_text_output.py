@@ -11,12 +11,13 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
+from house_kit.repository import REPOSITORY
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.log import _StandardError
 from spacy_transfer.text_output import DataPrinter, echo, printable, printable_lines
 
 STEERING = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029\u202e\u2066\u200b\ufeff", "\ud800"]
-PACKAGE = Path(__file__).parent.parent / "spacy_transfer"
+PACKAGE = REPOSITORY / "spacy_transfer"
 
 
 @pytest.mark.parametrize("character", STEERING, ids=lambda character: f"U+{ord(character):04X}")

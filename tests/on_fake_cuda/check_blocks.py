@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TEXTS, exclusive_examples, multilabel_examples, network_of, pipeline, scores_of, shim_of
-from runs import CNN
 from thinc.api import fix_random_seed
 
+from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
+from house_kit.runs import CNN
+from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.pretraining.pretrain import Pretraining, pretrain
 

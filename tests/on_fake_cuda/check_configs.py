@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import LABELS, TEXTS, one_hot, scores_of, shim_of, write_encoder
-from runs import assert_same_run, run
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
 from thinc.api import Config, require_cpu
 from thinc.util import has_cupy_gpu
 
+from house_kit.encoders import write_encoder
+from house_kit.pipelines import scores_of, shim_of
+from house_kit.repository import REPOSITORY
+from house_kit.runs import assert_same_run, run
+from house_kit.texts import LABELS, TEXTS, one_hot
 from spacy_transfer.training.device import prefer_device
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.cfg"))
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 NAME = "transfer_textcat"
 N_STEPS = 2

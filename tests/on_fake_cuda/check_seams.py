@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from conftest import exclusive_examples, network_of, pipeline, scores_of
-from runs import BOW, CNN, MODEL, config_of, run, write_corpus
 from spacy.cli.train import train as spacy_train
 from thinc.api import RAdam, fix_random_seed
 from thinc.optimizers import Adam
 from torch import distributed
 from typer.testing import CliRunner
 
+from house_kit.pipelines import network_of, pipeline, scores_of
+from house_kit.runs import BOW, CNN, MODEL, config_of, run, write_corpus
+from house_kit.texts import exclusive_examples
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.nn.devices.precision import resolve_device
 from spacy_transfer.training import device as devices

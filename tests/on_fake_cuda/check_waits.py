@@ -14,22 +14,12 @@ import spacy
 import torch
 import torch.nn.functional as F
 import transformers
-from conftest import (
-    KNOWN_FAMILIES,
-    LABELS,
-    TEXTS,
-    WORDS,
-    examples_of,
-    exclusive_examples,
-    network_of,
-    one_hot,
-    pipeline,
-    scores_of,
-    shim_of,
-)
-from scratches import classifier
 from torch.overrides import _get_current_function_mode
 
+from house_kit.encoders import KNOWN_FAMILIES
+from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
+from house_kit.scratches import classifier
+from house_kit.texts import LABELS, TEXTS, WORDS, examples_of, exclusive_examples, one_hot
 from spacy_transfer.nn.devices.host_ahead import HostAhead
 from spacy_transfer.training.adamw import AdamW
 
@@ -120,7 +110,7 @@ def made(encoder_folder: Callable[[str], Path], blocks: dict[str, Any]) -> tuple
         nlp.add_pipe("transfer_masked_lm", config={"model": {**block, "precision": "fp32", "device": "cuda"}})
         nlp.initialize(lambda: exclusive_examples(nlp))
     elif kind == "shared":
-        from test_shared import shared_pipeline
+        from house_kit.shared import shared_pipeline
 
         nlp = shared_pipeline(folder, device="cuda", **blocks)
     elif kind == "scratch":
