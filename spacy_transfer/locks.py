@@ -148,6 +148,7 @@ def changes_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Conc
 
     @wraps(method)
     def alone(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method while nobody else uses the network."""
         with self.lock.changing():
             return method(self, *args, **kwargs)
 
@@ -159,6 +160,7 @@ def reads_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concat
 
     @wraps(method)
     def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method while nobody changes the network."""
         with self.lock.predicting():
             return method(self, *args, **kwargs)
 

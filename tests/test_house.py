@@ -22,7 +22,7 @@ TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in 
 FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "quiet"},
+    {"errors", "log", "checks", "files", "json_types", "locks", "redaction", "text_output", "quiet"},
     {"repository"},
     {"nn", "pipeline", "config"},
     {"model"},
@@ -153,7 +153,16 @@ def test_components_know_no_models() -> None:
 
 
 def test_one_door_to_transformers() -> None:
-    doors = {file for file, tree in FILES.items() for name, _ in imports(file, tree) if name.startswith("transformers")}
+    # What a type checker alone reads opens none.
+    running = {
+        file: ast.Module([
+            node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ], [])
+        for file, tree in FILES.items()
+    }  # fmt: skip
+    doors = {
+        file for file, tree in running.items() for name, _ in imports(file, tree) if name.startswith("transformers")
+    }
     # Configurations, networks, tokenizers: none of them lets transformers read a stranger's folder.
     assert doors == {"nn/encoders/config.py", "nn/encoders/pretrained.py", "repository/tokenizer_files.py"}
 

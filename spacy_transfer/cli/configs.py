@@ -1,11 +1,12 @@
 """What the commands that read a config or a pipeline share: --code, and values of the config on the command line."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
 from ..errors import T428, T430
+from ..json_types import ConfigBlock
 
 Code = Annotated[
     Path | None, Option("--code", "-c", help="Python file with registered functions that the config or pipeline uses")
@@ -19,7 +20,8 @@ CodeWithoutLetter = Annotated[
 def use_code(path: Path | None) -> None:
     """Import a Python file, so that what it registers is there.
 
-    RAISES (FileNotFoundError): T440. RAISES (ValueError): T428 if that fails, with the line.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T428 if that fails, with the line.
     """
     from traceback import extract_tb
 
@@ -39,7 +41,7 @@ def use_code(path: Path | None) -> None:
         raise ValueError(T428.format(path=path, reason=reason)) from error
 
 
-def values_of(arguments: list[str]) -> dict[str, Any]:
+def values_of(arguments: list[str]) -> ConfigBlock:
     """Values of a config as `spacy train` takes them, from the command line and from SPACY_CONFIG_OVERRIDES.
 
     arguments (list[str]): What the command has no option for: ["--training.max_steps", "500"].

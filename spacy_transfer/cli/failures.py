@@ -28,8 +28,12 @@ _LONGEST = 1500
 
 @dataclass(frozen=True)
 class Failure:
-    """What is shown of an error. message (str): Lines. status (int): Of the process. is_bug (bool): Whether nobody
-    foresaw the error, so that its traceback is worth keeping."""
+    """What is shown of an error.
+
+    message (str): Lines.
+    status (int): Of the process.
+    is_bug (bool): Whether nobody foresaw the error, so that its traceback is worth keeping.
+    """
 
     message: str
     status: int = 1
@@ -39,7 +43,8 @@ class Failure:
 def report(error: Exception, command: str) -> int:
     """Show an error of a command. A bug's traceback goes to a file; with SPACY_TRANSFER_DEBUG=1 all are shown.
 
-    error (Exception): What came out of the command. command (str): Its name.
+    error (Exception): What came out of the command.
+    command (str): Its name.
     RETURNS (int): The exit status.
     """
     failure = explain(error, command)
@@ -58,7 +63,8 @@ def report(error: Exception, command: str) -> int:
 def explain(error: Exception, command: str) -> Failure:
     """Decide what a user is told of an error.
 
-    error (Exception): What came out of a command. command (str): Its name.
+    error (Exception): What came out of a command.
+    command (str): Its name.
     RETURNS (Failure): A message with a code.
     """
     for known in _causes(error):
@@ -135,7 +141,10 @@ def _traceback(error: BaseException, trace: TracebackType | None = None) -> str:
 
 
 def _keep(error: Exception) -> str:
-    """Write the traceback to a file of the user's own. RETURNS (str): Where it is, or the traceback itself."""
+    """Write the traceback to a file of the user's own.
+
+    RETURNS (str): Where it is, or the traceback itself.
+    """
     text = f"{without_secrets(repr(sys.argv))}\n{_traceback(error)}"
     try:
         handle, path = tempfile.mkstemp(prefix="spacy-transfer-", suffix=".log")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from typer import Exit
 
 from ..errors import T192, T193, T195
+from ..json_types import ConfigMapping
 from ..text_output import echo, msg
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ class Wish:
 
     @property
     def is_there(self) -> bool:
-        """Whether there are several runs. RAISES (ValueError): T195 for an option that needs them, T193 for one that
-        does not go with them."""
+        """Whether there are several runs.
+
+        RAISES (ValueError): T195 for an option that needs them, T193 for one that does not go with them.
+        """
         if self.seeds is not None or self.sweep:
             if self.stop_at:
                 raise ValueError(T193)
@@ -54,7 +57,10 @@ class Wish:
         return False
 
     def plan(self) -> "Plan":
-        """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
+        """Read it.
+
+        RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds.
+        """
         from ..training.search.study import Plan
         from ..training.search.sweep import grid, parse_sweep
 
@@ -65,7 +71,11 @@ class Wish:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """text (str): "1,2,3". RAISES (ValueError): T192 for anything else."""
+    """Read a list of seeds.
+
+    text (str): "1,2,3".
+    RAISES (ValueError): T192 for anything else.
+    """
     parts = [part.strip() for part in text.split(",")]
     seeds = [int(part) for part in parts if part.isdecimal()]
     if len(seeds) < len(parts) or len(set(seeds)) < len(seeds):
@@ -75,7 +85,10 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Runs:
-    """How each run is made; the options of `spacy transfer train`. command (str): How to go on after a signal."""
+    """How each run is made; the options of `spacy transfer train`.
+
+    command (str): How to go on after a signal.
+    """
 
     config: Path
     code: Path | None
@@ -89,8 +102,11 @@ class Runs:
     deterministic: bool = False
     max_seconds: float = 0.0
 
-    def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
+    def __call__(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
+        """Train in a folder, in this process or in several ranks.
+
+        RAISES (Interrupted): By a signal.
+        """
         from ..training.search.study import Interrupted
 
         if self.ranks > 1:
@@ -102,10 +118,10 @@ class Runs:
             raise Interrupted(trained.signal)
 
     def train(
-        self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool,
+        self, folder: Path, values: ConfigMapping, stop_at: int, *, resume: bool, force: bool,
         loaded: "Config | None" = None,
     ) -> "Trained":  # fmt: skip
-        """Train in a folder, in this process. loaded (Config | None): The config, where it was read already."""
+        """Train in a folder, in this process."""
         from ..training.session import Stopped
         from ..training.train import train
 
@@ -116,7 +132,7 @@ class Runs:
             return stopped.trained
 
     def _train(
-        self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool,
+        self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool,
         loaded: "Config | None",
     ) -> Any:  # fmt: skip
         config, own = self._given(values)
@@ -126,13 +142,13 @@ class Runs:
             stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    def _given(self, values: ConfigMapping) -> tuple[Path, dict[str, object]]:
         """The config of a trial, and the values to put into it."""
         from ..training.search.sweep import CONFIG
 
         return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
-    def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+    def _launch(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
         from ..training.distributed.launch import launch
         from ..training.output.result import Result
         from ..training.search.study import Interrupted
@@ -156,9 +172,12 @@ class Runs:
 
 
 def train_several(
-    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
+    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, object], *, resume: bool, force: bool
 ) -> None:
-    """Train and print the table. RAISES (Exit): After a signal, with its status."""
+    """Train and print the table.
+
+    RAISES (Exit): After a signal, with its status.
+    """
     from ..training.search.study import Interrupted, study
 
     try:
@@ -195,7 +214,7 @@ def _print(studied: "Studied", output: Path) -> None:
     echo(f"{kept}\nAll results are in {output / 'results.csv'}, means in {output / 'statistics.csv'}")
 
 
-def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
+def _print_table(table: tuple[list[str], list[list[object]]]) -> None:
     """What fits on a terminal: without folders, and of further scores the first few."""
     header, rows = table
     scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]

@@ -10,6 +10,7 @@ import catalogue
 from spacy.util import registry
 
 from ..errors import T493
+from ..json_types import ConfigBlock
 from .blocks import registered
 
 _PREFIX, _VERSION = "spacy-transfer.", ".v1"
@@ -17,7 +18,7 @@ _PREFIX, _VERSION = "spacy-transfer.", ".v1"
 _GROUPS = ("misc", "layers", "losses", "optimizers", "schedules")
 
 
-def block_config(parameter: str, group: str, value: object) -> dict[str, Any]:
+def block_config(parameter: str, group: str, value: object) -> ConfigBlock:
     """Describe a block as the config does.
 
     parameter (str): Name of the parameter, for the message.

@@ -12,6 +12,7 @@ from thinc.api import Config
 
 from ..errors import T330, T331, T332, T333, T334
 from ..files.fields import is_whole
+from ..json_types import ConfigMapping
 from .nearest import nearest
 
 _WHOLE: dict[str, tuple[int, int | None, str]] = {
@@ -26,16 +27,20 @@ _WHOLE: dict[str, tuple[int, int | None, str]] = {
 _READ = ("nlp", "components", "corpora", "training", "pretraining", "initialize")
 
 
-def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """RAISES (ValueError): T333 for a value that is no finite number."""
+def check_overrides(overrides: Mapping[str, object]) -> None:
+    """Refuse numbers that are not finite among the values given for a config.
+
+    RAISES (ValueError): T333 for a value that is no finite number.
+    """
     for key, value in overrides.items():
         _check_finite(key, value)
 
 
-def check_config(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def check_config(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """Check what a training is asked to do.
 
-    config (Config): The whole config, overrides in. overrides (Mapping): Values by dotted key.
+    config (Config): The whole config, overrides in.
+    overrides (Mapping): Values by dotted key.
     original (Config): Without them.
     RAISES (ValueError): T330 for an unknown key of [training], T331 for a value out of range, T332 for a number in
         quotation marks, T333 for one that is not finite, T334 for an override that nothing reads.
@@ -50,8 +55,11 @@ def check_config(config: Config, overrides: Mapping[str, Any], original: Config)
     check_training(whole["training"])
 
 
-def check_training(training: Mapping[str, Any]) -> None:
-    """Check the block [training], interpolated. RAISES (ValueError): T330 to T332, see `check_config`."""
+def check_training(training: ConfigMapping) -> None:
+    """Check the block [training], interpolated.
+
+    RAISES (ValueError): T330 to T332, see `check_config`.
+    """
     known = list(ConfigSchemaTraining.model_fields)
     for key in training:
         if key not in known:
@@ -113,7 +121,7 @@ def _check_finite(key: str, value: Any) -> None:
             _check_finite(key, part)
 
 
-def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def _check_read(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """An override of a variable, such as paths.train, that nothing refers to would change nothing."""
     if not overrides:
         return
@@ -128,7 +136,7 @@ def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) 
             raise ValueError(T334.format(key=key, hint=nearest(key, there)))
 
 
-def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _dotted(config: ConfigMapping, prefix: str = "") -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")

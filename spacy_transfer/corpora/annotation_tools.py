@@ -41,7 +41,8 @@ class Tool:
 def recognize(record: object) -> Tool | None:
     """Find the tool that a record comes from.
 
-    record (object): The first record of a file. RETURNS (Tool | None): None where it is nobody's.
+    record (object): The first record of a file.
+    RETURNS (Tool | None): None where it is nobody's.
     """
     return next((tool for tool in TOOLS if isinstance(record, Mapping) and tool.recognizes(record)), None)
 

@@ -1,11 +1,10 @@
 """Samples of what augmentation makes of the training texts of a config."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -13,9 +12,11 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 from spacy.util import load_model_from_config, registry, resolve_dot_names
+from thinc.config import Config
 
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
+from ..json_types import ConfigMapping
 from ..model.architectures.classifier import shim_of, texts_of
 from ..model.learning.augmentation import NoAugmentation, draw_texts
 from ..pipeline.components import classifiers_of, name_meant
@@ -31,7 +32,9 @@ _MOST_READ = 20_000
 class Sample:
     """One training text.
 
-    clean, augmented (str): As it is read of the document, before and after. labels (list[str]): Those that it has.
+    clean (str): As it is read of the document, before and after.
+    augmented (str): As it is read of the document, before and after.
+    labels (list[str]): Those that it has.
     is_clean (bool): Whether it was left as it is.
     """
 
@@ -47,18 +50,22 @@ def augment(
     n: int = 10,
     component: str | None = None,
     skip: int = 0,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
 ) -> list[Sample]:
-    """What batches of a training with this config would read; builds no network. It shuffles and batches as `spacy
-    train` does, but not in the same order, since that also depends on what else was drawn before.
+    """Show what the batches of a training with this config would read; no network is built.
 
-    config (Path): A training config. n (int): Samples. component (str | None): Which component's augmentation; not
-        needed where only one has any. skip (int): Draws to skip, to see others.
+    It shuffles and batches as `spacy train` does, but not in the same order, since that also depends on what else was
+    drawn before.
+
+    config (Path): A training config.
+    n (int): Samples.
+    component (str | None): Which component's augmentation; not needed where only one has any.
+    skip (int): Draws to skip, to see others.
     overrides (Mapping | None): Settings in place of the config's, by dotted name.
     RETURNS (list[Sample]): At most n, fewer where the corpus has no more.
     RAISES (ValueError): T005 for n below 1 or skip below 0, T125 for a component that is not there, T126 for one that
-        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to
-        T334 and T420 to T426 for a config or values that nothing reads.
+        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to T334 and T420 to
+        T426 for a config or values that nothing reads.
     """
     for field, value, least in (("n", n, 1), ("skip", skip, 0)):
         if value < least:
@@ -106,12 +113,12 @@ def _has_shim(pipe: TransferTextCategorizer) -> bool:
     return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
 
 
-def _examples(nlp: Language, config: Any, training: Mapping[str, Any]) -> Iterable[Example]:
+def _examples(nlp: Language, config: Config, training: ConfigMapping) -> Iterable[Example]:
     (corpus,) = resolve_dot_names(config, [training["train_corpus"]])
     return islice(corpus(nlp), _MOST_READ)
 
 
-def _batches(examples: list[Example], training: Mapping[str, Any]) -> Iterator[list[Example]]:
+def _batches(examples: list[Example], training: ConfigMapping) -> Iterator[list[Example]]:
     """As `spacy train` makes them: shuffled, batched, subdivided."""
     before = random.getstate()
     try:

@@ -74,8 +74,9 @@ class Augmentation:
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> list[str]:
         """Changed texts; the same arguments give the same texts.
 
-        texts: Of one training step. targets: (n_texts, n_labels), NaN for missing, or None, which leaves out mixing.
-        n_draws: Steps drawn so far.
+        texts (Sequence[str]): Of one training step.
+        targets (Floats | None): (n_texts, n_labels), NaN for missing, or None, which leaves out mixing.
+        n_draws (int): Steps drawn so far.
         """
         read = [Words(text) for text in texts]
         partners = _partners(targets) if self.mixing and targets is not None else [[] for _ in texts]

@@ -110,7 +110,8 @@ def find_label_names(counts: Mapping[str, int], n_texts: int) -> Iterator[Findin
 def why_no_labels(counts: Mapping[str, int], n_texts: int) -> str | None:
     """Say why a column is plainly not one of labels.
 
-    counts (Mapping[str, int]): Texts of each value. n_texts (int): All texts.
+    counts (Mapping[str, int]): Texts of each value.
+    n_texts (int): All texts.
     RETURNS (str | None): The reason: dates, measures, or a value of its own for nearly every text; None if it may be.
     """
     n_labels = len(counts)

@@ -20,7 +20,8 @@ _IDS, _ENDS = "ids.npy", "ends.npy"
 def write_rows(folder: Path, rows: Iterable[NDArray[np.int32]]) -> int:
     """Write rows for `PieceRows`.
 
-    folder (Path): Made if it is not there. rows (Iterable): Piece ids of each, special pieces included.
+    folder (Path): Made if it is not there.
+    rows (Iterable): Piece ids of each, special pieces included.
     RETURNS (int): How many there were.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,11 @@ class PieceRows:
         return self._fingerprint
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """YIELDS (Example): One for each row; it has one word, since every word costs time and nobody reads them."""
+        """Read the rows, shuffled if that is asked for.
+
+        nlp (Language): The pipeline.
+        YIELDS (Example): One for each row; it has one word, since every word costs time and nobody reads them.
+        """
         n = len(self)
         order = np.random.default_rng(random.getrandbits(64)).permutation(n) if self.shuffle else range(n)
         for i in order[: n - n % self.multiple_of if n > self.multiple_of else n]:

@@ -40,6 +40,7 @@ def make_corpus(
     augment: Augmenter = augmenter or dont_augment
 
     def read(nlp: Language) -> Iterator[Example]:
+        """Read the files, changed by the augmenter, with the attributes that components of the pipeline read."""
         sources = sources_read_by(nlp)
         files = find_docbins(Path(path).expanduser())
         docs = (doc for file in files for doc in read_docs(file, nlp.vocab) if len(doc))

@@ -174,7 +174,8 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
 def parse_text(value: object, field: str) -> str:
     """Check a text.
 
-    value (object): What the field holds. field (str): Its name, for messages.
+    value (object): What the field holds.
+    field (str): Its name, for messages.
     RETURNS (str): The text as it is.
     RAISES (BadRow): It is missing, empty, no str, too long for spaCy, or holds half a surrogate pair.
     """

@@ -61,7 +61,8 @@ class Reading:
     """What a reading of a file found out about it; filled while the rows come.
 
     notes (list[str]): How it is written, where that is not what its suffix says.
-    n_broken (int): Cells that hold line breaks. broken (list[str]): The first that hold the delimiter too, with lines.
+    n_broken (int): Cells that hold line breaks.
+    broken (list[str]): The first that hold the delimiter too, with lines.
     n_suspicious (int): How many hold both.
     skipped (dict[str, int]): Rows left out since an annotation tool says so: why, and how many.
     """
@@ -82,8 +83,10 @@ def parse_line(
 ) -> Iterator[list[str]]:
     """Cut lines of a sample into cells, up to the first that cannot be cut.
 
-    lines (Sequence[str]): Lines with their ends. delimiter (str): One character.
-    quoted (bool): Whether quotation marks count. skip_blanks (bool): Whether blanks behind delimiters do not.
+    lines (Sequence[str]): Lines with their ends.
+    delimiter (str): One character.
+    quoted (bool): Whether quotation marks count.
+    skip_blanks (bool): Whether blanks behind delimiters do not.
     YIELDS (list[str]): The cells of each record; empty for a blank line.
     """
     reader = csv_reader(iter(lines), delimiter, quoted=quoted, skip_blanks=skip_blanks)

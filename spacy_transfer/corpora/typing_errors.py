@@ -32,7 +32,9 @@ def mistyped(word: str, keyboard: Keyboard, chance: Random) -> str:
 
     Only letters are touched, since another digit is another number; marks stay with their letter.
 
-    word (str): Not empty. chance (Random): What is drawn from.
+    word (str): Not empty.
+    keyboard (Keyboard): Neighbors of each key.
+    chance (Random): What is drawn from.
     RETURNS (str): Another, non-empty word; the same one where it has fewer than two letters.
     """
     parts = characters(word)

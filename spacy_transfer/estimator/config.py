@@ -12,6 +12,7 @@ from ..config.blocks import function_of, keys_of
 from ..config.instances import block_config, plain_block
 from ..config.values import put_values
 from ..errors import T494, T495, T497
+from ..json_types import ConfigBlock
 
 # Name of the component in the pipeline inside.
 COMPONENT = "transfer_textcat"
@@ -38,7 +39,7 @@ def training_config(
     factory = "transfer_textcat" if exclusive else "transfer_textcat_multilabel"
     fresh = {"factory": factory, "threshold": params["threshold"], "model": _model(params, labels, exclusive=exclusive)}
     component = fresh if source is None else {"source": str(source), "component": COMPONENT}
-    config: dict[str, Any] = {
+    config: ConfigBlock = {
         "paths": {"train": str(data / "train.spacy"), "dev": str(data / "dev.spacy")},
         "nlp": {"lang": params["lang"], "pipeline": [COMPONENT]},
         "components": {COMPONENT: component},
@@ -72,7 +73,7 @@ def without_data(config: Config) -> Config:
 # ---- blocks ------------------------------------------------------------------------------------------------------
 
 
-def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _model(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
     encoder = params["encoder"]
     if isinstance(encoder, str | Path):
         encoder_block = {
@@ -101,7 +102,7 @@ def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> 
     }  # fmt: skip
 
 
-def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _loss(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
     given = params["loss"]
     if given is None:
         given = "CrossEntropy" if exclusive else "BinaryCrossEntropy"
@@ -126,7 +127,7 @@ def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> d
     return block
 
 
-def _class_weights(given: Any) -> Any:
+def _class_weights(given: object) -> object:
     if isinstance(given, Mapping):
         return [[str(label), float(weight)] for label, weight in given.items()]
     if given not in (None, "balanced"):
@@ -146,7 +147,7 @@ def learn_rate(params: Mapping[str, Any]) -> float:
     return _HEAD_ALONE if params["frozen_depth"] == "all" and params["adapter"] is None else _ENCODER_TOO
 
 
-def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, Any]:
+def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, object]:
     rate: Any = learn_rate(params)
     n_epochs = params["n_epochs"]
     if not params["constant_rate"]:

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Example
+from thinc.config import Config
 
 from ..errors import T494
 from ..pipeline.components import classifiers_of
@@ -82,7 +83,7 @@ def fit(
     return fitted
 
 
-def _train(config: Any, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
+def _train(config: Config, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
     trained = train(
         config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
         make_update=None if bar is None else bar.updating, max_seconds=params["max_seconds"] or 0.0,
@@ -102,20 +103,28 @@ def _clear(nlp: Language) -> None:
 
 
 class _Bar:
-    """A progress bar over texts. n_texts (int | None): Of all epochs, where that is known."""
+    """A progress bar over texts.
+
+    n_texts (int | None): Of all epochs, where that is known.
+    """
 
     def __init__(self, n_texts: int | None) -> None:
         # In a notebook a widget, elsewhere text.
         from tqdm.auto import tqdm
 
-        self._bar: Any = tqdm(total=n_texts, unit="text", desc="training")
+        self._bar = tqdm(total=n_texts, unit="text", desc="training")
 
     def updating(self, nlp: Language) -> Update:
-        """RETURNS (Update): The step function of a pipeline, which moves the bar on."""
+        """Make the step function of a pipeline, which moves the bar on.
+
+        nlp (Language): The pipeline.
+        RETURNS (Update): In place of `nlp.update`.
+        """
         block = nlp.config.interpolate()["training"]
         frozen, annotating = block["frozen_components"], block["annotating_components"]
 
         def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            """Update as the pipeline does, and move the bar on."""
             nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
             # A tensor on a GPU would make each step wait for the device.
             total = [value for value in losses.values() if not isinstance(value, torch.Tensor)]
@@ -141,7 +150,7 @@ def _gpu_id(device: str) -> int:
     raise ValueError(T494.format(parameter="device", value=repr(device), want='"auto", "cpu", "cuda" or "cuda:1"'))
 
 
-def _split(params: Mapping[str, Any], targets: Targets) -> tuple[list[int], list[int]]:
+def _split(params: Mapping[str, object], targets: Targets) -> tuple[list[int], list[int]]:
     """Texts to learn from, and held-out ones with every label, where there are enough of it."""
     rows = list(range(len(targets.matrix)))
     share, seed = params["validation_fraction"], params["seed"]

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..errors import T494
 from ..files.fields import is_real, whole
+from ..json_types import JsonObject
 
 
-def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def check_parameters(params: Mapping[str, Any]) -> JsonObject:
     """Check the parameters that no config block checks.
 
     params (Mapping[str, Any]): All parameters of the estimator.
@@ -38,6 +39,6 @@ def _name(block: Any) -> str:
     return type(block).__name__
 
 
-def _require(params: Mapping[str, Any], parameter: str, good: bool, want: str) -> None:
+def _require(params: Mapping[str, object], parameter: str, good: bool, want: str) -> None:
     if not good:
         raise ValueError(T494.format(parameter=parameter, value=repr(params[parameter]), want=want))

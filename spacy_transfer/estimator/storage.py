@@ -14,6 +14,7 @@ from ..config.instances import plain_block
 from ..errors import T498, T499
 from ..files import new_folder, write_text
 from ..files.strangers import read_object
+from ..json_types import JsonMapping, JsonObject
 from ..pipeline.components import classifiers_of, name_meant
 from ..pipeline.textcat import TransferTextCategorizer
 from .data import Array
@@ -39,7 +40,7 @@ def classifier_of(nlp: Language, folder: Path | None = None) -> tuple[str, Trans
     return name, found[name]
 
 
-def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes: Array, kind: str) -> None:
+def write_folder(folder: Path, nlp: Language, params: Mapping[str, object], classes: Array, kind: str) -> None:
     """Write a fitted estimator; the folder appears whole or not at all.
 
     folder (Path): Replaced if it holds a pipeline.
@@ -69,7 +70,7 @@ def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes
         write_text(part / _FILE, text)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], Array | None, str]:
+def read_folder(folder: Path) -> tuple[JsonObject, Array | None, str]:
     """Read what stands beside the pipeline.
 
     folder (Path): Of the pipeline.
@@ -100,7 +101,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Array | None, str]:
     return params, classes, str(kind)
 
 
-def nlp_state(nlp: Language) -> dict[str, Any]:
+def nlp_state(nlp: Language) -> JsonObject:
     """Describe a pipeline for a pickle; weights stay safetensors.
 
     nlp (Language): The pipeline.
@@ -109,7 +110,7 @@ def nlp_state(nlp: Language) -> dict[str, Any]:
     return {"config": nlp.config.to_str(), "bytes": nlp.to_bytes()}
 
 
-def nlp_from_state(state: Mapping[str, Any]) -> Language:
+def nlp_from_state(state: JsonMapping) -> Language:
     """Make a pipeline of its description.
 
     state (Mapping[str, Any]): Of `nlp_state`.
@@ -119,7 +120,7 @@ def nlp_from_state(state: Mapping[str, Any]) -> Language:
     return nlp.from_bytes(state["bytes"])
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> object:
     """numpy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()

@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def make_parents(folder: Path) -> list[Path]:
-    """Make a folder and those above it. RETURNS (list[Path]): Which were made, the innermost first."""
+    """Make a folder and those above it.
+
+    RETURNS (list[Path]): Which were made, the innermost first.
+    """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

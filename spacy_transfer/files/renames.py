@@ -18,7 +18,9 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno
 def put(new: Path, place: Path, aside: Path) -> None:
     """Let a file or folder take a place: a file in one step, a folder in two, the old one stepping aside first.
 
-    new (Path): What takes the place. place (Path): Where it goes. aside (Path): A free name.
+    new (Path): What takes the place.
+    place (Path): Where it goes.
+    aside (Path): A free name.
     RAISES (OSError): What the file system says; then the old one is in its place.
     """
     if not new.is_dir():

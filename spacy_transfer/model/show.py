@@ -1,7 +1,7 @@
 """A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _BEFORE = ("text", "augmentation", "windows")
 _AFTER = ("loss", "head_init", "cache")
 
 
-def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
+def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
     path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
@@ -83,7 +83,8 @@ def _silent() -> Iterator[None]:
 def draw(name: str, nlp: Language) -> str:
     """Draw one classifier that has weights.
 
-    name (str): Of the component. nlp (Language): Its pipeline.
+    name (str): Of the component.
+    nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
     shim, model = networks_of(nlp)[name], nlp.get_pipe(name).model
@@ -167,7 +168,7 @@ def _differs(settings: Any, field: str) -> bool:
     return field not in ("text", "windows", "cache") or bool(builder != type(builder)())
 
 
-def _builder(builder: Any) -> str:
+def _builder(builder: object) -> str:
     """Name of a block, and what it sets apart from its defaults."""
     if not dataclasses.is_dataclass(builder):
         return type(builder).__name__

@@ -21,6 +21,8 @@ def logits_of(
 ) -> Tensor:
     """Logits of documents; what fits the budget runs at once, to the same bits as without a budget.
 
+    network (Network): In any mode.
+    batch (RowBatch): Rows of the documents.
     budget (int): Most pieces that run at a time, padding included.
     joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
     states (Tensor | None): States at the boundary, (n_rows, n_pieces, width), where they are known.
@@ -32,7 +34,10 @@ def logits_of(
 
 
 def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:
-    """States after the last depth, with a graph that holds one part at a time. RETURNS: (n_rows, n_pieces, width)."""
+    """States after the last depth, with a graph that holds one part at a time.
+
+    RETURNS (Tensor): (n_rows, n_pieces, width).
+    """
     learns = torch.is_grad_enabled() and network.boundary < network.n_layers
     if states is None and learns and network.boundary >= 1:
         states = prefix_states(network, batch, budget)
@@ -47,7 +52,10 @@ def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor |
 
 
 def prefix_states(network: Network, batch: RowBatch, budget: int) -> Tensor:
-    """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+    """What is frozen, without a graph.
+
+    RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width).
+    """
     if _fits(batch, budget):
         return network.prefix(batch)
     return torch.cat([network.prefix(part) for _, part in _parts(batch, budget)])
@@ -71,7 +79,10 @@ def _again(run: Callable[..., Tensor], part: RowBatch, states: list[Tensor]) -> 
 
 
 def _parts(batch: RowBatch, budget: int) -> Iterator[tuple[int, RowBatch]]:
-    """Rows under the budget, at least one at a time. YIELDS (tuple): Number of the first row, and the rows."""
+    """Rows under the budget, at least one at a time.
+
+    YIELDS (tuple): Number of the first row, and the rows.
+    """
     n_rows, n_pieces = batch.ids.shape
     size = max(1, budget // n_pieces)
     for begin in range(0, n_rows, size):

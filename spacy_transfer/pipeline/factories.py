@@ -1,11 +1,11 @@
 """The factories. spaCy imports this module for every pipeline, so it stays light."""
 
 from collections.abc import Callable
-from typing import Any
 
 from spacy.language import Language
 from thinc.api import Model
 
+from ..json_types import Scores
 from .masked_lm import MaskedLMPredictor
 from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
@@ -22,7 +22,7 @@ _WINDOWS = {"@misc": "spacy-transfer.Windows.v1"}
 _TEXT = {"@misc": "spacy-transfer.Text.v1", "normalization": {"@misc": "spacy-transfer.Normalization.v1"}}
 
 
-def _default_config(loss: str) -> dict[str, Any]:
+def _default_config(loss: str) -> dict[str, object]:
     return {
         # Settings of the component, which is no block: here once for both factories, and where spaCy looks for them.
         "threshold": 0.5,
@@ -64,10 +64,12 @@ def make_transfer_textcat(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for exactly one label a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for exclusive labels.
     threshold (float): Not used for exclusive labels.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -92,10 +94,12 @@ def make_transfer_textcat_multilabel(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for any number of labels a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for independent labels.
     threshold (float): Score from which a label counts as predicted in the evaluation.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -123,6 +127,8 @@ def make_transfer_textcat_multilabel(
 def make_transfer_masked_lm(nlp: Language, name: str, model: Model) -> MaskedLMPredictor:
     """An encoder that learns from raw texts; `spacy transfer pretrain` makes a pipeline of it.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.MaskedLM.v1`.
     """
     return MaskedLMPredictor(nlp.vocab, model, name)

@@ -17,7 +17,8 @@ _SAID_WELL = re.compile(r"\[[TE]\d{3,4}\]")
 def load_pipeline(name: str | Path) -> Language:
     """Load a pipeline.
 
-    name (str | Path): Folder, or name of an installed package. RETURNS (Language): The pipeline.
+    name (str | Path): Folder, or name of an installed package.
+    RETURNS (Language): The pipeline.
     RAISES (ValueError): T442 for a damaged file, which spaCy's readers meet with whatever error their parts raise;
         otherwise what `spacy.load` raises with a code.
     """

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..errors import T039, T241
+from ..json_types import Scores
 from .length import forget_counted_steps, look_ahead
 from .stored_pipe import StoredPipe
 
@@ -24,7 +25,8 @@ PIECES, FIGURES = "transfer_pieces", "transfer_masked_lm"
 class MaskedLMPredictor(StoredPipe):
     """Predicts pieces that are hidden from it; what it learns with, its encoder, is what a classifier starts from.
 
-    vocab (Vocab): The shared vocabulary. model (Model): A `spacy-transfer.MaskedLM.v1`.
+    vocab (Vocab): The shared vocabulary.
+    model (Model): A `spacy-transfer.MaskedLM.v1`.
     name (str): Name of the component.
     RAISES (ValueError): T241 for another model.
     """
@@ -38,7 +40,8 @@ class MaskedLMPredictor(StoredPipe):
     def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
         """Load the encoder, or make it and its pieces of the training texts.
 
-        get_examples (Callable): Gives the training data; read once. nlp (Language | None): The pipeline.
+        get_examples (Callable): Gives the training data; read once.
+        nlp (Language | None): The pipeline.
         RAISES (ValueError): T039 without data, T135 for an encoder without a mask piece, and what the blocks say.
         """
         if not callable(get_examples):
@@ -102,7 +105,7 @@ class MaskedLMPredictor(StoredPipe):
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.user_data[FIGURES] = row
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
         """How well the hidden pieces of predicted documents were found.
 
         RETURNS (dict): `masked_lm_loss`, the mean loss of a hidden piece in nats; `masked_lm_score`, its

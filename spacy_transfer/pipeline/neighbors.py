@@ -13,13 +13,14 @@ from ..errors import T346
 from .sources import WHOLE_TEXT
 
 # Not an attribute of the component, which is copied, pickled and handed to other pipelines.
-_pipelines: WeakKeyDictionary[Any, ref[Language]] = WeakKeyDictionary()
+_pipelines: WeakKeyDictionary[object, ref[Language]] = WeakKeyDictionary()
 
 
 def belongs_to(pipe: Any, nlp: Language) -> None:
     """Remember for which pipeline a component was made.
 
-    pipe (Pipe): The component. nlp (Language): Its pipeline.
+    pipe (Pipe): The component.
+    nlp (Language): Its pipeline.
     """
     _pipelines[pipe] = ref(nlp)
 
@@ -27,8 +28,8 @@ def belongs_to(pipe: Any, nlp: Language) -> None:
 def warn_of_shared_labels(pipe: Any, nlp: Language | None = None) -> None:
     """Warn of labels that a component before this one writes too: this one overwrites them.
 
-    pipe (Pipe): A component with a name and labels. nlp (Language | None): Its pipeline; by default the one that it was
-        made for.
+    pipe (Pipe): A component with a name and labels.
+    nlp (Language | None): Its pipeline; by default the one that it was made for.
     """
     if nlp is None:
         made_for = _pipelines.get(pipe)

@@ -18,6 +18,7 @@ from ..errors import T006, T082, T083, T303
 from ..files import new_contents, repair
 from ..files.fields import OBJECT, TEXT, Kind, is_whole, shown, take
 from ..files.strangers import MEGABYTE, UnusableFile, parse_object, read_object
+from ..json_types import JsonObject
 from .sources import register_attributes, sources_of
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
@@ -31,11 +32,12 @@ Self = TypeVar("Self", bound="StoredPipe")
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
     """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
 
-    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
-        where a value that is given at load, or edited in config.cfg, counts. Each of its keys must be of its kind.
+    cfg (dict[str, Any]): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
+        stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
+        be of its kind.
     """
 
-    cfg: dict[str, Any]
+    cfg: JsonObject
     learned: Mapping[str, Kind] = MappingProxyType({})
 
     def _require_weights(self) -> None:
@@ -49,10 +51,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if nlp is not None and tell is not None:
             nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+    def _check_cfg(
+        self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str
+    ) -> None:
         """Compare what a stored component has learned with itself.
 
-        network (Mapping | None): What is stored of its network. where (Path | str): The file, for messages.
+        network (Mapping | None): What is stored of its network.
+        where (Path | str): The file, for messages.
         RAISES (UnusableFile): T451 for values that do not go together.
         """
 
@@ -122,7 +127,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             self._model_was_read()
         return self
 
-    def _cfg_to_store(self) -> dict[str, Any]:
+    def _cfg_to_store(self) -> dict[str, object]:
         learned = {key: self.cfg[key] for key in self.learned}
         return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
 
@@ -134,13 +139,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if is_newer:
             warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
-    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
+    def _take_cfg(self, cfg: JsonObject, where: Path | str) -> dict[str, object] | None:
         found = cfg.get("format")
         if not is_whole(found) or found != FORMAT:
             raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))
         known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT})
         self._compare_versions(known.pop("written_by", None))
-        network: dict[str, Any] | None = known.pop("network", None)
+        network: JsonObject | None = known.pop("network", None)
         self._check_cfg(known, network, where)
         self.cfg.update(known)
         # What the documents bring along, nobody need register before the pipeline runs.

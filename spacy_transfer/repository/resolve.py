@@ -16,8 +16,10 @@ from .known_encoders import KNOWN
 class EncoderFolder:
     """A folder with an encoder.
 
-    folder (Path): Where the files are. name (str): Its name on the hub or of its folder, without a path.
-    revision (str | None): Commit on the hub. licence (str | None): Licence text, or what its model card says.
+    folder (Path): Where the files are.
+    name (str): Its name on the hub or of its folder, without a path.
+    revision (str | None): Commit on the hub.
+    licence (str | None): Licence text, or what its model card says.
     is_component (bool): The folder was written by one of our components.
     """
 

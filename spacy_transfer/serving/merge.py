@@ -18,7 +18,8 @@ def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[st
     force (bool): Replace what is there.
     RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
     RAISES (ValueError): T162 if there is no adapter, T373 if the output is the pipeline.
-    RAISES (FileExistsError): T163 if output exists. RAISES (OSError): T370 while another command writes it.
+    RAISES (FileExistsError): T163 if output exists.
+    RAISES (OSError): T370 while another command writes it.
     """
     if output.exists() and not (force and output.is_dir()):
         raise FileExistsError(T163.format(path=output))

@@ -97,7 +97,7 @@ def _kind_of(block: object) -> Kind:
     raise ValueError(T502.format(block=type(block).__name__, kinds=", ".join(get_args(Kind))))
 
 
-def _resolved(config: Any) -> Any:
+def _resolved(config: Any) -> object:
     return registry.resolve({"block": config})["block"]
 
 

@@ -15,6 +15,7 @@ from spacy.util import load_model_from_config
 from thinc.api import fix_random_seed
 
 from ..config.instances import plain_block
+from ..json_types import ConfigBlock
 from ..nn.tuning import Tuning
 from ..quiet import quiet
 from ..training.adamw import AdamW
@@ -42,7 +43,10 @@ _ENCODER = {
 
 
 def tiny_docs() -> list[Doc]:
-    """RETURNS (list[Doc]): Twelve texts; one is so long that it takes two windows."""
+    """Make twelve documents; one is so long that it takes two windows.
+
+    RETURNS (list[Doc]): Without annotations.
+    """
     nlp = spacy.blank("xx")
     return [nlp.make_doc(text) for text in TEXTS]
 
@@ -97,7 +101,7 @@ def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, b
     # Vectors are the vocabulary's.
     nlp = spacy.blank("xx", vocab=docs[0].vocab if docs[0].vocab.vectors_length else True)
     factory = _NAME if exclusive else f"{_NAME}_multilabel"
-    model: dict[str, Any] = {
+    model: ConfigBlock = {
         "encoder": _ENCODER, "windows": {"length": 24, "stride": 16}, "precision": "fp32", "device": "cpu",
         "piece_budget": 256,
     }  # fmt: skip
@@ -123,7 +127,7 @@ def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, b
     return nlp
 
 
-def _put(model: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def _put(model: ConfigBlock, path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         model = model.setdefault(name, {})
         if name == "tuning":
@@ -143,7 +147,7 @@ def _weights(nlp: Language) -> dict[str, torch.Tensor]:
         return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
-def _block_of(nlp: Language, place: str) -> Any:
+def _block_of(nlp: Language, place: str) -> object:
     found: Any = nlp.config.interpolate()["components"][_NAME]["model"]
     for name in place.split("."):
         found = found[name] if isinstance(found, Mapping) else found

@@ -1,7 +1,7 @@
 """`spacy transfer detach` and `spacy transfer attach`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -10,6 +10,9 @@ from ...files import hold_place, new_folder, refuse_same
 from ...text_output import msg
 from ..configs import CodeWithoutLetter, use_code
 from ..group import transfer_cli
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
 _Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
@@ -70,7 +73,7 @@ def _require_free(pipeline: str, output: Path, force: bool) -> None:
     refuse_same([output], [Path(pipeline)])
 
 
-def _write(nlp: Any, output: Path) -> None:
+def _write(nlp: "Language", output: Path) -> None:
     with hold_place(output), new_folder(output, sync=True) as folder:
         nlp.to_disk(folder)
     msg.good(f"{output}: {', '.join(nlp.pipe_names)}")

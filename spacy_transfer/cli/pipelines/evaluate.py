@@ -1,10 +1,11 @@
 """`spacy transfer evaluate`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
+from ...json_types import Scores
 from ...text_output import msg
 from ..configs import Code, use_code
 from ..group import transfer_cli
@@ -38,7 +39,7 @@ def evaluate_cli(
     _print(scores)
 
 
-def _print(scores: dict[str, Any]) -> None:
+def _print(scores: Scores) -> None:
     rows = [(key, _number(value)) for key, value in scores.items() if isinstance(value, int | float | str)]
     msg.table(rows, header=("score", "value"), divider=True, aligns=("l", "r"))
     for key, per_type in scores.items():

@@ -1,16 +1,17 @@
 """Features of documents on their way into the head, and their gradient on the way back to Thinc."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, set_dropout_rate
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.shims import Shim
 from torch import Tensor
 
 from ...nn.devices.pinned import to_device
 from ..learning.thinc_optimizers import array_of, from_xp
-from .layer import features_of
+from .layer import Backprop, features_of
 
 _TOGETHER = 256  # documents that are only predicted, at a time
 
@@ -19,10 +20,11 @@ class Joined:
     """What is joined to the vectors of a batch's documents.
 
     values (Tensor): (n_docs, n_features), on the network's device; in training a leaf that takes the gradient.
-    backprop (Callable): Takes that gradient as an array of Thinc's. xp: The module that makes such arrays.
+    backprop (Callable): Takes that gradient as an array of Thinc's.
+    xp (ModuleType | None): The module that makes such arrays.
     """
 
-    def __init__(self, values: Tensor, backprop: Callable[[Any], Any] | None = None, xp: Any = None) -> None:
+    def __init__(self, values: Tensor, backprop: Backprop | None = None, xp: ModuleType | None = None) -> None:
         self.values = values.requires_grad_(backprop is not None)
         self._backprop, self._xp = backprop, xp
 
@@ -62,8 +64,12 @@ def begin(
 ) -> Joined | None:
     """Features of documents that are learned from, where a classifier has features.
 
+    model (Model): The classifier.
+    docs (Sequence[Doc]): Documents of a batch.
+    device (torch.device): Where the network computes.
     dropout (float): Of layers that have one, as in spaCy's own components.
     n_docs (int): Documents over which another component's weights get the mean gradient; 1 for the sum.
+    RETURNS (Joined | None): None without features.
     """
     if (features := features_of(model)) is None:
         return None
@@ -86,9 +92,11 @@ def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
             node.attrs["divisor"] = max(n_docs, 1)
 
 
-def finish(model: Model, optimizer: Any, scale: float) -> None:
+def finish(model: Model, optimizer: Optimizer, scale: float) -> None:
     """Let the optimizer move the weights of a classifier's features.
 
+    model (Model): The classifier.
+    optimizer (Optimizer): Of Thinc.
     scale (float): Factor on the summed gradients. The rate of a layer (attrs "lr_factor") holds for all below it.
     """
     if (features := features_of(model)) is None:
@@ -115,7 +123,7 @@ def finish(model: Model, optimizer: Any, scale: float) -> None:
         optimizer.learn_rate = rate
 
 
-def _scale_torch(shim: Any, scale: float) -> None:
+def _scale_torch(shim: Shim, scale: float) -> None:
     """Of a torch layer among the features, such as an LSTM."""
     if isinstance(model := getattr(shim, "_model", None), torch.nn.Module):
         for weight in model.parameters():

@@ -19,7 +19,7 @@ from ..shims.settings import Settings
 def check_solvable(head: Head | LabelQueryHead) -> None:
     """Whether a head can be solved.
 
-    head: The block of the config.
+    head (Head | LabelQueryHead): The block of the config.
     RAISES (ValueError): T064 if it has hidden layers, T147 if it reads no vectors.
     """
     if isinstance(head, LabelQueryHead):
@@ -34,8 +34,14 @@ def solve_head(
 ) -> None:  # fmt: skip
     """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
-    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
-    joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
+    network (Network): Its head is changed.
+    settings (Settings): Blocks of the classifier.
+    loss (Loss): The classifier's.
+    vectors (Tensor): (n_texts, width).
+    targets (n_texts, n_labels): As for `NetworkShim.step`.
+    known (n_texts, n_labels): As for `NetworkShim.step`.
+    joined (Joined | None): Features of the same texts.
+    tuning_follows (bool): Whether the encoder moves afterwards.
     """
     head = cast(LabelHead, network.head)
     if cast(Head, settings.head).norm:

@@ -17,7 +17,8 @@ from .shim import SharedShim
 def build_shared(settings: Settings, attrs: dict[str, Any], layers: Sequence[Model] = ()) -> Model:
     """The model of `spacy-transfer.TransferClassifier.v1` with a `spacy-transfer.SharedEncoder.v1`.
 
-    settings (Settings): The blocks. attrs (dict): What the component calls, where nothing differs.
+    settings (Settings): The blocks.
+    attrs (dict): What the component calls, where nothing differs.
     layers (Sequence[Model]): The layer of the features, if there are any.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
     """

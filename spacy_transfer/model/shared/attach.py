@@ -37,7 +37,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     name, shim = _find(nlp, component, shared=True)
     from .listener import body_of, find_upstream
 
-    transformer = find_upstream(nlp, name, cast(SharedShim, shim).builder.upstream, training=False)
+    transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
     body, _ = body_of(transformer)
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
@@ -70,10 +70,12 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     shared encoder cannot follow is set to its neutral value: rates by depth, precision, gradient checkpointing.
 
     nlp (Language): A trained pipeline; it is left as it is.
-    component (str | None): The classifier; None for the only one. transformer (str): Name of the new component.
+    component (str | None): The classifier; None for the only one.
+    transformer (str): Name of the new component.
     RETURNS (Language): A new pipeline.
     RAISES (ValueError): T207 if there is no such component, T208 for the encoder of an encoder-decoder, T209 if the
-        name is taken. RAISES (ImportError): T206 without spacy-transformers.
+        name is taken.
+    RAISES (ImportError): T206 without spacy-transformers.
     """
     try:
         from spacy_transformers.layers.transformer_model import huggingface_from_pretrained

@@ -109,7 +109,9 @@ def body_of(transformer: Any) -> tuple[nn.Module | None, int]:
 def find_upstream(nlp: Language | None, name: str, upstream: str, *, training: bool = True) -> Any:
     """The transformer component that a component listens to.
 
-    nlp (Language | None): The pipeline. name (str): Of the component. upstream (str): As in the block.
+    nlp (Language | None): The pipeline.
+    name (str): Of the component.
+    upstream (str): As in the block.
     training (bool): Whether states have to arrive in training.
     RAISES (ValueError): T201 if there is none before it, several, or one without weights; T202 if it is frozen and not
         told to annotate.

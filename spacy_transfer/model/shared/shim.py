@@ -80,7 +80,8 @@ class SharedShim(NetworkShim):
     def meet(self, body: nn.Module | None, owner: int) -> None:
         """Get to know the encoder, and freeze in it what tuning says.
 
-        body (nn.Module | None): Of transformers. owner (int): Id under which an optimizer keeps its moments.
+        body (nn.Module | None): Of transformers.
+        owner (int): Id under which an optimizer keeps its moments.
         RAISES (ValueError): T061 for more frozen layers than it has, T208 for an encoder-decoder.
         """
         if body is None or (self._body is not None and self._body() is body):
@@ -163,14 +164,20 @@ class SharedShim(NetworkShim):
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
-        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        """Pooled states.
+
+        RETURNS (Tensor): (n_docs, width).
+        """
         if not len(data):
             return torch.zeros((0, self.network.vector_width))
         return self._predict(data, lambda states, batch: self.network.pool(states, batch))
 
     def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
-        """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
+        """Compute logits.
 
+        texts (Sequence): TransformerData of each document.
+        joined (Joined | None): Features beside the vectors.
+        RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
         return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
@@ -185,6 +192,7 @@ class SharedShim(NetworkShim):
         logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
 
         def backprop(d_logits: Any) -> list[Any]:
+            """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
             self._return(states, texts, give_back, self.builder.grad_factor)
@@ -227,8 +235,12 @@ class SharedShim(NetworkShim):
         component steps, is the mean over the documents of this batch; with `accumulate_gradient`, of which we are not
         told, the encoder gets the sum of the means.
 
-        texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
-        dropout (float): For the head. joined (Joined | None): Features. give_back (Callable): Takes the gradients.
+        texts (Sequence): TransformerData of each document.
+        targets (n_docs, n_labels): As in `NetworkShim`.
+        known (n_docs, n_labels): As in `NetworkShim`.
+        dropout (float): For the head.
+        joined (Joined | None): Features.
+        give_back (Callable): Takes the gradients.
         RETURNS (float): Sum of the documents' losses.
         RAISES (ValueError): T063, T204.
         """
@@ -240,6 +252,7 @@ class SharedShim(NetworkShim):
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
+            """Compute the logits of some documents with a graph."""
             return self.network.head_from_states(*states.of(group), rows(joined, group))
 
         everything = list(range(len(texts)))
@@ -267,7 +280,8 @@ class SharedShim(NetworkShim):
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
-        targets, known (n_docs, n_labels): Of all training documents.
+        targets (n_docs, n_labels): Of all training documents.
+        known (n_docs, n_labels): Of all training documents.
         join (Callable): Indices of documents to their features, if there are any.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import to_device, together_to_device
 from ...nn.network import RowBatch
 
+if TYPE_CHECKING:
+    from thinc.types import ArrayXd
+
 # Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
 # import of it.
 TransformerData = Any
@@ -22,7 +25,8 @@ TransformerData = Any
 class States:
     """States of some documents.
 
-    states (Tensor): (n_rows, n_pieces, width), padding on the right. batch (RowBatch): What is counted, and for whom.
+    states (Tensor): (n_rows, n_pieces, width), padding on the right.
+    batch (RowBatch): What is counted, and for whom.
     places (list): Of each row its document, its span in it, first piece in the span and number of pieces; a document
         without states has a row of zeros and span -1.
     """
@@ -61,6 +65,8 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
 
     data (Sequence[TransformerData]): One per document; one without states (an empty document) gets a state of zero.
     width (int): Width of the states.
+    device (torch.device): Where the network computes.
+    RETURNS (States): States and rows.
     """
     places: list[tuple[int, int, int, int]] = []
     counted: list[tuple[int, int]] = []
@@ -125,7 +131,10 @@ def _positions(places: Sequence[tuple[int, int, int, int]], longest: int) -> NDA
 def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -> list[TransformerData]:
     """Gradients in the form that the transformer takes: of the documents that have states, in their order.
 
-    gradient (Tensor): On `states.states`. data: As for `gather`.
+    gradient (Tensor): On `states.states`.
+    states (States): As `gather` gave them.
+    data (Sequence[TransformerData]): As for `gather`.
+    RETURNS (list[TransformerData]): One for each document with states.
     """
     learning = [i for i, one in enumerate(data) if _has_states(one)]
     if not learning:
@@ -151,7 +160,10 @@ def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -
 
 
 def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
-    """Documents of like length together, under a budget of pieces, for prediction. YIELDS (list[int]): Indices."""
+    """Documents of like length together, under a budget of pieces, for prediction.
+
+    YIELDS (list[int]): Indices.
+    """
     shapes = [one.model_output["last_hidden_state"].shape[:2] if _has_states(one) else (1, 1) for one in data]
     order = sorted(range(len(data)), key=lambda i: -shapes[i][1])
     group: list[int] = []
@@ -167,12 +179,13 @@ def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
 
 
 def counted_ranges(
-    positions: NDArray[Any], lengths: NDArray[Any], n_pieces: int, sizes: NDArray[Any]
+    positions: NDArray[np.integer], lengths: NDArray[np.integer], n_pieces: int, sizes: NDArray[np.integer]
 ) -> list[tuple[int, int]]:
     """The pieces that count in each row of a document.
 
     positions (n_aligned,): Flat positions, row * n_pieces + piece, of the pieces of each token, one after the other.
-    lengths (n_tokens,): How many of them each token has. n_pieces (int): Length of the padded rows.
+    lengths (n_tokens,): How many of them each token has.
+    n_pieces (int): Length of the padded rows.
     sizes (n_rows,): Pieces of each row, padding left out.
     RETURNS (list): First and one past the last counted piece of each row.
     """
@@ -206,11 +219,11 @@ def _has_states(one: TransformerData) -> bool:
     return "last_hidden_state" in one.model_output and one.model_output["last_hidden_state"].size > 0
 
 
-def _host(array: Any) -> NDArray[Any]:
+def _host(array: "ArrayXd") -> NDArray[Any]:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
-def _tensor(array: Any) -> Tensor:
+def _tensor(array: "ArrayXd") -> Tensor:
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array)
     from thinc.util import xp2torch
@@ -218,7 +231,7 @@ def _tensor(array: Any) -> Tensor:
     return xp2torch(array)
 
 
-def _like(tensor: Tensor) -> Any:
+def _like(tensor: Tensor) -> "ArrayXd":
     if tensor.device.type == "cpu":
         return tensor.numpy()
     from thinc.util import torch2xp

@@ -68,7 +68,9 @@ def _in_few_shapes(
 ) -> Iterator[list[int]]:
     """Micro-batches of neighbors that cost least in all, what they are filled up with included.
 
-    lengths, n_rows (Sequence[int]): Of each document, longest first. order (Sequence[int]): Their indices.
+    lengths (Sequence[int]): Of each document, longest first.
+    n_rows (Sequence[int]): Of each document, longest first.
+    order (Sequence[int]): Their indices.
     """
     n_docs, most = len(order), min(budget, MOST_PIECES)
     rows_before = np.concatenate([[0], np.cumsum(n_rows)])
@@ -97,8 +99,10 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
 
     documents (Sequence[Sequence[Row]]): Rows of each document.
     pad_id (int): Id of padding.
+    device (torch.device): Where the tensors go.
     most (int | None): Longest row that the encoder can read, None where there is no limit: on CUDA rows are padded to
         multiples of 8 up to there, since attention kernels otherwise copy the mask in each layer, or are not taken.
+    RETURNS (RowBatch): Ids, mask, and the document of each row.
     """
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))

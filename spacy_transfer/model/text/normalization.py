@@ -118,6 +118,7 @@ def _url_length(url: str) -> int:
 
 def _mask_urls(text: str, mask: str) -> str:
     def masked(match: re.Match[str]) -> str:
+        """Put the mask in place of a URL, and keep what follows it."""
         return mask + match[0][_url_length(match[0]) :]
 
     return _URL.sub(masked, text)
@@ -169,7 +170,8 @@ class Normalization:
     def apply(self, texts: Sequence[str]) -> list[str]:
         """Clean texts.
 
-        texts (Sequence[str]): Any texts. RETURNS (list[str]): As many, cleaned; the very same where every step is off.
+        texts (Sequence[str]): Any texts.
+        RETURNS (list[str]): As many, cleaned; the very same where every step is off.
         """
         steps = self._steps()
         return [_until_stable(text, steps) for text in texts] if steps else list(texts)

@@ -14,7 +14,8 @@ _MOST_REMEMBERED = 20_000_000
 class Document(list[Row]):
     """Rows of one text, in order.
 
-    rows (Iterable[Row]): At least one. text (str): What they were made of.
+    rows (Iterable[Row]): At least one.
+    text (str): What they were made of.
     """
 
     __slots__ = ("text",)
@@ -27,7 +28,8 @@ class Document(list[Row]):
 class TextReader:
     """Tokenizes and cuts.
 
-    tokenizer (PieceTokenizer): Of the encoder. windows (FittedWindows): How long documents are read.
+    tokenizer (PieceTokenizer): Of the encoder.
+    windows (FittedWindows): How long documents are read.
     """
 
     def __init__(self, tokenizer: PieceTokenizer, windows: FittedWindows) -> None:
@@ -39,7 +41,9 @@ class TextReader:
     def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
 
+        texts (Sequence[str]): Cleaned.
         remember (bool | Sequence[bool]): Keep them for the next epoch, all or each; for clean training texts.
+        RETURNS (list[Document]): In the order of the texts.
         """
         new = [text for text in texts if text not in self._known]
         fresh = dict(zip(new, self._cut(new), strict=True)) if new else {}

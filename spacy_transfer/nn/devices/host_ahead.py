@@ -19,7 +19,8 @@ class HostAhead(TorchFunctionMode):
     Only until then, since a mode costs every call of torch some microseconds of the host. What is answered is what the
     device would say: `True` lets transformers leave the mask out, so that flash attention may be taken.
 
-    mask (Tensor): (n_rows, n_pieces), on CUDA. is_full (bool | None): Whether it is all ones; None asks the device.
+    mask (Tensor): (n_rows, n_pieces), on CUDA.
+    is_full (bool | None): Whether it is all ones; None asks the device.
     first (nn.Module): The first layer.
     """
 
@@ -46,7 +47,7 @@ class HostAhead(TorchFunctionMode):
             self._thread = None
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         if func in (torch.all, Tensor.all) and self._answer is not None and len(args) == 1 and not kwargs:
             if args[0].dtype == torch.bool and args[0].shape == self._shape:

@@ -45,7 +45,9 @@ def shapes_of(encoder: nn.Module) -> Shapes:
 def product_speeds(device: torch.device, shapes: Shapes, precisions: Sequence[str]) -> dict[str, float]:
     """Speed of matrix products, the best of several interleaved turns; some tens of milliseconds in all.
 
-    device (torch.device): Where. shapes (Shapes): Of the weights. precisions (Sequence[str]): "fp32", "bf16".
+    device (torch.device): Where.
+    shapes (Shapes): Of the weights.
+    precisions (Sequence[str]): "fp32", "bf16".
     RETURNS (dict[str, float]): GFLOP/s by precision; one that the device refuses is missing.
     """
     work = 2.0 * sum(n * m for n, m in shapes)

@@ -50,6 +50,7 @@ def _differences(
     encoder: Encoder, name: str, depths: set[int], ids: torch.Tensor, mask: torch.Tensor, lengths: tuple[int, ...]
 ) -> float:
     def refused(problem: str) -> ValueError:
+        """Make the error for an encoder whose states cannot be relied on."""
         return ValueError(T473.format(name=name, family=encoder.family, problem=problem))
 
     try:

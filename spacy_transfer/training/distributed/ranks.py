@@ -58,7 +58,9 @@ class Ranks:
     def join(self, nlp: Language, names: list[str]) -> None:
         """Give all ranks the first one's weights, and let gradients be summed.
 
-        names (list[str]): Components that learn. RAISES (ValueError): T179 if one of them is not ours.
+        nlp (Language): The pipeline.
+        names (list[str]): Components that learn.
+        RAISES (ValueError): T179 if one of them is not ours.
         """
         nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
         others = [
@@ -82,7 +84,12 @@ class Ranks:
         torch.manual_seed(torch.initial_seed() + 1_000_003 * self.rank)
 
     def agree(self, what: str, value: str) -> None:
-        """RAISES (ValueError): T181 if a rank has another value."""
+        """Check that all ranks have the same value.
+
+        what (str): What it is, for the message.
+        value (str): This rank's.
+        RAISES (ValueError): T181 if a rank has another value.
+        """
         found = [part.decode("utf-8") for part in self._gather(value.encode("utf-8"))]
         if len(set(found)) > 1:
             raise ValueError(
@@ -90,7 +97,10 @@ class Ranks:
             )
 
     def from_first(self, make: Callable[[], str]) -> str:
-        """A text that the first rank makes, on every rank. make (Callable): Called on the first one only."""
+        """A text that the first rank makes, on every rank.
+
+        make (Callable): Called on the first one only.
+        """
         return self._gather(make().encode("utf-8") if self.is_first else b"")[0].decode("utf-8")
 
     # ---- the loop's side -----------------------------------------------------------------------------------------
@@ -123,8 +133,10 @@ class Ranks:
         return dict(zip(self._names, values if self._hosts is not None else values.tolist(), strict=True))
 
     def sum_gradients(self, weights: Mapping[str, nn.Parameter], n_docs: int) -> int:
-        """Sum gradients in place. weights (Mapping): What moves, in the same order on all ranks.
+        """Sum gradients in place.
 
+        weights (Mapping): What moves, in the same order on all ranks.
+        n_docs (int): Documents of this rank.
         RETURNS (int): Documents of all ranks.
         """
         trainable = list(weights.values())
@@ -148,7 +160,10 @@ class Ranks:
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
     def share_evaluation(self, examples: list[Example], predict: Callable[[list[Example]], None]) -> list[Example]:
-        """Let each rank predict a share of the dev data. RETURNS (list[Example]): All, predicted, on all ranks."""
+        """Let each rank predict a share of the dev data.
+
+        RETURNS (list[Example]): All, predicted, on all ranks.
+        """
         predict(examples[self.rank :: self.n_ranks])
         mine = [example.predicted.to_bytes(exclude=["tensor"]) for example in examples[self.rank :: self.n_ranks]]
         sizes = [len(one) for one in mine]

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -13,6 +12,7 @@ from torch import Tensor
 from ...corpora.docbins import check_path_of
 from ...errors import T171, T185
 from ...files import Fingerprint
+from ...json_types import JsonObject
 from ..state.fingerprint import example_digest, fingerprint_of
 from ..state.random_state import EVERY, RandomState
 from .schedules import CountedBatcher
@@ -25,7 +25,8 @@ _MOST_NUMBERS = 50_000
 class _Epoch:
     """How an epoch began, and what is needed to draw its batches again.
 
-    random (RandomState): After the shuffle. positions (list[int]): Of the batcher's schedules.
+    random (RandomState): After the shuffle.
+    positions (list[int]): Of the batcher's schedules.
     foreign (list): Before which batch somebody else had drawn random numbers that the batcher's own then followed.
     """
 
@@ -38,7 +39,8 @@ class _Epoch:
 class Order:
     """Batches of the training data, epoch after epoch.
 
-    nlp (Language): The pipeline. corpus (Callable): The reader of the training data.
+    nlp (Language): The pipeline.
+    corpus (Callable): The reader of the training data.
     batching (CountedBatcher): The batcher and its schedules.
     max_epochs (int): Ends after so many; 0 never, -1 never and reads the data anew in every epoch (streamed).
     apart (bool): Draw from random numbers of its own, so that ranks which train on different texts agree on the order.
@@ -73,7 +75,10 @@ class Order:
         return self.max_epochs < 0
 
     def read(self) -> None:
-        """Read the training data. RAISES (ValueError): T171 if there are none."""
+        """Read the training data.
+
+        RAISES (ValueError): T171 if there are none.
+        """
         self._reading = RandomState.now()
         if self.is_streamed:
             return
@@ -163,10 +168,10 @@ class Order:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs: JSON, and the order of the texts in this epoch."""
         assert self._reading is not None
-        data: dict[str, Any] = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
+        data: JsonObject = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
         if self._own is not None:
             data["own"] = self._own.to_json()
         if self._begun is not None:
@@ -179,12 +184,15 @@ class Order:
         numbers = [self._numbers[id(example)] for example in self.examples]
         return data, {"order": torch.tensor(numbers, dtype=torch.int32)} if numbers else {}
 
-    def reread(self, data: dict[str, Any]) -> None:
-        """Read the training data as at the start of the run. data (dict): Of `state`."""
+    def reread(self, data: JsonObject) -> None:
+        """Read the training data as at the start of the run.
+
+        data (dict): Of `state`.
+        """
         RandomState.from_json(data["reading"]).restore()
         self.read()
 
-    def restore(self, data: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, data: JsonObject, tensors: dict[str, Tensor]) -> None:
         """After `reread`: go on to the place that `state` took down; moves the global random numbers."""
         if tensors:
             self.examples = [self.examples[i] for i in tensors["order"].tolist()]

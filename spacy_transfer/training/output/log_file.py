@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...errors import T377
 from ...files import RunningSha256, put_aside, saying_when_full, sha256_of_data, write_data
+from ...json_types import JsonObject
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
 _MOST_WAITING = 50
@@ -30,7 +31,7 @@ class LogFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[JsonObject] = []
         # Lines with their numbers, while an earlier run's log is still in its place.
         self._held = b""
         self._is_open = False
@@ -38,7 +39,10 @@ class LogFile:
         self._size = 0
 
     def begin(self) -> None:
-        """Begin a new log in the place of an old one. RAISES (OSError): What the file system says."""
+        """Begin a new log in the place of an old one.
+
+        RAISES (OSError): What the file system says.
+        """
         if self.path is not None and not self._is_open:
             write_data(self.path, self._held)
             self._is_open, self._held = True, b""
@@ -46,7 +50,8 @@ class LogFile:
     def go_on(self, size: int, sha256: str) -> bool:
         """Go on where a checkpoint was.
 
-        size (int): Bytes of the log at that time. sha256 (str): Of these.
+        size (int): Bytes of the log at that time.
+        sha256 (str): Of these.
         RETURNS (bool): Whether they are there; if not, what is there steps aside and the log begins anew.
         RAISES (OSError): T377 for a link; what the file system says otherwise.
         """
@@ -67,13 +72,18 @@ class LogFile:
             self.begin()
         return is_same
 
-    def add(self, line: dict[str, Any]) -> list[dict[str, Any]]:
-        """Add a line. RETURNS (list[dict]): Lines that were written now, numbers fetched."""
+    def add(self, line: JsonObject) -> list[JsonObject]:
+        """Add a line.
+
+        RETURNS (list[dict]): Lines that were written now, numbers fetched.
+        """
         self._waiting.append(line)
         return self.flush() if len(self._waiting) >= _MOST_WAITING else []
 
-    def flush(self) -> list[dict[str, Any]]:
-        """Write what waits. RETURNS (list[dict]): The lines written now.
+    def flush(self) -> list[JsonObject]:
+        """Write what waits.
+
+        RETURNS (list[dict]): The lines written now.
 
         RAISES (OSError): T372 for a full disk, T377 for a link; what the file system says otherwise.
         """
@@ -114,14 +124,14 @@ class LogFile:
         return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "ab")  # type: ignore[return-value]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[JsonObject]:
     """Lines of a log. They end at line feeds alone: what ends lines elsewhere may stand in labels."""
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
 
 
-def _text(line: dict[str, Any]) -> str:
+def _text(line: JsonObject) -> str:
     try:
         return json.dumps(line, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -148,7 +158,10 @@ def _fetched(value: Any) -> dict[int, float]:
 
 
 def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
-    """Tensors and numpy's numbers as numbers. numbers (Mapping): Those of tensors, by id."""
+    """Tensors and numpy's numbers as numbers.
+
+    numbers (Mapping): Those of tensors, by id.
+    """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):

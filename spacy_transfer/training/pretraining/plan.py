@@ -9,9 +9,11 @@ from ...errors import T005
 class Pretraining:
     """How an encoder is warmed up.
 
-    steps (int): Steps of the optimizer. rows (int): Rows (windows of texts) in a step.
+    steps (int): Steps of the optimizer.
+    rows (int): Rows (windows of texts) in a step.
     rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW. share (float): Of the pieces that is chosen for prediction.
+    weight_decay (float): Of AdamW.
+    share (float): Of the pieces that is chosen for prediction.
     seed (int): Of everything drawn.
     accumulate (int): Parts in which the rows of a step are learned one after the other; changes memory, not the result.
     """

@@ -37,8 +37,12 @@ Report = Callable[[int, float], None]
 class Pretrained:
     """What came of it.
 
-    folder (Path): The encoder. n_texts, n_rows (int): What it read. n_weights (int): Of the encoder.
-    loss_before, loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    folder (Path): The encoder.
+    n_texts (int): What it read.
+    n_rows (int): What it read.
+    n_weights (int): Of the encoder.
+    loss_before (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
     """
 
     folder: Path
@@ -77,15 +81,18 @@ def pretrain(
     target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
     component (str | None): Name of the classifier; None means the only one.
     overrides (Mapping | None): Values in place of the config's, by dotted key.
-    plan (Pretraining): Steps, rows, rate. device (torch.device | None): What "auto" means.
+    plan (Pretraining): Steps, rows, rate.
+    device (torch.device | None): What "auto" means.
     report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
         rank only, where there are several it stays silent.
     force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
         another run.
     work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
     resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
-    checkpoint_every (str): As for `train`. ranks (int): Processes that learn as one.
-    show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
+    checkpoint_every (str): As for `train`.
+    ranks (int): Processes that learn as one.
+    show (str): Progress, as for `train`.
+    command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
     RAISES (ValueError): T138 unless it is clear which classifier is meant, T134 without texts, T135 for an encoder
@@ -157,6 +164,7 @@ def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        """Update the component and report the mean loss now and then."""
         nonlocal n_seen
         before = losses.get(NAME, 0.0)
         component.update(batch, drop=drop, losses=losses)

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from ...errors import T134, T165, T240, T243
 from ...files import Fingerprint, new_folder, write_text
 from ...files.fields import OBJECT, take, whole
 from ...files.strangers import read_object
+from ...json_types import JsonMapping, JsonObject
 from ...model.shims.masked_lm_shim import MaskedLMSettings, special_pieces
 from ...model.storage.weights import read_weights, weights_of, write_weights
 from ...model.text.reader import TextReader
@@ -58,7 +58,7 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.facts: dict[str, Any] = {}
+        self.facts: JsonObject = {}
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -112,15 +112,15 @@ class Work:
         try:
             file = self.folder / "start.json"
             self.facts = take(file, read_object(file), _START)
-            made_of: dict[str, Any] = self.facts.pop("made_of")
+            made_of: JsonObject = self.facts.pop("made_of")
         except (OSError, ValueError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
-    def config(self, model: Mapping[str, Any], plan: Pretraining, device: str) -> Config:
+    def config(self, model: JsonMapping, plan: Pretraining, device: str) -> Config:
         """The config of the run, also written to config.cfg.
 
-        model (Mapping[str, Any]): The block of the classifier, complete.
+        model (JsonMapping): The block of the classifier, complete.
         plan (Pretraining): Steps, rows, rate.
         device (str): Of the component.
         """
@@ -167,14 +167,18 @@ class Work:
     # ---- the end -------------------------------------------------------------------------------------------------
 
     def losses(self) -> tuple[float, float]:
-        """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
+        """Held-out loss of a hidden piece at the first and the last step.
+
+        RETURNS (tuple[float, float]): In nats.
+        """
         lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
-    def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:
+    def put_encoder(self, target: Path, told: Mapping[str, object]) -> None:
         """Write the encoder as it is at the end, and the log, into a folder; complete or not at all.
 
+        target (Path): The folder.
         told (Mapping): Goes into encoder.json.
         """
         last = self.folder / "model-last" / NAME
@@ -201,7 +205,7 @@ def _is_encoders(name: str) -> bool:
     return name.startswith("encoder.")
 
 
-def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: Mapping[str, Any]) -> None:
+def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: JsonMapping) -> None:
     """The files of an encoder as one of our components keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(weights, folder / "weights.safetensors")
@@ -226,7 +230,7 @@ def _rows(texts: Sequence[str], chosen: Sequence[int], reader: TextReader) -> It
             yield from (row.ids for row in document)
 
 
-def _identity(settings: MaskedLMSettings, texts: Iterable[str], plan: Pretraining) -> dict[str, Any]:
+def _identity(settings: MaskedLMSettings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
     """What rows and encoder are made of."""
     digest = Fingerprint()
     for text in texts:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_text
+from ...json_types import ConfigBlock, ConfigMapping
 from ..output.result import Result
 
 
@@ -18,12 +19,15 @@ from ..output.result import Result
 class Trial:
     """Values of the config, and the runs that were made with them: one for each seed.
 
-    number (int): From 1. values (dict): By dotted key. results (dict): By name of the run.
-    is_dropped (bool): Others were better at the end of a rung. failed (str): Why it could not be trained.
+    number (int): From 1.
+    values (dict): By dotted key.
+    results (dict): By name of the run.
+    is_dropped (bool): Others were better at the end of a rung.
+    failed (str): Why it could not be trained.
     """
 
     number: int
-    values: dict[str, Any]
+    values: ConfigBlock
     results: dict[str, Result] = field(default_factory=dict)
     is_dropped: bool = False
     failed: str = ""
@@ -50,12 +54,12 @@ class Trial:
         return max((result.n_steps for result in self.results.values()), default=0)
 
 
-def describe(values: Mapping[str, Any]) -> str:
+def describe(values: ConfigMapping) -> str:
     """Values of the config in one line, without the part of the keys that all of them share."""
     return ", ".join(f"{key}={shown(value)}" for key, value in zip(short_keys(values), values.values(), strict=True))
 
 
-def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def short_keys(keys: Mapping[str, object] | Sequence[str]) -> list[str]:
     """The ends of dotted keys, as long as they need to be to differ.
 
     keys (Sequence[str]): "training.optimizer.learn_rate.initial_rate".
@@ -68,7 +72,7 @@ def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
     return [".".join(one[-n:]) for one in parts]
 
 
-Table = tuple[list[str], list[list[Any]]]
+Table = tuple[list[str], list[list[object]]]
 
 
 def results_table(trials: Sequence[Trial]) -> Table:

@@ -1,7 +1,6 @@
 """What a checkpoint's state must hold, looked at before any of it is used."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ...files.fields import (
     take,
     whole,
 )
+from ...json_types import JsonMapping, JsonObject
 
 _COUNT = whole()
 _NUMBER = Kind("a number", lambda value: isinstance(value, float) or is_real(value))
@@ -132,10 +132,13 @@ _PATHWAY_LATER = {"features": OBJECT, "fills": OBJECT}
 _FEATURES = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
 
 
-def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
+def clean_state(state: JsonMapping, file: Path, n_done: int) -> JsonObject:
     """What of a checkpoint's state is known, all of it checked.
 
-    file (Path): Where it comes from. n_done (int): Steps that the folder's name says.
+    state (Mapping[str, Any]): As it was read.
+    file (Path): Where it comes from.
+    n_done (int): Steps that the folder's name says.
+    RETURNS (dict[str, Any]): Known fields, of the right kinds.
     RAISES (UnusableFile): T451 for what is missing, of another type or out of range.
     """
     found = take(file, state, _STATE, _RANKS)
@@ -156,13 +159,13 @@ def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_random(data: Any, file: Path, within: str) -> dict[str, Any]:
+def _clean_random(data: Any, file: Path, within: str) -> dict[str, object]:
     if not isinstance(data, dict):
         refuse(file, within.removesuffix("."), data, OBJECT.want)
     return take(file, data, _RANDOM, within=within)
 
 
-def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
+def _clean_order(data: JsonMapping, file: Path, n_done: int) -> dict[str, object]:
     found = take(file, data, _ORDER, {"own": OBJECT}, within="order.")
     found["reading"] = _clean_random(found["reading"], file, "order.reading.")
     if "own" in found:
@@ -179,7 +182,7 @@ def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_network(data: Mapping[str, Any], file: Path, name: str) -> dict[str, Any]:
+def _clean_network(data: JsonMapping, file: Path, name: str) -> dict[str, object]:
     within = f"networks.{name}."
     found = take(file, data, _NETWORK, _NETWORK_LATER, within=within)
     found["gradients"] = take(file, found["gradients"], _GRADIENTS, within=f"{within}gradients.")

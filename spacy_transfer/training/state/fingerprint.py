@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from ...errors import T167
 from ...files import Fingerprint, fingerprint_of_data
+from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
 from ...model.shims.torch_shim import TrainingShim
 
@@ -32,7 +33,7 @@ def example_digest(example: Example) -> bytes:
     return digest.digest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """A value that reads the same in every process."""
     if isinstance(value, str | int | float | bytes | None):
         return value
@@ -45,12 +46,12 @@ def _plain(value: Any) -> Any:
     return getattr(value, "text", type(value).__name__)
 
 
-def parts_of(nlp: Language) -> dict[str, Any]:
+def parts_of(nlp: Language) -> JsonObject:
     """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
 
     RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
     """
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     vectors = nlp.vocab.vectors
     if vectors.shape[0]:
         found["vectors"] = _digest(repr(vectors.shape).encode() + vectors.to_bytes())
@@ -79,15 +80,15 @@ def examples_digest(examples: Iterable[Example]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_of(corpus: Any) -> str | None:
+def fingerprint_of(corpus: object) -> str | None:
     """What a reader says itself of all its data, by a method `fingerprint() -> str`; None where it has none."""
     say = getattr(corpus, "fingerprint", None)
     return None if say is None else str(say())
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(config: ConfigMapping, prefix: str = "") -> JsonObject:
     """A config as dotted keys and plain values, without what changes no weight."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for key, value in config.items():
         dotted = f"{prefix}{key}"
         if dotted in _IGNORED:
@@ -100,7 +101,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Lines that say what is other now."""
     missing = object()
     lines = []
@@ -118,7 +119,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def refuse_others(folder: Path, found: Sequence[str], *, force: bool) -> None:
     """What is in a folder is not continued with something else.
 
-    found (Sequence[str]): What is other now, as `differences` says it. force (bool): Only say so.
+    folder (Path): Of the run.
+    found (Sequence[str]): What is other now, as `differences` says it.
+    force (bool): Only say so.
     RAISES (ValueError): T167 if anything is, unless forced.
     """
     if found:

@@ -8,16 +8,18 @@ from spacy.language import Language
 from thinc.api import Optimizer
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...model.learning.thinc_optimizers import from_xp
 from .pipeline_state import network_shims, owners
 
 _SETTINGS = ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")
 
 
-def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[JsonObject, dict[str, Tensor]]:
     """Take down an optimizer of Thinc or our own.
 
-    RETURNS: JSON and tensors; weights are named OWNER|NAME, the owner by its place in the pipeline.
+    RETURNS (tuple[dict, dict[str, Tensor]]): JSON and tensors; weights are named OWNER|NAME, the owner by its place in
+        the pipeline.
     """
     shims = network_shims(nlp)
     ours = {shim.id: name for name, shim in shims.items()}
@@ -25,6 +27,7 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
     tensors: dict[str, Tensor] = {}
 
     def name_of(key: tuple[int, str]) -> str | None:
+        """Name a weight OWNER|NAME by the key under which Thinc keeps its moments; None for nobody's."""
         owner, weight = key
         # Nodes and shims are numbered apart: which one it is shows in the names of its weights.
         node, shim = names.get(owner * 2), names.get(owner * 2 + 1)
@@ -61,13 +64,17 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
 def restore_optimizer(
     nlp: Language,
     optimizer: Optimizer,
-    data: Mapping[str, Any],
+    data: JsonMapping,
     tensors: Mapping[str, Tensor],
     *,
     keep_settings: bool = True,
 ) -> None:
     """Take what `optimizer_state` gave; its schedules are at their place already.
 
+    nlp (Language): The pipeline.
+    optimizer (Optimizer): Changed in place.
+    data (Mapping[str, Any]): JSON of `optimizer_state`.
+    tensors (Mapping[str, Tensor]): Those of `optimizer_state`.
     keep_settings (bool): Take its rate and other settings too; else those of the config count.
     """
     shims = network_shims(nlp)

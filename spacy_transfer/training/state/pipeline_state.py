@@ -41,8 +41,10 @@ def network_shims(nlp: Language) -> dict[str, TrainingShim]:
 def all_weights(nlp: Language, *, only_trainable: bool, frozen: Sequence[str] = ()) -> dict[str, Tensor]:
     """Weights by name.
 
+    nlp (Language): The pipeline.
     only_trainable (bool): Only what may have moved: not the frozen depths of our networks, nor the frozen components.
     frozen (Sequence[str]): Names of these.
+    RETURNS (dict[str, Tensor]): The tensors themselves, not copies.
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
