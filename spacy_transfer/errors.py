@@ -11,7 +11,7 @@ from types import ModuleType
 
 T001 = "[T001] '{field}' of {arch} must be a block for {want}, not {got}."
 T002 = "[T002] '{name}' needs a loss for {want}, but {loss} is for {got}: choose [components.{name}.model.loss] accordingly."
-T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same attrs; got {got}."
+T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same interface; got {got}."
 T004 = (
     "[T004] score_prefix = '{prefix}' renames the scores of '{name}', but [training.score_weights] has none of them: "
     "add {prefix}cats_score = 1.0 there, or every evaluation counts as the best."
@@ -556,7 +556,7 @@ T240 = (
     "[T240] {folder} holds a pretraining that has not come to its end. Go on with it by --resume, choose another --work, "
     "or throw it away and begin anew with --force."
 )
-T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same attrs; got {got}."
+T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same interface; got {got}."
 T242 = "[T242] {path} holds no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
 T243 = (
     "[T243] {folder} is damaged ({reason}), so there is no way to go on from it. Leave --resume out to begin a new run."

@@ -4,6 +4,7 @@ import ast
 import collections
 import importlib
 import importlib.metadata
+import inspect
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+from thinc.shims import Shim
 
 import spacy_transfer
 from spacy_transfer import errors
@@ -22,7 +24,7 @@ TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in 
 FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "json_types", "locks", "redaction", "text_output", "quiet"},
+    {"errors", "log", "checks", "files", "json_types", "locks", "redaction", "text_output", "quiet", "depth_table"},
     {"repository"},
     {"nn", "pipeline", "config"},
     {"model"},
@@ -238,6 +240,40 @@ def test_no_circles() -> None:
 
     for file in edges:
         visit(file, ())
+
+
+# ---- classes -----------------------------------------------------------------------------------------------------
+
+
+def package_classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Every class of the package, with its file."""
+    return ((file, node) for file, tree in FILES.items() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def test_a_shim_is_abstract_or_final() -> None:
+    """What one shim cannot do, it must not inherit from another that can."""
+    named = [(file, node.name) for file, node in package_classes() if node.name.endswith("Shim")]
+    modules = {file: importlib.import_module(f"spacy_transfer.{file[:-3].replace('/', '.')}") for file, _ in named}
+    shims = [shim for file, name in named if issubclass(shim := getattr(modules[file], name), Shim)]
+    assert {shim.__name__ for shim in shims} >= {"OwnEncoderShim", "SharedEncoderShim", "MaskedLMShim"}
+    # A final class says so by itself, and not because one above it does.
+    assert not [shim for shim in shims if inspect.isabstract(shim) == bool(vars(shim).get("__final__"))]
+    known = {base for shim in shims for base in shim.__mro__ if issubclass(base, Shim)} - {Shim}
+    assert known <= set(shims)
+
+
+def test_no_final_class_is_derived_from() -> None:
+    final = {
+        node.name
+        for _, node in package_classes()
+        if any(isinstance(one, ast.Name) and one.id == "final" for one in node.decorator_list)
+    }
+    assert "OwnEncoderClassifier" in final
+    assert not [
+        f"{file}: {node.name}"
+        for file, node in package_classes()
+        if {base.id for base in node.bases if isinstance(base, ast.Name)} & final
+    ]
 
 
 # ---- messages ----------------------------------------------------------------------------------------------------

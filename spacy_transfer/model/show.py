@@ -15,9 +15,11 @@ from ..errors import T099, T429
 from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
+from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
 from .networks import networks_of
-from .shims.shim import NetworkShim
+from .shims.classifier_shim import ClassifierShim
+from .shims.own_encoder_shim import OwnEncoderShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")
@@ -87,20 +89,19 @@ def draw(name: str, nlp: Language) -> str:
     nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim, model = networks_of(nlp)[name], nlp.get_pipe(name).model
-    if (connect := model.attrs.get("connect")) is not None:
-        # A shared encoder is met by its first states otherwise.
-        connect(model, nlp, name)
+    shim, net = networks_of(nlp)[name], interface_of(nlp.get_pipe(name).model)
+    if isinstance(net, SharedEncoderInterface):
+        # The encoder is met by its first states otherwise.
+        net.connect(nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
     total, trainable = sum(row.n_weights for row in rows), sum(row.n_trainable for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
-    tokenizer = shim.tokenizer
-    windows = f"windows of {shim.windows.length}"
     pieces = "as the transformer component cuts them"
-    if tokenizer is not None:
+    if isinstance(shim, OwnEncoderShim):
+        windows = f"windows of {shim.windows.length}"
         char_ngrams = shim.record["config"].get("char_ngrams")
         shared = f" with {char_ngrams['n_ngrams']:,} n-grams that they share" if char_ngrams else ""
-        pieces = f"{tokenizer.n_pieces:,} different ones{shared}, {windows}"
+        pieces = f"{shim.tokenizer.n_pieces:,} different ones{shared}, {windows}"
     lines = [
         f"{name}: {len(labels)} labels, {number} a text",
         f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
@@ -119,9 +120,9 @@ def draw(name: str, nlp: Language) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
+def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:
     network = shim.network
-    source = str(shim.record.get("source", ""))
+    source = str(shim.record.get("source", "")) if isinstance(shim, OwnEncoderShim) else ""
     yield _line(
         "encoder", f"{network.encoder.family}, width {network.encoder.width} {source and f'({source})'}".strip()
     )
@@ -133,7 +134,7 @@ def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
             yield _line("", f"    - - - nothing above is computed backward{cached} - - -")
 
 
-def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
+def _top(shim: ClassifierShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:

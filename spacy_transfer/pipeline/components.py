@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from spacy.language import Language
 
-from .sources import Source, parse_sources, sources_of
+from .interface import interface_of
+from .sources import Source, parse_sources
 from .stored_pipe import StoredPipe
 from .textcat import TransferTextCategorizer
 
@@ -50,6 +51,6 @@ def sources_read_by(nlp: Language) -> list[Source]:
     nlp (Language): The pipeline.
     RETURNS (list[Source]): Each once, in the order in which it is first read.
     """
-    pipes = components_of(nlp).values()
-    found = dict.fromkeys(name for pipe in pipes for name in sources_of(pipe.model.attrs))
+    nets = [interface_of(pipe.model) for pipe in components_of(nlp).values()]
+    found = dict.fromkeys(name for net in nets if net is not None for name in net.sources)
     return parse_sources(list(found)) if found else []

@@ -7,7 +7,6 @@ from typing import Any
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
-from ..json_types import ConfigMapping
 
 WHOLE_TEXT = "text"
 _DEEPEST = 100  # lists within lists; one that contains itself has no end
@@ -120,11 +119,6 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
         return getattr(holder._, name)
     # A file brings its values along; who only trains on it need not register them.
     return holder.doc.user_data[_key(holder, name)]
-
-
-def sources_of(attrs: ConfigMapping) -> list[str]:
-    """Names of what a model reads, by its attrs: texts, and attributes that are features."""
-    return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
 
 
 def register_attributes(names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,8 @@ from ..files import new_contents, repair
 from ..files.fields import OBJECT, TEXT, Kind, is_whole, shown, take
 from ..files.strangers import MEGABYTE, UnusableFile, parse_object, read_object
 from ..json_types import JsonObject
-from .sources import register_attributes, sources_of
+from .interface import NetworkInterface
+from .sources import register_attributes
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
@@ -30,7 +32,7 @@ Self = TypeVar("Self", bound="StoredPipe")
 
 
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
-    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
+    """A component whose model has a `NetworkInterface`.
 
     cfg (dict[str, Any]): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
         stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
@@ -40,16 +42,20 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     cfg: JsonObject
     learned: Mapping[str, Kind] = MappingProxyType({})
 
+    @property
+    @abstractmethod
+    def _net(self) -> NetworkInterface:
+        """The interface of its model, for one use."""
+
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
-        if not self.model.attrs["is_built"](self.model):
+        if not self._net.is_built:
             raise ValueError(T006.format(name=self.name))
 
     def _note_machine(self, nlp: Language | None) -> None:
         """What the network computes on, and versions, go into the pipeline's meta.json."""
-        tell = self.model.attrs.get("computes_with")
-        if nlp is not None and tell is not None:
-            nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
+        if nlp is not None:
+            nlp.meta.setdefault("spacy_transfer", {})[self.name] = self._net.computes_with()
 
     def _check_cfg(
         self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str
@@ -77,8 +83,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         folder = Path(path)
         with new_contents(folder, last="cfg") as made:
             cfg = self._cfg_to_store()
-            if "model" not in exclude and self.model.attrs["is_built"](self.model):
-                cfg["network"] = self.model.attrs["save_network"](self.model, made)
+            if "model" not in exclude and self._net.is_built:
+                cfg["network"] = self._net.save(made)
             if "vocab" not in exclude:
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             (made / "cfg").write_text(json.dumps(cfg, indent=2), "utf-8")
@@ -101,7 +107,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if "vocab" not in exclude and (folder / "vocab").exists():
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
-            self.model.attrs["load_network"](self.model, folder, network)
+            self._net.load(folder, network)
             self._model_was_read()
         return self
 
@@ -123,7 +129,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
             "model": self.model.from_bytes,
         }
         from_bytes(bytes_data, deserialize, exclude)
-        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+        if "model" not in exclude and self._net.is_built:
             self._model_was_read()
         return self
 
@@ -149,6 +155,6 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         self._check_cfg(known, network, where)
         self.cfg.update(known)
         # What the documents bring along, nobody need register before the pipeline runs.
-        register_attributes(sources_of(self.model.attrs))
+        register_attributes(self._net.sources)
         self._cfg_was_read()
         return network

@@ -38,8 +38,8 @@ def solve_head(
     settings (Settings): Blocks of the classifier.
     loss (Loss): The classifier's.
     vectors (Tensor): (n_texts, width).
-    targets (n_texts, n_labels): As for `NetworkShim.step`.
-    known (n_texts, n_labels): As for `NetworkShim.step`.
+    targets (n_texts, n_labels): As for `OwnEncoderShim.step`.
+    known (n_texts, n_labels): As for `OwnEncoderShim.step`.
     joined (Joined | None): Features of the same texts.
     tuning_follows (bool): Whether the encoder moves afterwards.
     """

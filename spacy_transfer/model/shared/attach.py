@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
@@ -14,11 +14,13 @@ from ...nn.scratch.transformer import SCRATCH
 from ...pipeline.components import name_meant
 from ..features.layer import features_of
 from ..networks import networks_of
-from ..shims.shim import NetworkShim
+from ..shims.own_encoder_shim import OwnEncoderShim
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import weights_of
 from ..text.tokenizer import PieceTokenizer
-from .shim import SharedShim
+from .shim import SharedEncoderShim
+
+Kind = TypeVar("Kind", OwnEncoderShim, SharedEncoderShim)
 
 
 def detach(nlp: Language, component: str | None = None) -> Language:
@@ -34,7 +36,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     RAISES (ValueError): T207 if there is no such component, T201 if its transformer is not there, T208 for an
         encoder-decoder, T210 for a slow tokenizer.
     """
-    name, shim = _find(nlp, component, shared=True)
+    name, shim = _find(nlp, component, SharedEncoderShim, "a shared encoder")
     from .listener import body_of, find_upstream
 
     transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
@@ -81,7 +83,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
         from spacy_transformers.layers.transformer_model import huggingface_from_pretrained
     except ImportError as error:
         raise ImportError(T206) from error
-    name, shim = _find(nlp, component, shared=False)
+    name, shim = _find(nlp, component, OwnEncoderShim, "an encoder of its own")
     for what, found, way_out in (
         ("an adapter", "adapter" in shim.record, "merge it first, 'spacy transfer merge PIPELINE OUTPUT'"),
         (
@@ -126,7 +128,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:
-        tokenizer = cast(PieceTokenizer, shim.tokenizer).text
+        tokenizer = shim.tokenizer.text
         write_folder(shim.network.encoder, tokenizer, shim.record, Path(folder))
         loaded = load_folder(Path(folder), lambda where: huggingface_from_pretrained(where, {"use_fast": True}, {}))
     upstream = out.get_pipe(transformer).model
@@ -136,16 +138,14 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     return out
 
 
-def _find(nlp: Language, component: str | None, *, shared: bool) -> tuple[str, NetworkShim]:
-    """The classifier and its shim, with a shared encoder or with one of its own; one without weights is none."""
-    found = {
-        name: shim
-        for name, shim in networks_of(nlp).items()
-        if shim.is_built and isinstance(shim, SharedShim) == shared
-    }
+def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> tuple[str, Kind]:
+    """The classifier and its shim; one without weights is none.
+
+    kind (type): Of the shim. want (str): What its classifier has, for the message.
+    """
+    found = {name: shim for name, shim in networks_of(nlp).items() if isinstance(shim, kind) and shim.is_built}
     name = name_meant(found, component)
     if name is None:
-        want = "a shared encoder" if shared else "an encoder of its own"
         raise ValueError(T207.format(name=component or "the component", want=want, found=", ".join(found) or "none"))
     return name, found[name]
 

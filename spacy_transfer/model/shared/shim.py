@@ -1,8 +1,7 @@
 """Pooling and head on the states of somebody else's encoder."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, final
 from weakref import ref
 
 import numpy as np
@@ -16,9 +15,8 @@ from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
 from ...nn.encoders.shared_body import SharedBody
 from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
-from ...nn.losses import Loss, label_weights
+from ...nn.losses import Loss
 from ...nn.network import Network
-from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
 from ..features.joining import Joined, rows
@@ -26,9 +24,9 @@ from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
+from ..shims.classifier_shim import ClassifierShim, Floats
 from ..shims.settings import Settings
-from ..shims.shim import Floats, NetworkShim
-from ..shims.torch_shim import TrainingShim, predicts
+from ..shims.torch_shim import predicts
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import fill_weights, weights_of
 from ..text.text import Text
@@ -44,9 +42,10 @@ def _nobody(gradients: list[Any]) -> None:
     """Takes the gradients of states that nothing is behind."""
 
 
-class SharedShim(NetworkShim):
-    """The shim of a classifier whose encoder another component runs. Where the other one takes texts, this takes the
-    states of documents, as spacy-transformers gives them.
+@final
+class SharedEncoderShim(ClassifierShim):
+    """The shim of a classifier whose encoder another component runs. It takes the states of documents, as
+    spacy-transformers gives them.
 
     settings (Settings): The blocks of the config.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
@@ -94,14 +93,17 @@ class SharedShim(NetworkShim):
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    def initialize(
-        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
-    ) -> None:
-        """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
-        weights = label_weights(self.settings.loss, labels, positives, n_known)
-        self.is_balanced = self.settings.loss.class_weights == "balanced"
-        self.n_steps = 0
-        self.epoch = None
+    @changes_network
+    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
+        """Make a new head. `width` has to be known.
+
+        labels (Sequence[str]): All labels.
+        positives (Sequence[float]): Sum of each label's targets over the training data.
+        n_known (Sequence[float]): Documents annotated for each label.
+        RAISES (ValueError): What the blocks find wrong.
+        """
+        weights = self._count_labels(labels, positives, n_known)
+        self._begin_anew()
         self._build_on(cast(int, self.width), len(labels), weights)
 
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
@@ -132,8 +134,9 @@ class SharedShim(NetworkShim):
             body.freeze(network, tuning, self._frozen_depth)
         network.eval()
 
-    def _unfreezes_now(self) -> bool:
-        return (body := self.body) is not None and self._depth_now(body.n_layers) != self._frozen_depth
+    @property
+    def _n_layers(self) -> int | None:
+        return None if (body := self.body) is None else body.n_layers
 
     def describe(self) -> list[DepthRow]:
         """Per depth: weights, trainable weights, rate factor; top first. The encoder's where it is known."""
@@ -236,8 +239,8 @@ class SharedShim(NetworkShim):
         told, the encoder gets the sum of the means.
 
         texts (Sequence): TransformerData of each document.
-        targets (n_docs, n_labels): As in `NetworkShim`.
-        known (n_docs, n_labels): As in `NetworkShim`.
+        targets (n_docs, n_labels): As in `OwnEncoderShim`.
+        known (n_docs, n_labels): As in `OwnEncoderShim`.
         dropout (float): For the head.
         joined (Joined | None): Features.
         give_back (Callable): Takes the gradients.
@@ -295,49 +298,41 @@ class SharedShim(NetworkShim):
         stays = self.builder.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
         self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
 
-    @contextlib.contextmanager
-    def use_params(self, params: Any) -> Iterator[None]:
-        """Within: pooling and head have their averaged weights, and the encoder has its own, which nobody else would
-        give it: a head belongs to the encoder it was averaged with."""
+    def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
+        # Another component reads: there is nothing here to read names with.
+        return None
+
+    def _weights_elsewhere(self) -> list[tuple[int, Mapping[str, nn.Parameter]]]:
+        # The encoder's, which nobody else would average: a head belongs to the encoder it was averaged with.
         body = self._body() if self._body is not None else None
-        weights = {} if body is None else dict(body.named_parameters())
-        with super().use_params(params), self._averaged(weights, params, self._owner):
-            yield
+        return [] if body is None else [(self._owner, dict(body.named_parameters()))]
 
-    # ---- resuming ------------------------------------------------------------------------------------------------
+    def forget_texts(self) -> None:
+        """Nothing to drop: what the encoder has read is its component's business."""
 
-    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
-        are its component's, and nothing is cached."""
-        state, tensors = TrainingShim.checkpoint_state(self)
-        return {**state, **self._progress()}, tensors
+    # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    @changes_network
-    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Take what `checkpoint_state` gave, after the weights are in their place."""
-        TrainingShim.restore_state(self, state, tensors)
-        self._take_progress(state)
+    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        # The encoder's own weights and moments are its component's, and nothing is cached.
+        return self._progress_of_labels(), {}
 
-    # ---- storage -------------------------------------------------------------------------------------------------
+    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self._take_progress_of_labels(state)
 
     def _stored(self) -> StoredNetwork:
-        state = {
-            "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
-            "balanced": self.is_balanced,
-        }  # fmt: skip
-        return StoredNetwork({}, "", weights_of(self.network), state)
+        return StoredNetwork({}, "", weights_of(self.network), {**self._state_of_labels(), "width": self.width})
+
+    def _for_disk(self) -> StoredNetwork:
+        return self._stored()
 
     def _restore(self, stored: StoredNetwork) -> None:
         state = stored.state
-        self.n_steps, self.epoch = int(state["n_steps"]), None
-        self.n_features = int(state.get("n_features", 0))
+        self._take_counts(state)
         rng = torch.get_rng_state()
         with room_for(stored):
             self._build_on(state["width"], state["n_labels"], state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
-        self.network.head.awaited = tuple(state.get("awaited", ()))
-        self.is_balanced = bool(state.get("balanced", False))
+        self._take_labels(state)
         fill_weights(self.network, stored.weights)
 
 

@@ -16,7 +16,7 @@ from spacy.training import Example
 from torch import Tensor, distributed, nn
 
 from ...errors import T179, T180, T181
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
@@ -65,7 +65,7 @@ class Ranks:
         nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
         others = [
             name for name in names
-            if not all(isinstance(shim, TrainingShim) for node in nodes[name] for shim in node.shims)
+            if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
             or any(node.param_names for node in nodes[name])
         ]  # fmt: skip
         if others:

@@ -17,6 +17,7 @@ from ...errors import T170, T170_IN_A_ROW, T170_SCORES, T176
 from ...json_types import ConfigBlock, JsonObject, Scores
 from ...log import logger
 from ...model.shims.evaluating import evaluating
+from ...pipeline.interface import ClassifierInterface, interface_of
 from ...pipeline.textcat import NonFiniteLoss
 from ..output.log_file import LogFile
 from ..output.result import numbers_of
@@ -409,10 +410,10 @@ def _few(lines: list[int]) -> str:
 
 def _depths(proc: Any, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
-    describe = proc.model.attrs.get("describe")
-    if describe is None:
+    net = interface_of(proc.model)
+    if not isinstance(net, ClassifierInterface):
         return {}
-    rows = describe(proc.model)
+    rows = net.describe()
     trainable = [row for row in rows if row.n_trainable]
     frozen = [row.depth for row in rows if not row.n_trainable and row.n_weights]
     return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.lr_factor for row in trainable}}

@@ -55,7 +55,7 @@ def _model_of(whole: Config, name: str) -> Any:
     return block.get("model")
 
 
-def masked_lm_of(model: Mapping[str, Any], plan: Pretraining) -> MaskedLMSettings:
+def blocks_of(model: Mapping[str, Any], plan: Pretraining) -> MaskedLMSettings:
     """Make the blocks that a classifier and the masked LM have in common.
 
     model (Mapping[str, Any]): The block of the classifier, of `model_of`.

@@ -15,7 +15,7 @@ from thinc.api import Config
 from ...config.reading import read_config
 from ...errors import T137, T244
 from ...files import held, hold_folder, hold_place, refuse_same, repair
-from ...model.architectures.masked_lm import shim_of
+from ...model.architectures.masked_lm import MaskedLM
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
 from ..loop.checkpoint_interval import Cadence
@@ -24,7 +24,7 @@ from ..output.progress import Show
 from ..search.study import Interrupted
 from ..session import Stopped
 from ..train import train
-from .blocks import masked_lm_of, model_of
+from .blocks import blocks_of, model_of
 from .plan import Pretraining
 from .work import NAME, Work
 
@@ -109,7 +109,7 @@ def pretrain(
     plan = plan or Pretraining()
     path = config if isinstance(config, Path) else "the config"
     model = model_of(read_config(config, overrides), component, path=path)
-    settings = masked_lm_of(model, plan)
+    settings = blocks_of(model, plan)
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T137.format(path=target))
     place = Work(target.with_name(f"{target.name}.work") if work is None else work)
@@ -160,7 +160,7 @@ def pretrain(
 def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
     component = nlp.get_pipe(NAME)
-    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    shim, every, seen = MaskedLM(component.model).shim, max(1, plan.steps // 20), list[float]()
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:

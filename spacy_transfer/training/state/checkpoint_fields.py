@@ -121,10 +121,10 @@ _OPTIMIZER = {
     "last_seen": dict_of(_COUNT),
 }  # fmt: skip
 _SETTINGS = {field: real() for field in ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")}
-_NETWORK = {"n_steps": _COUNT, "gradients": OBJECT, "piece_limit": maybe(whole(1))}
+_NETWORK = {"n_steps": _COUNT, "gradients": OBJECT}
 _NETWORK_LATER = {
     "epoch": maybe(_COUNT), "label_weights": list_of(real(0)), "awaited": list_of(_COUNT, distinct=True),
-    "n_draws": _COUNT, "pathway": OBJECT,
+    "n_draws": _COUNT, "pathway": OBJECT, "piece_limit": maybe(whole(1)),
 }  # fmt: skip
 _GRADIENTS = {"loss_scale": real(2.0**-24, 2.0**127), "n_good": _COUNT, "is_fitted": FLAG}
 _PATHWAY = {"boundary": whole(-1), "n_filled": _COUNT, "n_predicted": _COUNT}

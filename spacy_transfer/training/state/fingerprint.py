@@ -12,7 +12,8 @@ from ...errors import T167
 from ...files import Fingerprint, fingerprint_of_data
 from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.encoder_shim import EncoderShim
+from ...model.shims.torch_shim import TorchShim
 
 # Only others' values count: paths stand where they are used, and a logger changes no weight.
 _IGNORED = ("paths", "training.logger")
@@ -58,9 +59,9 @@ def parts_of(nlp: Language) -> JsonObject:
     for name, proc in nlp.pipeline:
         if labels := list(getattr(proc, "labels", ())):
             found[f"labels of {name}"] = [str(label) for label in labels]
-        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TrainingShim)]
+        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TorchShim)]
         for shim in shims:
-            if shim.is_built and shim.record:
+            if isinstance(shim, EncoderShim) and shim.is_built:
                 found[f"encoder of {name}"] = _digest(json.dumps(shim.record, sort_keys=True, default=str).encode())
                 found[f"tokenizer of {name}"] = _digest(shim.reader.tokenizer.text.encode("utf-8"))
         if not shims and hasattr(proc, "to_bytes"):

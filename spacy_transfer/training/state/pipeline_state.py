@@ -10,7 +10,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ...model.learning.thinc_optimizers import from_xp
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
 from ...model.storage.weights import weights_of
 
 
@@ -28,13 +28,13 @@ def owners(nlp: Language) -> dict[int, str]:
     return found
 
 
-def network_shims(nlp: Language) -> dict[str, TrainingShim]:
+def network_shims(nlp: Language) -> dict[str, TorchShim]:
     """Our networks that have weights, by the names that `owners` gives them."""
     return {
         f"{component}/{i}/{j}": shim
         for component, i, node in _nodes(nlp)
         for j, shim in enumerate(node.shims)
-        if isinstance(shim, TrainingShim) and shim.is_built
+        if isinstance(shim, TorchShim) and shim.is_built
     }
 
 
@@ -81,7 +81,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
             mine = {name.removeprefix(prefix): rest.pop(name) for name in list(rest) if name.startswith(prefix)}
             if not mine:
                 continue
-            if isinstance(shim, TrainingShim) or hasattr(shim._model, "state_dict"):
+            if isinstance(shim, TorchShim) or hasattr(shim._model, "state_dict"):
                 own = _shim_weights(shim, False)
                 with torch.no_grad():
                     for name, value in mine.items():
@@ -97,7 +97,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
 
 
 def _shim_weights(shim: Any, only_trainable: bool) -> dict[str, Tensor]:
-    if isinstance(shim, TrainingShim):
+    if isinstance(shim, TorchShim):
         if not shim.is_built:
             return {}
         weights = weights_of(shim.network)

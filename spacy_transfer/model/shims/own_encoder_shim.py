@@ -1,35 +1,158 @@
-"""The shim between Thinc and the one torch network: forward, loss and backward per micro-batch."""
+"""The shim of a classifier with an encoder of its own: forward, loss and backward per micro-batch."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import T063
+from ...errors import T073, T336
 from ...locks import changes_network
+from ...log import announce
 from ...nn.devices.pinned import to_device
+from ...nn.encoders.pretrained import LoadedEncoder
+from ...nn.encoders.trial import try_encoder
+from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
 from ...nn.losses import Loss
 from ...nn.network import Network
+from ...nn.scratch.tokenizer_training import Texts, no_texts
+from ...nn.sentence_pooling import SentenceModules
+from ...nn.tuning import DepthRow, describe
+from ..cache.pathway import Pathway
 from ..features.joining import Joined, rows
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
-from ..learning.solving import check_solvable, solve_head
+from ..learning.solving import check_solvable
+from ..storage.snapshot import StoredNetwork, room_for
+from ..storage.weights import weights_of
 from ..text.batching import micro_batches
 from ..text.reader import Document
-from .network_life import NetworkLife
+from .adapters import fill, for_disk, merged, rebuild, with_adapter
+from .classifier_shim import ClassifierShim, Floats
+from .encoder_shim import EncoderShim
+from .label_names import name_vectors
+from .sentence_folder import follow_folder, pathway_on
+from .settings import Settings
 from .torch_shim import predicts
 
-Floats = NDArray[np.float32]
 
-
-class NetworkShim(NetworkLife):
-    """Runs the network of a classifier: logits, gradients, a head that starts solved.
+@final
+class OwnEncoderShim(ClassifierShim, EncoderShim):
+    """Holds tokenizer, encoder, pooling and head, and runs them: logits, gradients, a head that starts solved.
 
     settings (Settings): The blocks of the config.
     """
+
+    needed = ("n_steps", "n_labels", "label_weights")
+    has_encoder = True
+
+    settings: Settings
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # Batches that augmentation has drawn: with its seed all that the next draw depends on.
+        self.n_draws = 0
+        self._pathway: Pathway | None = None
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def pathway(self) -> Pathway:
+        """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
+        return self._there(self._pathway)
+
+    @changes_network
+    def initialize(
+        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
+    ) -> None:
+        """Load the encoder, or make it of the training texts, and make a new head.
+
+        labels (Sequence[str]): All labels. positives, n_known (Sequence[float]): Sum of each label's targets and
+            documents annotated for it, over the training data.
+        texts (Callable): Gives the training texts.
+        RAISES (ValueError, OSError): What the blocks find wrong.
+        """
+        tuning = self.settings.tuning
+        if tuning.adapter is not None and tuning.frozen_depth == -1:
+            announce(T336)
+        weights = self._count_labels(labels, positives, n_known)
+        loaded = with_adapter(self.settings.encoder.load(texts), self.settings.tuning)
+        self._begin_anew()
+        self.n_draws = 0
+        self._build(loaded, len(labels), weights)
+        self._try_encoder(str(loaded.record.get("source")))
+        follow_folder(loaded, self.network, self.settings.pooling, self.windows)
+        head = self.network.head
+        if isinstance(head, LabelQueryDecoder) and (vectors := self._queries_for(labels)) is not None:
+            head.start_from(vectors)
+
+    def _try_encoder(self, name: str) -> None:
+        """RAISES (ValueError): T473, T475 for an encoder whose states cannot be relied on at a depth that freezes."""
+        network, tuning = self.network, self.settings.tuning
+        try_encoder(network.encoder, name, network.boundary, tuning.lowest_depth(network.n_layers))
+
+    def _build(
+        self,
+        loaded: LoadedEncoder,
+        n_labels: int,
+        weights: Sequence[float],
+        *,
+        to_predict: bool = False,
+        room: AbstractContextManager[None] | None = None,
+    ) -> None:
+        s = self.settings
+        tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
+        s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
+        said = SentenceModules.from_json(loaded.record.get("sentence"))
+        with room or nullcontext():
+            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+        network = Network(loaded.encoder, pooling, head, precision, vector_width)
+        if s.gradient_checkpointing:
+            if not loaded.encoder.body.supports_gradient_checkpointing:
+                raise ValueError(T073.format(family=loaded.encoder.family))
+            loaded.encoder.checkpoint_gradients()
+        self._hold(network, loaded, tokenizer, device)
+        self._pathway = pathway_on(self.network, loaded, s, self.room)
+        self._set_label_weights(weights)
+        self._freeze()
+
+    def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
+        """What the queries of labels start from, (n_labels, width), where that is their names."""
+        builder = self.settings.head
+        if not labels or not isinstance(builder, LabelQueryHead) or builder.init != "names":
+            return None
+        return name_vectors(labels, self.network, self.reader)
+
+    def _was_moved(self) -> None:
+        self.network.forget_copies()
+        self.pathway.close()
+        self._set_label_weights(self.label_weights)
+
+    def _texts_forgotten(self) -> None:
+        if self._pathway is not None:
+            self._pathway.close()
+
+    # ---- freezing ------------------------------------------------------------------------------------------------
+
+    @property
+    def _n_layers(self) -> int:
+        return self.network.n_layers
+
+    def _freeze(self) -> None:
+        """Apply tuning as it stands at this step or epoch."""
+        tuning, network = self.settings.tuning, self.network
+        self._frozen_depth = self._depth_now(network.n_layers)
+        tuning.apply(network, self._frozen_depth)
+        self._trainable = {name: w for name, w in network.named_parameters() if w.requires_grad}
+        self._rates = {name: tuning.lr_factor(network.depth_of(name), network.n_layers) for name in self._trainable}
+        # Whatever mode it was in, the frozen depths may be others now.
+        network.eval()
+
+    def describe(self) -> list[DepthRow]:
+        """Per depth: weights, trainable weights, rate factor; top first."""
+        return describe(self.network, self.settings.tuning)
 
     # ---- before training -----------------------------------------------------------------------------------------
 
@@ -64,14 +187,6 @@ class NetworkShim(NetworkLife):
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
-    def _solve(
-        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
-    ) -> None:
-        solve_head(
-            self.network, self.settings, cast(Loss, self.loss), vectors, targets, known, joined,
-            tuning_follows=tuning_follows,
-        )  # fmt: skip
-
     # ---- forward -------------------------------------------------------------------------------------------------
 
     @predicts
@@ -87,18 +202,6 @@ class NetworkShim(NetworkLife):
             for group in self.pathway.predicted_groups(documents):
                 parts.append((group, self.pathway.predict(documents, group, rows(joined, group))))
         return in_order(parts, network.head.n_labels)
-
-    def scores(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
-        """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
-        logits = torch.from_numpy(self.logits(texts, joined))
-        awaited = self.network.head.awaited
-        if not awaited:
-            return cast(Floats, self.settings.loss.activate(logits).numpy())
-        scored = [i for i in range(logits.shape[1]) if i not in awaited]
-        out = torch.zeros_like(logits)
-        # Without the others, and not on their -inf: so the arithmetic is that of before, to the bit.
-        out[:, scored] = self.settings.loss.activate(logits[:, scored])
-        return cast(Floats, out.numpy())
 
     @predicts
     def vectors(self, texts: Sequence[str]) -> Tensor:
@@ -147,14 +250,6 @@ class NetworkShim(NetworkLife):
         return in_order(parts, network.head.n_labels), backprop
 
     # ---- learning ------------------------------------------------------------------------------------------------
-
-    def _require_epoch(self) -> None:
-        if (
-            self.settings.tuning.unfreeze_every
-            and self.settings.tuning.unfreeze_unit == "epochs"
-            and self.epoch is None
-        ):
-            raise ValueError(T063)
 
     def _training(self) -> Network:
         self._require_epoch()
@@ -218,17 +313,52 @@ class NetworkShim(NetworkLife):
             joined.give_back(self.gradients.loss_scale)
         return self._loss(total)
 
-    def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> tuple[float, Floats]:
-        """The loss on logits that the caller has, for loops that go through `begin_update`.
+    # ---- resuming and storage ------------------------------------------------------------------------------------
 
-        logits, targets, known (n_docs, n_labels).
-        RETURNS: Mean of the documents' losses, and its gradient on the logits.
-        """
-        leaf = torch.from_numpy(np.asarray(logits, dtype=np.float32)).to(self.network.device).requires_grad_()
-        loss, device = cast(Loss, self.loss), leaf.device
-        value = loss(leaf, torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)).mean()
-        (gradient,) = torch.autograd.grad(value, leaf)
-        return float(value.detach()), gradient.cpu().numpy()
+    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        pathway, tensors = self.pathway.state()
+        state = {"piece_limit": self.room.limit, "n_draws": self.n_draws, "pathway": pathway}
+        return {**self._progress_of_labels(), **state}, tensors
+
+    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self.room.limit = state["piece_limit"]
+        self._take_progress_of_labels(state)
+        self.n_draws = state["n_draws"]
+        self.network.forget_copies()
+        self.pathway.restore(state["pathway"], tensors, self.reader)
+
+    def _stored(self) -> StoredNetwork:
+        state = {**self._state_of_labels(), "n_draws": self.n_draws}
+        return StoredNetwork(self.record, self.tokenizer.text, weights_of(self.network), state)
+
+    def _for_disk(self) -> StoredNetwork:
+        return for_disk(self._stored(), self.network, self.settings)
+
+    def _restore(self, stored: StoredNetwork) -> None:
+        state = stored.state
+        loaded = rebuild(stored, self.settings)
+        self._take_counts(state)
+        self.n_draws = int(state.get("n_draws", 0))
+        rng = torch.get_rng_state()
+        room = room_for(stored)
+        self._build(loaded, state["n_labels"], state["label_weights"], to_predict=True, room=room)
+        torch.set_rng_state(rng)
+        self._take_labels(state)
+        fill(self.network, stored)
+        self.pathway.close()
+        if self.settings.tuning.adapter is None and "adapter" in self.record:
+            self.merge_adapter()
+
+    @changes_network
+    def merge_adapter(self) -> int:
+        """Add the adapter to the encoder's weights; then both are the encoder. RETURNS (int): Weights it had, or 0."""
+        if not self.is_built or "adapter" not in self.record:
+            return 0
+        self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
+        self.network.forget_copies()
+        self.pathway.close()
+        self._freeze()
+        return n_weights
 
 
 def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:
