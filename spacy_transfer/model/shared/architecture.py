@@ -123,5 +123,8 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         return shim.step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
 
     def merge_adapter(self) -> int:
-        """A shared encoder has no adapter. RETURNS (int): 0."""
+        """Do nothing: a shared encoder has no adapter.
+
+        RETURNS (int): 0.
+        """
         return 0

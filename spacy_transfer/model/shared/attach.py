@@ -141,7 +141,8 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
 def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> tuple[str, Kind]:
     """The classifier and its shim; one without weights is none.
 
-    kind (type): Of the shim. want (str): What its classifier has, for the message.
+    kind (type): Of the shim.
+    want (str): What its classifier has, for the message.
     """
     found = {name: shim for name, shim in networks_of(nlp).items() if isinstance(shim, kind) and shim.is_built}
     name = name_meant(found, component)
