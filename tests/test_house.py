@@ -322,6 +322,63 @@ def test_an_optional_package_says_what_to_install() -> None:
     assert errors.require("json", "parquet") is importlib.import_module("json")
 
 
+# ---- English -----------------------------------------------------------------------------------------------------
+
+# Regular expressions for whole words. The one list of what messages, help and pages avoid: add to it here.
+NOT_ENGLISH = [
+    # British spellings.
+    r"\w*(?:initial|normal|recogn|optim|organ|summar|serial|minim|maxim|general|regular|standard|custom|util)"
+    r"is(?:e|es|ed|ing|ation|ations)",
+    r"licences?", r"(?:behavi|col|fav|hon|neighb)our\w*", r"grey", r"whilst", r"(?:un)?labell(?:ed|ing)",
+    r"cancell(?:ed|ing)", r"modell(?:ed|ing)", r"travell(?:ed|ing)", r"centre", r"analyse[ds]?", r"artefacts?",
+    r"learnt",
+    # Translated phrases.
+    r"(?:wanted|needed|expected|looked at) (?:is|are)", r"told once", r"anew", r"beside", r"whoever", r"somebody",
+    r"of ours", r"stands? there", r"that is none", r"no finite number", r"one's own", r"to be had", r"at hand",
+    r"so many (?:steps|seconds|times|epochs|parts|trials)",
+]  # fmt: skip
+AVOIDED = re.compile(rf"\b(?:{'|'.join(NOT_ENGLISH)})\b", re.IGNORECASE)
+# Of the other files, the docstring at the head.
+WRITTEN = [file for file in FILES if file in ("errors.py", "corpora/findings.py") or file.startswith("cli/")]
+PAGES = (
+    [PROJECT.parent / "README.md", *(PROJECT.parent / "docs").glob("*.md"), *(PROJECT.parent / "configs").glob("*.cfg")]
+    if PROJECT.is_file()
+    else []
+)
+
+
+def sentences(tree: ast.AST) -> Iterator[str]:
+    """Texts in a Python file; a single word is a key or a code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.value
+
+
+@pytest.mark.parametrize("file", WRITTEN)
+def test_messages_and_help_are_plain_us_english(file: str) -> None:
+    assert not [(found[0], text) for text in sentences(FILES[file]) for found in AVOIDED.finditer(text)]
+
+
+def test_file_heads_are_plain_us_english() -> None:
+    heads = {file: (ast.get_docstring(tree) or "").partition("\n")[0] for file, tree in FILES.items()}
+    assert not {file: found[0] for file, head in heads.items() if (found := AVOIDED.search(head))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_plain_us_english(page: Path) -> None:
+    """Names in backticks and blocks of code aside."""
+    text = page.read_text("utf-8")
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE) if page.suffix == ".md" else text
+    assert not [prose[max(0, found.start() - 30) : found.end() + 10] for found in AVOIDED.finditer(prose)]
+
+
+def test_the_list_finds_what_it_is_for() -> None:
+    for text in ("Wanted is a str", "initialised", "one of ours", "licence", "computed anew", "two colours"):
+        assert AVOIDED.search(text)
+    for text in ("besides", "expected a str", "license", "initialized", "unlabelled_file", "courses"):
+        assert not AVOIDED.search(text)
+
+
 # ---- names and texts ---------------------------------------------------------------------------------------------
 
 

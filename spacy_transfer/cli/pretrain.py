@@ -14,56 +14,61 @@ from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
 def pretrain_cli(
-    config: Annotated[Path, Argument(help="Config of a pipeline with one of our components; its encoder block counts")],
+    config: Annotated[
+        Path, Argument(help="Config of a pipeline with a spacy-transfer component, whose encoder block is used")
+    ],
     sources: Annotated[
         list[Path],
-        Argument(help="Raw texts: .txt (one in a line), tables, .jsonl, .parquet, .spacy or folders of .spacy files"),
+        Argument(help="Raw texts: .txt (one per line), tables, .jsonl, .parquet, .spacy or folders of .spacy files"),
     ],
-    target: Annotated[Path, Argument(help="Folder for the encoder; a classifier starts with encoder.name = this")],
+    target: Annotated[Path, Argument(help="Folder for the encoder; set encoder.name to it to train a classifier")],
     component: Annotated[
-        str | None, Option("--component", "-c", help="Which component, where the config has several of ours")
+        str | None,
+        Option(
+            "--component", "-c", help="Name of the component, if the config has more than one spacy-transfer component"
+        ),
     ] = None,
-    text_field: Annotated[str, Option("--text-field", help="Field or column that holds the text")] = "text",
-    steps: Annotated[int, Option("--steps", "-n", help="Steps of the optimizer")] = Pretraining.steps,
-    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) in a step")] = Pretraining.rows,
+    text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
+    steps: Annotated[int, Option("--steps", "-n", help="Optimizer steps")] = Pretraining.steps,
+    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) per step")] = Pretraining.rows,
     rate: Annotated[
-        float, Option("--rate", help="Highest learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
+        float, Option("--rate", help="Peak learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
     ] = Pretraining.rate,
-    share: Annotated[float, Option("--share", help="Share of the pieces that is hidden")] = Pretraining.share,
-    seed: Annotated[int, Option("--seed", help="Of everything drawn")] = Pretraining.seed,
+    share: Annotated[float, Option("--share", help="Share of pieces to mask")] = Pretraining.share,
+    seed: Annotated[int, Option("--seed", help="Random seed")] = Pretraining.seed,
     accumulate: Annotated[
-        int, Option("--accumulate", help="Learn the rows of a step in so many parts: less memory, the same result")
+        int, Option("--accumulate", help="Split the rows of a step into this many parts: less memory, the same result")
     ] = Pretraining.accumulate,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     resume: Annotated[
-        bool, Option("--resume", "-R", help="Go on from the last checkpoint in --work, as if nothing had happened")
+        bool, Option("--resume", "-R", help="Resume from the last checkpoint in --work, with exactly the same result")
     ] = False,
     force: Annotated[
         bool,
         Option(
             "--force",
             "-F",
-            help="Replace what is in the folder, and throw an unfinished run away; with --resume: go on although "
-            "the run is another",
+            help="Replace the folder and discard an unfinished run. With --resume: continue even if the run changed",
         ),
     ] = False,
     work: Annotated[
         Path | None,
-        Option("--work", help="Folder for checkpoints, kept; without it that is FOLDER.work, removed at the end"),
+        Option("--work", help="Folder for checkpoints, kept at the end. Default: FOLDER.work, removed at the end"),
     ] = None,
     ranks: Annotated[
-        int, Option("--ranks", min=1, help="Processes that learn as one, a GPU each, or a part of the CPU's cores")
+        int,
+        Option("--ranks", min=1, help="Processes that train together, each on its own GPU or share of the CPU cores"),
     ] = 1,
     checkpoint_every: CheckpointEvery = "auto",
     show: ShowProgress = Show.auto,
     code: CodeWithoutLetter = None,
 ) -> None:
-    """Warm an encoder up on raw texts: it predicts pieces that are hidden from it.
+    """Pretrain an encoder on raw texts: it learns to predict masked pieces.
 
-    An encoder from scratch gets its pieces from these texts; a pretrained one is adapted to them. It is the loop of
-    spacy transfer train: after a crash, a kill or Ctrl-C the same command with --resume goes on exactly, from the
-    checkpoints in FOLDER.work or --work. The folder gets the encoder and the log of the run, log.jsonl. Values of the
-    config may be overridden by the environment variable SPACY_CONFIG_OVERRIDES, as in spacy train.
+    An encoder from scratch gets its pieces from these texts; a pretrained one is adapted to them. Uses the loop of
+    spacy transfer train: after a crash, a kill or Ctrl-C, the same command with --resume continues exactly from the
+    checkpoints in FOLDER.work or --work. Writes the encoder and the log of the run, log.jsonl, to the folder. Override
+    config values with the environment variable SPACY_CONFIG_OVERRIDES, as in spacy train.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Samples of what augmentation makes of the training texts of a config."""
+"""Samples of augmented training texts of a config."""
 
 import random
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The reader `spacy-transfer.Corpus.v1`: `.spacy` files whose documents hold more than a text."""
+"""The reader `spacy-transfer.Corpus.v1`, for `.spacy` files whose documents hold more than a text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever ends the process that writes them; locks; digests."""
+"""Files and folders written completely or not at all, even if the process is killed; locks; digests."""
 
 from .digests import (
     Fingerprint,

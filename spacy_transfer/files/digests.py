@@ -1,4 +1,4 @@
-"""Digests: SHA-256 of files that are files and of data, and fingerprints for comparison within this package."""
+"""SHA-256 of regular files and of data, and fingerprints to compare contents within this package."""
 
 import hashlib
 import os

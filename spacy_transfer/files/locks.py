@@ -1,4 +1,4 @@
-"""A run owns its folder while it lasts: a second one is told at once who has it."""
+"""A run owns its folder while it lasts; a second one is refused at once and sees the owner."""
 
 import json
 import os

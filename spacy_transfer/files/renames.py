@@ -1,4 +1,4 @@
-"""Renames that leave the old or the new, never nothing."""
+"""Renames that leave the old file or the new one, never nothing."""
 
 import ctypes
 import errno

@@ -1,10 +1,9 @@
-"""A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
+"""Draws the network that a config builds, depth by depth, as text."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
@@ -29,7 +28,7 @@ _AFTER = ("loss", "head_init", "cache")
 def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
-    path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
+    path (Path): A config file, which is initialized with its data as for training, or the folder of a trained pipeline.
     overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
     RETURNS (str): Lines of text.
     RAISES (FileNotFoundError): T440 if there is no such path.
@@ -67,7 +66,7 @@ def draw_all(nlp: Language, path: Path) -> str:
     """
     pictures = [draw(name, nlp) for name in networks_of(nlp)]
     if not pictures:
-        raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
+        raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
 
 
@@ -100,10 +99,10 @@ def draw(name: str, nlp: Language) -> str:
     if isinstance(shim, OwnEncoderShim):
         windows = f"windows of {shim.windows.length}"
         char_ngrams = shim.record["config"].get("char_ngrams")
-        shared = f" with {char_ngrams['n_ngrams']:,} n-grams that they share" if char_ngrams else ""
-        pieces = f"{shim.tokenizer.n_pieces:,} different ones{shared}, {windows}"
+        shared = f" with {char_ngrams['n_ngrams']:,} shared n-grams" if char_ngrams else ""
+        pieces = f"{shim.tokenizer.n_pieces:,} in the vocabulary{shared}, {windows}"
     lines = [
-        f"{name}: {len(labels)} labels, {number} a text",
+        f"{name}: {len(labels)} labels, {number} per text",
         f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
         "",
         *(_line(field, _builder(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
@@ -131,16 +130,16 @@ def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:
         yield _line(f"  {row.name}", f"{row.n_weights:>12,}   {_state(row)}")
         if row.depth == boundary and row.depth < network.n_layers:
             cached = ", its states are cached" if boundary >= 1 and not shim.settings.cache.is_off else ""
-            yield _line("", f"    - - - nothing above is computed backward{cached} - - -")
+            yield _line("", f"    - - - no gradients above this line{cached} - - -")
 
 
 def _top(shim: ClassifierShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
-        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} a text")
+        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} per text")
     if shim.n_features:
-        yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
+        yield _line("features", f"{shim.n_features} numbers per text, joined to its vector")
     yield _line("head", f"{_builder(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 
@@ -161,7 +160,7 @@ def _shown(labels: Sequence[str]) -> str:
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _differs(settings: Any, field: str) -> bool:
+def _differs(settings: object, field: str) -> bool:
     """Whether a block is there and changes anything; a neutral builder is nothing to draw."""
     builder = getattr(settings, field, None)
     if builder is None or type(builder).__name__.startswith(("No", "Random")):

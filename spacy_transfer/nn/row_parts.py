@@ -1,4 +1,4 @@
-"""Rows of a long document, a part at a time: one document then takes the memory of a micro-batch.
+"""Rows of a long document, one part at a time, so that a document takes no more memory than a micro-batch.
 
 Only its last states are kept as a whole, a few percent of what the layers inside keep for the backward pass. Pooling
 and head read them as ever, so every kind of them works, and the gradient of the states goes back a part at a time: each

@@ -1,8 +1,7 @@
-"""The component `transfer_masked_lm`: an encoder learns from raw texts, in the loop that trains classifiers."""
+"""The component `transfer_masked_lm`: an encoder learns from raw texts in the same loop as classifiers."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +108,7 @@ class MaskedLMPredictor(StoredPipe):
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.user_data[FIGURES] = row
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Scores:
+    def score(self, examples: Iterable[Example], **kwargs: object) -> Scores:
         """How well the hidden pieces of predicted documents were found.
 
         RETURNS (dict): `masked_lm_loss`, the mean loss of a hidden piece in nats; `masked_lm_score`, its

@@ -16,7 +16,7 @@ from .sources import WHOLE_TEXT
 _pipelines: WeakKeyDictionary[object, ref[Language]] = WeakKeyDictionary()
 
 
-def belongs_to(pipe: Any, nlp: Language) -> None:
+def belongs_to(pipe: object, nlp: Language) -> None:
     """Remember for which pipeline a component was made.
 
     pipe (Pipe): The component.

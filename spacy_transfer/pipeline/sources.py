@@ -1,4 +1,4 @@
-"""What a classifier may read of a Doc: its text, extension attributes, span groups."""
+"""What a classifier may read from a Doc: its text, extension attributes, span groups."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A component of ours on disk and in one message."""
+"""Saves a spacy-transfer component to disk or to one message, and loads it."""
 
 import json
 import warnings
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import srsly
 from packaging.version import InvalidVersion, Version
@@ -34,7 +34,7 @@ Self = TypeVar("Self", bound="StoredPipe")
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
     """A component whose model has a `NetworkInterface`.
 
-    cfg (dict[str, Any]): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
+    cfg (JsonObject): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
         stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
         be of its kind.
     """
@@ -74,7 +74,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """Weights and `cfg` are those of a stored component now."""
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
+        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's license.
 
         All of them are the new ones, or all are those that were there, whatever happens meanwhile.
 
@@ -113,7 +113,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
-        serialize: dict[str, Callable[[], Any]] = {
+        serialize: dict[str, Callable[[], object]] = {
             "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
@@ -123,7 +123,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
 
     def from_bytes(self: Self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_bytes` gave."""
-        deserialize: dict[str, Callable[[bytes], Any]] = {
+        deserialize: dict[str, Callable[[bytes], object]] = {
             "cfg": lambda b: self._take_cfg(parse_object(b, "the message"), "the message"),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
             "model": self.model.from_bytes,

@@ -1,4 +1,4 @@
-"""The component: a transferred Transformer classifier in a spaCy pipeline."""
+"""The component: a classifier with a pretrained Transformer in a spaCy pipeline."""
 
 import math
 import warnings
@@ -273,7 +273,7 @@ class TransferTextCategorizer(StoredPipe):
             warnings.warn(T038.format(name=self.name, unknown=sorted(unknown)), stacklevel=2)
         return gold
 
-    # ---- initialisation ------------------------------------------------------------------------------------------
+    # ---- initialization ------------------------------------------------------------------------------------------
 
     def initialize(
         self,

@@ -1,4 +1,4 @@
-"""Adapters become plain weights: the pipeline then needs no peft, and nothing beside itself."""
+"""Merges adapters into plain weights, so that the pipeline no longer needs peft."""
 
 from pathlib import Path
 

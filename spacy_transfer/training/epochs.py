@@ -1,4 +1,4 @@
-"""The callback that tells components the epoch under `spacy train`."""
+"""The callback that sets the epoch of components under `spacy train`."""
 
 from collections.abc import Callable
 

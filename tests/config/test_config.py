@@ -238,12 +238,12 @@ def test_a_whole_block_is_one_value(config: Config) -> None:
         ({f"{BLOCK}.pooling.@layers": "MaxPooling"}, r"T421.*Did you mean spacy-transfer\.MaxPooling\.v1\?"),
         ({f"{BLOCK}.loss.@layers": FOCAL["@losses"]}, "T421.*registered as @losses"),
         ({f"{BLOCK}.loss.@lossses": FOCAL["@losses"]}, "T421.*Did you mean losses"),
-        ({f"{BLOCK}.loss.@losses": FOCAL["@losses"]}, "T424.*without exclusive.*as JSON"),
+        ({f"{BLOCK}.loss.@losses": FOCAL["@losses"]}, "T424.*exclusive.*JSON"),
         ({f"{BLOCK}.pooling": "max"}, "T422.*as JSON"),
         ({f"{BLOCK}.loss": '{"@losses": "x",}'}, "T426.*JSON"),
-        ({f"{BLOCK}.piece_budget.x": 1}, "T422.*is 'auto', not a block.*as JSON"),
+        ({f"{BLOCK}.piece_budget.x": 1}, "T422.*'auto'.*JSON"),
         ({"paths.train.x": 1}, "T422|T334"),
-        ({"max_steps": 1}, "T422.*has a section"),
+        ({"max_steps": 1}, "T422.*max_steps"),
     ],
 )  # fmt: skip
 def test_what_is_no_block_is_told(given: dict[str, Any], message: str) -> None:

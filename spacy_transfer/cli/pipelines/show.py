@@ -22,7 +22,7 @@ def show_cli(
 ) -> None:
     """Draw the network that a config builds: pieces, depth by depth, frozen or trainable, pooling, head, loss.
 
-    A config is initialised as for training; its values can be changed as with `spacy train`:
+    Initializes a config as for training. Override config values as in `spacy train`:
     --paths.train corpus/train.spacy
     """
     from ...config.reading import read_config

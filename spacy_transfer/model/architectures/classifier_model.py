@@ -1,4 +1,4 @@
-"""What a component asks of a classifier's model, whoever runs the encoder."""
+"""The interface between a component and a classifier's model, with an own or a shared encoder."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -147,7 +147,7 @@ class ClassifierModel(ClassifierInterface):
         """
         features, checksum = features_of(self.model), state.get("features")
         if (features is None) != (checksum is None):
-            raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has other ones"))
+            raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has others"))
         self.shim.load(folder, {key: value for key, value in state.items() if key != "features"})
         if features is not None and checksum is not None:
             check_file(folder / _FEATURES, checksum)

@@ -1,4 +1,4 @@
-"""The architecture `spacy-transfer.MaskedLM.v1`: an encoder learns from raw texts by predicting hidden pieces."""
+"""The architecture `spacy-transfer.MaskedLM.v1`: an encoder learns from raw texts by predicting masked pieces."""
 
 from collections.abc import Sequence
 from pathlib import Path

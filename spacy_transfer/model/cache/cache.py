@@ -1,4 +1,4 @@
-"""The feature cache: what lies at or below the frozen boundary never changes, so it is computed once."""
+"""The cache: states at or below the frozen boundary never change, so they are computed once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which texts' features were computed together: what a resumed run needs to compute them again bit for bit.
+"""Records which texts were computed together, so that a resumed run can compute their states again bit for bit.
 
 A row of a matrix product may differ in its last bits with the other rows of the batch. So the run takes down every
 micro-batch that features came from, and a resumed run, whose cache is empty, computes a missing feature in the very

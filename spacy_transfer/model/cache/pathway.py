@@ -1,4 +1,4 @@
-"""From documents to logits by the shortest way: cached up to the frozen boundary, computed above it."""
+"""From documents to logits: cached up to the frozen boundary, computed above it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""Arrays on disk that several processes share and any of them may be killed beside.
+"""Arrays on disk that several processes share, intact even if one of them is killed.
 
 A folder holds segments, one pair of files per process that wrote: `NAME.data`, arrays one after the other, and
 `NAME.index`, records of fixed size. A record is appended after its array is written, so an unfinished array has none;

@@ -1,4 +1,4 @@
-"""Features of documents on their way into the head, and their gradient on the way back to Thinc."""
+"""Passes features of documents to the head, and their gradients back to Thinc."""
 
 from collections.abc import Sequence
 from types import ModuleType

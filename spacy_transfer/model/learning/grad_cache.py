@@ -1,4 +1,4 @@
-"""Steps of losses that look at a whole batch, or at several passes of a document, in the memory of a micro-batch."""
+"""Steps for losses over a whole batch or several passes of a document, in the memory of a micro-batch."""
 
 from collections.abc import Callable, Iterable, Sequence
 

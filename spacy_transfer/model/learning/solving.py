@@ -1,4 +1,4 @@
-"""A head that starts from a solution on the features of the training texts."""
+"""Fits the head on frozen features of the training texts: the linear probe."""
 
 from typing import cast
 

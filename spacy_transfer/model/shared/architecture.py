@@ -1,4 +1,4 @@
-"""A classifier on the encoder of a `transformer` component: documents to logits by way of its listener."""
+"""A classifier on the encoder of a `transformer` component: from documents to logits, through its listener."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast, final
@@ -123,7 +123,7 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         return shim.step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
 
     def merge_adapter(self) -> int:
-        """Do nothing: a shared encoder has no adapter.
+        """A shared encoder has no adapter.
 
         RETURNS (int): 0.
         """

@@ -1,4 +1,4 @@
-"""A classifier on a shared encoder made one with an encoder of its own, and back; the scores stay."""
+"""Move a classifier from a shared encoder to its own, and back; scores do not change."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Model
+from thinc.config import Config
 
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
@@ -151,7 +152,7 @@ def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> 
     return name, found[name]
 
 
-def _remove(config: Any, name: str) -> None:
+def _remove(config: Config, name: str) -> None:
     """Take a component out of a config."""
     config["nlp"]["pipeline"] = [one for one in config["nlp"]["pipeline"] if one != name]
     del config["components"][name]
@@ -161,7 +162,7 @@ def _remove(config: Any, name: str) -> None:
             config["training"][key] = [one for one in config["training"][key] if one != name]
 
 
-def _rebuilt(nlp: Language, config: Any, name: str, gone: list[str], stored: StoredNetwork) -> Language:
+def _rebuilt(nlp: Language, config: Config, name: str, gone: list[str], stored: StoredNetwork) -> Language:
     """A pipeline of another config, with the data of the old one and a network of its own."""
     out = load_model_from_config(config, auto_fill=True)
     out.from_bytes(nlp.to_bytes(exclude=[name, *gone]))

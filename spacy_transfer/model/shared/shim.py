@@ -1,4 +1,4 @@
-"""Pooling and head on the states of somebody else's encoder."""
+"""Pooling and head on the states of an encoder owned by another component."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, final
@@ -338,12 +338,12 @@ class SharedEncoderShim(ClassifierShim):
 
 def _check(settings: Settings) -> None:
     own = "the transformer component runs the encoder"
-    one_rate = "its weights are stepped by its own component, at one rate"
+    one_rate = "its own component updates its weights, at one learning rate"
     checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
         ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
         ("tuning.embeddings_lr_factor", settings.tuning.embeddings_lr_factor, (1.0,), one_rate),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
-        ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
+        ("tuning.adapter", settings.tuning.adapter, (None,), "this component cannot add to its layers"),
         ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
         ("head.init", getattr(settings.head, "init", "random"), ("random",), "its own component reads the names"),
         ("text", settings.text, (Text(),), "its own component reads the documents"),

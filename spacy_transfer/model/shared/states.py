@@ -1,4 +1,4 @@
-"""States that a transformer component gives for documents, as rows of a network, and their gradients the way back."""
+"""The states of a transformer component as rows for a network, and the way back for their gradients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

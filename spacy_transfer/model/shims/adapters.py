@@ -1,4 +1,4 @@
-"""An encoder with an adapter through the life of a model: made, stored, rebuilt, merged."""
+"""The life of an encoder with an adapter: build, store, rebuild, merge."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The shim of a classifier, whoever runs its encoder: labels, loss, head, and what is trainable when."""
+"""The abstract shim of a classifier, with an own or a shared encoder: labels, loss, head, trainable weights."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The names of labels as the encoder reads them, for what starts from names."""
+"""The names of labels as the encoder reads them, for heads initialized from names."""
 
 import re
 from collections.abc import Sequence

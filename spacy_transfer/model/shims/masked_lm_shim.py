@@ -1,4 +1,4 @@
-"""The shim between Thinc and a network that predicts hidden pieces."""
+"""The shim between Thinc and a network that predicts masked pieces."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,6 +151,7 @@ class MaskedLMShim(EncoderShim):
         n_chosen = 0
 
         def run(budget: int) -> Tensor:
+            """Add up the loss of the hidden pieces, and its gradients, in micro-batches of a budget."""
             nonlocal n_chosen
             total, n_chosen = torch.zeros((), device=device), 0
             for batch, _, read, chosen in self._hidden(documents, budget, key, at_least_one=False):

@@ -1,4 +1,4 @@
-"""Which labels that were added later the texts since the last step had: from then on they count as trained."""
+"""Labels added later count as trained once a text with them was in a training step."""
 
 from collections.abc import Mapping, Sequence
 

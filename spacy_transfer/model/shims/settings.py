@@ -1,4 +1,4 @@
-"""What the config says about a classifier, checked."""
+"""The settings of a classifier from its config, checked."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, cast

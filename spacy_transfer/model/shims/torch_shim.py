@@ -1,4 +1,4 @@
-"""What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
+"""The base of all shims: an optimizer step, checkpoints and storage for a torch network."""
 
 import contextlib
 import warnings
@@ -369,6 +369,7 @@ def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate
 
     @wraps(method)
     def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method within `predicting`."""
         with self.predicting():
             return method(self, *args, **kwargs)
 

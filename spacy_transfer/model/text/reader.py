@@ -1,4 +1,4 @@
-"""Texts to documents of rows, each text once per training run."""
+"""From texts to documents of rows; each text is read once per training run."""
 
 import warnings
 from collections.abc import Iterable, Sequence

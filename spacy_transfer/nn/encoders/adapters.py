@@ -1,4 +1,4 @@
-"""The door to peft: small weights beside the linear maps of a frozen encoder, and merged into them."""
+"""The only entry to peft: small weights added to the linear layers of a frozen encoder, and merged into them."""
 
 import re
 import warnings
@@ -255,7 +255,7 @@ def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(".base_layer.", "."), weight
 
 
-def _inject(encoder: Encoder, config: Any) -> None:
+def _inject(encoder: Encoder, config: object) -> None:
     with warnings.catch_warnings():
         # peft warns of what it would have to know for its own way of saving.
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Several ranks train as one: each takes a share of every batch, and sums go to all.
+"""Several ranks train together: each takes a share of every batch, and all get the sums.
 
 What they agree on (numbers of documents, flags, texts of the evaluation) travels over Gloo between the hosts' memories,
 so no GPU is waited for; gradients and losses travel where they are, over NCCL between GPUs.
@@ -7,7 +7,6 @@ so no GPU is waited for; gradients and losses travel where they are, over NCCL b
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -17,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from ...errors import T179, T180, T181
 from ...model.shims.torch_shim import TorchShim
+from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
@@ -123,7 +123,7 @@ class Ranks:
         distributed.all_reduce(value, distributed.ReduceOp.MAX, group=self._hosts)
         return bool(value.item())
 
-    def total(self, losses: dict[str, Any]) -> dict[str, Any]:
+    def total(self, losses: Losses) -> Losses:
         """Sums over the ranks; on GPUs they stay there."""
         found = [losses.get(name, 0.0) for name in self._names]
         on_gpu = next((value for value in found if isinstance(value, Tensor) and value.device.type == "cuda"), None)

@@ -1,4 +1,4 @@
-"""Which texts make up each batch: as `spacy train` does it, and from any place in the run."""
+"""The texts of each batch: as in `spacy train`, and from any position in the run."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Gradients of any Thinc model, summed over several sub-batches, thrown away."""
+"""Gradients of any Thinc model: summed over sub-batches, or discarded."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The loop: the same updates as `spacy train`, one after the other."""
+"""The training loop: the same updates as `spacy train`, in the same order."""
 
 import math
 from collections import deque
@@ -28,7 +28,7 @@ from .evaluation import Evaluation, Tick
 from .gradients import are_finite, drop_gradients
 from .position import Position
 from .rates import set_landing
-from .single_step import Alone, Together
+from .single_step import Alone, Losses, Together
 from .time_limit import TimeLimit
 
 # Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
@@ -237,7 +237,7 @@ class Run:
         if settings["before_update"]:
             settings["before_update"](self.nlp, {"step": step, "epoch": self.at.epoch})
         dropout = settings["dropout"] if self._dropouts is None else next(self._dropouts)
-        losses: dict[str, Any] = {}
+        losses: Losses = {}
         for part in subdivide_batch(self.together.share(batch), settings["accumulate_gradient"]):
             # The loss stands in losses, for all ranks to see.
             with suppress(NonFiniteLoss):

@@ -1,4 +1,4 @@
-"""Every figure of a run as JSON lines."""
+"""The log of a run: all numbers as JSON lines."""
 
 import errno
 import json
@@ -138,7 +138,7 @@ def _text(line: JsonObject) -> str:
         return json.dumps(strict(line), ensure_ascii=False)
 
 
-def _fetched(value: Any) -> dict[int, float]:
+def _fetched(value: object) -> dict[int, float]:
     """Numbers of all tensors without dimensions in a value, by the tensors' ids; one transfer for all of a device."""
     found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     rest = [value]
@@ -178,7 +178,7 @@ def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
         return str(value)
 
 
-def strict(value: Any) -> Any:
+def strict(value: object) -> Any:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
         return {key: strict(part) for key, part in value.items()}

@@ -1,4 +1,4 @@
-"""Warm an encoder up on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
+"""Pretrains an encoder on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence

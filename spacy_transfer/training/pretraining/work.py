@@ -1,4 +1,4 @@
-"""The work folder of a pretraining: all that a killed one needs to go on, and the config of its loop.
+"""The work folder of a pretraining: everything needed to resume it, and the config of its loop.
 
 start/              the encoder as it began, tokenizer and all, as a component of ours keeps it
 rows/train, /held   rows of pieces to learn from, and those of the texts kept apart

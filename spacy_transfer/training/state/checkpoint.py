@@ -1,4 +1,4 @@
-"""Checkpoints on disk: complete or not there, two of them, safetensors and JSON.
+"""Checkpoints on disk: the last two, each written completely or not at all, as safetensors and JSON.
 
 checkpoints/start.safetensors    all weights as the run began; frozen ones are nowhere else
 checkpoints/step-00000200/       what has changed since
@@ -106,7 +106,7 @@ class Checkpoints:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
         n_done (int): Steps done.
-        state (Mapping[str, Any]): JSON.
+        state (JsonMapping): JSON.
         tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """

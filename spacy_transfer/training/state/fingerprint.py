@@ -1,4 +1,4 @@
-"""What a run is made of, so that a checkpoint is not continued with something else."""
+"""Fingerprint of a run, so that a checkpoint is not continued with other settings or data."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ def _plain(value: Any) -> object:
 def parts_of(nlp: Language) -> JsonObject:
     """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
 
-    RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
+    RETURNS (JsonObject): Labels, tokenizer and encoder record of our components, digests of all others.
     """
     found: JsonObject = {}
     vectors = nlp.vocab.vectors

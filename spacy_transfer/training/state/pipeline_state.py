@@ -1,12 +1,12 @@
-"""Weights of every component that learns, as named tensors; ours and any other of Thinc's."""
+"""The weights of every trained component as named tensors, spacy-transfer's and others'."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from spacy.language import Language
 from thinc.api import Model
+from thinc.shims import Shim
 from torch import Tensor
 
 from ...model.learning.thinc_optimizers import from_xp
@@ -96,7 +96,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
     return sorted(rest)
 
 
-def _shim_weights(shim: Any, only_trainable: bool) -> dict[str, Tensor]:
+def _shim_weights(shim: Shim, only_trainable: bool) -> dict[str, Tensor]:
     if isinstance(shim, TorchShim):
         if not shim.is_built:
             return {}
