@@ -13,11 +13,12 @@ from ...nn.devices.precision import Precision
 from ...nn.encoders.shared_encoder import SharedEncoder
 from ...nn.heads.label_query import LabelQueryHead
 from ...nn.heads.linear import Head
+from ...nn.joined import Joined
 from ...nn.losses import LossBuilder
 from ...nn.tuning import Tuning
 from ...pipeline.interface import INTERFACE
 from ..cache.cache import EncoderCache
-from ..features.joining import Joined, begin
+from ..features.joining import Inputs, begin
 from ..features.layer import as_layer, make_no_features
 from ..learning.augmentation import AugmentationBuilder, NoAugmentation
 from ..learning.head_init import HeadInitBuilder
@@ -147,8 +148,8 @@ class OwnEncoderClassifier(ClassifierModel):
         is_train (bool): Whether the gradient of the logits will come back.
         RETURNS (tuple): Logits, (n_docs, n_labels), and what takes their gradient.
         """
-        joined = begin(self.model, docs, self.shim.network.device) if is_train else self.joined(docs)
-        logits, backprop = self.shim(self.texts(docs), is_train, joined)
+        features = begin(self.model, docs, self.shim.network.device) if is_train else self.read(docs)
+        logits, backprop = self.shim(Inputs(self.texts(docs), features), is_train)
         return self.model.ops.asarray2f(logits), backprop
 
     def initialize(
@@ -161,14 +162,14 @@ class OwnEncoderClassifier(ClassifierModel):
     def prepare(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False) -> None:
         """Let the cache expect the texts, and fit the head on them where its block says so; see the shim."""
 
-        def join(chosen: Sequence[int]) -> Joined | None:
-            return self.joined([docs[i] for i in chosen])
+        def join(chosen: Sequence[int]) -> Joined:
+            return self.read([docs[i] for i in chosen]).joined
 
         self.shim.prepare(self.texts(docs), targets, known, join, is_streamed=is_streamed)
 
     def scores(self, docs: Sequence[Doc]) -> Floats:
         """Compute scores, (n_docs, n_labels), on the host."""
-        return self.shim.scores(self.texts(docs), self.joined(docs))
+        return self.shim.scores(Inputs(self.texts(docs), self.read(docs)))
 
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""
@@ -177,8 +178,8 @@ class OwnEncoderClassifier(ClassifierModel):
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward; see the shim."""
         shim, n_docs = self.shim, int((known > 0).any(axis=1).sum())
-        joined = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
-        return shim.step(self.texts(docs), targets, known, dropout=dropout, joined=joined)
+        features = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
+        return shim.step(Inputs(self.texts(docs), features), targets, known, dropout=dropout)
 
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights. RETURNS (int): Weights the adapter had; 0 if there is none."""

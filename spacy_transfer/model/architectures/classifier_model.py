@@ -14,7 +14,7 @@ from ...errors import T223
 from ...files import write_data
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import ClassifierInterface, classifier_of
-from ..features.joining import Joined, finish, read, settle
+from ..features.joining import FeatureBatch, finish, read, settle
 from ..features.layer import features_of
 from ..learning.thinc_optimizers import forget_gradients
 from ..shims.classifier_shim import ClassifierShim
@@ -39,11 +39,11 @@ class ClassifierModel(ClassifierInterface):
     def shim(self) -> ClassifierShim:
         """The shim around the network."""
 
-    def joined(self, docs: Sequence[Doc]) -> Joined | None:
+    def read(self, docs: Sequence[Doc]) -> FeatureBatch:
         """Compute the features of documents that are only predicted.
 
         docs (Sequence[Doc]): Any number.
-        RETURNS (Joined | None): None where the model has no features.
+        RETURNS (FeatureBatch): What is joined to their vectors.
         """
         return read(self.model, docs, self.shim.network.device)
 

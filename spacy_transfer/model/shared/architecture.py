@@ -9,7 +9,7 @@ from thinc.api import Model
 
 from ...pipeline.interface import INTERFACE, SharedEncoderInterface
 from ..architectures.classifier_model import ClassifierModel, resize_output
-from ..features.joining import begin
+from ..features.joining import Inputs, begin
 from ..shims.classifier_shim import Floats
 from ..shims.settings import Settings
 from .listener import StatesListener, body_of, find_upstream, states_on
@@ -63,6 +63,9 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
             self.shim.meet(*body_of(transformer))
         return self.listener.received(docs, "transfer_textcat")
 
+    def _seen(self, docs: Sequence[Doc]) -> Inputs[Any]:
+        return Inputs(states_on(docs, "transfer_textcat"), self.read(docs))
+
     def forward(self, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
         """Thinc's protocol.
 
@@ -72,10 +75,10 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         """
         if is_train:
             data, give_back = self._received(docs)
-            joined = begin(self.model, docs, self.shim.network.device)
-            logits, backprop = self.shim(data, True, joined, give_back)
+            features = begin(self.model, docs, self.shim.network.device)
+            logits, backprop = self.shim(Inputs(data, features), True, give_back)
         else:
-            logits, backprop = self.shim(states_on(docs, "transfer_textcat"), False, self.joined(docs))
+            logits, backprop = self.shim(self._seen(docs), False)
         return self.model.ops.asarray2f(logits), backprop
 
     def connect(self, nlp: Language | None, name: str) -> None:
@@ -104,12 +107,12 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
             lambda chosen: transformer.predict([docs[i] for i in chosen]).doc_data,
             targets,
             known,
-            lambda chosen: self.joined([docs[i] for i in chosen]),
+            lambda chosen: self.read([docs[i] for i in chosen]).joined,
         )
 
     def scores(self, docs: Sequence[Doc]) -> Floats:
         """Compute scores, (n_docs, n_labels), on the host, of documents that the transformer has seen."""
-        return self.shim.scores(states_on(docs, "transfer_textcat"), self.joined(docs))
+        return self.shim.scores(self._seen(docs))
 
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, of documents that the transformer has seen."""
@@ -119,8 +122,8 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         """Forward, loss and backward, down to the transformer; see the shim."""
         data, give_back = self._received(docs)
         shim, n_docs = self.shim, int((known > 0).any(axis=1).sum())
-        joined = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
-        return shim.step(data, targets, known, dropout=dropout, joined=joined, give_back=give_back)
+        features = begin(self.model, docs, shim.network.device, n_docs=n_docs, dropout=dropout)
+        return shim.step(Inputs(data, features), targets, known, dropout=dropout, give_back=give_back)
 
     def merge_adapter(self) -> int:
         """A shared encoder has no adapter.

@@ -15,11 +15,12 @@ from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
 from ...nn.encoders.shared_body import SharedBody
 from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
+from ...nn.joined import Joined
 from ...nn.losses import Loss
-from ...nn.network import Network
+from ...nn.network import Network, RowBatch
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
-from ..features.joining import Joined, rows
+from ..features.joining import Inputs
 from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
@@ -147,23 +148,22 @@ class SharedEncoderShim(ClassifierShim):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def _gather(self, data: Sequence[Any]) -> States:
-        found, width = width_of(data), cast(int, self.width)
+    def _gather(self, inputs: Inputs[Any]) -> States:
+        found, width = width_of(inputs.data), cast(int, self.width)
         if found is not None and found != width:
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
-        return gather(data, width, self.network.device)
+        return gather(inputs.data, width, self.network.device, inputs.features.joined)
 
     @predicts
-    def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
+    def _predict(self, inputs: Inputs[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
         order: list[int] = []
         parts: list[Tensor] = []
         with torch.no_grad():
-            for group in groups(data, _BUDGET):
-                states = self._gather([data[i] for i in group])
-                beside = () if joined is None else (joined.of(group),)
+            for group in groups(inputs.data, _BUDGET):
+                states = self._gather(inputs.of(group))
                 order += group
-                parts.append(stage(states.states, states.batch, *beside))
+                parts.append(stage(states.states, states.batch))
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
@@ -173,43 +173,39 @@ class SharedEncoderShim(ClassifierShim):
         """
         if not len(data):
             return torch.zeros((0, self.network.vector_width))
-        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
+        return self._predict(Inputs(data), self.network.pool)
 
-    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
+    def logits(self, inputs: Inputs[Any]) -> Floats:
         """Compute logits.
 
-        texts (Sequence): TransformerData of each document.
-        joined (Joined | None): Features beside the vectors.
+        inputs (Inputs): TransformerData of each document, and features.
         RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
-        return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
+        return cast(Floats, self._predict(inputs, self.network.head_from_states).cpu().numpy())
 
-    def __call__(
-        self, texts: Sequence[Any], is_train: bool, joined: Joined | None = None, give_back: GiveBack = _nobody
-    ) -> tuple[Floats, Any]:
+    def __call__(self, inputs: Inputs[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
-            return self.logits(texts, joined), lambda d_logits: []
-        states = self._leaf(texts)
-        logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
+            return self.logits(inputs), lambda d_logits: []
+        states = self._leaf(inputs)
+        logits = self.network.head_from_states(states.states, states.batch)
 
         def backprop(d_logits: Any) -> list[Any]:
             """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
-            self._return(states, texts, give_back, self.builder.grad_factor)
-            if joined is not None:
-                joined.give_back()
+            self._return(states, inputs.data, give_back, self.builder.grad_factor)
+            inputs.features.give_back()
             return []
 
         return cast(Floats, logits.detach().cpu().numpy()), backprop
 
-    def _leaf(self, data: Sequence[Any]) -> States:
+    def _leaf(self, inputs: Inputs[Any]) -> States:
         """The states, to which gradients come."""
         if not self.network.training:
             self.network.train()
-        states = self._gather(data)
+        states = self._gather(inputs)
         states.states.requires_grad_()
         return states
 
@@ -224,12 +220,11 @@ class SharedEncoderShim(ClassifierShim):
     @changes_network
     def step(
         self,
-        texts: Sequence[Any],
+        inputs: Inputs[Any],
         targets: Floats,
         known: Floats,
         *,
         dropout: float,
-        joined: Joined | None = None,
         give_back: GiveBack = _nobody,
     ) -> float:
         """Forward, loss and backward of a batch; there are no micro-batches.
@@ -238,12 +233,11 @@ class SharedEncoderShim(ClassifierShim):
         component steps, is the mean over the documents of this batch; with `accumulate_gradient`, of which we are not
         told, the encoder gets the sum of the means.
 
-        texts (Sequence): TransformerData of each document.
+        inputs (Inputs): TransformerData of each document, and features, whose gradient is given back.
         targets (n_docs, n_labels): As in `OwnEncoderShim`.
         known (n_docs, n_labels): As in `OwnEncoderShim`.
         dropout (float): For the head.
-        joined (Joined | None): Features.
-        give_back (Callable): Takes the gradients.
+        give_back (Callable): Takes the gradients of the states.
         RETURNS (float): Sum of the documents' losses.
         RAISES (ValueError): T063, T204.
         """
@@ -251,14 +245,14 @@ class SharedEncoderShim(ClassifierShim):
         loss = cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
-        states = self._leaf(texts)
+        states = self._leaf(inputs)
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
             """Compute the logits of some documents with a graph."""
-            return self.network.head_from_states(*states.of(group), rows(joined, group))
+            return self.network.head_from_states(*states.of(group))
 
-        everything = list(range(len(texts)))
+        everything = list(range(len(inputs.data)))
         if is_plain(loss):
             value = loss(learn(everything), wanted, mask).sum()
             self.gradients.backward(value)
@@ -267,9 +261,8 @@ class SharedEncoderShim(ClassifierShim):
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)
-        self._return(states, texts, give_back, self.builder.grad_factor / max(n_docs, 1))
-        if joined is not None:
-            joined.give_back()
+        self._return(states, inputs.data, give_back, self.builder.grad_factor / max(n_docs, 1))
+        inputs.features.give_back()
         return self._loss(value.detach())
 
     @changes_network
@@ -278,14 +271,14 @@ class SharedEncoderShim(ClassifierShim):
         read: Callable[[list[int]], Sequence[Any]],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Joined | None],
+        join: Callable[[Sequence[int]], Joined],
     ) -> None:
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
         targets (n_docs, n_labels): Of all training documents.
         known (n_docs, n_labels): Of all training documents.
-        join (Callable): Indices of documents to their features, if there are any.
+        join (Callable): Indices of documents to what is joined to their vectors.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.head_init.choose(len(targets))

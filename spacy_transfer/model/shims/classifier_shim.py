@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ...errors import T063
 from ...locks import changes_network
 from ...nn.heads.label_query import LabelQueryDecoder
+from ...nn.joined import Joined
 from ...nn.losses import Loss, label_weights
 from ...nn.network import Network
 from ...nn.own_blocks import check_loss
 from ...nn.tuning import DepthRow
-from ..features.joining import Joined
+from ..features.joining import Inputs
 from ..learning.grad_cache import check_reads
 from ..learning.solving import solve_head
 from .met_labels import MetLabels
@@ -153,22 +154,22 @@ class ClassifierShim(TorchShim):
     # ---- forward -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
+    def logits(self, inputs: Inputs[Any]) -> Floats:
         """Logits of documents, (n_docs, n_labels), on the host.
 
-        texts (Sequence): What the encoder takes: texts, or states. joined (Joined | None): Features.
+        inputs (Inputs): What the encoder takes, texts or states, and features.
         """
 
     @abstractmethod
     def vectors(self, texts: Sequence[Any]) -> Tensor:
         """Vectors of documents as the network stands, (n_docs, width), fp32: pooled states, before features and head.
 
-        texts (Sequence): As for `logits`.
+        texts (Sequence): What the encoder takes.
         """
 
-    def scores(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
+    def scores(self, inputs: Inputs[Any]) -> Floats:
         """Scores of documents, (n_docs, n_labels); 0 for labels that were added and not yet trained."""
-        logits = torch.from_numpy(self.logits(texts, joined))
+        logits = torch.from_numpy(self.logits(inputs))
         awaited = self.network.head.awaited
         if not awaited:
             return cast(Floats, self.settings.loss.activate(logits).numpy())
@@ -192,9 +193,7 @@ class ClassifierShim(TorchShim):
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient.cpu().numpy()
 
-    def _solve(
-        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined | None, *, tuning_follows: bool
-    ) -> None:
+    def _solve(self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined, *, tuning_follows: bool) -> None:
         solve_head(
             self.network, self.settings, cast(Loss, self.loss), vectors, targets, known, joined,
             tuning_follows=tuning_follows,

@@ -15,25 +15,27 @@ from ...nn.devices.pinned import to_device
 from ...nn.encoders.pretrained import LoadedEncoder
 from ...nn.encoders.trial import try_encoder
 from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
+from ...nn.joined import Joined
 from ...nn.losses import Loss
 from ...nn.network import Network
 from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import SentenceModules
 from ...nn.tuning import DepthRow, describe
+from ..cache.current_pathway import CurrentPathway
 from ..cache.pathway import Pathway
-from ..features.joining import Joined, rows
+from ..features.joining import Inputs
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import weights_of
 from ..text.batching import micro_batches
-from ..text.reader import Document
+from ..text.reader import DocumentBatch
 from .adapters import fill, for_disk, merged, rebuild, with_adapter
 from .classifier_shim import ClassifierShim, Floats
 from .encoder_shim import EncoderShim
 from .label_names import name_vectors
-from .sentence_folder import follow_folder, pathway_on
+from .sentence_folder import follow_folder, pathways_on
 from .settings import Settings
 from .torch_shim import predicts
 
@@ -54,14 +56,19 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         super().__init__(settings)
         # Batches that augmentation has drawn: with its seed all that the next draw depends on.
         self.n_draws = 0
-        self._pathway: Pathway | None = None
+        self._current_pathway: CurrentPathway | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
     @property
+    def current_pathway(self) -> CurrentPathway:
+        """Holds the pathway. RAISES (ValueError): T006 before `initialize` or loading."""
+        return self._there(self._current_pathway)
+
+    @property
     def pathway(self) -> Pathway:
-        """Rows to logits. RAISES (ValueError): T006 before `initialize` or loading."""
-        return self._there(self._pathway)
+        """Documents to logits, as the boundary stands. RAISES (ValueError): T006 before `initialize` or loading."""
+        return self.current_pathway.pathway
 
     @changes_network
     def initialize(
@@ -114,7 +121,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
         self._hold(network, loaded, tokenizer, device)
-        self._pathway = pathway_on(self.network, loaded, s, self.room)
+        self._current_pathway = pathways_on(self.network, loaded, s, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()
 
@@ -127,12 +134,12 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     def _was_moved(self) -> None:
         self.network.forget_copies()
-        self.pathway.close()
+        self.current_pathway.close()
         self._set_label_weights(self.label_weights)
 
     def _texts_forgotten(self) -> None:
-        if self._pathway is not None:
-            self._pathway.close()
+        if self._current_pathway is not None:
+            self._current_pathway.close()
 
     # ---- freezing ------------------------------------------------------------------------------------------------
 
@@ -162,45 +169,46 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         texts: Sequence[str],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Joined | None],
+        join: Callable[[Sequence[int]], Joined],
         *,
         is_streamed: bool = False,
     ) -> None:
         """What training will read: the feature cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts. targets, known: (n_texts, n_labels), as for `step`.
-        join (Callable): Indices of texts to their features, if there are any.
+        join (Callable): Indices of texts to what is joined to their vectors.
         is_streamed (bool): These are only the first of a stream, whose texts never come again.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         self.is_streamed = is_streamed
-        self.pathway.expect([] if is_streamed else texts)
+        self.current_pathway.expect([] if is_streamed else texts)
         head_init, network = self.settings.head_init, self.network
         chosen = head_init.choose(len(texts))
         if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         network.eval()
-        self.pathway.open()
+        self.current_pathway.open()
         read = [texts[i] for i in chosen]
-        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read, self.reader))
+        vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
         self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
     @predicts
-    def logits(self, texts: Sequence[str], joined: Joined | None = None) -> Floats:
+    def logits(self, inputs: Inputs[str]) -> Floats:
         """Logits of texts, (n_texts, n_labels), on the host: one transfer for all of them."""
-        return self.room.run(self.device, lambda _: self._logits(texts, joined))
+        return self.room.run(self.device, lambda _: self._logits(inputs))
 
-    def _logits(self, texts: Sequence[str], joined: Joined | None) -> Floats:
+    def _logits(self, inputs: Inputs[str]) -> Floats:
         network = self.network
-        documents = self.reader.read(texts, remember=False)
+        documents = self.reader.read(inputs.data, remember=False)
+        batch = DocumentBatch(documents, [False] * len(documents), inputs.features.joined)
         parts: list[tuple[list[int], Tensor]] = []
         with torch.no_grad():
             for group in self.pathway.predicted_groups(documents):
-                parts.append((group, self.pathway.predict(documents, group, rows(joined, group))))
+                parts.append((group, self.pathway.predict(batch.of(group))))
         return in_order(parts, network.head.n_labels)
 
     @predicts
@@ -214,23 +222,22 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         out = torch.zeros((len(texts), network.vector_width), device=network.device)
         with torch.no_grad():
             for group in micro_batches(documents, budget, network.device.type):
-                out[torch.tensor(group, device=network.device)] = self.pathway.pooled([documents[i] for i in group])
+                pooled = self.current_pathway.direct.pooled([documents[i] for i in group])
+                out[torch.tensor(group, device=network.device)] = pooled
         return out
 
-    def __call__(self, texts: Sequence[str], is_train: bool, joined: Joined | None = None) -> tuple[Floats, Any]:
+    def __call__(self, inputs: Inputs[str], is_train: bool) -> tuple[Floats, Any]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
-            return self.logits(texts, joined), lambda d_logits: []
-        return self._begin(texts, joined)
+            return self.logits(inputs), lambda d_logits: []
+        return self._begin(inputs)
 
     @changes_network
-    def _begin(self, texts: Sequence[str], joined: Joined | None) -> tuple[Floats, Any]:
+    def _begin(self, inputs: Inputs[str]) -> tuple[Floats, Any]:
         network = self._training()
-        documents, clean = self._draw(texts, None)
-        groups = self.pathway.groups(documents)
-        parts = [
-            (group, self.pathway.learn(documents, group, self.reader, clean, rows(joined, group))) for group in groups
-        ]
+        batch = self._draw(inputs, None)
+        groups = self.pathway.groups(batch.documents)
+        parts = [(group, self.pathway.learn(batch.of(group))) for group in groups]
 
         def backprop(d_logits: Any) -> list[Any]:
             with self.lock.changing():
@@ -242,8 +249,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[to_device(group, network.device)])
-            if joined is not None:
-                joined.give_back(self.gradients.loss_scale)
+            inputs.features.give_back(self.gradients.loss_scale)
             self._met.add_all()
             return []
 
@@ -257,66 +263,61 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         # Setting the mode walks all modules, a millisecond: only after an evaluation.
         if not network.training:
             network.train()
-        self.pathway.open()
+        self.current_pathway.open()
         return network
 
-    def _draw(self, texts: Sequence[str], targets: Floats | None) -> tuple[list[Document], list[bool]]:
-        """Documents to learn from, and for each whether the cache may have it: changed ones are remembered nowhere."""
-        drawn, clean = draw_texts(self.settings.augmentation, texts, targets, self.n_draws)
+    def _draw(self, inputs: Inputs[str], targets: Floats | None) -> DocumentBatch:
+        """Documents to learn from; changed ones are remembered nowhere."""
+        drawn, clean = draw_texts(self.settings.augmentation, inputs.data, targets, self.n_draws)
         self.n_draws += 1
         if self.is_streamed:
             clean = [False] * len(drawn)
         documents = self.reader.read(drawn, remember=clean)
-        return documents, self.pathway.keeps(documents, clean)
+        return DocumentBatch(documents, self.pathway.keeps(documents, clean), inputs.features.joined)
 
     @changes_network
-    def step(
-        self, texts: Sequence[str], targets: Floats, known: Floats, *, dropout: float, joined: Joined | None = None
-    ) -> float:
+    def step(self, inputs: Inputs[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
 
-        texts (Sequence[str]): The documents.
+        inputs (Inputs[str]): The documents; the summed gradient of their features is given back.
         targets, known (n_texts, n_labels): Targets in 0..1; 0 in `known` where the annotation is missing.
         dropout (float): For the head, where its block sets none of its own.
-        joined (Joined | None): Features beside the vectors; their summed gradient is given back.
         RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
         network, loss = self._training(), cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
-        documents, clean = self._draw(texts, np.where(known > 0, targets, np.float32("nan")))
+        batch = self._draw(inputs, np.where(known > 0, targets, np.float32("nan")))
         device = network.device
         wanted, mask = to_device(targets, device), to_device(known, device)
 
         def run(budget: int) -> Tensor:
             def learn(group: Sequence[int]) -> Tensor:
-                return self.pathway.learn(documents, group, self.reader, clean, rows(joined, group), budget)
+                return self.pathway.learn(batch.of(group), budget)
 
-            if joined is not None:
-                joined.forget_gradient()
+            inputs.features.forget_gradient()
             if not is_plain(loss):
-                groups = self.pathway.groups(documents, max(1, budget // loss.n_passes))
+                groups = self.pathway.groups(batch.documents, max(1, budget // loss.n_passes))
                 return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
             total = torch.zeros((), device=device)
-            for group in self.pathway.groups(documents, budget):
+            for group in self.pathway.groups(batch.documents, budget):
                 chosen = to_device(group, device)
                 value = loss(learn(group), wanted[chosen], mask[chosen]).sum()
                 self.gradients.backward(value)
                 total += value.detach()
             return total
 
-        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(texts), run)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(inputs.data), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
         self._met.add(targets * known)
-        if joined is not None:
-            joined.give_back(self.gradients.loss_scale)
+        inputs.features.give_back(self.gradients.loss_scale)
         return self._loss(total)
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
     def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        pathway, tensors = self.pathway.state()
+        pathway, tensors = self.current_pathway.state()
         state = {"piece_limit": self.room.limit, "n_draws": self.n_draws, "pathway": pathway}
         return {**self._progress_of_labels(), **state}, tensors
 
@@ -325,7 +326,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         self._take_progress_of_labels(state)
         self.n_draws = state["n_draws"]
         self.network.forget_copies()
-        self.pathway.restore(state["pathway"], tensors, self.reader)
+        self.current_pathway.restore(state["pathway"], tensors)
 
     def _stored(self) -> StoredNetwork:
         state = {**self._state_of_labels(), "n_draws": self.n_draws}
@@ -345,7 +346,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         torch.set_rng_state(rng)
         self._take_labels(state)
         fill(self.network, stored)
-        self.pathway.close()
+        self.current_pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:
             self.merge_adapter()
 
@@ -356,7 +357,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             return 0
         self.settings, self.record, n_weights = merged(self.network, self.settings, self.record)
         self.network.forget_copies()
-        self.pathway.close()
+        self.current_pathway.close()
         self._freeze()
         return n_weights
 

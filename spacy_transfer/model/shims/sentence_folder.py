@@ -10,8 +10,9 @@ from ...log import announce
 from ...nn.encoders.pretrained import LoadedEncoder, transformers_version
 from ...nn.network import Network
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
-from ..cache.pathway import Pathway
+from ..cache.current_pathway import CurrentPathway
 from ..learning.memory import PieceBudget
+from ..text.reader import TextReader
 from ..text.windows import FittedWindows
 from .settings import PoolingBuilder, Settings
 
@@ -44,21 +45,24 @@ def follow_folder(loaded: LoadedEncoder, network: Network, pooling: PoolingBuild
         announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
 
 
-def pathway_on(network: Network, loaded: LoadedEncoder, settings: Settings, room: PieceBudget) -> Pathway:
+def pathways_on(
+    network: Network, loaded: LoadedEncoder, settings: Settings, room: PieceBudget, reader: TextReader
+) -> CurrentPathway:
     """Make the cached forward of a network, whose cache is valid for this encoder and this pooling only.
 
     network (Network): The network.
     loaded (LoadedEncoder): What it was made on.
     settings (Settings): The blocks of the config.
     room (PieceBudget): Most pieces in a micro-batch.
-    RETURNS (Pathway): Rows to logits.
+    reader (TextReader): Reads training texts.
+    RETURNS (CurrentPathway): Documents to logits.
     """
     said = SentenceModules.from_json(loaded.record.get("sentence"))
     config = json.dumps(loaded.record["config"], sort_keys=True)
     identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
     fields = [_fields(settings.pooling), said.to_json() if said else None]
     pooled_by = json.dumps(fields, sort_keys=True, default=str)
-    return Pathway(network, settings.cache, room, identity, pooled_by)
+    return CurrentPathway(network, settings.cache, room, reader, identity, pooled_by)
 
 
 def _fields(block: object) -> list[object]:
