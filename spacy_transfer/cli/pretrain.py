@@ -1,18 +1,15 @@
 """`spacy transfer pretrain`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from ..errors import T138
 from ..text_output import msg
+from ..training.pretraining.plan import Pretraining
 from .configs import CodeWithoutLetter, use_code, values_of
 from .group import transfer_cli
 from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
-
-if TYPE_CHECKING:
-    from ..model.shims.settings import Settings
 
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
@@ -32,16 +29,16 @@ def pretrain_cli(
         ),
     ] = None,
     text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
-    steps: Annotated[int, Option("--steps", "-n", help="Optimizer steps")] = 2000,
-    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) per step")] = 64,
+    steps: Annotated[int, Option("--steps", "-n", help="Optimizer steps")] = Pretraining.steps,
+    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) per step")] = Pretraining.rows,
     rate: Annotated[
         float, Option("--rate", help="Peak learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
-    ] = 1e-3,
-    share: Annotated[float, Option("--share", help="Share of pieces to mask")] = 0.15,
-    seed: Annotated[int, Option("--seed", help="Random seed")] = 0,
+    ] = Pretraining.rate,
+    share: Annotated[float, Option("--share", help="Share of pieces to mask")] = Pretraining.share,
+    seed: Annotated[int, Option("--seed", help="Random seed")] = Pretraining.seed,
     accumulate: Annotated[
         int, Option("--accumulate", help="Split the rows of a step into this many parts: less memory, the same result")
-    ] = 1,
+    ] = Pretraining.accumulate,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     resume: Annotated[
         bool, Option("--resume", "-R", help="Resume from the last checkpoint in --work, with exactly the same result")
@@ -75,16 +72,21 @@ def pretrain_cli(
     """
     import torch
 
+    from ..config.reading import read_config
     from ..corpora.raw_texts import read_raw_texts
     from ..files import refuse_same
-    from ..training.pretraining.pretrain import Interrupted, Pretraining, pretrain
+    from ..training.pretraining.blocks import model_of
+    from ..training.pretraining.pretrain import Interrupted, pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])
+    loaded = read_config(config, values_of([]))
+    # Said before the texts are read, which may take a while.
+    model_of(loaded, component, path=config)
     plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
     try:
         done = pretrain(
-            _settings(config, component), read_raw_texts(sources, field=text_field), target, plan=plan,
+            loaded, read_raw_texts(sources, field=text_field), target, component=component, plan=plan,
             device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
             checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
         )  # fmt: skip
@@ -92,23 +94,3 @@ def pretrain_cli(
         raise Exit(128 + stopped.signal) from stopped
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)
-
-
-def _settings(config: Path, component: str | None) -> "Settings":
-    """The blocks of the one spacy-transfer component, or of the chosen one.
-
-    RAISES (ValueError): T138.
-    """
-    from spacy.util import load_model_from_config
-
-    from ..config.reading import read_config
-    from ..model.shims.classifier_shim import ClassifierShim
-
-    loaded = read_config(config, values_of([]))
-    nlp = load_model_from_config(loaded.interpolate(), auto_fill=True)
-    shims = {name: shim for name, pipe in nlp.pipeline for shim in getattr(pipe.model, "shims", ())}
-    ours = {name: shim.settings for name, shim in shims.items() if isinstance(shim, ClassifierShim)}
-    chosen = [name for name in ours if component in (None, name)]
-    if len(chosen) != 1:
-        raise ValueError(T138.format(path=config, found=", ".join(ours) or "none"))
-    return ours[chosen[0]]

@@ -13,6 +13,8 @@ from ..json_types import ConfigMapping
 from ..text_output import echo, msg
 
 if TYPE_CHECKING:
+    from thinc.api import Config
+
     from ..training.loop.loop import OnNan
     from ..training.output.progress import Show
     from ..training.search.study import Keep, Plan, Studied
@@ -115,21 +117,27 @@ class Runs:
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
-    def train(self, folder: Path, values: ConfigMapping, stop_at: int, *, resume: bool, force: bool) -> "Trained":
+    def train(
+        self, folder: Path, values: ConfigMapping, stop_at: int, *, resume: bool, force: bool,
+        loaded: "Config | None" = None,
+    ) -> "Trained":  # fmt: skip
         """Train in a folder, in this process."""
         from ..training.session import Stopped
         from ..training.train import train
 
         try:
-            return self._train(train, folder, values, stop_at, resume, force)
+            return self._train(train, folder, values, stop_at, resume, force, loaded)
         except Stopped as stopped:
             # The command ends with the exit status of the signal instead.
             return stopped.trained
 
-    def _train(self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool) -> Any:
+    def _train(
+        self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool,
+        loaded: "Config | None",
+    ) -> Any:  # fmt: skip
         config, own = self._given(values)
         return train(
-            config, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
+            config if loaded is None else loaded, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
             stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip

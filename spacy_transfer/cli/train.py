@@ -136,12 +136,13 @@ def train_cli(
         config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
         deterministic=deterministic, max_seconds=max_seconds,
     )  # fmt: skip
-    if by and not wish.is_there:
-        overrides |= judged_by(read_config(config, overrides), by)
     if wish.is_there:
         train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
         return
-    trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
+    # Read once: with --by the values are in it already.
+    loaded = read_config(config, overrides) if by else None
+    values = overrides if loaded is None else judged_by(loaded, by)
+    trained = told_to_launcher(lambda: runs.train(output, values, stop_at, resume=resume, force=force, loaded=loaded))
     if trained.status == "finished":
         measure = trained.measure or "score"
         msg.good(f"{trained.n_steps} steps, best {measure} {trained.score:.4f} at step {trained.best_step}: {output}")

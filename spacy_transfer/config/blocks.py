@@ -120,7 +120,10 @@ def _register_factories() -> None:
 
 
 def filled(config: Config) -> Config:
-    """A config with what `spacy init fill-config` would write out of spaCy's and the components' defaults.
+    """A config with spaCy's defaults and the blocks that its components have where it names none.
+
+    Of these blocks only what their components say themselves: the fields that a block leaves out have the defaults of
+    its function, which the registry fills in.
 
     config (Config): Not changed, and nothing of it is made.
     """

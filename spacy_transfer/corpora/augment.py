@@ -17,11 +17,11 @@ from thinc.config import Config
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
 from ..json_types import ConfigMapping
-from ..model.architectures.classifier_model import ClassifierModel
 from ..model.learning.augmentation import NoAugmentation, draw_texts
+from ..model.networks import networks_of
 from ..model.shims.settings import Settings
+from ..pipeline.components import name_meant
 from ..pipeline.gold import read_gold
-from ..pipeline.interface import interface_of
 from .docbins import check_corpora, naming_damaged_corpora
 
 # Of a corpus that may have no end.
@@ -99,13 +99,13 @@ def augment(
 
 
 def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Settings]:
-    nets = {key: interface_of(getattr(pipe, "model", None)) for key, pipe in nlp.components}
-    ours = {key: net.shim.settings for key, net in nets.items() if isinstance(net, ClassifierModel)}
+    ours = {key: shim.settings for key, shim in networks_of(nlp).items()}
     changing = [key for key, settings in ours.items() if not isinstance(settings.augmentation, NoAugmentation)]
-    found = name or (changing[0] if len(changing) == 1 else next(iter(ours), "") if len(ours) == 1 else "")
-    if found not in ours:
-        raise ValueError(T125.format(name=found, path=config, found=", ".join(changing) or "none"))
-    return found, ours[found]
+    # Of several, the one whose texts change.
+    meant = name_meant(ours, name) or (name_meant(changing, None) if name is None else None)
+    if meant is None:
+        raise ValueError(T125.format(name=name or "", path=config, found=", ".join(changing) or "none"))
+    return meant, ours[meant]
 
 
 def _examples(nlp: Language, config: Config, training: ConfigMapping) -> Iterable[Example]:

@@ -16,6 +16,7 @@ from spacy.training import Example
 from thinc.config import Config
 
 from ..errors import T494
+from ..pipeline.components import classifiers_of
 from ..quiet import quiet
 from ..training.loop.loop import Update
 from ..training.state.random_state import RandomState
@@ -97,9 +98,8 @@ def _train(config: Config, output: Path, bar: "_Bar | None", params: Parameters,
 
 
 def _clear(nlp: Language) -> None:
-    for _, pipe in nlp.pipeline:
-        if hasattr(pipe, "clear_cache"):
-            pipe.clear_cache()
+    for classifier in classifiers_of(nlp, enabled_only=True).values():
+        classifier.clear_cache()
 
 
 class _Bar:

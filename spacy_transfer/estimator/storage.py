@@ -15,6 +15,7 @@ from ..errors import T498, T499
 from ..files import new_folder, write_text
 from ..files.strangers import read_object
 from ..json_types import JsonMapping, JsonObject
+from ..pipeline.components import classifiers_of, name_meant
 from ..pipeline.textcat import TransferTextCategorizer
 from .data import Array
 
@@ -32,11 +33,11 @@ def classifier_of(nlp: Language, folder: Path | None = None) -> tuple[str, Trans
     RETURNS (tuple[str, TransferTextCategorizer]): Name and component.
     RAISES (ValueError): T498 unless there is exactly one.
     """
-    found = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, TransferTextCategorizer)]
-    if len(found) != 1:
+    found = classifiers_of(nlp, enabled_only=True)
+    if (name := name_meant(found, None)) is None:
         problem = f"its pipeline has {len(found)} spacy-transfer classifiers, and an estimator has one"
         raise ValueError(T498.format(folder=folder or nlp.meta.get("name"), problem=problem))
-    return found[0]
+    return name, found[name]
 
 
 def write_folder(folder: Path, nlp: Language, params: Mapping[str, object], classes: Array, kind: str) -> None:

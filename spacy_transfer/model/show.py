@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
+from thinc.api import Config
 
 from ..config.reading import read_config
 from ..errors import T099, T429
@@ -16,6 +16,7 @@ from ..log import logger
 from ..nn.tuning import DepthRow
 from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
+from .networks import networks_of
 from .shims.classifier_shim import ClassifierShim
 from .shims.own_encoder_shim import OwnEncoderShim
 
@@ -38,10 +39,32 @@ def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
         raise no_such_file(path)
     if path.is_dir() and overrides:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
-    # The table of trainable weights would say the same.
+    if path.is_dir():
+        with _silent():
+            nlp = load_pipeline(path)
+        return draw_all(nlp, path)
+    return draw_all(initialized(read_config(path, overrides)), path)
+
+
+def initialized(config: Config) -> Language:
+    """Make the pipeline of a config, and initialize it with its data, as for training.
+
+    config (Config): As `read_config` gives it.
+    RETURNS (Language): The pipeline.
+    """
     with _silent():
-        nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
-    pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
+        return init_nlp(DEFAULT_CONFIG.merge(config))
+
+
+def draw_all(nlp: Language, path: Path) -> str:
+    """Draw every classifier of ours in a pipeline.
+
+    nlp (Language): The pipeline.
+    path (Path): Where it comes from, for the message.
+    RETURNS (str): Lines of text.
+    RAISES (ValueError): T099 if nothing in it is ours.
+    """
+    pictures = [draw(name, nlp) for name in networks_of(nlp)]
     if not pictures:
         raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
@@ -49,6 +72,7 @@ def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
+    """The table of trainable weights, which would say the same, is not announced."""
     level = logger.level
     logger.setLevel("WARNING")
     try:
@@ -64,8 +88,7 @@ def draw(name: str, nlp: Language) -> str:
     nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim = cast(ClassifierShim, _shim(nlp, name))
-    net = interface_of(nlp.get_pipe(name).model)
+    shim, net = networks_of(nlp)[name], interface_of(nlp.get_pipe(name).model)
     if isinstance(net, SharedEncoderInterface):
         # The encoder is met by its first states otherwise.
         net.connect(nlp, name)
@@ -156,8 +179,3 @@ def _builder(builder: object) -> str:
             inner = _builder(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
             found.append(inner)
     return type(builder).__name__ + (f" ({', '.join(found)})" if found else "")
-
-
-def _shim(nlp: Language, name: str) -> ClassifierShim | None:
-    shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", None) or [None]
-    return shims[0] if isinstance(shims[0], ClassifierShim) else None

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
-from .interface import interface_of
 
 WHOLE_TEXT = "text"
 _DEEPEST = 100  # lists within lists; one that contains itself has no end
@@ -121,15 +119,6 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
         return getattr(holder._, name)
     # A file brings its values along; who only trains on it need not register them.
     return holder.doc.user_data[_key(holder, name)]
-
-
-def sources_read_by(nlp: Language) -> list[Source]:
-    """What the classifiers of a pipeline read."""
-    found: dict[str, None] = {}
-    for name in nlp.component_names:
-        if (net := interface_of(getattr(nlp.get_pipe(name), "model", None))) is not None:
-            found.update(dict.fromkeys(net.sources))
-    return parse_sources(list(found)) if found else []
 
 
 def register_attributes(names: Iterable[str]) -> None:

@@ -39,10 +39,9 @@ from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
 from .interface import ClassifierInterface, SharedEncoderInterface, classifier_of, interface_of
 from .length import forget_counted_steps, look_ahead
-from .neighbors import warn_of_shared_labels
+from .neighbors import training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
-from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
 Scorer = Callable[..., dict[str, Any]]

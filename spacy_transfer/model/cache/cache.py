@@ -1,6 +1,5 @@
 """The cache: states at or below the frozen boundary never change, so they are computed once."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import T005, T077
+from ...files import Fingerprint, fingerprint_of_data
 from ...locks import CACHE, ForkLock
 from ...log import announce
 from ...nn.devices.pinned import to_device
@@ -234,7 +234,7 @@ def row_key(row: Row, purpose: bytes = b"") -> bytes:
 
     purpose (bytes): As below.
     """
-    return hashlib.blake2b(row.ids.tobytes(), digest_size=KEY_BYTES, person=purpose).digest()
+    return fingerprint_of_data(row.ids.tobytes(), size=KEY_BYTES, purpose=purpose)
 
 
 def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
@@ -242,7 +242,7 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 
     purpose (bytes): Keeps apart what was computed for something else, 16 at most.
     """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=purpose)
+    digest = Fingerprint(size=KEY_BYTES, purpose=purpose)
     for row in rows:
         digest.update(np.asarray([len(row.ids), *row.counted], dtype=np.int64).tobytes())
         digest.update(row.ids.tobytes())
@@ -256,7 +256,7 @@ def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
     extra (Iterable[str]): Attention implementation, pooling, versions.
     RETURNS (str): Changes with the frozen weights, the boundary, the precision and everything in `extra`.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for name, weight in network.encoder.named_parameters():
         if network.encoder.depth_of(name) <= network.boundary:
             digest.update(name.encode())

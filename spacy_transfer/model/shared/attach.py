@@ -12,7 +12,9 @@ from thinc.config import Config
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
 from ...nn.scratch.transformer import SCRATCH
+from ...pipeline.components import name_meant
 from ..features.layer import features_of
+from ..networks import networks_of
 from ..shims.own_encoder_shim import OwnEncoderShim
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import weights_of
@@ -44,9 +46,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
     config = nlp.config.copy()
     model = config["components"][name]["model"]
-    model["encoder"] = {
-        "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source, "revision": None, "attention": "auto",
-    }  # fmt: skip
+    model["encoder"] = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source}
     model["precision"] = "fp32"
     windows, longest = model["windows"], loaded.encoder.max_pieces
     if windows["length"] != "auto":
@@ -115,7 +115,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     pipeline = list(config["nlp"]["pipeline"])
     pipeline.insert(pipeline.index(name), transformer)
     config["nlp"]["pipeline"] = pipeline
-    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
+    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer}
     model.update(precision="auto", gradient_checkpointing=False)
     model["tuning"].update(lr_decay=1.0, embeddings_lr_factor=1.0)
     if model["head"].get("init") == "names":
@@ -145,13 +145,9 @@ def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> 
     kind (type): Of the shim.
     want (str): What its classifier has, for the message.
     """
-    found: dict[str, Kind] = {}
-    for name in nlp.component_names:
-        shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", [])
-        if shims and isinstance(shims[0], kind) and shims[0].is_built:
-            found[name] = shims[0]
-    name = component if component is not None or len(found) != 1 else next(iter(found))
-    if name not in found:
+    found = {name: shim for name, shim in networks_of(nlp).items() if isinstance(shim, kind) and shim.is_built}
+    name = name_meant(found, component)
+    if name is None:
         raise ValueError(T207.format(name=component or "the component", want=want, found=", ".join(found) or "none"))
     return name, found[name]
 

@@ -7,7 +7,6 @@ checkpoints/latest               one line: the folder that counts
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...errors import T165, T168, T169, T174
-from ...files import new_folder, sha256_of, write_text
+from ...files import new_folder, sha256_of, sync_file, write_text
 from ...files.fields import SHA256, take
 from ...files.strangers import MEGABYTE, read_object
 from ...json_types import JsonMapping, JsonObject
@@ -195,5 +194,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        os.fsync(file.fileno())
+    """As far as the file system can: a checkpoint counts without it, but for a power cut."""
+    with contextlib.suppress(OSError):
+        sync_file(path)

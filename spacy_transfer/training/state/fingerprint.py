@@ -1,6 +1,5 @@
 """Fingerprint of a run, so that a checkpoint is not continued with other settings or data."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import T167
+from ...files import Fingerprint, fingerprint_of_data
 from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
 from ...model.shims.encoder_shim import EncoderShim
@@ -23,7 +23,7 @@ _ATTRS = ["ENT_IOB", "ENT_TYPE", "TAG", "POS", "MORPH", "LEMMA", "DEP", "HEAD", 
 def example_digest(example: Example) -> bytes:
     """Of a text and its annotations."""
     doc = example.reference
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     digest.update(doc.text.encode("utf-8", "surrogatepass"))
     digest.update(repr(sorted(doc.cats.items(), key=repr)).encode("utf-8", "surrogatepass"))
     digest.update(doc.to_array(_ATTRS).tobytes())
@@ -70,12 +70,12 @@ def parts_of(nlp: Language) -> JsonObject:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return fingerprint_of_data(data, size=8).hex()
 
 
 def examples_digest(examples: Iterable[Example]) -> str:
     """Of texts in their order."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for example in examples:
         digest.update(example_digest(example))
     return digest.hexdigest()
