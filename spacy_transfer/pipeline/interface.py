@@ -6,7 +6,7 @@ ours. It is called at each use, so that copied and pickled models have interface
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
 
 from ..depth_table import DepthRow
+from ..json_types import JsonObject
 
 Floats = NDArray[np.float32]
 INTERFACE = "transfer_interface"
@@ -32,20 +33,20 @@ class NetworkInterface(Protocol):
     def sources(self) -> list[str]:
         """Names of what is read of documents: texts, and attributes that are features."""
 
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> JsonObject:
         """Describe how the network computes.
 
         RETURNS (dict[str, Any]): Precision, machine and versions, JSON-able.
         """
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> JsonObject:
         """Write the network's files.
 
         folder (Path): An existing folder.
         RETURNS (dict[str, Any]): What `load` needs besides the files, JSON-able.
         """
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
 
         folder (Path): Where `save` wrote them.

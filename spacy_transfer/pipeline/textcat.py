@@ -2,10 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from ..errors import (
     T355,
 )
 from ..files.fields import TEXT, list_of, maybe, refuse, shown
+from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
@@ -44,7 +44,7 @@ from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
 
 Floats = NDArray[np.float32]
-Scorer = Callable[..., dict[str, Any]]
+Scorer = Callable[..., JsonObject]
 
 
 class NonFiniteLoss(ValueError):
@@ -91,7 +91,7 @@ class TransferTextCategorizer(StoredPipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {
+        self.cfg: JsonObject = {
             "labels": [],
             "threshold": threshold,
             "positive_label": None,
@@ -385,7 +385,7 @@ class TransferTextCategorizer(StoredPipe):
             self._table_shown = True
             announce(depth_table(self.name, self._net.describe()))
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+    def _check_cfg(self, learned: JsonMapping, network: JsonMapping | None, where: Path | str) -> None:
         labels, positive = learned["labels"], learned["positive_label"]
         if network is not None and network.get("n_labels") != len(labels):
             want = f"a label for each of the network's outputs (network.n_labels = {shown(network.get('n_labels'))})"

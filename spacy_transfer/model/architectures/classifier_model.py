@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from thinc.api import Model, Optimizer
 
 from ...errors import T223
 from ...files import write_data
+from ...json_types import JsonObject
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import ClassifierInterface, classifier_of
 from ..features.joining import FeatureBatch, finish, read, settle
@@ -65,7 +65,7 @@ class ClassifierModel(ClassifierInterface):
         of_features = [name for node in nodes for name in node.attrs.get("sources", [])]
         return list(dict.fromkeys([*self.shim.settings.text.sources, *of_features]))
 
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> JsonObject:
         """Describe how the network computes: precision, machine and versions."""
         return self.shim.computes_with
 
@@ -135,7 +135,7 @@ class ClassifierModel(ClassifierInterface):
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> JsonObject:
         """Write the network's files. Features go into a file of their own, Thinc's msgpack."""
         state = self.shim.save(folder)
         if (features := features_of(self.model)) is not None:
@@ -143,7 +143,7 @@ class ClassifierModel(ClassifierInterface):
             state["features"] = write_data(folder / _FEATURES, features.to_bytes())
         return state
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
 
         RAISES (OSError): T082 for a damaged file.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from ...json_types import JsonObject
 from ...nn.devices.precision import Precision
 from ...pipeline.interface import INTERFACE, MaskedLMInterface
 from ...pipeline.masked_lm import PIECES
@@ -91,7 +92,7 @@ class MaskedLM(MaskedLMInterface):
         """Names of what is read of documents."""
         return list(self.shim.settings.text.sources)
 
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> JsonObject:
         """Describe how the network computes: precision, machine and versions."""
         return self.shim.computes_with
 
@@ -120,11 +121,11 @@ class MaskedLM(MaskedLMInterface):
             found.update(zip(others, shim.reader.read(texts, remember=remember), strict=True))
         return [found[i] for i in range(len(docs))]
 
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> JsonObject:
         """Write the network's files."""
         return self.shim.save(folder)
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
 
         RAISES (OSError): T082 for a damaged file.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import T005, T077
 from ...files import Fingerprint, fingerprint_of_data
+from ...json_types import JsonMapping, JsonObject
 from ...locks import CACHE, ForkLock
 from ...log import announce
 from ...nn.devices.pinned import to_device
@@ -158,7 +159,7 @@ class Features:
         found[to_device(rest, device)] = to_device(host, device)
         return found
 
-    def state(self) -> tuple[dict[str, Any], list[bytes]]:
+    def state(self) -> tuple[JsonObject, list[bytes]]:
         """What `restore` needs.
 
         RETURNS: JSON, and the keys of the features in memory.
@@ -166,7 +167,7 @@ class Features:
         seen = None if self._disk is None else dict(self._disk.seen)
         return {"used": self._used, "told_full": self._told_full, "seen": seen}, [*self._memory, *self.reserved]
 
-    def restore(self, data: Mapping[str, Any], keys: Iterable[bytes]) -> None:
+    def restore(self, data: JsonMapping, keys: Iterable[bytes]) -> None:
         """Take the room that an earlier run's features had; they come later."""
         self._used, self._told_full = data["used"], data["told_full"]
         self.reserved = set(keys)

@@ -1,11 +1,12 @@
 """Which way leads from documents to logits, as the boundary stands."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...nn.network import Network
 from ..learning.memory import PieceBudget
 from ..text.reader import TextReader
@@ -72,7 +73,7 @@ class CurrentPathway:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs.
 
         RETURNS (tuple): JSON and tensors.
@@ -80,7 +81,7 @@ class CurrentPathway:
         data, tensors = self._pathway.state()
         return {"boundary": self._boundary, "n_filled": self.expected.n_taken, **data}, tensors
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """Take what `state` gave, after the weights are restored."""
         self.close()
         if data["boundary"] != self._network.boundary:

@@ -1,11 +1,12 @@
 """The way from documents to logits with nothing cached."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...nn.joined import NOTHING, Joined
 from ...nn.network import Network, RowBatch
 from ...nn.row_parts import last_states, logits_of
@@ -65,11 +66,11 @@ class Direct:
                     vectors[torch.tensor(group) + begin] = self.pooled([documents[i] for i in group]).cpu()
         return vectors.to(self.network.device)
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """See `Pathway`."""
         return {"n_predicted": 0}, {}
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """See `Pathway`: nothing is cached."""
 
     # ---- what the cached ways are made of --------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, Protocol, final
+from typing import Protocol, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...log import logger
 from ...nn.devices.pinned import to_device
 from ..shims.evaluating import is_evaluating
@@ -193,14 +194,14 @@ class FilledFeatures:
             entries = self._kind.compute(documents, TRAINING, on_gpu=self.features.stay_on_gpu)
             self.features.put({key: entries[key] for key in self._fills.came_from(number, list(entries))})
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """See `Pathway`."""
         features, keys = self.features.state()
         numbers = {text: i for i, text in enumerate(self._expected.texts)}
         fills, tensors = self._fills.state(keys, numbers)
         return {"n_predicted": self._n_predicted, "features": features, "fills": fills}, tensors
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """See `Pathway`."""
         self._n_predicted = data["n_predicted"]
         if "features" in data:

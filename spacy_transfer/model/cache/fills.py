@@ -6,7 +6,6 @@ micro-batch it came from at first.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...errors import T452, T452_PLACES
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping, JsonObject
 from .segments import KEY_BYTES
 
 _DTYPES = {"keys": torch.uint8, "origin": torch.int32, "texts": torch.int32, "sizes": torch.int32}
@@ -42,7 +42,7 @@ class Fills:
             self.origin.update(dict.fromkeys(kept, len(self.groups)))
             self.groups.append(texts)
 
-    def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs.
 
         kept (Sequence[bytes]): Keys of all features in memory.
@@ -64,9 +64,7 @@ class Fills:
         }
         return {"others": list(others)}, tensors
 
-    def restore(
-        self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], training_texts: Sequence[str]
-    ) -> list[bytes]:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor], training_texts: Sequence[str]) -> list[bytes]:
         """Take the state of an earlier run.
 
         RETURNS (list[bytes]): Keys of the features it had.

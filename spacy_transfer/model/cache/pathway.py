@@ -1,10 +1,11 @@
 """From documents to logits by the shortest way: what each way must be able to do."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ..text.reader import Document, DocumentBatch
 
 
@@ -62,11 +63,11 @@ class Pathway(Protocol):
         RETURNS (Tensor): (n_texts, width), on the network's device.
         """
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What a resumed run needs to know: from which micro-batch features came, not their values.
 
         RETURNS (tuple): JSON and tensors.
         """
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """Take what `state` gave, after the weights are restored."""

@@ -1,11 +1,12 @@
 """The way from documents to logits that starts from cached states at the frozen boundary."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...nn.row_parts import logits_of, prefix_states
 from ..text.reader import Document, DocumentBatch
 from .cache import Features, row_key
@@ -58,11 +59,11 @@ class StateCache:
         """See `Pathway`."""
         return self._direct.vectors(texts)
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """See `Pathway`."""
         return self._filled.state()
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """See `Pathway`."""
         self._filled.restore(data, tensors)
 

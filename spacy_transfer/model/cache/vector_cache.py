@@ -1,12 +1,13 @@
 """The way from documents to logits that starts from cached vectors: the whole encoder is frozen."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...nn.devices.pinned import to_device
 from ...nn.row_parts import prefix_states
 from ..text.reader import Document, DocumentBatch
@@ -61,11 +62,11 @@ class VectorCache:
             vectors[begin : begin + len(documents)] = self._cached(documents, TRAINING)
         return vectors.to(self._direct.network.device)
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """See `Pathway`."""
         return self._filled.state()
 
-    def restore(self, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """See `Pathway`."""
         self._filled.restore(data, tensors)
 

@@ -10,6 +10,7 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ...errors import T204, T205, T351
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
@@ -305,11 +306,11 @@ class SharedEncoderShim(ClassifierShim):
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
         # The encoder's own weights and moments are its component's, and nothing is cached.
         return self._progress_of_labels(), {}
 
-    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         self._take_progress_of_labels(state)
 
     def _stored(self) -> StoredNetwork:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import T063
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.heads.label_query import LabelQueryDecoder
 from ...nn.joined import Joined
@@ -231,17 +232,17 @@ class ClassifierShim(TorchShim):
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    def _progress_of_labels(self) -> dict[str, Any]:
+    def _progress_of_labels(self) -> JsonObject:
         """Where freezing and the loss stand, for a checkpoint."""
         return {"epoch": self.epoch, "label_weights": self.label_weights, "awaited": list(self.network.head.awaited)}
 
-    def _take_progress_of_labels(self, state: Mapping[str, Any]) -> None:
+    def _take_progress_of_labels(self, state: JsonMapping) -> None:
         self.epoch = state["epoch"]
         self.network.head.awaited = tuple(state["awaited"])
         self._set_label_weights(state["label_weights"])
         self._freeze()
 
-    def _state_of_labels(self) -> dict[str, Any]:
+    def _state_of_labels(self) -> JsonObject:
         """What is stored of labels and head besides weights."""
         head = self.network.head
         return {
@@ -253,19 +254,19 @@ class ClassifierShim(TorchShim):
             "n_features": self.n_features,
         }
 
-    def _take_counts(self, state: Mapping[str, Any]) -> None:
+    def _take_counts(self, state: JsonMapping) -> None:
         """Of what is stored, what comes before the network is built."""
         self.n_steps, self.epoch = int(state["n_steps"]), None
         self.n_features = int(state.get("n_features", 0))
 
-    def _take_labels(self, state: Mapping[str, Any]) -> None:
+    def _take_labels(self, state: JsonMapping) -> None:
         """Of what is stored, what comes after the network was built."""
         self.network.head.awaited = tuple(state.get("awaited", ()))
         self.is_balanced = bool(state.get("balanced", False))
 
-    def _state_of_copies(self) -> dict[str, Any]:
+    def _state_of_copies(self) -> JsonObject:
         return {"epoch": self.epoch}
 
-    def _take_state_of_copies(self, state: Mapping[str, Any]) -> None:
+    def _take_state_of_copies(self, state: JsonMapping) -> None:
         if state["epoch"] is not None:
             self.set_epoch(state["epoch"])

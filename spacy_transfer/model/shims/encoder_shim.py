@@ -9,6 +9,7 @@ from thinc.util import get_torch_default_device
 from torch import nn
 
 from ...errors import T024
+from ...json_types import JsonObject
 from ...locks import changes_network
 from ...nn.devices.precision import Precision, choose_precision, resolve_device
 from ...nn.devices.product_speed import Shapes, shapes_of
@@ -48,7 +49,7 @@ class EncoderShim(TorchShim):
 
     def __init__(self, settings: EncoderSettings) -> None:
         super().__init__(settings)
-        self.record: dict[str, Any] = {}
+        self.record: JsonObject = {}
         # As the encoder reads them; from `initialize` or `load` on.
         self.windows = FittedWindows(0, 0, "all")
         # The least is that of the windows, once they are fitted to the encoder.

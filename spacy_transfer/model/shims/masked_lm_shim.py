@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, final
+from typing import Literal, cast, final
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import T001, T005, T135
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.building import no_larger_than
 from ...nn.devices.few_shapes import are_wanted
@@ -248,10 +249,10 @@ class MaskedLMShim(EncoderShim):
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
         return {"piece_limit": self.room.limit, "n_draws": self.n_draws}, {}
 
-    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         self.room.limit = state["piece_limit"]
         self.n_draws = state["n_draws"]
 
@@ -271,10 +272,10 @@ class MaskedLMShim(EncoderShim):
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
 
-    def _state_of_copies(self) -> dict[str, Any]:
+    def _state_of_copies(self) -> JsonObject:
         return {}
 
-    def _take_state_of_copies(self, state: Mapping[str, Any]) -> None:
+    def _take_state_of_copies(self, state: JsonMapping) -> None:
         pass
 
 

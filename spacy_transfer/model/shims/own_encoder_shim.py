@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import T073, T336
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...log import announce
 from ...nn.devices.pinned import to_device
@@ -330,12 +331,12 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
         pathway, tensors = self.current_pathway.state()
         state = {"piece_limit": self.room.limit, "n_draws": self.n_draws, "pathway": pathway}
         return {**self._progress_of_labels(), **state}, tensors
 
-    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         self.room.limit = state["piece_limit"]
         self._take_progress_of_labels(state)
         self.n_draws = state["n_draws"]

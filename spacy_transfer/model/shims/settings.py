@@ -1,9 +1,10 @@
 """The settings of a classifier from its config, checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 from ...errors import T001, T005, T148, T161, T222
+from ...json_types import JsonObject
 from ...nn.devices.precision import Precision
 from ...nn.encoders.encoder import Encoder
 from ...nn.encoders.pretrained import LoadedEncoder
@@ -33,7 +34,7 @@ class EncoderLoader(Protocol):
         texts (Callable): Gives the training texts, for an encoder that is made of them.
         """
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
+    def rebuild(self, record: JsonObject) -> Encoder:
         """For a saved pipeline; the caller loads the weights."""
 
 

@@ -14,6 +14,7 @@ from thinc.shims import Shim
 from torch import Tensor, nn
 
 from ...errors import T006, T301, T302
+from ...json_types import JsonMapping, JsonObject
 from ...locks import NetworkLock, changes_network, reads_network
 from ...nn.devices.machine import describe_machine, versions
 from ...nn.devices.precision import Choice
@@ -160,7 +161,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
             raise ValueError(T302.format(name=name, saved=saved, field=field))
 
     @property
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> JsonObject:
         """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
         choice = self._choice
         facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
@@ -260,24 +261,24 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         return self._trainable.keys()
 
     @reads_network
-    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def checkpoint_state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
         more, tensors = self._progress()
         return {"n_steps": self.n_steps, "gradients": self.gradients.state(), **more}, tensors
 
     @changes_network
-    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore_state(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         self.n_steps = state["n_steps"]
         self.gradients.restore(state["gradients"])
         self._take_progress(state, tensors)
 
     @abstractmethod
-    def _progress(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What a checkpoint holds besides steps and gradients: JSON and tensors."""
 
     @abstractmethod
-    def _take_progress(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """Take what `_progress` gave."""
 
     @contextlib.contextmanager
@@ -339,7 +340,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         """Take what `_stored` or `_for_disk` gave."""
 
     @reads_network
-    def save(self, folder: Path) -> dict[str, Any]:
+    def save(self, folder: Path) -> JsonObject:
         """Write the network into a folder.
 
         RETURNS (dict): What `load` needs beside the files: state and checksums.
@@ -347,7 +348,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         return self._for_disk().to_folder(folder)
 
     @changes_network
-    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
+    def load(self, folder: Path, state: JsonMapping) -> None:
         """Read what `save` wrote; needs neither the network nor the original encoder.
 
         RAISES (OSError): T082 for a file that is missing, cut short or altered.
@@ -367,11 +368,11 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         return self
 
     @abstractmethod
-    def _state_of_copies(self) -> dict[str, Any]:
+    def _state_of_copies(self) -> JsonObject:
         """What a copy within a process or a pickle takes along and no file does."""
 
     @abstractmethod
-    def _take_state_of_copies(self, state: Mapping[str, Any]) -> None:
+    def _take_state_of_copies(self, state: JsonMapping) -> None:
         """Take what `_state_of_copies` gave; weights are there already."""
 
     def __getstate__(self) -> dict[str, Any]:

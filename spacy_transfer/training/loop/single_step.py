@@ -1,12 +1,14 @@
 """One training step on one rank or several."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from spacy.training import Example
 
+from ...json_types import JsonObject
+
 # By component: the sum of losses, a number or a tensor that waits on the GPU.
-Losses = dict[str, Any]
+Losses = JsonObject
 
 
 class Together(Protocol):

@@ -1,6 +1,5 @@
 """What a pretraining takes of a classifier's config."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from thinc.api import Config
 
 from ...config.blocks import filled, function_of
 from ...errors import T138
+from ...json_types import JsonMapping, JsonObject
 from ...model.shims.masked_lm_shim import MaskedLMSettings
 from ...model.text.text import Text
 from ...pipeline.components import name_meant
@@ -21,7 +21,7 @@ _CLASSIFIER = ("architectures", "spacy-transfer.TransferClassifier.v1")
 _SHARED = ("encoder", "windows", "text", "piece_budget", "precision", "device")
 
 
-def model_of(config: Config, component: str | None, *, path: Path | str) -> dict[str, Any]:
+def model_of(config: Config, component: str | None, *, path: Path | str) -> JsonObject:
     """Find the block `model` of a classifier in a config; nothing is built of it.
 
     config (Config): As `read_config` gives it.
@@ -40,7 +40,7 @@ def model_of(config: Config, component: str | None, *, path: Path | str) -> dict
     if name is None:
         raise ValueError(T138.format(path=path, found=", ".join(ours) or "none"))
     # As spaCy fills in a component when it makes a pipeline: what has the wrong type is found here.
-    model: dict[str, Any] = registry.fill({"model": ours[name]})["model"]
+    model: JsonObject = registry.fill({"model": ours[name]})["model"]
     return model
 
 
@@ -55,7 +55,7 @@ def _model_of(whole: Config, name: str) -> Any:
     return block.get("model")
 
 
-def blocks_of(model: Mapping[str, Any], plan: Pretraining) -> MaskedLMSettings:
+def blocks_of(model: JsonMapping, plan: Pretraining) -> MaskedLMSettings:
     """Make the blocks that a classifier and the masked LM have in common.
 
     model (Mapping[str, Any]): The block of the classifier, of `model_of`.

@@ -1,11 +1,10 @@
 """Pretrains an encoder on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -15,6 +14,7 @@ from thinc.api import Config
 from ...config.reading import read_config
 from ...errors import T137, T244
 from ...files import held, hold_folder, hold_place, refuse_same, repair
+from ...json_types import ConfigMapping
 from ...model.architectures.masked_lm import MaskedLM
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
@@ -59,7 +59,7 @@ def pretrain(
     target: Path,
     *,
     component: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
     plan: Pretraining | None = None,
     device: torch.device | None = None,
     report: Report | None = None,
