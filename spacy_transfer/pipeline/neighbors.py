@@ -1,4 +1,4 @@
-"""Other components of the pipeline that one of ours is in: they may write what it reads, or the labels it writes."""
+"""Other components next to one of this package: they may write what it reads, or the labels it writes."""
 
 import warnings
 from collections.abc import Sequence
