@@ -1,4 +1,4 @@
-"""Checks of the numbers in a block of the config."""
+"""Checks of numbers in a config block."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a command prints: characters of the user's data that would steer the terminal come out as escapes.
+"""Printing for commands: escapes characters in the user's data that would control the terminal.
 
 A label, a file name or a key may hold an escape sequence that clears the screen or a carriage return that overwrites a
 line. Passwords and tokens are cut out. Everything that a command prints goes through here:
@@ -90,7 +90,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
         """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
-    def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:
+    def text(self, title: object = "", text: object = "", *args: object, **kwargs: object) -> Any:
         """Print a message; see wasabi."""
         return super().text(printable_lines(title), printable_lines(text), *args, **kwargs)
 
@@ -100,7 +100,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
             return super().divider(printable(text), *args, **kwargs)
         print("\n" + f" {printable(text)} ".center(self.line_max, "=") + "\n")
 
-    def table(self, data: Collection[Any] | Mapping[Any, Any], **kwargs: Any) -> Any:
+    def table(self, data: Collection[Iterable[object]] | Mapping[object, object], **kwargs: Any) -> Any:
         """Print a table; see wasabi."""
         for part in ("header", "footer"):
             if isinstance(kwargs.get(part), Iterable):

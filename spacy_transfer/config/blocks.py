@@ -1,10 +1,9 @@
-"""Blocks of a config: the function that each names, the keys that it has, the values that stand there unwritten."""
+"""Config blocks: the function that each one names, its keys and its default values."""
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
 
 import catalogue
 from spacy.language import DEFAULT_CONFIG, Language
@@ -17,10 +16,10 @@ from ..json_types import ConfigBlock, ConfigMapping
 _UNKNOWN = (ImportError, AttributeError, TypeError, ValueError)
 
 
-def function_of(block: Any) -> tuple[str, str] | None:
+def function_of(block: object) -> tuple[str, str] | None:
     """Registry and name of the function that a block names: ("layers", "spacy-transfer.MeanPooling.v1").
 
-    block (Any): Of a config.
+    block (object): Of a config.
     RETURNS (tuple | None): None for anything else.
     """
     if isinstance(block, Mapping):
@@ -100,7 +99,7 @@ def factory_weights(config: ConfigMapping, block: ConfigMapping) -> dict[str, fl
     return None if found is None else dict(found[0].get_factory_meta(found[1]).default_score_weights)
 
 
-def factory_of(config: ConfigMapping, block: ConfigMapping) -> tuple[Callable[..., Any], ConfigBlock] | None:
+def factory_of(config: ConfigMapping, block: ConfigMapping) -> tuple[Callable[..., object], ConfigBlock] | None:
     """The factory of a component, and its default config; None where there is none.
 
     config (Mapping): The whole config.
@@ -121,7 +120,10 @@ def _register_factories() -> None:
 
 
 def filled(config: Config) -> Config:
-    """A config with what `spacy init fill-config` would write out of spaCy's and the components' defaults.
+    """A config with spaCy's defaults and the blocks that its components have where it names none.
+
+    Of these blocks only what their components say themselves: the fields that a block leaves out have the defaults of
+    its function, which the registry fills in.
 
     config (Config): Not changed, and nothing of it is made.
     """

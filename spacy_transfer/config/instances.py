@@ -1,4 +1,4 @@
-"""Blocks as a Python user gives them: a name, a dict, or an instance of the block class."""
+"""Config blocks from Python: a name, a dict, or an instance of the block class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def block_config(parameter: str, group: str, value: object) -> ConfigBlock:
     group (str): Registry of the block: "misc", "layers", "losses".
     value (object): "MaxPooling" or "spacy-transfer.MaxPooling.v1"; a dict, {"@layers": ..., ...}; or an instance,
         `MaxPooling()`, of a registered dataclass.
-    RETURNS (dict[str, Any]): {"@layers": "spacy-transfer.MaxPooling.v1"}.
+    RETURNS (ConfigBlock): {"@layers": "spacy-transfer.MaxPooling.v1"}.
     RAISES (ValueError): T493 for a name that is not registered, or an instance of a class that is not.
     """
     if isinstance(value, str):

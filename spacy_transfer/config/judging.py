@@ -1,4 +1,4 @@
-"""Which measure judges a run: one that the user names, in place of the components' own weights."""
+"""Chooses the score that judges a run: the user's choice instead of the components' weights."""
 
 from spacy.language import DEFAULT_CONFIG
 from thinc.api import Config

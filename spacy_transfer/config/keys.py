@@ -1,4 +1,4 @@
-"""Keys and names that nothing reads: refused before anything is built, with the nearest that there is."""
+"""Refuses keys and names that nothing reads, before anything is built, and suggests the nearest known one."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggests the nearest known name for a mistyped one."""
 
 import difflib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One way for all commands to a config: read, values put in, checked."""
+"""Reads, overrides and checks a config, in the same way for all commands."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,9 +1,8 @@
-"""What `[training]` and the values given on the command line may be; checked before anything is read or written."""
+"""Checks `[training]` and command-line values before anything is read or written."""
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
 
 from confection import ConfigValidationError
 from spacy.language import DEFAULT_CONFIG
@@ -72,7 +71,7 @@ def check_training(training: ConfigMapping) -> None:
         if value is None and key == "seed":
             continue
         _check_text(f"training.{key}", value)
-        if not (is_whole(value) and least <= cast(int, value) <= (most or math.inf)):
+        if not (is_whole(value) and least <= value <= (most or math.inf)):
             raise ValueError(T331.format(key=f"training.{key}", value=value, want=want))
     dropout = training.get("dropout")
     if not isinstance(dropout, Mapping):
@@ -85,7 +84,7 @@ def check_training(training: ConfigMapping) -> None:
         _check_numbers(f"training.{block}", training.get(block))
 
 
-def _check_numbers(key: str, block: Any) -> None:
+def _check_numbers(key: str, block: object) -> None:
     """Of a block whose values are numbers: of a schedule, an optimizer, a batcher."""
     if not isinstance(block, Mapping):
         return
@@ -101,7 +100,7 @@ def _check_numbers(key: str, block: Any) -> None:
                 raise ValueError(T331.format(key=dotted, value=value, want="a rate of 0 or more"))
 
 
-def _check_text(key: str, value: Any) -> None:
+def _check_text(key: str, value: object) -> None:
     if isinstance(value, str):
         try:
             float(value)
@@ -110,7 +109,7 @@ def _check_text(key: str, value: Any) -> None:
         raise ValueError(T332.format(key=key, value=value))
 
 
-def _check_finite(key: str, value: Any) -> None:
+def _check_finite(key: str, value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(T333.format(key=key, value=value))
     if isinstance(value, Mapping):

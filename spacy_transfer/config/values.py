@@ -1,4 +1,4 @@
-"""Values given on the command line or in a study, put into a config."""
+"""Applies values from the command line or a search to a config."""
 
 import copy
 import json
@@ -108,7 +108,7 @@ def _names_function(config: Config, path: list[str]) -> bool:
 
 
 def _at(config: ConfigMapping, path: list[str]) -> object:
-    found: Any = config
+    found: object = config
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found

@@ -1,11 +1,10 @@
-"""Samples of what augmentation makes of the training texts of a config."""
+"""Samples of augmented training texts of a config."""
 
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -18,8 +17,10 @@ from thinc.config import Config
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
 from ..json_types import ConfigMapping
-from ..model.architectures.classifier import shim_of, texts_of
 from ..model.learning.augmentation import NoAugmentation, draw_texts
+from ..model.networks import networks_of
+from ..model.shims.settings import Settings
+from ..pipeline.components import name_meant
 from ..pipeline.gold import read_gold
 from .docbins import check_corpora, naming_damaged_corpora
 
@@ -72,8 +73,8 @@ def augment(
     raw = read_config(config, overrides)
     check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)
-    name, pipe = _component(nlp, component, config)
-    builder = shim_of(pipe.model).settings.augmentation
+    name, settings = _component(nlp, component, config)
+    pipe, builder = nlp.get_pipe(name), settings.augmentation
     if isinstance(builder, NoAugmentation):
         raise ValueError(T126.format(name=name, block="spacy-transfer.NoAugmentation.v1", path=config))
     filled = nlp.config.interpolate()
@@ -85,7 +86,7 @@ def augment(
     for number, batch in enumerate(_batches(examples, training)):
         docs = [eg.reference for eg in batch]
         gold = read_gold(docs, labels, exclusive=pipe.exclusive, name=name)
-        texts = texts_of(pipe.model, [eg.predicted for eg in batch])
+        texts = settings.text.read([eg.predicted for eg in batch])
         targets = np.where(gold.known > 0, gold.targets, np.float32("nan"))
         drawn, clean = draw_texts(builder, texts, targets, skip + number)
         for old, new, same, doc in zip(texts, drawn, clean, docs, strict=True):
@@ -97,17 +98,14 @@ def augment(
     return samples[:n]
 
 
-def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Any]:
-    ours = {key: pipe for key, pipe in nlp.components if hasattr(pipe, "exclusive") and _has_shim(pipe)}
-    changing = [k for k, p in ours.items() if not isinstance(shim_of(p.model).settings.augmentation, NoAugmentation)]
-    found = name or (changing[0] if len(changing) == 1 else next(iter(ours), "") if len(ours) == 1 else "")
-    if found not in ours:
-        raise ValueError(T125.format(name=found, path=config, found=", ".join(changing) or "none"))
-    return found, ours[found]
-
-
-def _has_shim(pipe: Any) -> bool:
-    return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
+def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Settings]:
+    ours = {key: shim.settings for key, shim in networks_of(nlp).items()}
+    changing = [key for key, settings in ours.items() if not isinstance(settings.augmentation, NoAugmentation)]
+    # Of several, the one whose texts change.
+    meant = name_meant(ours, name) or (name_meant(changing, None) if name is None else None)
+    if meant is None:
+        raise ValueError(T125.format(name=name or "", path=config, found=", ".join(changing) or "none"))
+    return meant, ours[meant]
 
 
 def _examples(nlp: Language, config: Config, training: ConfigMapping) -> Iterable[Example]:

@@ -1,4 +1,4 @@
-"""Training texts changed anew in every step: noise that leaves the label as it is."""
+"""Changes training texts in every step: noise that keeps the label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Augmentation:
 
     clean (float): Share of the texts that are left as they are.
     drop (float): Share of the words that are left out.
-    swap (float): Share of the words that trade places with a neighbour.
+    swap (float): Share of the words that trade places with a neighbor.
     repeat (float): Share of the words that stand twice.
     mask (float): Share of the words that `mask_text` replaces.
     mask_text (str): What stands for a masked word. Texts are read as text, "[MASK]" too, so it cannot be the encoder's
@@ -37,7 +37,7 @@ class Augmentation:
         same labels; a text that has no such partner stays unmixed. With many labels and small batches few have one.
     mixed_words (float): Longest such span, as a share of the words of the shorter text; at least one word of a text's
         own stays.
-    keyboard (str): "qwerty", "qwertz", "azerty" or "jcuken" (Cyrillic): whose neighbouring keys are hit.
+    keyboard (str): "qwerty", "qwertz", "azerty" or "jcuken" (Cyrillic): whose neighboring keys are hit.
     seed (int): Another seed, other texts.
     RAISES (ValueError): T005 for a rate that is none, T124 for a mask_text that shows nothing.
     SOURCE: dropping and swapping: Wei & Zou 2019, arXiv:1901.11196 (EDA); spans within a label: Yoon et al. 2021,

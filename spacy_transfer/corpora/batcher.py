@@ -1,4 +1,4 @@
-"""Batches of like length, so that little of a batch is padding."""
+"""Batches of similar length, so that little of a batch is padding."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator

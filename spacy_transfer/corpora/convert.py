@@ -1,4 +1,4 @@
-"""Records of all kinds become `.spacy` files, what `spacy train` reads; see `spacy transfer convert --help`."""
+"""Convert records of all kinds to `.spacy` files for `spacy train`; see `spacy transfer convert --help`."""
 
 import keyword
 import re

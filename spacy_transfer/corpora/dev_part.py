@@ -1,4 +1,4 @@
-"""Dev and test parts for data that come without them."""
+"""Splits off dev and test parts for data without them."""
 
 from collections.abc import Iterable
 from typing import Literal

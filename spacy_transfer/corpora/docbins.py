@@ -1,4 +1,4 @@
-"""`.spacy` files and folders of them, read with every way in which they can be something else."""
+"""Reads `.spacy` files and folders of them, and says what a wrong file is instead."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ def _in_folder(folder: Path) -> list[Path]:
                 others.append(entry)
     if not files:
         names = ", ".join(str(other) for other in sorted(others)[:_N_SHOWN])
-        found = f", only {names}. Make some with: python -m spacy transfer convert {names} FOLDER" if names else ""
+        found = f", only {names}. Create some with: python -m spacy transfer convert {names} FOLDER" if names else ""
         raise ValueError(errors.T391_NONE.format(path=folder, found=found))
     return sorted(files)
 

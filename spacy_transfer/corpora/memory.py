@@ -1,4 +1,4 @@
-"""Files that unpack to more than the memory holds are refused before they are unpacked."""
+"""Refuses files that unpack to more than fits in memory, before unpacking them."""
 
 import os
 import zlib

@@ -38,7 +38,7 @@ def read_parquet(path: Path, fields: Fields, layout: TableFormat, reading: Readi
         columns = _columns(path, schema.names, fields)
         names = {} if fields.label_names else _stored_names(schema.metadata, fields)
         for name, found in names.items():
-            reading.notes.append(f"labels of '{name}' named as the file says: {excerpt(', '.join(found))}")
+            reading.notes.append(f"label names of '{name}' taken from the file: {excerpt(', '.join(found))}")
         for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
             maps = {name for name in columns if pyarrow.types.is_map(batch.schema.field(name).type)}
             lists = [_values(batch.column(name)) for name in columns]

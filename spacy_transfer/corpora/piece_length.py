@@ -1,4 +1,4 @@
-"""How long a text is in the pieces of an encoder, for batchers."""
+"""The length of a text in an encoder's pieces, for batchers."""
 
 from collections.abc import Callable
 

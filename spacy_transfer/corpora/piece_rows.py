@@ -1,6 +1,5 @@
 """Rows of pieces on disk: raw texts are read and cut once, and a row becomes a document when it is needed."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import T005, T242
+from ..files import Fingerprint, sha256_of
 from ..pipeline.masked_lm import PIECES
 
 _IDS, _ENDS = "ids.npy", "ends.npy"
@@ -62,10 +62,9 @@ class PieceRows:
     def fingerprint(self) -> str:
         """Of all pieces and rows: their checkpoint is not continued with others."""
         if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
+            digest = Fingerprint()
             for name in (_IDS, _ENDS):
-                with (self.path / name).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(bytes.fromhex(sha256_of(self.path / name)))
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 

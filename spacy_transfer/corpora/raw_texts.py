@@ -1,4 +1,4 @@
-"""Raw texts, without labels: a text a line, tables, records, `.spacy` files and folders of them."""
+"""Raw texts without labels: one text per line, tables, records, `.spacy` files and folders of them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

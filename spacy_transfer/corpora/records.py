@@ -1,4 +1,4 @@
-"""From the row of a file to a text with its labels, or to the reason why not."""
+"""From the row of a file to a text with its labels, or to the reason why the row is bad."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Rows of files: a line number and the cells that count, or what is wrong with the line."""
+"""Rows of files: a line number and the relevant cells, or what is wrong with the line."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -85,7 +85,7 @@ class _Table:
         notes = [f"delimiter {DELIMITERS.get(self.delimiter, repr(self.delimiter))}"] if self.delimiter != own else []
         notes += [self.decoding.note] if self.decoding.note else []
         notes += [f"header in line {self.first_line}"] if layout.header_line else []
-        notes += ["blanks behind delimiters left out"] if self.skip_blanks else []
+        notes += ["spaces after delimiters removed"] if self.skip_blanks else []
         reading.notes.extend(notes)
 
     def _first_line(self, sample: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The first reading of all sources: what there is, before anything is written."""
+"""The first pass over all sources, before anything is written."""
 
 import zlib
 from collections import Counter

@@ -1,12 +1,15 @@
-"""How a table is written: its delimiter, quotation marks and header, given or found out."""
+"""The format of a table: delimiter, quotation marks and header, given or detected."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .. import errors
 from .excerpt import excerpt
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 Quoting = Literal["auto", "csv", "none"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -96,7 +99,7 @@ def parse_line(
         return
 
 
-def csv_reader(lines: Iterator[str], delimiter: str, *, quoted: bool, skip_blanks: bool) -> Any:
+def csv_reader(lines: Iterator[str], delimiter: str, *, quoted: bool, skip_blanks: bool) -> "Reader":
     """Make the reader of the standard library for lines."""
     if quoted:
         return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=skip_blanks)

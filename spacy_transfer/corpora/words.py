@@ -1,4 +1,4 @@
-"""A text as words and what stands between them; put together again it is the same text."""
+"""Splits a text into words and the text between them; joined again, they give the same text."""
 
 from copy import copy
 
@@ -15,7 +15,7 @@ class Words:
     """Words of a text. It is decided by character, not by text: spaces divide words, and each character of a script
     written without spaces (Chinese, Japanese, Thai, ...) is a word of its own.
 
-    text (str): Any text.
+    text (str): The text.
     lead (str): What stands before the first word.
     words (list[str]): The words, none empty.
     gaps (list[str]): What follows each word: spaces, line breaks, or nothing.

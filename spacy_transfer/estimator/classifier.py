@@ -1,4 +1,4 @@
-"""The estimator."""
+"""The estimator `TransferClassifier`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -119,7 +119,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head_init: "str | ConfigMapping | HeadInitBuilder" = "RandomInit",
         loss: "str | ConfigMapping | LossBuilder | None" = None,
         label_smoothing: float = 0.0,
-        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+        class_weight: Literal["balanced"] | Mapping[object, float] | None = None,
         threshold: float = 0.5,
         window_length: int = 256,
         window_stride: int = 192,

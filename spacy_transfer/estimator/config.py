@@ -1,10 +1,9 @@
-"""The config of a training, from the parameters of the estimator."""
+"""Makes a training config from the parameters of the estimator."""
 
 import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from thinc.api import Config
 
@@ -13,6 +12,7 @@ from ..config.instances import block_config, plain_block
 from ..config.values import put_values
 from ..errors import T494, T495, T497
 from ..json_types import ConfigBlock
+from .parameters import Parameters
 
 # Name of the component in the pipeline inside.
 COMPONENT = "transfer_textcat"
@@ -23,11 +23,11 @@ _HEAD_ALONE, _ENCODER_TOO = 1e-2, 3e-4
 
 
 def training_config(
-    params: Mapping[str, Any], labels: list[str], *, exclusive: bool, data: Path, n_texts: int, source: Path | None
+    params: Parameters, labels: list[str], *, exclusive: bool, data: Path, n_texts: int, source: Path | None
 ) -> Config:
     """Write the config that a fit trains with.
 
-    params (Mapping[str, Any]): Parameters of the estimator, checked.
+    params (Parameters): Parameters of the estimator, checked.
     labels (list[str]): As the pipeline knows them, in the order of the scores.
     exclusive (bool): Exactly one label a text.
     data (Path): Folder with train.spacy and dev.spacy.
@@ -73,7 +73,7 @@ def without_data(config: Config) -> Config:
 # ---- blocks ------------------------------------------------------------------------------------------------------
 
 
-def _model(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
+def _model(params: Parameters, labels: list[str], *, exclusive: bool) -> dict[str, object]:
     encoder = params["encoder"]
     if isinstance(encoder, str | Path):
         encoder_block = {
@@ -102,7 +102,7 @@ def _model(params: Mapping[str, object], labels: list[str], *, exclusive: bool) 
     }  # fmt: skip
 
 
-def _loss(params: Mapping[str, object], labels: list[str], *, exclusive: bool) -> dict[str, object]:
+def _loss(params: Parameters, labels: list[str], *, exclusive: bool) -> dict[str, object]:
     given = params["loss"]
     if given is None:
         given = "CrossEntropy" if exclusive else "BinaryCrossEntropy"
@@ -136,10 +136,10 @@ def _class_weights(given: object) -> object:
     return given
 
 
-def learn_rate(params: Mapping[str, Any]) -> float:
+def learn_rate(params: Parameters) -> float:
     """Say which learning rate a training has.
 
-    params (Mapping[str, Any]): Parameters of the estimator.
+    params (Parameters): Parameters of the estimator.
     RETURNS (float): Peak of the rate.
     """
     if params["learn_rate"] is not None:
@@ -147,8 +147,8 @@ def learn_rate(params: Mapping[str, Any]) -> float:
     return _HEAD_ALONE if params["frozen_depth"] == "all" and params["adapter"] is None else _ENCODER_TOO
 
 
-def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, object]:
-    rate: Any = learn_rate(params)
+def _training(params: Parameters, n_texts: int) -> dict[str, object]:
+    rate: object = learn_rate(params)
     n_epochs = params["n_epochs"]
     if not params["constant_rate"]:
         rate = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": rate, "warmup": 0.1}

@@ -13,8 +13,9 @@ from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..json_types import Scores
+from ..pipeline.components import sources_read_by
 from ..pipeline.gold import is_score
-from ..pipeline.sources import carry_over, sources_read_by
+from ..pipeline.sources import carry_over
 
 
 def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> Scores:

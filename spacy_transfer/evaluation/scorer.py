@@ -1,7 +1,6 @@
 """The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
@@ -24,7 +23,7 @@ def score_cats(
     threshold: float = 0.5,
     positive_label: str | None = None,
     score_prefix: str = "",
-    **_: Any,
+    **_: object,
 ) -> Scores:
     """Precision, recall, F, AUC as spaCy's `Scorer.score_cats` counts them, and accuracy.
 

@@ -1,4 +1,4 @@
-"""Outputs that are neither inputs nor each other, nor somebody else's files."""
+"""Refuses outputs that are also inputs, or another program's files."""
 
 import json
 from collections.abc import Iterable

@@ -1,11 +1,11 @@
-"""What the fields of a JSON object must hold: types and ranges, compared before any value is used."""
+"""Types and ranges of the fields of a JSON object, checked before any value is used."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeGuard
 
 from ..errors import T451, T451_MISSING
 from ..json_types import JsonMapping, JsonObject
@@ -25,7 +25,7 @@ class Kind:
     """
 
     want: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
 
 def whole(least: int = 0, most: int = MOST) -> Kind:
@@ -53,7 +53,7 @@ def list_of(kind: Kind, *, distinct: bool = False) -> Kind:
     RETURNS (Kind): Of the list.
     """
 
-    def holds(value: Any) -> bool:
+    def holds(value: object) -> bool:
         """Decide whether a value is such a list."""
         if not isinstance(value, list) or not all(kind.holds(one) for one in value):
             return False
@@ -83,12 +83,12 @@ ANYTHING = Kind("anything", lambda value: True)
 SHA256 = Kind("64 hexadecimal digits", lambda value: isinstance(value, str) and bool(_SHA256.fullmatch(value)))
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an int; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_real(value: object) -> bool:
+def is_real(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number; true and false are none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False

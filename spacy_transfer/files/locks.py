@@ -1,6 +1,5 @@
-"""A run owns its folder while it lasts: a second one is told at once who has it."""
+"""A run owns its folder while it lasts; a second one is refused at once and sees the owner."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -13,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import T370
+from .digests import sha256_of_data
 from .parents import make_parents, remove_empty
 
 try:
@@ -55,7 +55,7 @@ def hold_place(path: Path) -> Iterator[None]:
     """
     made = make_parents(path.parent)
     # The name itself may be as long as a name can be.
-    name = f".spacy-transfer-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.lock"
+    name = f".spacy-transfer-{sha256_of_data(os.fsencode(path.name))[:12]}.lock"
     try:
         with _hold(path.parent / name, path):
             yield

@@ -1,4 +1,4 @@
-"""A file or folder that is not there: one sentence, with a way out."""
+"""The error for a missing file or folder, with a way out."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders that are made for a file, and taken back where nothing came of it."""
+"""Parent folders created for a file, and removed if the file is not written."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A full disk, said in one sentence."""
+"""The error for a full disk."""
 
 import errno
 import re
@@ -33,7 +33,7 @@ class DiskFull(OSError):
 
         command (str): To run when there is space.
         """
-        way_out = f"go on with:\n{command}"
+        way_out = f"continue with:\n{command}"
         self.args = (
             T372.format(path=self.path, needed=_megabytes(self.needed), free=_megabytes(self.free), way_out=way_out),
         )

@@ -1,4 +1,4 @@
-"""A private folder beside a target, where new files are made before they take their places.
+"""A private folder next to a target, where new files are written before they replace the old ones.
 
 It has a random name, so that nothing planted under a name that could be guessed is written through. It is locked while
 its process lives: what is not locked is left by a process that was killed, and the next command removes it, or, if it

@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: regular, inside their folder, JSON of bounded size and depth."""
+"""Untrusted files: must be regular, inside their folder, and JSON of limited size and depth."""
 
 import json
 import re
@@ -80,7 +80,7 @@ def parse_object(text: str | bytes, file: Path | str) -> JsonObject:
 
     text (str | bytes): JSON.
     file (Path | str): What the message calls it.
-    RETURNS (dict[str, Any]): The object.
+    RETURNS (JsonObject): The object.
     RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or not an object.
     """
     data = parse(text, file)

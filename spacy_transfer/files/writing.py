@@ -1,13 +1,13 @@
-"""Files and folders that appear whole, or not at all."""
+"""Writes files and folders completely or not at all."""
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import T373, T373_OUTPUT
+from .digests import sha256_of_data
 from .parents import make_parents, remove_empty
 from .renames import exchange, put
 from .space import saying_when_full
@@ -34,7 +34,7 @@ def write_data(path: Path, data: bytes, *, sync: bool = False) -> str:
     """
     with new_file(path, sync=sync, needs=len(data)) as part:
         part.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()
+    return sha256_of_data(data)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
             for part, _ in (move for some in moves.values() for move in some):
                 _follow_umask(part)
                 if sync:
-                    _sync_file(part)
+                    sync_file(part)
             _move(stagings, moves)
         if sync:
             for folder in stagings:
@@ -218,13 +218,14 @@ def sync_tree(folder: Path) -> None:
     """Let the disk have everything in a folder."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            _sync_file(path)
+            sync_file(path)
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Let the disk have a file."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

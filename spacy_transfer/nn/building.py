@@ -1,4 +1,4 @@
-"""Networks built without drawing weights, and never larger than the weights that are there for them."""
+"""Builds networks without drawing weights, and never larger than their stored weights."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

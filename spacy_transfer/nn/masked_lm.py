@@ -1,7 +1,7 @@
-"""masked-LM prediction: hide pieces of a row, predict them from the rest."""
+"""Masked-LM prediction: mask pieces of a row, predict them from the rest."""
 
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,8 @@ class MaskedLMNetwork(nn.Module):
 
     @property
     def _table(self) -> nn.Parameter:
-        return cast(Any, self.encoder.body).get_input_embeddings().weight
+        body: Any = self.encoder.body
+        return body.get_input_embeddings().weight
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ from .devices.low_precision import LowPrecisionCopy, frozen_depths, linear_weigh
 from .encoders.encoder import Encoder
 from .heads.label_query import LabelQueryDecoder, document_states
 from .heads.linear import LabelHead
+from .joined import NOTHING, Joined
 from .pooling import Pooling
 
 
@@ -28,6 +29,7 @@ class RowBatch:
     owner (Tensor): Document of each row, (n_rows,), ascending from 0.
     n_docs (int): Documents.
     host (HostRows | None): What the host knows of them.
+    joined (Joined): What is joined to the vectors of the documents.
     """
 
     ids: Tensor
@@ -36,6 +38,7 @@ class RowBatch:
     owner: Tensor
     n_docs: int
     host: HostRows | None = None
+    joined: Joined = NOTHING
 
     @property
     def is_full(self) -> bool | None:
@@ -159,12 +162,12 @@ class Network(nn.Module):
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
             return _read(self._mobile().resume(ids, mask, states.float(), self.boundary, batch.is_full), batch)
 
-    def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
+    def from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
         """From the states at the boundary on.
 
         RETURNS (Tensor): Logits, (n_docs, n_labels).
         """
-        return self.head_from_states(self.resume(states, batch), batch, joined)
+        return self.head_from_states(self.resume(states, batch), batch)
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -195,15 +198,12 @@ class Network(nn.Module):
         vectors: Tensor = self.pooling(states, batch.counted, batch.owner, batch.n_docs)
         return vectors
 
-    def classify(self, vectors: Tensor, joined: Tensor | None = None) -> Tensor:
+    def classify(self, vectors: Tensor) -> Tensor:
         """Compute logits from vectors.
 
-        vectors (Tensor): (n_docs, width).
-        joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
+        vectors (Tensor): With what is joined to them, (n_docs, width).
         RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
         """
-        if joined is not None:
-            vectors = torch.cat([vectors, joined], dim=1)
         logits: Tensor = vectors if self._is_headless else self.head(vectors)
         return logits
 
@@ -216,23 +216,23 @@ class Network(nn.Module):
         finally:
             self._is_headless = False
 
-    def head_from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
+    def head_from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What follows the last states, pooled or not.
 
         RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
         """
         if self.head.reads == "vectors":
-            return self.classify(self.pool(states, batch), joined)
+            return self.classify(batch.joined.join(self.pool(states, batch)))
         with self._kernels():
             logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs, batch.host))
         return logits
 
-    def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
+    def forward(self, batch: RowBatch) -> Tensor:
         """All three stages.
 
         RETURNS (Tensor): Logits, (n_docs, n_labels).
         """
-        return self.head_from_states(self.encode(batch), batch, joined)
+        return self.head_from_states(self.encode(batch), batch)
 
     def _kernels(self) -> AbstractContextManager[object]:
         return CpuKernels() if self.device.type == "cpu" else nullcontext()

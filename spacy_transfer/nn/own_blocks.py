@@ -1,4 +1,4 @@
-"""What a block of one's own must give, tried on made-up numbers when the network is built, before any training."""
+"""Tries custom blocks on made-up numbers when the network is built, before training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class _LossBlock(Protocol):
 def missing(block: object, wanted: Sequence[str]) -> list[str]:
     """Names of the methods and fields that a block lacks.
 
-    block (Any): Of the config.
+    block (object): Of the config.
     wanted (Sequence[str]): What is used of it.
     """
     return [name for name in wanted if not hasattr(block, name)]

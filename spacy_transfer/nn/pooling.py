@@ -157,7 +157,7 @@ class MaxPooling:
 
 @dataclass(frozen=True)
 class AttentionPooling:
-    """A learned weighting of a document's states, normalised over all its windows.
+    """A learned weighting of a document's states, normalized over all its windows.
 
     SOURCE: Lin et al. 2017, arXiv:1703.03130 (one hop, without the hidden layer).
     """

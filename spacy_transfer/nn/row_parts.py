@@ -1,4 +1,4 @@
-"""Rows of a long document, a part at a time: one document then takes the memory of a micro-batch.
+"""Rows of a long document, one part at a time, so that a document takes no more memory than a micro-batch.
 
 Only its last states are kept as a whole, a few percent of what the layers inside keep for the backward pass. Pooling
 and head read them as ever, so every kind of them works, and the gradient of the states goes back a part at a time: each
@@ -16,21 +16,18 @@ from .devices.host_rows import HostRows
 from .network import Network, RowBatch
 
 
-def logits_of(
-    network: Network, batch: RowBatch, budget: int, joined: Tensor | None = None, states: Tensor | None = None
-) -> Tensor:
+def logits_of(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:
     """Logits of documents; what fits the budget runs at once, to the same bits as without a budget.
 
     network (Network): In any mode.
     batch (RowBatch): Rows of the documents.
     budget (int): Most pieces that run at a time, padding included.
-    joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
     states (Tensor | None): States at the boundary, (n_rows, n_pieces, width), where they are known.
     RETURNS (Tensor): (n_docs, n_labels).
     """
     if _fits(batch, budget):
-        return network(batch, joined) if states is None else network.from_states(states, batch, joined)
-    return network.head_from_states(last_states(network, batch, budget, states), batch, joined)
+        return network(batch) if states is None else network.from_states(states, batch)
+    return network.head_from_states(last_states(network, batch, budget, states), batch)
 
 
 def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:

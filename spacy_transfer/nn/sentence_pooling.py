@@ -1,4 +1,4 @@
-"""What follows the encoder in a sentence-transformers folder: pooling, dense layers, normalization, longest text."""
+"""The modules after the encoder in a sentence-transformers folder: pooling, dense layers, normalization, max length."""
 
 import re
 from dataclasses import asdict, dataclass, field
@@ -240,7 +240,7 @@ def _json(path: Path, kind: type) -> Any:
     return data
 
 
-def _kind(entry: Any) -> str:
+def _kind(entry: JsonMapping) -> str:
     return str(entry["type"]).rsplit(".", 1)[-1]
 
 

@@ -1,4 +1,4 @@
-"""Before the first step: are there dev data, and do train and dev know the same labels?"""
+"""Checks before the first step that there is dev data, and that train and dev have the same labels."""
 
 import random
 from collections.abc import Iterable, Sequence

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, cast
+from typing import SupportsFloat, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,27 +84,27 @@ def score_of(label: str, value: object, doc: Doc) -> float:
     """Check one annotation.
 
     label (str): Its label.
-    value (Any): What the document says of it.
+    value (object): What the document says of it.
     doc (Doc): For the message.
     RETURNS (float): From 0 to 1.
     RAISES (ValueError): T033 for anything else.
     """
     if not is_score(value):
         raise ValueError(T033.format(label=label, value=shown(value), text=doc.text[:80]))
-    return float(cast(float, value))
+    return float(value)
 
 
-def is_score(value: object) -> bool:
+def is_score(value: object) -> TypeGuard[SupportsFloat]:
     """Whether a value is a number from 0 to 1; NaN fails the comparison, and 10 ** 400 is not a float.
 
-    value (Any): Of a label.
+    value (object): Of a label.
     RETURNS (bool): True for Python's and NumPy's numbers and for bools.
     """
     number = _number(value)
     return number is not None and 0.0 <= number <= 1.0
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A real number as a float, infinite where it is too far from 0 for one; None for anything else."""
     if not isinstance(value, Real):
         return None

@@ -1,4 +1,4 @@
-"""How long a training will be: steps and epochs of its data, counted before the first step.
+"""The length of a training in steps and epochs, counted before the first step.
 
 `[training]` says it in spaCy's own words, `max_epochs` and `max_steps`; a rate that falls to 0 at the end has to know
 how many steps that is. A schedule sees neither data nor `[training]`, so the number is written into its block.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -65,7 +64,7 @@ class Length:
         """The length in one line."""
         texts = f"your {self.n_texts:,} training texts" if self.n_texts else "a stream of texts"
         if not self.n_steps:
-            sentence = f"Training on {texts} has no last step (max_steps and max_epochs are 0)"
+            sentence = f"Training on {texts} has no end (max_steps and max_epochs are 0)"
         elif not self.n_texts:
             sentence = f"{_many(self.n_steps, 'step')} on {texts}"
         else:
@@ -81,7 +80,7 @@ class Length:
         if self.patience:
             sentence += f", or until the score has not improved for {_many(self.patience, 'step')}"
         elif not self.n_steps:
-            sentence += ": it goes on until you stop it"
+            sentence += ": it runs until you stop it"
         return sentence
 
 
@@ -181,7 +180,7 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
 def is_for_a_loop(nlp: Language) -> bool:
     """Whether the config says what to train on; that of `spacy.blank` does not."""
     config = nlp.config.interpolate()
-    block: Any = config
+    block: object = config
     for part in str(config["training"].get("train_corpus", "")).split("."):
         block = block.get(part) if isinstance(block, Mapping) else None
     if not isinstance(block, Mapping):
@@ -189,7 +188,7 @@ def is_for_a_loop(nlp: Language) -> bool:
     return "path" not in block or block["path"] is not None
 
 
-def _waiting_blocks(block: Any) -> Iterator[dict[str, object]]:
+def _waiting_blocks(block: object) -> Iterator[dict[str, object]]:
     if isinstance(block, dict):
         if is_ours(block):
             yield block

@@ -1,4 +1,4 @@
-"""Load a trained pipeline for a command: what is damaged in it is named, whichever library reads it."""
+"""Load a trained pipeline for a command, and name the damaged file if there is one."""
 
 import re
 from pathlib import Path

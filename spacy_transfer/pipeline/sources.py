@@ -1,14 +1,12 @@
-"""What a classifier may read of a Doc: its text, extension attributes, span groups."""
+"""What a classifier may read from a Doc: its text, extension attributes, span groups."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
-from ..json_types import ConfigMapping
 
 WHOLE_TEXT = "text"
 _DEEPEST = 100  # lists within lists; one that contains itself has no end
@@ -121,20 +119,6 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
         return getattr(holder._, name)
     # A file brings its values along; who only trains on it need not register them.
     return holder.doc.user_data[_key(holder, name)]
-
-
-def sources_of(attrs: ConfigMapping) -> list[str]:
-    """Names of what a model reads, by its attrs: texts, and attributes that are features."""
-    return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
-
-
-def sources_read_by(nlp: Language) -> list[Source]:
-    """What the classifiers of a pipeline read."""
-    found: dict[str, None] = {}
-    for name in nlp.component_names:
-        attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
-        found.update(dict.fromkeys(sources_of(attrs)))
-    return parse_sources(list(found)) if found else []
 
 
 def register_attributes(names: Iterable[str]) -> None:

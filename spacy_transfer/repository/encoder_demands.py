@@ -1,4 +1,4 @@
-"""What an encoder's folder may not ask for: code, quantized weights, adapters, attention kernels from elsewhere."""
+"""What an encoder folder may not ask for: custom code, quantized weights, adapters, external attention kernels."""
 
 from pathlib import Path
 

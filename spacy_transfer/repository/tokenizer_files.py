@@ -1,4 +1,4 @@
-"""The tokenizer of an encoder's folder, made of that folder's own files under their fixed names."""
+"""The tokenizer of an encoder folder, built only from that folder's own files under their fixed names."""
 
 import json
 import re

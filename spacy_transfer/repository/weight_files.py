@@ -1,4 +1,4 @@
-"""Safetensors files of a stranger: their headers first; then tensors one by one, types and values checked."""
+"""Untrusted safetensors files: reads headers first, then one tensor at a time, and checks types and values."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Texts classified in Python, without files: the best label of each, or a pipeline tried on a few."""
+"""Classify texts in Python: a stream of them, or a few to try a trained pipeline."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice

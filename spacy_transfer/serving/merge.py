@@ -1,4 +1,4 @@
-"""Adapters become plain weights: the pipeline then needs no peft, and nothing beside itself."""
+"""Merges adapters into plain weights, so that the pipeline no longer needs peft."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from spacy.language import Language
 
 from ..errors import T162, T163
 from ..files import hold_place, new_folder, refuse_same
+from ..pipeline.components import classifiers_of
 from ..pipeline.loading import load_pipeline
 
 
@@ -42,9 +43,8 @@ def merge_adapters(nlp: Language) -> dict[str, int]:
     RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
     """
     done: dict[str, int] = {}
-    for name, component in nlp.components:
-        n_weights = component.merge_adapter() if hasattr(component, "merge_adapter") else 0
-        if n_weights:
+    for name, classifier in classifiers_of(nlp).items():
+        if n_weights := classifier.merge_adapter():
             done[name] = n_weights
             nlp.get_pipe_config(name)["model"]["tuning"]["adapter"] = None
     return done

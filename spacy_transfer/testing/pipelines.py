@@ -1,4 +1,4 @@
-"""Laws of a block at its place: a tiny pipeline that trains, saves and loads."""
+"""Laws of a block in a pipeline: a tiny pipeline trains, saves and loads with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,12 +52,12 @@ def tiny_docs() -> list[Doc]:
 
 
 def check_in_pipeline(
-    place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object
+    place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object
 ) -> None:
     """Check a block in a tiny pipeline.
 
     place (str): Where it stands in the model block, "loss" or "tuning.adapter".
-    config (Any): The block as the config says it.
+    config (object): The block as the config says it.
     docs (Sequence[Doc]): Documents with what it reads.
     exclusive (bool): Exactly one label a document.
     whole (bool): Also train it again with the same seed, and copy it by way of bytes.
@@ -72,7 +72,7 @@ def check_in_pipeline(
         state.restore()
 
 
-def _check(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object) -> None:
+def _check(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object) -> None:
     nlp = _trained(place, config, docs, exclusive=exclusive, block=block)
     scores = _scores(nlp, docs)
     good = scores.shape == (len(docs), 3) and bool(((scores >= 0.0) & (scores <= 1.0)).all())
@@ -96,7 +96,7 @@ def _check(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, who
     require("as bytes and back it scores the same", torch.equal(_scores(copied, docs), scores), block)
 
 
-def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, block: object) -> Language:
+def _trained(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, block: object) -> Language:
     fix_random_seed(0)
     # Vectors are the vocabulary's.
     nlp = spacy.blank("xx", vocab=docs[0].vocab if docs[0].vocab.vectors_length else True)
@@ -148,7 +148,7 @@ def _weights(nlp: Language) -> dict[str, torch.Tensor]:
 
 
 def _block_of(nlp: Language, place: str) -> object:
-    found: Any = nlp.config.interpolate()["components"][_NAME]["model"]
+    found: object = nlp.config.interpolate()["components"][_NAME]["model"]
     for name in place.split("."):
         found = found[name] if isinstance(found, Mapping) else found
     return found

@@ -1,4 +1,4 @@
-"""AdamW that steps a torch network at once, and any other Thinc model the way Thinc does."""
+"""AdamW: steps all weights of a torch network at once, and any other Thinc model as Thinc does."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -23,7 +23,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
     Our networks are stepped whole, by torch's fused kernel; other components of the pipeline weight by weight with the
     same settings, as by Thinc's own Adam.
 
-    learn_rate (float | schedule): Any schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
+    learn_rate (float | schedule): A number, a schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
     weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension), nor to IA3's factors.
     beta1 (float): Of Adam.
     beta2 (float): Of Adam.

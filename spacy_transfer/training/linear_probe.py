@@ -1,4 +1,4 @@
-"""The head fitted on the pretrained features, so that step 0 is a strong classifier already."""
+"""The linear probe: fits the head on frozen features, so that step 0 is already a strong classifier."""
 
 from dataclasses import dataclass
 from typing import Literal

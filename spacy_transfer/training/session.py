@@ -82,7 +82,7 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, trained: Trained) -> None:
-        super().__init__(f"stopped after {trained.n_steps} steps; go on with resume=True")
+        super().__init__(f"stopped after {trained.n_steps} steps; continue with resume=True")
         self.trained = trained
 
 
@@ -204,7 +204,7 @@ class Session:
             self.ranks.agree("the training data", self._data)
             self._take_random(checkpoint.state.get("ranks"))
         if streamed and run.order.fingerprint() != then["streamed"]:
-            told = "training data: what was read of the stream in this epoch is other now"
+            told = "training data: what was read from the stream in this epoch has changed"
             refuse_others(self.output, [told], force=force)
         self._start = checkpoint.state["start"]
         if self.writes:
@@ -295,8 +295,8 @@ class Session:
         progress = Progress(
             show, self.length, run.at.n_done, settings["eval_frequency"], stderr, seconds=seconds
         )  # fmt: skip
-        length = f"{self.length}, or until {limit:g} seconds are over" if limit else str(self.length)
-        progress.say(f"Going on after step {run.at.n_done - 1}: {length}." if self._resumed else f"{length}.")
+        length = f"{self.length}, or until {limit:g} seconds have passed" if limit else str(self.length)
+        progress.say(f"Resuming after step {run.at.n_done - 1}: {length}." if self._resumed else f"{length}.")
         if self.writes:
             for line in machine_lines(self.machine):
                 progress.say(line)
@@ -361,7 +361,9 @@ class Session:
             if run.at.landing and not had_landed:
                 had_landed = True
                 begin, end = run.at.landing
-                progress.say(f"The last fifth of the time: the rate falls to 0 in {end - begin} steps, {end} in all.")
+                progress.say(
+                    f"Last fifth of the time: the learning rate falls to 0 in {end - begin} steps, {end} in all."
+                )
             if event.is_best is not None:
                 with nlp.select_pipes(disable=self.settings["frozen_components"]):
                     update_meta(self.settings, nlp, event.info)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run in good order."""
+"""Ends a run cleanly on SIGTERM and Ctrl-C."""
 
 import signal
 import threading

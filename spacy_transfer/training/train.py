@@ -1,4 +1,4 @@
-"""Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
+"""Train a pipeline as `spacy train` does, and resume exactly after any interruption."""
 
 import math
 import os

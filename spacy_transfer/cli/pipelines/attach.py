@@ -19,7 +19,7 @@ _Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
 _Component = Annotated[
     str | None, Option("--component", "-c", help="Name of the classifier. Default: the only one that fits")
 ]
-_Force = Annotated[bool, Option("--force", "-F", help="Write over the folder")]
+_Force = Annotated[bool, Option("--force", "-F", help="Overwrite the folder")]
 
 
 @transfer_cli.command("detach", no_args_is_help=True)
@@ -30,9 +30,9 @@ def detach_cli(
     force: _Force = False,
     code: CodeWithoutLetter = None,
 ) -> None:
-    """Give a classifier that shares the encoder of a transformer component an encoder of its own, a copy of that one.
+    """Give a classifier that shares the encoder of a transformer component its own copy of that encoder.
 
-    The transformer leaves the pipeline where nothing else listens to it. Scores stay.
+    Removes the transformer from the pipeline if no other component listens to it. Scores do not change.
     """
 
     _require_free(pipeline, output, force)
@@ -54,9 +54,9 @@ def attach_cli(
     force: _Force = False,
     code: CodeWithoutLetter = None,
 ) -> None:
-    """Put the encoder of a classifier into a transformer component before it, for other components to share.
+    """Move the encoder of a classifier into a transformer component before it, for other components to share.
 
-    The classifier listens to it from then on. Scores stay.
+    The classifier then listens to that component. Scores do not change.
     """
 
     _require_free(pipeline, output, force)

@@ -16,9 +16,9 @@ def classify_cli(
     top: Annotated[int, Option("--top", "-n", min=1, help="Labels to show per text, best first")] = 3,
     code: Code = None,
 ) -> None:
-    """Classify a few texts: try a trained pipeline before it goes anywhere.
+    """Classify a few texts, to try a trained pipeline.
 
-    For files of documents: `spacy transfer apply`; in Python: `nlp.pipe`, or `spacy_transfer.classify`.
+    For files of documents, use `spacy transfer apply`; in Python, `nlp.pipe` or `spacy_transfer.classify`.
     """
     from ...serving.classify import rank_labels
 

@@ -1,4 +1,4 @@
-"""Numbers that are known of a document beside its text: numeric extension attributes, standardised."""
+"""Numeric extension attributes of a document as features, standardized."""
 
 import math
 import numbers
@@ -32,7 +32,7 @@ def make_attribute_features(names: list[str], *, missing: float | Literal["error
     missing (str | float): Where an attribute is None, NaN, empty, or not there: "error" stops, "mean" puts the
         mean of the training documents, a number that number; either adds a column for each attribute that says so.
     RETURNS (Model[list[Doc], Floats2d]): As wide as all values, and as many columns more as `missing` adds.
-    RAISES (ValueError): T005 for no names, one twice, or a `missing` that is none. At initialisation and later T215 for
+    RAISES (ValueError): T005 for no names, one twice, or a `missing` that is none. At initialization and later T215 for
         an attribute that does not exist, T216 for one without values, T217 for one that is no number, T218 for a list
         of another length.
     """

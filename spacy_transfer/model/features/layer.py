@@ -1,4 +1,4 @@
-"""Features of documents that are joined to their vectors before the head: any Model[list[Doc], Floats2d] of Thinc."""
+"""Features of documents, joined to their vectors before the head: any Thinc Model[list[Doc], Floats2d]."""
 
 from collections.abc import Callable, Sequence
 
@@ -34,7 +34,7 @@ def _forward_none(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Fl
 def join_features(*features: Model) -> Model:
     """`spacy-transfer.JoinedFeatures.v1`: several, one after the other; in the config as blocks under `features.*`.
 
-    features (Model[list[Doc], Floats2d]): Any number.
+    features (Model[list[Doc], Floats2d]): As many as there are.
     RETURNS (Model[list[Doc], Floats2d]): Their widths added up.
     RAISES (ValueError): T221 for a block that is no model, or gives something else.
     """
@@ -97,7 +97,7 @@ def has_no_width(features: Model) -> bool:
 
 
 def fit(features: Model, docs: Sequence[Doc]) -> int:
-    """Initialise features on the training documents.
+    """Initialize features on the training documents.
 
     RETURNS (int): Their width.
     RAISES (ValueError): T221 if they do not give one row of finite numbers a document, and what the layers find wrong.

@@ -1,4 +1,4 @@
-"""The pipeline's static word vectors beside the Transformer: their mean over a document."""
+"""The pipeline's static word vectors as features: their mean over a document."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -30,7 +30,7 @@ def make_static_vectors(
         which makes them comparable with each other; "length" makes each document's vector 1 long; "none" leaves them.
     width (int | None): Keep so many principal components of the training documents instead of all dimensions.
     RETURNS (Model[list[Doc], Floats2d]): As wide as the vectors, or `width`.
-    RAISES (ValueError): T005 for a width below 1; at initialisation above what vectors and documents have, and T219 if
+    RAISES (ValueError): T005 for a width below 1; at initialization above what vectors and documents have, and T219 if
         the pipeline has no vectors. T220 later, if it has others.
     """
     if width is not None and width < 1:

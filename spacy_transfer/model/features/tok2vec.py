@@ -1,4 +1,4 @@
-"""A `tok2vec` of spaCy beside the Transformer: its token vectors pooled, trained by the same optimizer."""
+"""A spaCy `tok2vec` as features: its token vectors pooled, trained by the same optimizer."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Sums of gradients between two optimizer steps: scaled for fp16, and safe against running out of memory."""
+"""Sums of gradients between two optimizer steps: scaled for fp16, and safe when memory runs out."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""How training texts are changed before they are read: what a block for it must be able to do, and what is checked."""
+"""The interface of an augmentation block, and the checks of what it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

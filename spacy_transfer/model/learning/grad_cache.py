@@ -1,4 +1,4 @@
-"""Steps of losses that look at a whole batch, or at several passes of a document, in the memory of a micro-batch."""
+"""Steps for losses over a whole batch or several passes of a document, in the memory of a micro-batch."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -37,7 +37,7 @@ def learn_whole(
     network: Network, loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor,
     gradients: Gradients,
 ) -> Tensor:  # fmt: skip
-    """Forward, loss and backward of a batch; see `NetworkShim.step`.
+    """Forward, loss and backward of a batch; see `OwnEncoderShim.step`.
 
     network (Network): In training mode.
     loss (Loss): Of whole batches.

@@ -1,4 +1,4 @@
-"""What the head starts from."""
+"""The blocks for head initialization."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""How much a micro-batch may hold, and what happens when the device runs out of memory."""
+"""The size of a micro-batch, and what to do when the device runs out of memory."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar

@@ -1,4 +1,4 @@
-"""Optimizers of Thinc on torch weights: one weight after the other, through arrays."""
+"""Thinc optimizers on torch weights: one weight at a time, through arrays."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ def step_by_weight(
 ) -> None:
     """Let an optimizer of Thinc move the weights that have a gradient.
 
-    optimizer (Optimizer): Any optimizer of Thinc.
+    optimizer (Optimizer): Of Thinc, or ours.
     owner (int): Id of the shim, under which it keeps moments.
     weights (Mapping): Moving weights by name.
     rates (Mapping): Factor on the learning rate of each.

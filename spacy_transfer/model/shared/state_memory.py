@@ -1,4 +1,4 @@
-"""States of rows that stay on a GPU, so that a cached row costs neither a copy nor a launch of its own."""
+"""States of rows kept on a GPU, so that a cached row needs no copy and no launch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

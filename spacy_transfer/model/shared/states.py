@@ -1,4 +1,4 @@
-"""States that a transformer component gives for documents, as rows of a network, and their gradients the way back."""
+"""The states of a transformer component as rows for a network, and the way back for their gradients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import to_device, together_to_device
+from ...nn.joined import NOTHING, Joined
 from ...nn.network import RowBatch
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class States:
         owners = np.asarray([j for j, i in enumerate(group) for _ in rows_of[i]])
         host = None if batch.host is None else HostRows(batch.host.counted[numbers], owners, is_full=False)
         rows, owner = to_device(numbers, device), to_device(owners, device)
-        chosen = RowBatch(batch.ids[rows], batch.mask[rows], batch.counted[rows], owner, len(group), host)
+        ids, mask, counted = batch.ids[rows], batch.mask[rows], batch.counted[rows]
+        chosen = RowBatch(ids, mask, counted, owner, len(group), host, batch.joined.of(group))
         return self.states[rows], chosen
 
 
@@ -56,7 +58,7 @@ def width_of(data: Sequence[TransformerData]) -> int | None:
     return next((int(one.model_output["last_hidden_state"].shape[-1]) for one in data if _has_states(one)), None)
 
 
-def gather(data: Sequence[TransformerData], width: int, device: torch.device) -> States:
+def gather(data: Sequence[TransformerData], width: int, device: torch.device, joined: Joined = NOTHING) -> States:
     """Rows of documents, a row for each span.
 
     A piece that lies in several spans counts once: the tokens that two spans share are split between them in the
@@ -66,6 +68,7 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
     data (Sequence[TransformerData]): One per document; one without states (an empty document) gets a state of zero.
     width (int): Width of the states.
     device (torch.device): Where the network computes.
+    joined (Joined): What is joined to the vectors of the documents.
     RETURNS (States): States and rows.
     """
     places: list[tuple[int, int, int, int]] = []
@@ -94,7 +97,7 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
     owner = np.asarray([i for i, *_ in places])
     host = HostRows(counts > 0, owner, is_full=False)
     ids_there, mask_there, counts_there, owner_there = together_to_device((ids, mask, counts, owner), device)
-    batch = RowBatch(ids_there, mask_there, counts_there, owner_there, len(data), host)
+    batch = RowBatch(ids_there, mask_there, counts_there, owner_there, len(data), host, joined)
     return States(_padded(data, places, width, longest, device), batch, places)
 
 

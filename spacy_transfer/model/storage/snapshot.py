@@ -1,11 +1,10 @@
-"""A network as it is stored: plain data to files or to one message, and back."""
+"""A network as plain data, saved to files or to one message and loaded again."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import srsly
 from torch import Tensor
@@ -93,7 +92,7 @@ class StoredNetwork:
             "tokenizer": self.tokenizer,
             "weights": weights_to_bytes(self.weights),
         }
-        return cast(bytes, srsly.msgpack_dumps(message))
+        return srsly.msgpack_dumps(message)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, needed: tuple[str, ...], has_encoder: bool) -> "StoredNetwork | None":

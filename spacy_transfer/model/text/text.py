@@ -1,4 +1,4 @@
-"""What a classifier reads of a document, as one clean text."""
+"""The parts of a document that a classifier reads, as one clean text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Texts to piece ids, with the Rust tokenizer alone."""
+"""From texts to piece ids, using only the Rust tokenizer."""
 
 import json
 import secrets
@@ -78,7 +78,7 @@ class PieceTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Cut texts into pieces.
 
-        texts (Sequence[str]): Any texts.
+        texts (Sequence[str]): The texts.
         RETURNS (list[list[int]]): Piece ids of each text, special pieces not included.
         """
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

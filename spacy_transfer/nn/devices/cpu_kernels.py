@@ -1,4 +1,4 @@
-"""Faster arithmetic on a CPU, for any encoder of transformers, without touching its code.
+"""Faster arithmetic on a CPU for any transformers encoder, without changing its code.
 
 Two things cost a CPU more than they should in training: random numbers for dropout, drawn one by one on one core, and
 torch's attention kernels, which fall back to a slow path under dropout and backward. Measured for all-MiniLM-L6-v2 on
@@ -128,7 +128,7 @@ class _ByteDropout(torch.autograd.Function):
         """Drop values by random bytes and keep the mask.
 
         ctx (Any): Of torch.
-        states (Tensor): Any shape.
+        states (Tensor): Of any shape.
         p (float): Share that is dropped, in steps of 1/256.
         RETURNS (Tensor): Same shape, what is kept scaled up.
         """

@@ -1,4 +1,4 @@
-"""Few shapes for products of low precision on a CPU.
+"""Limits the number of shapes of low-precision products on a CPU.
 
 oneDNN keeps memory for every new shape of a bf16 product, and makes a kernel for it: of 50,000 distinct short texts a
 pipeline grew by 1 GB. So rows of pieces are filled up to few lengths and few numbers of rows; in fp32, whose products

@@ -1,4 +1,4 @@
-"""Keeps the host ahead of a GPU while an encoder of transformers makes its masks and positions.
+"""Keeps the host ahead of a GPU while a transformers encoder makes its masks and positions.
 
 Before the first layer most encoders ask the device whether anything is padded, or make positions on the host and copy
 them. Each time the host stands still until the device has done everything it was given, and the device then idles until
@@ -37,11 +37,11 @@ class HostAhead(TorchFunctionMode):
         self._hook = self._first.register_forward_pre_hook(self._end)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._hook.remove()
         self._end()
 
-    def _end(self, *_: Any) -> None:
+    def _end(self, *_: object) -> None:
         # The layer may run in another thread, too, and another mode may have come on top.
         if self._thread == threading.get_ident() and _get_current_function_mode() is self:
             self._thread = None

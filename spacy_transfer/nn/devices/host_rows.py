@@ -1,4 +1,4 @@
-"""What the host knows of a batch of rows, so that it need not ask the device."""
+"""What the host knows about a batch of rows, so that it does not need to ask the device."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Copies of an encoder with weights of low precision, which follow the weights that they were made of."""
+"""Low-precision copies of an encoder's weights that follow the original weights."""
 
 import copy
 from collections.abc import Callable

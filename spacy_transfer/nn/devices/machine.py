@@ -1,4 +1,4 @@
-"""What computes: device, model of the CPU or GPU, threads, versions; for the records of runs and pipelines."""
+"""Describes the machine for the records of runs and pipelines: device, CPU or GPU model, threads, versions."""
 
 import functools
 import os

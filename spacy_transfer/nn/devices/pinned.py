@@ -1,4 +1,4 @@
-"""Copies to a device that the host does not wait for."""
+"""Copies to a device without making the host wait."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def together_to_device(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[Tensor]:
     """Copy arrays of one kind to a device as `to_device` does, all in one copy.
 
-    arrays (Sequence[NDArray]): Any shapes.
+    arrays (Sequence[NDArray]): Of any shapes.
     device (torch.device): On the CPU, nothing is copied.
     RETURNS (list[Tensor]): On the device, in the same shapes; at a GPU parts of one block of memory.
     """
@@ -28,7 +28,7 @@ def to_device(values: NDArray[np.generic] | Tensor | Sequence[int], device: torc
     On CUDA by way of pinned memory: a copy from any other memory holds the host up until the device has done all that
     it was given before, whatever `non_blocking` says.
 
-    values (NDArray[np.generic] | Tensor | Sequence[int]): Any shape; a sequence becomes int64.
+    values (NDArray[np.generic] | Tensor | Sequence[int]): Of any shape; a sequence becomes int64.
     device (torch.device): On the CPU, an array or tensor is not copied.
     RETURNS (Tensor): On the device.
     """

@@ -1,5 +1,5 @@
-"""Device and arithmetic. What `precision = "auto"` stands for is measured, once per process, device and shapes, and
-kept with a run, so that its resumption, its ranks and the other runs of a search compute alike."""
+"""Device and precision. `precision = "auto"` is measured once per process, device and shapes, and kept with a run, so
+that resumed runs, ranks and the other runs of a search compute in the same way."""
 
 import json
 import os

@@ -1,6 +1,5 @@
-"""The door to peft: small weights beside the linear maps of a frozen encoder, and merged into them."""
+"""The only entry to peft: small weights added to the linear layers of a frozen encoder, and merged into them."""
 
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from torch import nn
 
 from ...checks import check_least, check_number, check_share
 from ...errors import T155, T156, T160, require
+from ...files import sha256_of_parts
 from ...json_types import JsonMapping, JsonObject
 from .encoder import Encoder
 
@@ -240,11 +240,13 @@ def is_factor(name: str) -> bool:
 
 def fingerprint(encoder: Encoder) -> str:
     """SHA-256 over an encoder's own weights, adapters left out: the same before and after `attach`."""
-    digest = hashlib.sha256()
+    return sha256_of_parts(_as_bytes(encoder))
+
+
+def _as_bytes(encoder: Encoder) -> Iterator[bytes]:
     for name, weight in sorted(_own_weights(encoder)):
-        digest.update(f"{name} {tuple(weight.shape)}\0".encode())
-        digest.update(weight.detach().cpu().float().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        yield f"{name} {tuple(weight.shape)}\0".encode()
+        yield weight.detach().cpu().float().contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
@@ -253,7 +255,7 @@ def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(".base_layer.", "."), weight
 
 
-def _inject(encoder: Encoder, config: Any) -> None:
+def _inject(encoder: Encoder, config: object) -> None:
     with warnings.catch_warnings():
         # peft warns of what it would have to know for its own way of saving.
         warnings.simplefilter("ignore")

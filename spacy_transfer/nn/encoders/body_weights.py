@@ -1,4 +1,4 @@
-"""Stored weights into an encoder: names, shapes and types are compared first, then each tensor is read once."""
+"""Loads stored weights into an encoder: compares names, shapes and types first, then reads each tensor once."""
 
 from pathlib import Path
 from typing import Any

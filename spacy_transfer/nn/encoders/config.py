@@ -1,5 +1,5 @@
-"""The configuration of an encoder as a stranger may have written it, cleaned: only what describes the network, each
-value of the right type and range."""
+"""Cleans an untrusted encoder configuration: keeps only what describes the network, each value with the right type and
+range."""
 
 import inspect
 import re
@@ -140,7 +140,7 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
 def suspects(config: JsonMapping, numbers: set[int], text: str = "") -> str:
     """Keys that may be the reason for sizes that do not fit, with their values, for messages.
 
-    config (Mapping[str, Any]): Of the encoder.
+    config (JsonMapping): Of the encoder.
     numbers (set[int]): Sizes.
     text (str): What another package says.
     RETURNS (str): Keys and values, in one line.
@@ -212,13 +212,13 @@ def _clean_scratch(values: JsonMapping, file: Path | str) -> dict[str, object]:
     return cleaned
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= 200
     return value is None or isinstance(value, bool) or (is_real(value) and abs(value) <= _MOST)
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
+def _is_plain(value: object, depth: int = 0) -> bool:
     if isinstance(value, list) and depth < 3 and len(value) <= _MOST_LAYERS:
         return all(_is_plain(one, depth + 1) for one in value)
     if isinstance(value, dict) and depth < 3 and len(value) <= _MOST_LAYERS:

@@ -1,4 +1,4 @@
-"""A pretrained encoder that can stop at any depth and go on from there."""
+"""A pretrained encoder that can stop at any depth and continue from there."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -250,7 +250,7 @@ class Encoder(nn.Module):
             return self._layer_output
 
     def _probe(self) -> object:
-        seen: list[Any] = []
+        seen: list[object] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
         row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)

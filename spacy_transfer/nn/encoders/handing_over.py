@@ -1,4 +1,4 @@
-"""An encoder from another component's hands into ours, and from ours into a folder that the other one reads."""
+"""Takes over an encoder from a transformer component, and exports one to a folder that it can read."""
 
 import json
 from pathlib import Path

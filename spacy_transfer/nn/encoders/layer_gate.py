@@ -1,4 +1,4 @@
-"""Gates before an encoder's layers: a run may change what its own thread meets there, and nobody else notices.
+"""Gates before an encoder's layers, which a run can change for its own thread only.
 
 Changing a layer for the time of a run instead would be seen by other threads, by a child that is forked meanwhile, and
 by copies of the encoder: they would predict with another text's states.
@@ -54,7 +54,7 @@ class LayerGate:
         # Weakly: the layer holds the gate, and weights in a circle would wait for the garbage collector.
         self._layer, self.passages, self.number = weakref.ref(layer), passages, number
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         own = type(self.layer).forward
         if (passage := self.passages.current) is None:
             return own(self.layer, *args, **kwargs)

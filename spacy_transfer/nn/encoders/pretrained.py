@@ -1,4 +1,4 @@
-"""The door to transformers: a pretrained encoder from a folder, a hub name or one of our own pipelines."""
+"""The only entry to transformers: a pretrained encoder from a folder, a hub name or a trained pipeline."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -49,7 +49,7 @@ class LoadedEncoder:
 
     encoder (Encoder): With weights, on the CPU, fp32.
     tokenizer (str): The fast tokenizer as JSON (the `tokenizers` library's own form).
-    record (dict): What rebuilds the encoder offline: its configuration, source, revision, licence. JSON-able.
+    record (dict): What rebuilds the encoder offline: its configuration, source, revision, license. JSON-able.
     """
 
     encoder: Encoder

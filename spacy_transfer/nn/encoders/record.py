@@ -1,4 +1,4 @@
-"""What rebuilds an encoder offline, as encoder.json holds it, checked before anything is built of it."""
+"""The record that rebuilds an encoder offline, as stored in encoder.json; checked before use."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _SENTENCE = {
     "modes": list_of(one_of("cls", "max", "mean"), distinct=True), "after": list_of(maybe(OBJECT)),
     "max_length": maybe(whole(1)), "unknown": list_of(TEXT),
 }  # fmt: skip
-# The licence's text stands in it.
+# The license's text stands in it.
 _MOST_BYTES = 50 * MEGABYTE
 
 

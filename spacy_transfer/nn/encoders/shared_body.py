@@ -1,4 +1,4 @@
-"""Freezing inside an encoder that is not ours: the body of a `transformer` component that several components share."""
+"""Freezing inside a shared encoder: the body of a `transformer` component."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

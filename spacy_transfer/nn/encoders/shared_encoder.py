@@ -1,4 +1,4 @@
-"""The block for an encoder that a `transformer` component holds, and what stands for it in our network."""
+"""The block for the encoder of a `transformer` component, and its stand-in in the network."""
 
 from dataclasses import dataclass
 

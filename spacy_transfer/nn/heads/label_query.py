@@ -1,4 +1,4 @@
-"""A decoder as head: one learned query per label reads the states of a document's pieces.
+"""A decoder head: one learned query per label reads the states of a document's pieces.
 
 Where a pooled vector must serve all labels at once, here each label looks at the pieces that speak for it.
 """

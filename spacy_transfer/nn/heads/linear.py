@@ -141,7 +141,7 @@ class Head:
             width = wide
         layers.append(nn.Dropout(rate))
         output = nn.Linear(width, n_labels)
-        # BERT's own initialisation of new weights.
+        # BERT's own initialization of new weights.
         for module in [*layers, output]:
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""Asymmetric loss: positives and negatives are focused on differently."""
+"""Asymmetric loss: different focusing for positives and negatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

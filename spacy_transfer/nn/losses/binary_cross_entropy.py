@@ -1,4 +1,4 @@
-"""Cross-entropy of one yes or no per label."""
+"""Binary cross-entropy: one yes or no per label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class _BinaryCrossEntropy(WeightedLoss):
 class BinaryCrossEntropy:
     """One yes or no per label, on logits, averaged over the labels: any number of labels a document.
 
-    label_smoothing (float): Moves the targets towards 0.5; 0 <= label_smoothing < 1.
+    label_smoothing (float): Moves the targets toward 0.5; 0 <= label_smoothing < 1.
     class_weights (str | list): "none", "balanced" (negatives / positives of the label), or pairs of label and weight,
         [["spam", 2.0]]; the weight multiplies the loss of the label's positives, labels left out weigh 1.
     RAISES (ValueError): T005, T035 for values out of range.

@@ -1,4 +1,4 @@
-"""Supervised contrast: vectors of documents with the same label are drawn together."""
+"""Supervised contrastive loss: pulls vectors of documents with the same label together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Focal loss: what is classified well already counts less."""
+"""Focal loss: well-classified texts count less."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

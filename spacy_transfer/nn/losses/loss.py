@@ -1,4 +1,4 @@
-"""What every loss is, and what the blocks of all losses share: weights of labels and checks.
+"""The base class of losses, and the shared parts of loss blocks: label weights and checks.
 
 Every loss gives one value per document; the loop sums them and divides once, by the number of documents of the step.
 """

@@ -1,4 +1,4 @@
-"""Hidden-state mixup: the head also learns between the documents."""
+"""Hidden-state mixup: the head also learns from mixtures of documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

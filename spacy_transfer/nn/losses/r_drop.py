@@ -1,4 +1,4 @@
-"""R-Drop: two passes with different dropout shall agree."""
+"""R-Drop: two passes with different dropout should agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -54,7 +54,7 @@ class Regression:
 
     targets (str): "scores": labels are independent and the score of each is a target in 0..1 (any number of labels a
         document); the logits are the scores, cut to 0..1 when predicting. "ordinal": labels are exclusive, and their
-        order, as given to `initialize`, is a scale (bad, fair, good): a neighbour of the right label is less wrong than
+        order, as given to `initialize`, is a scale (bad, fair, good): a neighbor of the right label is less wrong than
         one further away. Without labels given there the order is alphabetical.
     class_weights (str | list): "scores": "none", or pairs of label and weight, of the label's whole loss;
         "balanced" has nothing to count there. "ordinal": as in `CrossEntropy`, of the label's documents.

@@ -1,4 +1,4 @@
-"""What losses share that add to another loss."""
+"""Shared code of losses that add to another loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

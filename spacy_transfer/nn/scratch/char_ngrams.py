@@ -1,4 +1,4 @@
-"""Parts of words that pieces share: the vector of a piece is its own and those of its character n-grams."""
+"""Character n-grams: the vector of a piece is the sum of its own and those of its n-grams."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""An encoder from scratch: its pieces and its weights come from the user's texts alone."""
+"""An encoder from scratch: its pieces and weights come only from the user's texts."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""A Transformer encoder of torch.nn parts, built from a plain configuration."""
+"""A Transformer encoder made of torch.nn parts, built from a plain configuration."""
 
 import math
 from types import SimpleNamespace

@@ -17,7 +17,9 @@ from ...errors import T530
 from ...files import sha256_of
 from ...log import logger
 from ...nn.devices.precision import recorded
+from ...pipeline.interface import classifier_of
 from ...pipeline.loading import load_pipeline
+from ...pipeline.textcat import TransferTextCategorizer
 from ...text_output import printable
 from .options import Options, check_labels
 from .progress import Progress, Show
@@ -25,7 +27,7 @@ from .reading.blocks import bad_lines, closed_after, make_blocks, read_ahead
 from .reading.rows import Bad, Head, Row, look_into, read_source, require_columns
 from .reading.sources import Source, plain_file
 from .recent import Floats, Recent, key_of
-from .scoring import DirectScoring, Scoring, attributes_read_by, components_of, make_scoring, reads_only_text
+from .scoring import DirectScoring, Scoring, active_classifiers, attributes_read_by, make_scoring, reads_only_text
 from .unfinished import Unfinished
 from .writing.answers import Answers
 from .writing.writers import DocsWriter, JsonlWriter, TableWriter, Writer, all_columns, check_columns
@@ -68,7 +70,7 @@ class Run:
             nlp = self._pipeline if isinstance(self._pipeline, Language) else load_pipeline(self._pipeline)
             scoring = make_scoring(nlp, keeps_docs=self._format == "spacy")
             self._identify(nlp, is_loaded=is_loaded)
-            components = {pipe.name: _precision_of(pipe) for pipe in components_of(nlp)}
+            components = {pipe.name: _precision_of(pipe) for pipe in active_classifiers(nlp)}
             if machine.get("components", components) != components:
                 raise ValueError(T530.format(folder=self._unfinished.folder, what="the precision"))
             self._unfinished.position.machine = {
@@ -190,9 +192,8 @@ def _parquet_writer(heads: Sequence[Head], new: Sequence[str]) -> Writer:
     return ParquetWriter(heads, new)
 
 
-def _precision_of(pipe: Any) -> str:
-    tell = pipe.model.attrs.get("computes_with")
-    return str(tell(pipe.model).get("precision", "")) if tell is not None else ""
+def _precision_of(pipe: TransferTextCategorizer) -> str:
+    return str(classifier_of(pipe.model).computes_with().get("precision", ""))
 
 
 def _sync(path: Path) -> None:

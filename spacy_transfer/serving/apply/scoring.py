@@ -10,8 +10,11 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...errors import T527
-from ...model.shims.shim import NetworkShim
-from ...pipeline.sources import WHOLE_TEXT, sources_of, sources_read_by, store_attribute
+from ...model.architectures.classifier import OwnEncoderClassifier
+from ...model.features.joining import Inputs
+from ...pipeline.components import classifiers_of
+from ...pipeline.interface import classifier_of
+from ...pipeline.sources import WHOLE_TEXT, Source, parse_sources, store_attribute
 from ...pipeline.textcat import TransferTextCategorizer
 from .reading.rows import Row
 
@@ -49,58 +52,63 @@ class Scoring(Protocol):
         """
 
 
-def components_of(nlp: Language) -> list[TransferTextCategorizer]:
+def active_classifiers(nlp: Language) -> list[TransferTextCategorizer]:
     """Find the spacy-transfer classifiers of a pipeline that are not disabled.
 
     nlp (Language): The pipeline.
     RETURNS (list[TransferTextCategorizer]): In their order.
     RAISES (ValueError): T527 if there are none.
     """
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, TransferTextCategorizer)]
+    found = list(classifiers_of(nlp, enabled_only=True).values())
     if not found:
         name = nlp.path or nlp.meta.get("name") or nlp.lang
         raise ValueError(T527.format(pipeline=name, components=", ".join(nlp.pipe_names) or "none"))
     return found
 
 
+def _sources_read_by(nlp: Language) -> list[Source]:
+    names = [name for pipe in active_classifiers(nlp) for name in classifier_of(pipe.model).sources]
+    return parse_sources(list(dict.fromkeys(names)))
+
+
 def reads_only_text(nlp: Language) -> bool:
-    """Whether the scores of a document depend on its text alone, as far as the components say what they read.
+    """Check whether the scores of a document depend on its text alone.
 
     nlp (Language): The pipeline.
     """
-    return all(source.name == WHOLE_TEXT for source in sources_read_by(nlp))
+    return all(source.name == WHOLE_TEXT for source in _sources_read_by(nlp))
 
 
 def attributes_read_by(nlp: Language) -> list[str]:
-    """Names of the extension attributes of documents that the classifiers read: columns of a table can hold them.
+    """Find the extension attributes of documents that the classifiers read: columns of a table can hold them.
 
     nlp (Language): The pipeline.
-    RETURNS (list[str]): Without the underscore.
+    RETURNS (list[str]): Names, without the underscore.
     """
-    return [one.attribute for one in sources_read_by(nlp) if one.group is None and one.attribute is not None]
+    return [one.attribute for one in _sources_read_by(nlp) if one.group is None and one.attribute is not None]
 
 
 def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     """Find a way from texts to scores without documents: one component alone, which reads the whole text.
 
     nlp (Language): The pipeline.
-    RETURNS (Callable | None): Texts to scores, (n_texts, n_labels), as `nlp.pipe` would give them. None where tokens or
-        other components are needed, or where the tokenizer is another one than spaCy's, which keeps a text as it is.
+    RETURNS (Callable | None): Texts to scores, (n_texts, n_labels), as `nlp.pipe` would give them. None if tokens or
+        other components are needed, or if the tokenizer is not spaCy's, which never changes a text.
     """
     if len(nlp.pipeline) != 1 or type(nlp.tokenizer).__module__ != "spacy.tokenizer":
         return None
-    (pipe,) = components_of(nlp)
-    model = pipe.model
-    shim = model.shims[0] if model.shims else None
-    if model.layers or not isinstance(shim, NetworkShim) or sources_of(model.attrs) != [WHOLE_TEXT]:
+    (pipe,) = active_classifiers(nlp)
+    net = classifier_of(pipe.model)
+    if not isinstance(net, OwnEncoderClassifier) or pipe.model.layers or net.sources != [WHOLE_TEXT]:
         return None
+    shim = net.shim
     # Says what is wrong with a component that was never trained.
     pipe.predict([])
     normalization = shim.settings.text.normalization
 
     def scores(texts: Sequence[str]) -> Floats:
         """Score texts."""
-        return shim.scores(normalization.apply(list(texts)) if normalization is not None else list(texts))
+        return shim.scores(Inputs(normalization.apply(list(texts)) if normalization is not None else list(texts)))
 
     return scores
 
@@ -113,7 +121,7 @@ class DirectScoring:
     """
 
     def __init__(self, nlp: Language, scores: Callable[[Sequence[str]], Floats]) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in components_of(nlp)]
+        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
         self._scores = scores
 
     def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
@@ -129,7 +137,7 @@ class PipelineScoring:
     """
 
     def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in components_of(nlp)]
+        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
         self._nlp, self._keeps_docs = nlp, keeps_docs
         self._attributes = attributes_read_by(nlp)
 
@@ -189,7 +197,7 @@ def make_scoring(nlp: Language, *, keeps_docs: bool) -> Scoring:
     scores = None if keeps_docs else direct_scores(nlp)
     if scores is not None:
         return DirectScoring(nlp, scores)
-    for pipe in components_of(nlp):
+    for pipe in active_classifiers(nlp):
         # Says what is wrong with a component that was never trained.
         pipe.predict([])
     return PipelineScoring(nlp, keeps_docs=keeps_docs)

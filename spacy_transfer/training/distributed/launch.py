@@ -1,4 +1,4 @@
-"""Start several ranks on this machine, and name the one that fails.
+"""Starts several ranks on this machine, and names the one that fails.
 
 Ranks meet in a file of a folder that only this user can open, and talk over the loopback interface: nobody else on the
 network can join, listen or send. torch's own launcher is not used for this: it keeps its state as a pickle in a store

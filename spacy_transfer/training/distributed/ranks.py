@@ -1,4 +1,4 @@
-"""Several ranks train as one: each takes a share of every batch, and sums go to all.
+"""Several ranks train together: each takes a share of every batch, and all get the sums.
 
 What they agree on (numbers of documents, flags, texts of the evaluation) travels over Gloo between the hosts' memories,
 so no GPU is waited for; gradients and losses travel where they are, over NCCL between GPUs.
@@ -7,7 +7,6 @@ so no GPU is waited for; gradients and losses travel where they are, over NCCL b
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -16,7 +15,8 @@ from spacy.training import Example
 from torch import Tensor, distributed, nn
 
 from ...errors import T179, T180, T181
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
+from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
@@ -65,7 +65,7 @@ class Ranks:
         nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
         others = [
             name for name in names
-            if not all(isinstance(shim, TrainingShim) for node in nodes[name] for shim in node.shims)
+            if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
             or any(node.param_names for node in nodes[name])
         ]  # fmt: skip
         if others:
@@ -123,7 +123,7 @@ class Ranks:
         distributed.all_reduce(value, distributed.ReduceOp.MAX, group=self._hosts)
         return bool(value.item())
 
-    def total(self, losses: dict[str, Any]) -> dict[str, Any]:
+    def total(self, losses: Losses) -> Losses:
         """Sums over the ranks; on GPUs they stay there."""
         found = [losses.get(name, 0.0) for name in self._names]
         on_gpu = next((value for value in found if isinstance(value, Tensor) and value.device.type == "cuda"), None)

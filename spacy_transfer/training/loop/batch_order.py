@@ -1,6 +1,5 @@
-"""Which texts make up each batch: as `spacy train` does it, and from any place in the run."""
+"""The texts of each batch: as in `spacy train`, and from any position in the run."""
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ...corpora.docbins import check_path_of
 from ...errors import T171, T185
+from ...files import Fingerprint
 from ...json_types import JsonObject
 from ..state.fingerprint import example_digest, fingerprint_of
 from ..state.random_state import EVERY, RandomState
@@ -64,7 +64,7 @@ class Order:
         self._begun: _Epoch | None = None
         self._after: RandomState | None = None
         self._own = RandomState.now() if apart else None
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = Fingerprint()
         self._n_read = 0
         # A reader that is read meanwhile may draw any.
         self._watched = EVERY if self.is_streamed else batching.draws
@@ -94,7 +94,7 @@ class Order:
             return whole
         if self.is_streamed:
             return f"{self._n_read} read: {self._digest.hexdigest()}"
-        digest = hashlib.blake2b(digest_size=16)
+        digest = Fingerprint()
         for example in sorted(self.examples, key=lambda one: self._numbers[id(one)]):
             digest.update(example_digest(example))
         return digest.hexdigest()
@@ -153,7 +153,7 @@ class Order:
         self._stream = iter(self.batching.batcher(self._streamed() if self.is_streamed else self.examples))
 
     def _streamed(self) -> Iterator[Example]:
-        self._digest, self._n_read = hashlib.blake2b(digest_size=16), 0
+        self._digest, self._n_read = Fingerprint(), 0
         self._numbers.clear()
         is_known = fingerprint_of(self.corpus) is not None
         for example in self.corpus(self.nlp):

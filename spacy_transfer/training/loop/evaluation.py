@@ -1,4 +1,4 @@
-"""The evaluations of a run: spaCy's scores, weighed into one."""
+"""Evaluations during a run: spaCy's scores, weighted into one."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""The loop: the same updates as `spacy train`, one after the other."""
+"""The training loop: the same updates as `spacy train`, in the same order."""
 
 import math
 from collections import deque
@@ -17,6 +17,7 @@ from ...errors import T170, T170_IN_A_ROW, T170_SCORES, T176
 from ...json_types import ConfigBlock, JsonObject, Scores
 from ...log import logger
 from ...model.shims.evaluating import evaluating
+from ...pipeline.interface import ClassifierInterface, interface_of
 from ...pipeline.textcat import NonFiniteLoss
 from ..output.log_file import LogFile
 from ..output.result import numbers_of
@@ -27,7 +28,7 @@ from .evaluation import Evaluation, Tick
 from .gradients import are_finite, drop_gradients
 from .position import Position
 from .rates import set_landing
-from .single_step import Alone, Together
+from .single_step import Alone, Losses, Together
 from .time_limit import TimeLimit
 
 # Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
@@ -236,7 +237,7 @@ class Run:
         if settings["before_update"]:
             settings["before_update"](self.nlp, {"step": step, "epoch": self.at.epoch})
         dropout = settings["dropout"] if self._dropouts is None else next(self._dropouts)
-        losses: dict[str, Any] = {}
+        losses: Losses = {}
         for part in subdivide_batch(self.together.share(batch), settings["accumulate_gradient"]):
             # The loss stands in losses, for all ranks to see.
             with suppress(NonFiniteLoss):
@@ -409,10 +410,10 @@ def _few(lines: list[int]) -> str:
 
 def _depths(proc: Any, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
-    describe = proc.model.attrs.get("describe")
-    if describe is None:
+    net = interface_of(proc.model)
+    if not isinstance(net, ClassifierInterface):
         return {}
-    rows = describe(proc.model)
+    rows = net.describe()
     trainable = [row for row in rows if row.n_trainable]
     frozen = [row.depth for row in rows if not row.n_trainable and row.n_weights]
     return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.lr_factor for row in trainable}}

@@ -1,8 +1,10 @@
-"""Where a run is."""
+"""The position of a run."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
+from .single_step import Losses
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Position:
     rate: float = 0.0
     seconds: float = 0.0
     pending: bool = False
-    losses: dict[str, Any] = field(default_factory=dict)
+    losses: Losses = field(default_factory=dict)
     norms: dict[str, Any] = field(default_factory=dict)
     results: list[tuple[float, int]] = field(default_factory=list)
     best_scores: dict[str, float] = field(default_factory=dict)

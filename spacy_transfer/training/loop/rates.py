@@ -1,4 +1,4 @@
-"""A learning rate that knows how long the training is."""
+"""A learning rate schedule that knows the length of the training."""
 
 from collections.abc import Iterator
 

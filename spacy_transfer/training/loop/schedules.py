@@ -1,4 +1,4 @@
-"""A batcher whose size schedules can be taken down and put back: they run on across epochs."""
+"""A batcher whose size schedules can be saved and restored, since they continue across epochs."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class CountedSchedule:
     numbers (Iterable): Such as a block `@schedules` gives.
     """
 
-    def __init__(self, numbers: Iterable[Any]) -> None:
+    def __init__(self, numbers: Iterable[object]) -> None:
         self.n_drawn = 0
         self._numbers = iter(numbers)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> "Iterator[object]":
         return self
 
     def __next__(self) -> object:

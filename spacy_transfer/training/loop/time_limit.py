@@ -1,4 +1,4 @@
-"""A length in seconds: when the rate begins to fall, and when the run ends."""
+"""A training length in seconds: when the learning rate begins to fall, and when the run ends."""
 
 import math
 from dataclasses import dataclass

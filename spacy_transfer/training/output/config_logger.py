@@ -1,4 +1,4 @@
-"""The logger that the config names, in our own loop."""
+"""Runs the logger named in the config within the training loop."""
 
 from collections.abc import Callable
 from pathlib import Path

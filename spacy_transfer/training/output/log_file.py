@@ -1,11 +1,9 @@
-"""Every figure of a run as JSON lines."""
+"""The log of a run: all numbers as JSON lines."""
 
 import errno
-import hashlib
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom, BufferedWriter
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import T377
-from ...files import saying_when_full, write_data
+from ...files import RunningSha256, put_aside, saying_when_full, sha256_of_data, write_data
 from ...json_types import JsonObject
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
@@ -37,7 +35,7 @@ class LogFile:
         # Lines with their numbers, while an earlier run's log is still in its place.
         self._held = b""
         self._is_open = False
-        self._digest = hashlib.sha256()
+        self._digest = RunningSha256()
         self._size = 0
 
     def begin(self) -> None:
@@ -64,13 +62,13 @@ class LogFile:
             return size == 0
         with self._open(os.O_RDWR) as file:
             data = file.read(size)
-            is_same = len(data) == size and hashlib.sha256(data).hexdigest() == sha256
+            is_same = len(data) == size and sha256_of_data(data) == sha256
             if is_same:
                 file.truncate(size)
         if is_same:
-            self._digest, self._size, self._is_open = hashlib.sha256(data), size, True
+            self._digest, self._size, self._is_open = RunningSha256(data), size, True
         else:
-            self.path.rename(self.path.with_name(f"log-put-aside-{secrets.token_hex(4)}.jsonl"))
+            put_aside(self.path)
             self.begin()
         return is_same
 
@@ -140,7 +138,7 @@ def _text(line: JsonObject) -> str:
         return json.dumps(strict(line), ensure_ascii=False)
 
 
-def _fetched(value: Any) -> dict[int, float]:
+def _fetched(value: object) -> dict[int, float]:
     """Numbers of all tensors without dimensions in a value, by the tensors' ids; one transfer for all of a device."""
     found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     rest = [value]
@@ -180,7 +178,7 @@ def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
         return str(value)
 
 
-def strict(value: Any) -> Any:
+def strict(value: object) -> Any:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
         return {key: strict(part) for key, part in value.items()}

@@ -1,4 +1,4 @@
-"""What says that a folder is that of a run, a study or a pretraining of ours."""
+"""Marks a folder as belonging to a run, a search or a pretraining."""
 
 import json
 import secrets

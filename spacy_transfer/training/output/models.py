@@ -1,4 +1,4 @@
-"""The folders model-last and model-best: whole, or as they were."""
+"""The folders model-last and model-best: written completely or left unchanged."""
 
 import shutil
 from collections.abc import Callable

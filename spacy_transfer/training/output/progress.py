@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""Progress bars and lines during a run."""
 
 import math
 import sys
@@ -60,7 +60,7 @@ class Progress:
                 self._bar.set_postfix_str("  ".join(f"{key} {value}" for key, value in figures.items()), refresh=False)
             self._bar.update(1)
         elif self._done - self._done_before == _STEPS_MEASURED and self._seconds_left() >= _SECONDS_TOLD:
-            self.say(f"About {_duration(self._seconds_left())} to go.")
+            self.say(f"About {_duration(self._seconds_left())} left.")
 
     def evaluating(self) -> Callable[[int, int], None]:
         """An evaluation begins.

@@ -1,4 +1,4 @@
-"""What came of a run, for programs to read: DIR/result.json."""
+"""The result of a run, for programs to read: DIR/result.json."""
 
 import json
 import math
@@ -70,7 +70,7 @@ class Result:
     def from_json(cls, data: JsonMapping, file: Path, within: str = "") -> "Result":
         """As `strict(asdict(result))` gives it.
 
-        data (Mapping[str, Any]): The object.
+        data (JsonMapping): The object.
         file (Path): Where it comes from.
         within (str): Where in that.
         RETURNS (Result): Checked.

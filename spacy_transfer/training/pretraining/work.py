@@ -1,4 +1,4 @@
-"""The work folder of a pretraining: all that a killed one needs to go on, and the config of its loop.
+"""The work folder of a pretraining: everything needed to resume it, and the config of its loop.
 
 start/              the encoder as it began, tokenizer and all, as a component of ours keeps it
 rows/train, /held   rows of pieces to learn from, and those of the texts kept apart
@@ -7,12 +7,11 @@ config.cfg          for the loop, and for `spacy transfer train` where several r
 checkpoints, log.jsonl, result.json, model-best, model-last    as of any run
 """
 
-import hashlib
 import json
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,12 @@ from thinc.api import Config
 from torch import Tensor
 
 from ...corpora.piece_rows import write_rows
-from ...errors import T005, T134, T165, T240, T243
-from ...files import new_folder, write_text
+from ...errors import T134, T165, T240, T243
+from ...files import Fingerprint, new_folder, write_text
 from ...files.fields import OBJECT, take, whole
 from ...files.strangers import read_object
 from ...json_types import JsonMapping, JsonObject
-from ...model.shims.masked_lm_shim import special_pieces
-from ...model.shims.settings import Settings
+from ...model.shims.masked_lm_shim import MaskedLMSettings, special_pieces
 from ...model.storage.weights import read_weights, weights_of, write_weights
 from ...model.text.reader import TextReader
 from ...model.text.tokenizer import PieceTokenizer
@@ -37,6 +35,7 @@ from ..output.log_file import read_lines
 from ..output.marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
 from ..state.checkpoint import Checkpoints
 from ..state.fingerprint import differences, refuse_others
+from .plan import Pretraining
 
 NAME = "transfer_masked_lm"
 # In the work folder, what says that a run is there first.
@@ -49,41 +48,6 @@ _WARM_UP = 0.1
 _TOGETHER = 10_000
 # Looking at a row costs a third of learning from it; so often that it takes at most a twentieth of the time.
 _LOOKS, _LOOK_COST = 10, 20 / 3
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """How an encoder is warmed up.
-
-    steps (int): Steps of the optimizer.
-    rows (int): Rows (windows of texts) in a step.
-    rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW.
-    share (float): Of the pieces that is chosen for prediction.
-    seed (int): Of everything drawn.
-    accumulate (int): Parts in which the rows of a step are learned one after the other; changes memory, not the result.
-    """
-
-    steps: int = 2000
-    rows: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.01
-    share: float = 0.15
-    seed: int = 0
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        for field, good, want in (
-            ("steps", self.steps >= 1, "steps >= 1"),
-            ("rows", self.rows >= 1, "rows >= 1"),
-            ("rate", self.rate > 0.0, "rate > 0"),
-            ("weight_decay", 0.0 <= self.weight_decay <= 1.0, "0 to 1"),
-            ("share", 0.0 < self.share < 1.0, "0 < share < 1"),
-            ("seed", 0 <= self.seed < 2**32, "0 <= seed < 2 ** 32"),
-            ("accumulate", self.accumulate >= 1, "accumulate >= 1"),
-        ):
-            if not good:
-                raise ValueError(T005.format(block="pretrain", field=field, value=getattr(self, field), want=want))
 
 
 class Work:
@@ -101,7 +65,7 @@ class Work:
         """Of the run."""
         return Checkpoints(self.folder / "checkpoints")
 
-    def prepare(self, settings: Settings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
+    def prepare(self, settings: MaskedLMSettings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
         """Begin: load or make the encoder, cut the texts into rows.
 
         RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T240 for an unfinished run
@@ -137,7 +101,7 @@ class Work:
         self.facts = {"n_texts": len(texts), "n_rows": n_rows, "n_held": n_held, "n_weights": n_weights}
         write_text(self.folder / "start.json", json.dumps({**self.facts, "made_of": identity}, indent=2))
 
-    def take_up(self, settings: Settings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
+    def take_up(self, settings: MaskedLMSettings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
         """Go on with what `prepare` has begun.
 
         RAISES (ValueError): T165 without a checkpoint, T167 where texts or blocks are others (told, where insisted on
@@ -153,11 +117,11 @@ class Work:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
-    def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
+    def config(self, model: JsonMapping, plan: Pretraining, device: str) -> Config:
         """The config of the run, also written to config.cfg.
 
-        settings (Settings): Blocks of a classifier.
-        plan (Pretraining): Steps, rows, rates.
+        model (JsonMapping): The block of the classifier, complete.
+        plan (Pretraining): Steps, rows, rate.
         device (str): Of the component.
         """
         rows = {"@readers": "spacy-transfer.PieceRows.v1"}
@@ -168,19 +132,18 @@ class Work:
             "warmup_steps": max(1, round(_WARM_UP * plan.steps)), "total_steps": plan.steps + 1,
         }  # fmt: skip
         encoder = {
-            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"), "revision": None,
-            "attention": getattr(settings.encoder, "attention", "auto"),
-            # An encoder from scratch has its own in its configuration.
-            "dropout": getattr(settings.encoder, "dropout", None),
+            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"),
+            # As far as the block has them: an encoder from scratch computes attention in one way only.
+            **{key: model["encoder"][key] for key in ("attention", "dropout") if key in model["encoder"]},
         }  # fmt: skip
-        model = {
+        masked_lm = {
             "@architectures": "spacy-transfer.MaskedLM.v1", "share": plan.share, "seed": plan.seed,
-            "piece_budget": settings.piece_budget, "precision": settings.precision, "device": device,
-            "encoder": encoder, "windows": {"@misc": "spacy-transfer.Windows.v1", **asdict(settings.windows)},
+            "piece_budget": model["piece_budget"], "precision": model["precision"], "device": device,
+            "encoder": encoder, "windows": dict(model["windows"]),
         }  # fmt: skip
         config = Config({
             "nlp": {"lang": "xx", "pipeline": [NAME]},
-            "components": {NAME: {"factory": NAME, "model": model}},
+            "components": {NAME: {"factory": NAME, "model": masked_lm}},
             "corpora": {"train": train, "dev": {**rows, "path": str(self.folder / "rows" / "held")}},
             "training": {
                 "seed": plan.seed, "gpu_allocator": None, "dropout": 0.0, "accumulate_gradient": plan.accumulate,
@@ -193,7 +156,7 @@ class Work:
                 "logger": {"@loggers": "spacy.ConsoleLogger.v3", "console_output": False},
             },
         })  # fmt: skip
-        config.to_disk(self.folder / "config.cfg")
+        write_text(self.folder / "config.cfg", config.to_str())
         return config
 
     def _every(self, plan: Pretraining) -> int:
@@ -267,9 +230,9 @@ def _rows(texts: Sequence[str], chosen: Sequence[int], reader: TextReader) -> It
             yield from (row.ids for row in document)
 
 
-def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
+def _identity(settings: MaskedLMSettings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
     """What rows and encoder are made of."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     blocks = {"encoder": settings.encoder, "windows": settings.windows, "normalization": settings.text.normalization}

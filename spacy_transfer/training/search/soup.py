@@ -1,4 +1,4 @@
-"""The mean of several trained pipelines' weights, where it is better on the dev data than each of them."""
+"""Averages the weights of several trained pipelines if that scores better on dev than each of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

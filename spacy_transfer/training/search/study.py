@@ -1,4 +1,4 @@
-"""Several runs of one config: other seeds, other values; what they reach, and the best of them."""
+"""A search: several runs of one config with different seeds or values, and the best of them."""
 
 import gc
 import json
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import spacy
 import torch
@@ -250,7 +250,7 @@ class _Study:
                 }
         if (best := state["best_run"]) and not any(best in trial.results for trial in self.trials):
             # It names a folder.
-            refuse(path, "best_run", best, "the name of a run of this study")
+            refuse(path, "best_run", best, "the name of a run of this search")
         self.soup, self.best_run, self.precision = state["soup"], best, state["precision"]
         self.replaced = state["replaced"]
 
@@ -417,7 +417,7 @@ class _Study:
 
     def _mix(self, names: list[str]) -> None:
         """Write the soup of some runs, best first, as model-best if it is better than the best run."""
-        self.tell(f"mixing the weights of {len(names)} runs")
+        self.tell(f"averaging the weights of {len(names)} runs")
         mixed = mix([self.output / name / DIR_MODEL_BEST for name in names])
         ingredients = [path.parent.relative_to(self.output).as_posix() for path in mixed.ingredients]
         self.soup = {
@@ -444,7 +444,7 @@ def _shortest(configs: Sequence[Config]) -> int:
         parts = {key: block[key] for key in ("max_steps", "max_epochs", "batcher", "train_corpus", "patience")}
         key = json.dumps({**parts, "corpora": config["corpora"]}, sort_keys=True, default=str)
         if key not in counted:
-            examples: list[Any] = []
+            examples: list[object] = []
             if block["max_epochs"] > 0:
                 nlp = load_model_from_config(config, auto_fill=True)
                 (corpus,) = resolve_dot_names(config, [block["train_corpus"]])

@@ -1,4 +1,4 @@
-"""Which runs a sweep makes: values of config keys, each with each, and how long each of them trains."""
+"""The runs of a sweep: all combinations of config values, and how long each one trains."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
     RAISES (ValueError): T187 without a key or a value, and for a key or a value that comes twice, T426 for broken JSON,
         T432 for values that are not as many as their keys, T435 for a config file that does not exist.
     """
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[object]] = {}
     seen: list[str] = []
     for spec in specs:
         if "=" not in spec and ".cfg" in spec:
@@ -88,7 +88,7 @@ def _value(key: str, text: str) -> object:
         return text
 
 
-def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed: int = 0) -> list[ConfigBlock]:
+def grid(values: Mapping[str, Sequence[object]], n_trials: int | None = None, seed: int = 0) -> list[ConfigBlock]:
     """Each value with each of the other keys, the last key fastest.
 
     values (Mapping): Values by key; of several keys, joined by commas, lists of values that belong together.

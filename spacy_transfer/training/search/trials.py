@@ -1,4 +1,4 @@
-"""Trials of a study, and their tables."""
+"""The trials of a search, and their tables."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...files import write_text
 from ...json_types import ConfigBlock, ConfigMapping
@@ -86,7 +85,7 @@ def results_table(trials: Sequence[Trial]) -> Table:
         "trial", "seed", "run", *short_keys(keys), "status", "steps", "best step", "seconds", "judged by", "score",
         *(f"dev {name}" for name in dev), *(f"test {name}" for name in test),
     ]  # fmt: skip
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         values = [trial.values.get(key) for key in keys]
         for run, result in trial.results.items():
@@ -113,7 +112,7 @@ def statistics_table(trials: Sequence[Trial]) -> Table:
     ]
     header = ["trial", *short_keys(keys), "runs", "judged by"]
     header += [f"{shown} {kind}" for shown, _ in names for kind in ("mean", "standard deviation")]
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         results = list(trial.results.values())
         row = [trial.number, *(trial.values.get(key) for key in keys), len(results)]
@@ -159,7 +158,7 @@ def _measured(measure: Callable[[Sequence[float]], float], values: Sequence[floa
     return measure(known)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of the config, short: of a block the name of its function and what else it says."""
     if isinstance(value, str):
         return value

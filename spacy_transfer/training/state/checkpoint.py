@@ -1,4 +1,4 @@
-"""Checkpoints on disk: complete or not there, two of them, safetensors and JSON.
+"""Checkpoints on disk: the last two, each written completely or not at all, as safetensors and JSON.
 
 checkpoints/start.safetensors    all weights as the run began; frozen ones are nowhere else
 checkpoints/step-00000200/       what has changed since
@@ -7,7 +7,6 @@ checkpoints/latest               one line: the folder that counts
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...errors import T165, T168, T169, T174
-from ...files import new_folder, sha256_of, write_text
+from ...files import new_folder, sha256_of, sync_file, write_text
 from ...files.fields import SHA256, take
 from ...files.strangers import MEGABYTE, read_object
 from ...json_types import JsonMapping, JsonObject
@@ -107,7 +106,7 @@ class Checkpoints:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
         n_done (int): Steps done.
-        state (Mapping[str, Any]): JSON.
+        state (JsonMapping): JSON.
         tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """
@@ -195,5 +194,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        os.fsync(file.fileno())
+    """As far as the file system can: a checkpoint counts without it, but for a power cut."""
+    with contextlib.suppress(OSError):
+        sync_file(path)

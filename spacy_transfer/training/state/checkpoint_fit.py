@@ -1,6 +1,4 @@
-"""Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
-
-from typing import Any
+"""Checks that a checkpoint belongs to this pipeline and these texts before any of it is used."""
 
 import torch
 from spacy.language import Language
@@ -86,5 +84,5 @@ def check_order(order: Order, checkpoint: Checkpoint) -> None:
         refuse(checkpoint.folder / "state.json", "order.begun.positions", begun["positions"], f"{n} numbers")
 
 
-def _refuse(file: Any, name: str, problem: str) -> None:
+def _refuse(file: object, name: str, problem: str) -> None:
     raise UnusableFile(T452.format(file=file, name=name, problem=problem))

@@ -1,6 +1,5 @@
-"""What a run is made of, so that a checkpoint is not continued with something else."""
+"""Fingerprint of a run, so that a checkpoint is not continued with other settings or data."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,11 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import T167
+from ...files import Fingerprint, fingerprint_of_data
 from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.encoder_shim import EncoderShim
+from ...model.shims.torch_shim import TorchShim
 
 # Only others' values count: paths stand where they are used, and a logger changes no weight.
 _IGNORED = ("paths", "training.logger")
@@ -22,7 +23,7 @@ _ATTRS = ["ENT_IOB", "ENT_TYPE", "TAG", "POS", "MORPH", "LEMMA", "DEP", "HEAD", 
 def example_digest(example: Example) -> bytes:
     """Of a text and its annotations."""
     doc = example.reference
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     digest.update(doc.text.encode("utf-8", "surrogatepass"))
     digest.update(repr(sorted(doc.cats.items(), key=repr)).encode("utf-8", "surrogatepass"))
     digest.update(doc.to_array(_ATTRS).tobytes())
@@ -49,7 +50,7 @@ def _plain(value: Any) -> object:
 def parts_of(nlp: Language) -> JsonObject:
     """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
 
-    RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
+    RETURNS (JsonObject): Labels, tokenizer and encoder record of our components, digests of all others.
     """
     found: JsonObject = {}
     vectors = nlp.vocab.vectors
@@ -58,9 +59,9 @@ def parts_of(nlp: Language) -> JsonObject:
     for name, proc in nlp.pipeline:
         if labels := list(getattr(proc, "labels", ())):
             found[f"labels of {name}"] = [str(label) for label in labels]
-        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TrainingShim)]
+        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TorchShim)]
         for shim in shims:
-            if shim.is_built and shim.record:
+            if isinstance(shim, EncoderShim) and shim.is_built:
                 found[f"encoder of {name}"] = _digest(json.dumps(shim.record, sort_keys=True, default=str).encode())
                 found[f"tokenizer of {name}"] = _digest(shim.reader.tokenizer.text.encode("utf-8"))
         if not shims and hasattr(proc, "to_bytes"):
@@ -69,12 +70,12 @@ def parts_of(nlp: Language) -> JsonObject:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return fingerprint_of_data(data, size=8).hex()
 
 
 def examples_digest(examples: Iterable[Example]) -> str:
     """Of texts in their order."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for example in examples:
         digest.update(example_digest(example))
     return digest.hexdigest()

@@ -1,7 +1,6 @@
-"""What an optimizer remembers, by the names of weights: moments, averages, counts."""
+"""The state of an optimizer by the names of weights: moments, averages, step counts."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -73,7 +72,7 @@ def restore_optimizer(
 
     nlp (Language): The pipeline.
     optimizer (Optimizer): Changed in place.
-    data (Mapping[str, Any]): JSON of `optimizer_state`.
+    data (JsonMapping): JSON of `optimizer_state`.
     tensors (Mapping[str, Tensor]): Those of `optimizer_state`.
     keep_settings (bool): Take its rate and other settings too; else those of the config count.
     """
@@ -92,7 +91,7 @@ def restore_optimizer(
             moments.setdefault(owner, {}).setdefault(weight, {})[what.removeprefix("adam.")] = value
             continue
         key = (key_of[owner], weight)
-        kept: Any = value
+        kept: object = value
         if data["kinds"][full] == "torch":
             kept = value.to(shims[owner].device) if owner in shims else value
         elif some_ops is not None:

@@ -1,4 +1,4 @@
-"""The random numbers of python, numpy and torch: taken down and put back."""
+"""Saves and restores the random state of Python, numpy and torch."""
 
 import random
 from collections.abc import Set

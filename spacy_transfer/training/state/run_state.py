@@ -1,4 +1,4 @@
-"""A whole run as JSON and tensors, and back."""
+"""The complete state of a run as JSON and tensors, and back."""
 
 import platform
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
     state, tensors, nlp = checkpoint.state, checkpoint.tensors, run.nlp
     unfit = fill_all_weights(nlp, {**tensors["start"], **tensors["weights"]})
     if unfit:
-        lines = "\n".join(f"weight {name}: no such place, or another shape" for name in unfit[:10])
+        lines = "\n".join(f"weight {name}: no such weight, or another shape" for name in unfit[:10])
         raise ValueError(T167.format(folder=checkpoint.folder, differences=lines))
     check_optimizer(nlp, checkpoint)
     check_networks(nlp, checkpoint)
