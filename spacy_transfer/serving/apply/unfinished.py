@@ -1,8 +1,8 @@
 """A run that may be killed at any moment: what it has written so far, and a journal of whole blocks.
 
-Beside the output lies the folder OUTPUT.unfinished: `run.json` says which run it is, `rows` and `bad` grow block by
-block, and a line of `journal.jsonl`, written when the disk has a block, says how long they were then. Whoever goes on
-cuts them to these lengths. The last line says that all is done; then they take their places.
+The folder OUTPUT.unfinished next to the output has `run.json`, which says which run it is, and `rows` and `bad`, which
+grow block by block. A line of `journal.jsonl`, written when a block is on the disk, says how long they were then; a run
+that continues cuts them to these lengths. The last line says that all is done; then they take their places.
 """
 
 import json
@@ -80,7 +80,7 @@ class Unfinished:
     # ---- beginning -----------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether there is a run of ours.
+        """Check whether there is a run.
 
         RAISES (FileExistsError): T535 for anything else of this name.
         """

@@ -1,4 +1,4 @@
-"""Rows with their new columns as bytes, block by block: each block can be cut off again and appended anew."""
+"""Rows with their new columns as bytes, block by block: each block can be cut off and appended again."""
 
 import csv
 import io
