@@ -1,5 +1,6 @@
 """Files and folders written completely or not at all, even if the process is killed; locks; digests."""
 
+from .appending import GrowingFile
 from .digests import (
     Fingerprint,
     RunningSha256,
@@ -21,6 +22,7 @@ from .writing import all_or_none, new_contents, new_file, new_folder, sync_file,
 __all__ = [
     "DiskFull",
     "Fingerprint",
+    "GrowingFile",
     "InUse",
     "RunningSha256",
     "all_or_none",

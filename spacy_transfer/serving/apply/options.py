@@ -45,13 +45,13 @@ class Options:
         for option, share in (("--above", self.above), ("--min-score", self.min_score)):
             # NaN fails both comparisons.
             if share is not None and not (not math.isnan(share) and 0.0 <= share <= 1.0):
-                raise _impossible(option, share, "a number from 0 to 1")
+                raise ValueError(_impossible(option, share, "a number from 0 to 1"))
         if self.top is not None and self.top < 1:
-            raise _impossible("--top", self.top, "a whole number from 1 on")
+            raise ValueError(_impossible("--top", self.top, "a whole number from 1 on"))
         if self.look_ahead < 1:
-            raise _impossible("--look-ahead", self.look_ahead, "a whole number from 1 on")
+            raise ValueError(_impossible("--look-ahead", self.look_ahead, "a whole number from 1 on"))
         if self.input_format is not None and self.input_format not in INPUTS:
-            raise _impossible("--input-format", self.input_format, ", ".join(INPUTS))
+            raise ValueError(_impossible("--input-format", self.input_format, ", ".join(INPUTS)))
         if sum([self.all_scores, self.above is not None, self.top is not None]) > 1:
             raise ValueError(T520.format(problem=T520_SCORES))
 
@@ -71,8 +71,8 @@ class Options:
         return found
 
 
-def _impossible(option: str, value: object, want: str) -> ValueError:
-    return ValueError(T396.format(option=option, value=excerpt(value), want=want))
+def _impossible(option: str, value: object, want: str) -> str:
+    return T396.format(option=option, value=excerpt(value), want=want)
 
 
 def check_output_format(name: str) -> str:
@@ -83,7 +83,7 @@ def check_output_format(name: str) -> str:
     RAISES (ValueError): T396.
     """
     if name not in OUTPUTS:
-        raise _impossible("--format", name, ", ".join(OUTPUTS))
+        raise ValueError(_impossible("--format", name, ", ".join(OUTPUTS)))
     return name
 
 
@@ -95,4 +95,4 @@ def check_labels(labels: Sequence[str], options: Options) -> None:
     RAISES (ValueError): T396 where the word for no label is a label.
     """
     if options.min_score is not None and options.abstain in labels:
-        raise _impossible("--abstain", options.abstain, "a word that is no label of the pipeline")
+        raise ValueError(_impossible("--abstain", options.abstain, "a word that is no label of the pipeline"))

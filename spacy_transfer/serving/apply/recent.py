@@ -3,7 +3,6 @@
 What is remembered depends on the rows alone, never on when a run was stopped: it is on disk at every block boundary.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import T532
+from ...files import fingerprint_of_data, sync_file
 
 Floats = NDArray[np.float32]
 _KEY_BYTES = 16
@@ -25,7 +25,7 @@ def key_of(text: str) -> bytes:
 
     text (str): A text.
     """
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=_KEY_BYTES).digest()
+    return fingerprint_of_data(text.encode("utf-8"), size=_KEY_BYTES)
 
 
 class Recent:
@@ -54,19 +54,18 @@ class Recent:
             if (block := next((one for one in self._blocks.values() if key in one), None)) is not None
         }
 
-    def write(self, number: int, scores: Mapping[bytes, Floats]) -> Path:
+    def write(self, number: int, scores: Mapping[bytes, Floats]) -> None:
         """Keep the texts that a block has scored on disk; they count from `add` on.
 
         number (int): Of the block.
         scores (Mapping[bytes, Floats]): Scores by key.
-        RETURNS (Path): The file, still to be synced.
         """
         path = self._path(number)
         with path.open("wb") as file:
             np.save(file, np.frombuffer(b"".join(scores), dtype=np.uint8).reshape(-1, _KEY_BYTES))
             values = np.stack(list(scores.values())) if scores else np.zeros((0, self._n_labels), np.float32)
             np.save(file, values.astype(np.float32, copy=False))
-        return path
+        sync_file(path)
 
     def add(self, number: int, scores: Mapping[bytes, Floats]) -> None:
         """Let the texts of a block count, and forget those that are too long ago.

@@ -1,8 +1,6 @@
 """One run over the sources: block by block, from the boundary where it was stopped."""
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...errors import T530
-from ...files import sha256_of
+from ...files import sha256_of, sha256_of_data
 from ...log import logger
 from ...nn.devices.precision import recorded
 from ...pipeline.interface import classifier_of
@@ -139,7 +137,7 @@ class Run:
                     scores, docs, fresh, n_scored = self._score(block.rows, scoring, recent, may_repeat=may_repeat)
                     rows, unwritten = writer.encode(block.rows, answers.make(scores), docs)
                     bad: list[Bad] = [*block.bad, *unwritten]
-                    _sync(recent.write(number, fresh))
+                    recent.write(number, fresh)
                     head = writer.head() if number == 0 else b""
                     unfinished.append(head + rows, bad_lines(bad, self._names))
                     position.n_blocks = number + 1
@@ -196,11 +194,6 @@ def _precision_of(pipe: TransferTextCategorizer) -> str:
     return str(classifier_of(pipe.model).computes_with().get("precision", ""))
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[int]:
     """Within: as many threads as a run began with, since sums differ in their last bits with another number."""
@@ -222,7 +215,7 @@ def digest_of(folder: Path) -> str:
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
     parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files]
-    return hashlib.sha256(json.dumps(parts).encode("utf-8")).hexdigest()
+    return sha256_of_data(json.dumps(parts).encode("utf-8"))
 
 
 def digest_of_loaded(nlp: Language) -> str:
@@ -231,4 +224,6 @@ def digest_of_loaded(nlp: Language) -> str:
     nlp (Language): The pipeline.
     RETURNS (str): 64 hexadecimal digits.
     """
-    return hashlib.sha256(nlp.to_bytes(exclude=["vocab"])).hexdigest()
+    # A tokenizer may be any function.
+    plain = [] if hasattr(nlp.tokenizer, "to_bytes") else ["tokenizer"]
+    return sha256_of_data(nlp.to_bytes(exclude=["vocab", *plain]))

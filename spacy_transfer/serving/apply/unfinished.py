@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
 
 from ...errors import T529, T530, T532, T535
-from ...files import new_folder, sync_tree, write_data, write_text
+from ...files import GrowingFile, new_folder, sync_tree, write_data, write_text
 from ...files.fields import OBJECT, TEXT, take, whole
+from ...files.renames import put
 from ...files.staging import sync_folder
 from ...json_types import JsonObject
 
@@ -65,7 +65,7 @@ class Unfinished:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.position = Position()
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, GrowingFile] = {}
 
     @property
     def rows(self) -> Path:
@@ -188,19 +188,12 @@ class Unfinished:
         return not journal.exists() or journal.stat().st_size > 0
 
     def _write(self, name: str, data: bytes) -> None:
-        if name not in self._files:
-            self._files[name] = (self.folder / name).open("ab")
-        self._files[name].write(data)
-        self._files[name].flush()
-        os.fsync(self._files[name].fileno())
+        self._files.setdefault(name, GrowingFile(self.folder / name)).append(data)
 
     def close(self) -> None:
         """Close the files."""
-        files, self._files = self._files, {}
-        for file in files.values():
-            # What could not be written does not count.
-            with suppress(OSError):
-                file.close()
+        for file in self._files.values():
+            file.close()
 
     # ---- the end -------------------------------------------------------------------------------------------------
 
@@ -228,7 +221,7 @@ class Unfinished:
         elif made.exists():
             bad_file.unlink(missing_ok=True)
         if made.exists():
-            made.replace(output)
+            put(made, output, self.folder / "aside")
         sync_folder(output.parent)
         self.remove()
 

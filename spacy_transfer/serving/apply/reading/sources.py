@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
-from ....files import no_such_file, open_regular
+from ....files import new_file, no_such_file, open_regular
 from ....json_types import JsonObject
 
 STANDARD_INPUT = "-"
@@ -120,14 +120,10 @@ def copy_standard_input(copy: Path) -> None:
     """
     if copy.exists():
         return
-    part = copy.with_suffix(".part")
-    with part.open("wb") as file:
+    with new_file(copy, sync=True) as part, part.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        file.flush()
-        os.fsync(file.fileno())
         if not file.tell():
             raise ValueError(T521.format(source="standard input", problem=T521_EMPTY))
-    part.replace(copy)
 
 
 @contextmanager
