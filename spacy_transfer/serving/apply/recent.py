@@ -15,7 +15,7 @@ from ...files import fingerprint_of_data, sync_file
 Floats = NDArray[np.float32]
 _KEY_BYTES = 16
 _MOST_BYTES = 64_000_000
-_MOST_BLOCKS = 16
+_MOST_BLOCKS = 8
 # What Python's objects take besides the scores.
 _ENTRY_BYTES = 160
 
