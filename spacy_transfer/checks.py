@@ -1,4 +1,4 @@
-"""Checks of the numbers in a block of the config."""
+"""Checks of numbers in a config block."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,10 @@ from .errors import T005
 def check_number(block: str, builder: object, field: str, want: str, good: Callable[[float], bool]) -> None:
     """Make a float of a field, since the config system hands a number in quotes on as a str.
 
-    block (str): As the message names it. builder (object): A frozen dataclass. want (str): The range in words.
+    block (str): As the message names it.
+    builder (object): A frozen dataclass.
+    field (str): Of the dataclass.
+    want (str): The range in words.
     good (Callable): Whether a number is in it.
     RAISES (ValueError): T005 if it is not.
     """
@@ -24,6 +27,13 @@ def check_share(block: str, builder: object, field: str) -> None:
 
 
 def check_least(block: str, builder: object, field: str, least: int) -> None:
-    """RAISES (ValueError): T005 for a whole number below the least."""
+    """Refuse a whole number below the least.
+
+    block (str): As the message names it.
+    builder (object): A frozen dataclass.
+    field (str): Of the dataclass.
+    least (int): The least that it may be.
+    RAISES (ValueError): T005 for less.
+    """
     if (number := getattr(builder, field)) < least:
         raise ValueError(T005.format(block=block, field=field, value=number, want=f"{field} >= {least}"))

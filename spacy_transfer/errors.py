@@ -1,216 +1,236 @@
-"""Every message of the package, once, with a code; and the one way to ask for an optional package.
+"""All messages of the package, each with a code, and the function that imports optional packages.
 
 00x config   01x encoders   02x pieces and windows   03x labels   04x data   05x fetching   06x training
 07x devices, precision, cache   08x storage and optional packages   09x pictures   10x losses   11x texts
-12x augmentation   13x and 14x from scratch, label queries   15x adapters   16x to 19x our own loop
+12x augmentation   13x and 14x from scratch, label queries   15x adapters   16x to 19x the training loop
 20x shared encoders   21x other features   24x pretraining   44x how a command fails
 """
 
 import importlib
 from types import ModuleType
 
-T001 = "[T001] '{field}' of {arch} must be a block for {want}, not {got}."
-T002 = "[T002] '{name}' needs a loss for {want}, but {loss} is for {got}: choose [components.{name}.model.loss] accordingly."
-T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same attrs; got {got}."
-T004 = (
-    "[T004] score_prefix = '{prefix}' renames the scores of '{name}', but [training.score_weights] has none of them: "
-    "add {prefix}cats_score = 1.0 there, or every evaluation counts as the best."
+T001 = "[T001] '{field}' of {arch} must be a config block for {want}, got {got}."
+T002 = (
+    "[T002] '{name}' needs a loss for {want}, but {loss} is for {got}. Choose another [components.{name}.model.loss]."
 )
-T005 = "[T005] {block}: {field} = {value!r} is out of range, it must be {want}."
+T003 = "[T003] '{name}' needs the architecture spacy-transfer.TransferClassifier.v1, or one with the same interface; got {got}."
+T004 = (
+    "[T004] score_prefix = '{prefix}' renames the scores of '{name}', but [training.score_weights] has none of the "
+    "new names. Add {prefix}cats_score = 1.0 there; otherwise every evaluation counts as the best."
+)
+T005 = "[T005] {block}: {field} = {value!r} is out of range. It must be {want}."
 T006 = "[T006] '{name}' has no weights yet: call nlp.initialize() or load a trained pipeline first."
 
-T012 = "[T012] '{name}' is no text encoder: its model type is '{family}'. Take an encoder or an encoder-decoder (BERT, T5, ...)."
-T014 = "[T014] The weights of '{name}' do not fit its config.json: {error}"
-T015 = "[T015] {file} is damaged or cut short: {error}. Fetch or copy it again."
-T016 = "[T016] config.json of '{name}' is not one that transformers knows without code of its own: {error}"
-# Why; they stand inside T016.
-T016_QUANTIZED = "it asks for quantized weights (quantization_config). Take the unquantized weights of the same encoder"
-T016_CODE = "it asks for code of its own (auto_map), which is never run. Take an encoder that transformers has itself"
+T012 = (
+    "[T012] '{name}' is not a text encoder: its model type is '{family}'. Choose an encoder or an encoder-decoder "
+    "(BERT, T5, ...)."
+)
+T014 = "[T014] The weights of '{name}' do not match its config.json: {error}"
+T015 = "[T015] {file} is damaged or truncated: {error}. Fetch or copy it again."
+T016 = "[T016] config.json of '{name}' cannot be used: {error}"
+# Reasons that T016 gives.
+T016_QUANTIZED = "it asks for quantized weights (quantization_config). Use the unquantized weights of the same encoder"
+T016_CODE = "it asks for custom code (auto_map), which is never run. Use an encoder that is part of transformers"
 T016_KERNEL = (
-    "{key} = {value} asks for attention code from elsewhere, which is never fetched. Remove the key; attention is chosen "
-    "by encoder.attention"
+    "{key} = {value} asks for attention code from elsewhere, which is never downloaded. Remove the key; "
+    "encoder.attention chooses the attention"
 )
 T016_ADAPTER = (
-    "its folder holds an adapter ({file}), which would change the encoder. Merge it first, with peft's "
-    "model.merge_and_unload(), and save the result; or move the adapter's files elsewhere"
+    "its folder contains an adapter ({file}), which would change the encoder. Merge it first with peft's "
+    "model.merge_and_unload() and save the result, or move the adapter's files elsewhere"
 )
 T016_TYPE = "transformers has no model type '{family}'"
 T014_MISSING = "no weights for {names}"
-T017 = "[T017] {folder} has no tokenizer.json and its tokenizer cannot be converted to one: {error}"
-T018 = "[T018] {folder} is a spaCy pipeline whose components of ours are: {found}. Give the folder of one of them."
-
-T021 = '[T021] windows: stride = {stride} leaves pieces unread or goes nowhere: 1 <= stride <= {room} for length {length}, or "auto".'
-T022 = (
-    "[T022] windows: length = {length} is above the {limit} pieces that the encoder's positions allow. In "
-    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = {stride}.'
+T017 = "[T017] {folder} has no tokenizer.json, and its tokenizer cannot be converted to one: {error}"
+T018 = (
+    "[T018] {folder} is a spaCy pipeline. Its spacy-transfer components are: {found}. Give the folder of one of them."
 )
-T023 = "[T023] windows: length = {length} leaves no room beside {n_special} special pieces."
-T024 = "[T024] piece_budget = {budget} is below one window of {length} pieces."
-T025 = "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle: windows.keep = 'head_tail' (told once)."
+
+T021 = (
+    "[T021] windows: stride = {stride} skips pieces or does not advance. Use 1 <= stride <= {room} for length = "
+    '{length}, or "auto".'
+)
+T022 = (
+    "[T022] windows: length = {length} exceeds the {limit} pieces that the encoder's positions allow. In "
+    '[components.NAME.model.windows], set length = "auto" and stride = "auto", or length = {limit} and stride = '
+    "{stride}."
+)
+T023 = "[T023] windows: length = {length} leaves no room for text next to {n_special} special pieces."
+T024 = "[T024] piece_budget = {budget} is less than one window of {length} pieces."
+T025 = (
+    "[T025] {n_cut} text(s) had more than {length} pieces and lost their middle, as windows.keep = 'head_tail' says "
+    "(shown once)."
+)
 
 T031 = "[T031] '{name}' needs at least {least} labels, but has {labels}."
 T032 = (
-    "[T032] '{name}' takes exactly one label a text, but this text has {found}: {cats}. If a text may have several labels, "
-    "or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list those of this "
-    "one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
+    "[T032] '{name}' takes exactly one label per text, but this text has {found}: {cats}. If a text may have several "
+    "labels or none, use transfer_textcat_multilabel. If some of these labels belong to another component, list only "
+    "the labels of this one: labels = [...] under [initialize.components.{name}]. Text: {text!r}"
 )
 T033 = "[T033] The score of a label must be a number from 0 to 1, but '{label}' has {value}. Text: {text!r}"
-T034 = "[T034] loss.class_weights names labels that do not exist: {unknown}. The labels are {labels}."
-T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}, it must be above 0."
+T034 = "[T034] loss.class_weights has unknown labels: {unknown}. The labels are {labels}."
+T035 = "[T035] loss.class_weights: the weight of '{label}' is {weight}. It must be above 0."
 T036 = "[T036] A label must be a str, got {label} of type {type}."
 T037 = (
-    "[T037] positive_label = {label!r}: a positive label is one of the two labels of an exclusive classifier, but "
-    "'{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
+    "[T037] positive_label = {label!r}: a positive label must be one of the two labels of an exclusive classifier, "
+    "but '{name}' {problem}. Leave it out, or correct [initialize.components.{name}]."
 )
-T037_MULTILABEL = "takes any number of labels a text, each with scores of its own"
+T037_MULTILABEL = "takes any number of labels per text, each with its own score"
 T037_COUNT = "has {n_labels} labels: {labels}"
 T037_OTHER = "has the labels {labels}"
 T038 = (
-    "[T038] '{name}' has other labels and ignores: {unknown}. Add them with "
-    "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with, to train on them (told once)."
+    "[T038] '{name}' ignores labels that it does not have: {unknown}. To train on them, add them with "
+    "nlp.get_pipe('{name}').add_label(...), or to the labels it is initialized with (shown once)."
 )
 T039 = (
-    "[T039] '{name}' got no text to initialize from: the training data are empty. [corpora.train] reads .spacy files; "
-    "'spacy transfer convert' makes them of tables and records."
+    "[T039] '{name}' has no text to initialize from: the training data is empty. [corpora.train] reads .spacy files; "
+    "'spacy transfer convert' creates them from tables and records."
 )
 
-T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is none of {formats}. Convert the file, or rename it"
+T041 = "[T041] Cannot tell the format of {path}: '{suffix}' is not one of {formats}. Convert or rename the file."
 T042 = "[T042] {path} is not {encoding}: byte 0x{byte:02X} at offset {offset} (line {line}). {way_out}"
-T042_GIVEN = "Say how the file is encoded with --encoding (utf-8, cp1252, ...), or save it as UTF-8"
+T042_GIVEN = "Give the right encoding with --encoding (utf-8, cp1252, ...), or save the file as UTF-8."
 T042_GUESSES = (
-    "What else it is cannot be told for sure. Choose the encoding that reads well here, as in --encoding cp1251, or save "
-    "the file as UTF-8:\n{readings}"
+    "Its encoding cannot be detected for sure. Choose the one that reads well below, as in --encoding cp1251, or save "
+    "the file as UTF-8:\n"
+    "{readings}"
 )
 T043 = (
-    "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n{lines}\n"
-    "Correct them, or leave them out with --skip-bad"
+    "[T043] {n_bad} bad line(s), {n_shown} shown, nothing written:\n"
+    "{lines}\n"
+    "Correct them, or leave them out with --skip-bad."
 )
-# Why a line is bad; they stand inside T043, after file and line number.
+# Reasons that T043 gives for a bad line, after file and line number.
 T043_JSON = "invalid JSON: {reason}"
-T043_OBJECT = "a JSON object is expected, not {value}"
-T043_TWICE = "the key '{key}' stands there twice"
+T043_OBJECT = "expected a JSON object, not {value}"
+T043_TWICE = "duplicate key '{key}'"
 T043_CSV = "invalid {format}: {reason}"
-T043_COLUMNS = "{n_cells} columns where the header has {n_columns}"
+T043_COLUMNS = "{n_cells} columns, but the header has {n_columns}"
 T043_HEADER = "the header again: were several files joined? Remove the line"
 T043_OPEN = (
-    "the quotation mark that opens in line {line} is not closed, so it takes in the lines below: close or remove it; if "
-    "quotation marks are letters in this file: --quoting none"
+    "the quotation mark opened in line {line} is never closed and takes in the lines below: close or remove it; if "
+    "quotation marks are ordinary characters in this file: --quoting none"
 )
 T043_SWALLOWED = (
-    "one cell holds whole rows, as if the quotation mark that opens in line {line} had been left open down to line {last}: "
-    "close or remove it; if quotation marks are letters in this file: --quoting none; if the cell is right: --quoting csv"
+    "one cell contains whole rows, as if the quotation mark opened in line {line} stayed open down to line {last}: "
+    "close or remove it; if quotation marks are ordinary characters in this file: --quoting none; if the cell is "
+    "right: --quoting csv"
 )
-T043_MARKS = "the label {value} stands in quotation marks of its own: remove the blank before them, or the marks"
-T043_CELL = "a value that cannot be read: {reason}"
+T043_MARKS = "the label {value} has quotation marks of its own: remove the space before them, or the marks"
+T043_CELL = "an unreadable value: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
-T043_TEXT_LENGTH = "a text of {n_characters:,} characters, spaCy takes {longest:,}: cut it into several texts"
-T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text: remove it"
+T043_TEXT_LENGTH = "a text of {n_characters:,} characters; spaCy takes at most {longest:,}: split it into several texts"
+T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, is not valid text: remove it"
 T043_NO_LABEL = "no label: {fields} missing or empty"
-T043_MIXED = (
-    "{fields} at once: give one of them, or name the one that counts with --label-field, --labels-field, --cats-field"
-)
-T043_LABEL_TYPE = 'the label {value} is no str: write "{value}", or name the numbers with --label-names'
-T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists go into '{labels}'"
+T043_MIXED = "{fields} at once: keep one of them, or choose one with --label-field, --labels-field or --cats-field"
+T043_LABEL_TYPE = 'the label {value} is not a str: write "{value}", or name the numbers with --label-names'
+T043_LABEL_LIST = "the field '{field}' takes exactly one str, not {value}: lists belong in '{labels}'"
 T043_LABELS_TYPE = "the field '{field}' takes a list of str, not {value}"
 T043_LIST = (
-    "the field '{field}' holds {value}, which looks like a list and is not JSON, or not in its place: several labels are "
-    'written as JSON, ["a", "b"], or joined by --separator, in the field that --labels-field names'
+    "the field '{field}' holds {value}, which looks like a list but is not JSON, or is in the wrong field: write "
+    'several labels as JSON, ["a", "b"], or joined by --separator, in the field given by --labels-field'
 )
-T043_PYTHON = ". This is how Python prints it; write it with json.dumps"
-T043_MISSING = "the label '{label}', which stands for none (--missing-labels)"
-T043_INVISIBLE = "the label {value} has no character that can be seen"
-T043_NO_NAME = "the label {value} has no name: the numbers that have one are {numbers}"
-T043_TRUTH = "the label column '{label}' holds {value}: 0 or 1 is expected"
-T043_TOOL = "an export of {tool} with {value} as {field}, which says nothing about labels"
+T043_PYTHON = ". This is Python's notation; write it with json.dumps"
+T043_MISSING = "the label '{label}', which means no label (--missing-labels)"
+T043_INVISIBLE = "the label {value} has no visible character"
+T043_NO_NAME = "the label {value} has no name: the numbers with a name are {numbers}"
+T043_TRUTH = "the label column '{label}' holds {value}, expected 0 or 1"
+T043_TOOL = "an export of {tool} with {value} as {field}, which does not give labels"
 T043_SKIPPED = "{field}: {value}"
-T043_SKIPPED_CANCELLED = "cancelled or skipped"
+T043_SKIPPED_CANCELLED = "canceled or skipped"
 T043_SKIPPED_NONE = "no annotation yet"
-T043_VOTES = "annotators disagree in {tool}: {votes}. Settle it there"
-T043_CATS_TYPE = "the field '{field}' takes an object of labels and numbers, not {value}"
-T043_CATS_VALUE = "the label '{label}' has the value {value}: a number from 0 to 1 is expected"
-T043_ATTRIBUTE = "the field '{field}' holds {value}: a str, a number, a list of those or nothing is expected"
+T043_VOTES = "annotators disagree in {tool}: {votes}. Resolve it there"
+T043_CATS_TYPE = "the field '{field}' takes an object that maps labels to numbers, not {value}"
+T043_CATS_VALUE = "the label '{label}' has the value {value}, expected a number from 0 to 1"
+T043_ATTRIBUTE = "the field '{field}' holds {value}, expected a str, a number, a list of these, or nothing"
 T043_UNKNOWN = "the label '{label}' is not in {path}"
-T044 = "[T044] {path} holds no usable text ({n_bad} bad lines, {n_skipped} left out). Leave the file out, or correct it"
+T044 = "[T044] {path} has no usable text ({n_bad} bad lines, {n_skipped} left out). Correct the file, or leave it out."
 T045 = (
-    "[T045] There already: {paths}. Write over it with --force, or choose another folder; "
-    "to add a split with the same labels: --labels {labels}"
+    "[T045] Already exists: {paths}. Overwrite with --force, or choose another folder; to add a split with the same "
+    "labels: --labels {labels}"
 )
-T045_FOLDER = "[T045] {path} is a file. Choose a folder"
+T045_FOLDER = "[T045] {path} is a file. Choose a folder."
 T046 = (
-    "[T046] {path} has the columns {columns}: {problem}. Say which ones count with --text-field and one of --label-field, "
+    "[T046] {path} has the columns {columns}: {problem}. Choose columns with --text-field and one of --label-field, "
     "--labels-field, --cats-field or --label-columns{hints}"
 )
-T046_DELIMITER = "The delimiter was taken to be {delimiter}; another one is chosen with --delimiter"
+T046_DELIMITER = "Detected delimiter: {delimiter}; choose another one with --delimiter"
 T046_HEADER_LINE = "Line {line} has these columns: --header-line {line}"
 T046_NO_HEADER = "If the file has no header, name its columns: --columns text,label"
-T046_TRUTHS = "Columns of 0 and 1: --label-columns '{columns}'"
-T046_MISSING = "there is none for {fields}"
+T046_TRUTHS = "For columns of 0 and 1: --label-columns '{columns}'"
+T046_MISSING = "no column for {fields}"
 T046_SEVERAL = "{fields} cannot all hold the labels"
-T046_TWICE = "'{field}' stands there twice"
-T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it anew, or name the file that was meant"
-T047_ROWS = "a list of objects is expected"
-T047_CHANGED = "it changed while it was read: convert it again when nothing writes to it"
-T047_LABELS_LIST = "a list is expected, or one label in a line"
-T047_LABEL_TWICE = "the label '{label}' stands there twice"
-T047_NO_LABELS = "there is no label in it"
-T048 = "[T048] {first} and {second} are both named '{name}', and a split is named after its file. Rename one of them"
-T049 = '[T049] spaCy has no language \'{lang}\': {reason}. Choose one as in spacy.blank("en"), or "xx" for any'
+T046_TWICE = "duplicate column '{field}'"
+T047 = "[T047] {path} cannot be read as {format}: {reason}. Write it again, or give another file."
+T047_ROWS = "expected a list of objects"
+T047_CHANGED = "it changed while it was being read: convert it again when no other program writes to it"
+T047_LABELS_LIST = "expected a list, or one label per line"
+T047_LABEL_TWICE = "duplicate label '{label}'"
+T047_NO_LABELS = "it has no labels"
+T048 = "[T048] {first} and {second} are both named '{name}', but a split is named after its file. Rename one of them."
+T049 = '[T049] spaCy has no language \'{lang}\': {reason}. Choose one as in spacy.blank("en"), or "xx" for any.'
 
 T050 = (
-    "[T050] '{source}' is no folder here, and no name on the hub either (those read 'owner/name'). "
-    "Check the path, or name a folder with config.json, model.safetensors and tokenizer.json"
+    "[T050] '{source}' is neither a folder here nor a name on the hub (those look like 'owner/name'). Check the path, "
+    "or give a folder with config.json, model.safetensors and tokenizer.json."
 )
 T051 = (
-    "[T051] '{source}' (revision {revision}) is not at hand, and the hub cannot be reached. Tried:\n{tried}\n"
+    "[T051] '{source}' (revision {revision}) is not on this machine, and the hub cannot be reached. Tried:\n"
+    "{tried}\n"
     "Ways out: {ways_out}"
 )
-T051_COPY = "copy a folder with config.json, model.safetensors and tokenizer.json here, and name that"
-T051_FETCH = "where there is a network, run: python -m spacy transfer fetch {source} FOLDER, and name that FOLDER"
+T051_COPY = "copy a folder with config.json, model.safetensors and tokenizer.json here, and give its path"
+T051_FETCH = "with network access, run: python -m spacy transfer fetch {source} FOLDER, and give that FOLDER"
 T051_FOLDER = (
-    "if it is the path of a folder (paths are relative to the folder that you are in), bring an encoder there first, as in: "
-    "python -m spacy transfer fetch {known} {folder}"
+    "if it is the path of a folder (paths are relative to the current folder), fetch an encoder into it first: python "
+    "-m spacy transfer fetch {known} {folder}"
 )
 T052 = (
-    "[T052] There is no folder '{source}' here, and the hub has none of that name with revision {revision} that you "
-    "may read: {reason}. Check the name and the revision; for a gated or private encoder log in with "
-    "'huggingface-cli login' or set HF_TOKEN"
+    "[T052] There is no folder '{source}' here, and the hub has no such name with revision {revision} that you can "
+    "access: {reason}. Check the name and the revision; for a gated or private encoder, log in with 'huggingface-cli "
+    "login' or set HF_TOKEN."
 )
 T053 = (
-    "[T053] '{source}' holds no model.safetensors, only {found}, and pickled weights are not opened here. Where you "
-    "trust the source, convert it, then fetch the folder 'converted':\n"
+    "[T053] '{source}' has no model.safetensors, only {found}, and pickled weights are never loaded. If you trust the "
+    "source, convert it, then fetch the folder 'converted':\n"
     'python -c "from transformers import AutoModel, AutoTokenizer; '
     "AutoModel.from_pretrained('{source}').save_pretrained('converted', safe_serialization=True); "
     "AutoTokenizer.from_pretrained('{source}').save_pretrained('converted')\""
 )
 T054 = (
-    "[T054] '{source}' is no complete encoder: {problem}. Needed are config.json, model.safetensors (or its index and "
-    "all shards) and a tokenizer, tokenizer.json at best"
+    "[T054] '{source}' is not a complete encoder: {problem}. An encoder needs config.json, model.safetensors (or its "
+    "index and all shards) and a tokenizer, preferably tokenizer.json."
 )
 T054_MISSING = "{files} missing"
-T054_CONFIG = "config.json names no model_type ({reason})"
-T054_WEIGHTS = "{file} is cut off or no safetensors file at all, a Git LFS pointer for instance ({reason})"
-T055 = "[T055] {path} exists and is no fetched encoder. Choose another folder, or replace it with --force"
-T055_PLACE = "[T055] {path} {problem}, so it is not replaced. Choose another folder"
+T054_CONFIG = "config.json has no model_type ({reason})"
+T054_WEIGHTS = "{file} is truncated or not a safetensors file, for example a Git LFS pointer ({reason})"
+T055 = "[T055] {path} exists and is not a fetched encoder. Choose another folder, or replace it with --force."
+T055_PLACE = "[T055] {path} {problem}, so it is not replaced. Choose another folder."
 T056 = (
-    "[T056] {file} of '{source}' has the SHA-256 {found}, but {authority} says {expected}: it was altered, or broken "
-    "on the way. Remove that copy ({place}) and fetch it again"
+    "[T056] {file} of '{source}' has the SHA-256 {found}, but {authority} says {expected}: it was altered, or damaged "
+    "on the way. Remove that copy ({place}) and fetch it again."
 )
-T057 = "[T057] {path} is not what was fetched: {problem}. Fetch it anew with --force"
+T057 = "[T057] {path} is not what was fetched: {problem}. Fetch it again with --force."
 T057_LOCK = "its encoder.lock.json cannot be read ({reason})"
-T057_FORMAT = "another format"
+T057_FORMAT = "unknown format"
 T057_MISSING = "{file} is missing"
 T057_CHANGED = "{file} was changed (SHA-256 {found}, not {expected})"
-T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force"
-T059 = "[T059] A revision ({revision}) goes with a name on the hub, but '{source}' is a folder. Leave --revision out"
+T058 = "[T058] {path} holds {held}, not {wanted}. Choose another folder, or replace it with --force."
+T059 = "[T059] A revision ({revision}) is only for a name on the hub, but '{source}' is a folder. Leave --revision out."
 
 T061 = "[T061] Cannot freeze {frozen} layers: '{name}' has {n_layers}. Use -1 to freeze nothing, 0 for the embeddings, 1 to {n_layers} for layers, or \"all\"."
-T062 = "[T062] tuning: unfreeze_down_to = {end} is above the frozen depth at the start, {start}."
+T062 = "[T062] tuning: unfreeze_down_to = {end} is above the initial frozen depth, {start}."
 T063 = (
-    "[T063] tuning.unfreeze_unit = 'epochs' needs to be told the epoch: add to the config\n"
-    '[training.before_update]\n@callbacks = "spacy-transfer.set_epoch.v1"'
+    "[T063] tuning.unfreeze_unit = 'epochs' needs to know the epoch. Add to the config:\n"
+    "[training.before_update]\n"
+    '@callbacks = "spacy-transfer.set_epoch.v1"'
 )
-T064 = "[T064] head_init: only a linear head can be solved, but head.hidden = {hidden}. Leave it empty, or start at random."
+T064 = (
+    "[T064] head_init: a linear probe needs a linear head, but head.hidden = {hidden}. Leave it empty, or use "
+    "spacy-transfer.RandomInit.v1."
+)
 
 T071 = (
     "[T071] device = '{device}' is not available here. Available: {have}. To train on another device, override it: "
@@ -220,24 +240,23 @@ T072 = (
     "[T072] precision = '{precision}' is not supported by {device}. Supported: {have}. To train in another precision, "
     'override it: --components.NAME.model.precision "auto" (NAME is the component), or precision = "auto" in the config.'
 )
-T073 = "[T073] gradient_checkpointing: transformers has none for '{family}'; set it to false."
-T074 = (
-    "[T074] Cannot write to the feature cache in {folder}: {error}. Choose another cache_dir, or null for memory alone."
-)
-T075 = (
-    "[T075] The feature cache in {folder} takes no more: {error}. Training goes on, later features are computed anew."
-)
-T076 = "[T076] A file of the feature cache in {folder} is damaged; what it held is computed anew (told once)."
+T073 = "[T073] gradient_checkpointing: transformers does not support it for '{family}'. Set it to false."
+T074 = "[T074] Cannot write to the cache in {folder}: {error}. Choose another cache_dir, or null to use memory only."
+T075 = "[T075] The cache in {folder} cannot store more: {error}. Training continues; later states are computed again."
+T076 = "[T076] A file of the cache in {folder} is damaged. Its contents are computed again (shown once)."
 T077 = (
-    "[T077] The feature cache is full ({megabytes} MB, {n_kept} entries): the features of other texts are computed in "
-    "every epoch. Raise cache.memory or set cache.cache_dir (told once)."
+    "[T077] The cache is full ({megabytes} MB, {n_kept} entries): the states of other texts are computed in every "
+    "epoch. Raise cache.memory or set cache.cache_dir (shown once)."
 )
-T078 = "[T078] Out of memory with {budget} pieces in a micro-batch: from here on at most {half}. Set piece_budget = {half} to begin with that."
-T079 = "[T079] fp16 overflowed: the step is left out and the loss scale halved, {scale:g} to {half:g}."
+T078 = (
+    "[T078] Out of memory with {budget} pieces in a micro-batch; from now on at most {half}. Set piece_budget = "
+    "{half} to start with that."
+)
+T079 = "[T079] fp16 overflowed: this step is skipped and the loss scale halved, from {scale:g} to {half:g}."
 
 T300 = (
-    "[T300] The environment variable {name} is '{value}'. Use one of {known}, or unset it: the fastest precision is then "
-    "measured."
+    "[T300] The environment variable {name} is '{value}'. Use one of {known}, or unset it: then the fastest precision "
+    "is measured."
 )
 T301 = (
     "[T301] The pipeline was saved with {saved}, which is not available here. It predicts with {taken} instead. "
@@ -245,293 +264,315 @@ T301 = (
     '--components.NAME.model.{field} "auto" (NAME is the component).'
 )
 T302 = (
-    "[T302] '{name}' was saved with {saved}, which is not available here. It can predict, but a run would train in "
-    'another way than its config says. Override it: --components.{name}.model.{field} "auto"'
+    "[T302] '{name}' was saved with {saved}, which is not available here. It can predict, but it would not train as "
+    'its config says. Override it: --components.{name}.model.{field} "auto"'
 )
 T303 = (
     "[T303] '{name}' was saved by spacy-transfer {found}, which is newer than the installed {installed}. If something "
     "fails: pip install 'spacy-transfer>={found}'"
 )
 T304 = (
-    "[T304] precision = 'bf16': this CPU has no instructions for it and emulates it, many times slower than fp32. "
-    '"auto" takes the faster one.'
+    "[T304] precision = 'bf16': this CPU only emulates it, many times slower than fp32. Use \"auto\" to get the "
+    "faster one."
 )
 
-T081 = "[T081] '{package}' is needed here but not installed: pip install 'spacy-transfer[{extra}]'"
-T082 = "[T082] {file} is missing, damaged or was altered: {error}. Restore the pipeline from a copy, or train it again."
+T081 = "[T081] '{package}' is required here but not installed. Run: pip install 'spacy-transfer[{extra}]'"
+T082 = "[T082] {file} is missing, damaged or altered: {error}. Restore the pipeline from a copy, or train it again."
 T082_LISTED = "the checksum of {name} is missing, or no such file belongs to it"
-T083 = "[T083] {folder} was saved in form {found}; this version reads {known}: pip install -U spacy-transfer"
+T083 = "[T083] {folder} was saved in format {found}; this version reads {known}. Run: pip install -U spacy-transfer"
 T084 = "[T084] Cannot evaluate on {file}: {error}. Give a .spacy file with annotated documents."
 
 T099 = "[T099] Cannot draw {path}: {error}. Give a config file, or the folder of a trained pipeline."
 
 T100 = (
-    "[T100] loss: {loss}, or a loss inside it, compares or mixes the vectors of documents, but {head} reads their "
-    "states: choose another head, or another loss."
+    "[T100] loss: {loss}, or a loss inside it, compares or mixes document vectors, but {head} reads states. Choose "
+    "another head, or another loss."
 )
-T101 = "[T101] loss: {name} stands inside another {name}, where it would count twice. Leave one of them out."
+T101 = "[T101] loss: {name} is nested in another {name}, where it would count twice. Leave one of them out."
 
 T110 = (
-    "[T110] text.sources names '{source}', but no extension attribute '{name}' is registered and this document stores "
-    "none: call {kind}.set_extension('{name}', default=None) before the pipeline runs, or correct the name."
+    "[T110] text.sources names '{source}', but no extension attribute '{name}' is registered and this document has no "
+    "value for it. Call {kind}.set_extension('{name}', default=None) before the pipeline runs, or correct the name."
 )
 T111 = (
-    "[T111] text.sources: '{source}' holds a {type}, which has no text. Wanted is a str, Doc, Span, Token, span group, or "
-    "a list of those."
+    "[T111] text.sources: '{source}' holds a {type}, which has no text. Expected a str, Doc, Span, Token, span group, "
+    "or a list of these."
 )
 T112 = (
     "[T112] text.sources: '{source}' is missing or empty. Set it before the component runs, or choose text.missing = "
-    '"skip" or "text". To train on or evaluate .spacy files that hold it: @readers = "spacy-transfer.Corpus.v1" in '
+    '"skip" or "text". To train or evaluate on .spacy files that hold it: @readers = "spacy-transfer.Corpus.v1" in '
     "[corpora.train] and [corpora.dev], and 'spacy transfer evaluate'. Text: {text!r}"
 )
 T113 = (
-    "[T113] '{name}' reads {sources}, which the annotated documents have and the predicted ones lack: it is left out in "
-    'training. Read the data with @readers = "spacy-transfer.Corpus.v1" (told once).'
+    "[T113] '{name}' reads {sources}, which the annotated documents have but the predicted ones lack: it is left out "
+    'in training. Read the data with @readers = "spacy-transfer.Corpus.v1" (shown once).'
 )
 T114 = (
-    "[T114] '{name}' gives no name for an extension attribute (doc._.name): give --attribute-field a field with letters in "
-    "its name, not that of the text or the labels, and each name once."
+    "[T114] '{name}' gives no usable name for an extension attribute (doc._.name). With --attribute-field, give each "
+    "field once: not the text or the labels, and with letters in its name."
 )
 
 T120 = (
-    "[T120] augmentation: {name}.draw gave {found} for {n_texts} text(s): it must return a list with one str for each, "
-    "in order."
+    "[T120] augmentation: {name}.draw returned {found} for {n_texts} text(s). It must return a list with one str per "
+    "text, in order."
 )
-T121 = "[T121] augmentation: {name}.draw gave {value!r} of type {type}, not a str, for the text {text!r}."
+T121 = "[T121] augmentation: {name}.draw returned {value!r} of type {type}, not a str, for the text {text!r}."
 T122 = (
-    "[T122] augmentation: {name}.draw gave an empty text for {text!r}: leave at least one word, or the text as it is."
+    "[T122] augmentation: {name}.draw returned an empty text for {text!r}. Keep at least one word, or return the text "
+    "unchanged."
 )
-T123 = "[T123] augmentation: {name}.draw gave half a surrogate pair, {value}, at character {position}, for {text!r}: cut no characters apart."
-T124 = (
-    '[T124] augmentation: mask_text = {value!r} holds no visible character: choose one, "_" for instance, or mask = 0.'
+T123 = (
+    "[T123] augmentation: {name}.draw returned half a surrogate pair, {value}, at character {position}, for {text!r}. "
+    "Do not split characters."
 )
-T125 = "[T125] No component '{name}' with an augmentation in {path}. Components of ours with one: {found}. Choose with --component."
+T124 = '[T124] augmentation: mask_text = {value!r} has no visible character. Choose one, "_" for instance, or mask = 0.'
+T125 = (
+    "[T125] {path} has no component '{name}' with an augmentation. spacy-transfer components with one: {found}. "
+    "Choose with --component."
+)
 T126 = (
-    "[T126] '{name}' changes no texts: its block is {block}. Put into {path}:\n"
-    '[components.{name}.model.augmentation]\n@misc = "spacy-transfer.Augmentation.v1"'
+    "[T126] '{name}' does not augment texts: its block is {block}. Add to {path}:\n"
+    "[components.{name}.model.augmentation]\n"
+    '@misc = "spacy-transfer.Augmentation.v1"'
 )
-T127 = "[T127] The training corpus '{corpus}' of {path} holds no texts that '{name}' can learn from."
+T127 = "[T127] The training corpus '{corpus}' of {path} has no texts that '{name}' can learn from."
 
-T130 = "[T130] encoder: width = {width} cannot be divided among heads = {heads}. Choose heads from {divisors}, or another width."
-T131 = "[T131] tokenizer: no word to make pieces of in {n_texts} text(s){hint}. Initialize with texts, or lower tokenizer.min_frequency."
+T130 = (
+    "[T130] encoder: width = {width} is not divisible by heads = {heads}. Choose heads from {divisors}, or another "
+    "width."
+)
+T131 = (
+    "[T131] tokenizer: no words to build pieces from in {n_texts} text(s){hint}. Initialize with texts, or lower "
+    "tokenizer.min_frequency."
+)
 T132 = (
-    "[T132] tokenizer: size = {size} has no room for the {n_characters} characters of the texts beside the special "
-    "pieces: choose {least} or more, or spacy-transfer.BPE.v1."
+    "[T132] tokenizer: size = {size} has no room for the special pieces and the {n_characters} characters of the "
+    "texts. Choose {least} or more, or spacy-transfer.BPE.v1."
 )
 T133 = (
-    '[T133] encoder.tokenizer must be a block that makes pieces of texts: @misc = "spacy-transfer.WordLevel.v1", '
+    '[T133] encoder.tokenizer must be a tokenizer block: @misc = "spacy-transfer.WordLevel.v1", '
     '"spacy-transfer.BPE.v1" or "spacy-transfer.Unigram.v1"; got {got}.'
 )
-T134 = "[T134] pretrain: no text in the {n_texts} line(s) that were read. Name files that hold raw texts."
-T135 = "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be hidden from it. Take an encoder that was trained with masks."
-T136 = "[T136] {path}:{line}: {reason}. Correct the line, or name the field of the text with --text-field."
-T137 = "[T137] {path} is there already. Choose another folder, or replace it with --force."
-T138 = "[T138] {path}: one component of ours is needed, but there are: {found}. Choose one with --component."
+T134 = "[T134] pretrain: found no text in {n_texts} line(s). Give files with raw texts."
+T135 = (
+    "[T135] pretrain: the tokenizer of '{name}' has no {pieces}, so nothing can be masked. Choose an encoder that was "
+    "trained with masks."
+)
+T136 = "[T136] {path}:{line}: {reason}. Correct the line, or name the text field with --text-field."
+T137 = "[T137] {path} already exists. Choose another folder, or replace it with --force."
+T138 = "[T138] {path}: expected one spacy-transfer component, found: {found}. Choose one with --component."
 
 T145 = "[T145] head: heads = {heads} does not divide the encoder's width of {width}. Choose one of {fitting}."
 T146 = (
-    "[T146] head.init = 'names': the name of {labels} gives no pieces to start a query from. Give the label a name in "
-    'words, or set init = "random".'
+    "[T146] head.init = 'names': the name of {labels} gives no pieces to initialize a query from. Give the label a "
+    'name in words, or set init = "random".'
 )
-T147 = "[T147] head_init: only a linear head can be solved, but LabelQueryHead is a decoder. Take spacy-transfer.RandomInit.v1."
+T147 = (
+    "[T147] head_init: a linear probe needs a linear head, but LabelQueryHead is a decoder. Use "
+    "spacy-transfer.RandomInit.v1."
+)
 T148 = (
-    "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Leave "
-    "pooling at spacy-transfer.MeanPooling.v1."
+    "[T148] pooling: LabelQueryHead reads the states themselves, so the weights of {pooling} would never be used. Use "
+    "spacy-transfer.MeanPooling.v1."
 )
 
 T155 = (
-    "[T155] adapter: nothing matches the targets {targets} above the frozen depth. The linear maps there are: {there}."
+    "[T155] adapter: nothing matches the targets {targets} above the frozen depth. The linear layers there are: "
+    "{there}."
 )
 T156 = (
-    "[T156] adapter: no layer of '{family}' lies above the frozen depth {depth}, so there is none for the adapter to sit "
-    "in. Choose a frozen_depth below {n_layers}, or tuning.adapter = null"
+    "[T156] adapter: '{family}' has no layer above the frozen depth {depth}, so there is no place for the adapter. "
+    "Choose a frozen_depth below {n_layers}, or tuning.adapter = null."
 )
 T157 = (
-    "[T157] Only the adapter and the head were saved here; the encoder they were trained on, '{name}', is not to be had "
-    "on this machine: {error}\nFetch it, then load with its folder as encoder.name: "
-    'spacy.load(..., config={{"components": {{NAME: {{"model": {{"encoder": {{"name": FOLDER, "revision": None}}}}}}}}}})'
+    "[T157] Only the adapter and the head were saved here, and the encoder they were trained on, '{name}', is not "
+    "available on this machine: {error}\n"
+    'Fetch it, then load with its folder as encoder.name: spacy.load(..., config={{"components": {{NAME: {{"model": '
+    '{{"encoder": {{"name": FOLDER, "revision": None}}}}}}}}}})'
 )
-T157_NOT_HERE = (
-    "'{name}' (revision {revision}) is not here, and the hub is not asked when a pipeline is loaded. Tried:\n{tried}"
-)
+T157_NOT_HERE = "'{name}' (revision {revision}) is not here, and loading a pipeline never asks the hub. Tried:\n{tried}"
 T158 = (
-    "[T158] '{name}' is not the encoder that the adapter was trained on: the SHA-256 over its weights is {found}, not "
-    "{expected}. Give the original one, or its revision, as encoder.name"
+    "[T158] '{name}' is not the encoder that the adapter was trained on: its weights have the SHA-256 {found}, not "
+    "{expected}. Give the original one, or its revision, as encoder.name."
 )
 T159 = (
-    "[T159] tuning: trainable = '{trainable}' does not go with an adapter, which keeps all of the encoder's own weights. "
-    "Set trainable to 'all', or adapter to null."
+    "[T159] tuning: trainable = '{trainable}' does not work with an adapter, which freezes all of the encoder's own "
+    "weights. Set trainable to 'all', or adapter to null."
 )
 
 T160 = (
-    "[T160] The pipeline was saved with the adapter {stored}, but the config says {config}. Load it with the first; to "
-    "have another, merge it and train on: python -m spacy transfer merge PIPELINE OUTPUT"
+    "[T160] The pipeline was saved with the adapter {stored}, but the config says {config}. Load it with the first; "
+    "to change the adapter, merge it and train on: python -m spacy transfer merge PIPELINE OUTPUT"
 )
-T161 = "[T161] adapter: save = 'adapter' needs an encoder that can be loaded again by its name, which {block} cannot. Choose 'all'."
+T161 = (
+    "[T161] adapter: save = 'adapter' needs an encoder that can be loaded again by its name, which {block} cannot. "
+    "Use save = 'all'."
+)
 T162 = "[T162] {pipeline} has no adapter to merge: its components are {components}."
-T163 = "[T163] {path} exists. Choose another folder, or replace it with --force."
-T165 = "[T165] There is no checkpoint in {folder} to go on from. Leave --resume out to begin a run."
+T163 = "[T163] {path} already exists. Choose another folder, or replace it with --force."
+T165 = "[T165] There is no checkpoint in {folder} to resume from. Leave --resume out to start a run."
 T166 = (
-    "[T166] {folder} holds the checkpoints of a run. Go on with it by --resume, choose another --output, or throw it "
-    "away and begin anew with --force."
+    "[T166] {folder} holds the checkpoints of a run. Continue it with --resume, choose another --output, or discard "
+    "it and start over with --force."
 )
 T167 = (
-    "[T167] The run in {folder} was made of something else:\n{differences}\n"
-    "Set it back, begin a new run in another folder, or insist with --force."
+    "[T167] The run in {folder} was started with something else:\n"
+    "{differences}\n"
+    "Set it back, start a new run in another folder, or continue anyway with --force."
 )
-T168 = "[T168] The checkpoint {folder} cannot be read ({error}): going back to the one before, {other}."
+T168 = "[T168] The checkpoint {folder} cannot be read ({error}). Going back to the one before, {other}."
 T169 = (
-    "[T169] No checkpoint could be written in {folder}: {error}. The last one stays, training goes on, and the next "
-    "checkpoint is tried when it is due (told once)."
+    "[T169] Cannot write a checkpoint in {folder}: {error}. The last one stays, training continues, and the next "
+    "checkpoint is tried when it is due (shown once)."
 )
 
 T170 = (
-    "[T170] Step {step} (epoch {epoch}) gave a loss or gradient that is no finite number: {losses}, at the rate {rate:g}. "
-    "Its texts are number {lines} of the training data. Lower the rate, look at these texts, or leave such steps out with "
-    "--on-nan skip. The last checkpoint stays as it is."
+    "[T170] Step {step} (epoch {epoch}) has a non-finite loss or gradient (NaN or infinity): {losses}, at learning "
+    "rate {rate:g}. Its texts are number {lines} of the training data. Lower the learning rate, check these texts, or "
+    "skip such steps with --on-nan skip. The last checkpoint stays as it is."
 )
 T170_IN_A_ROW = (
-    "[T170] {n} steps in a row gave a loss or gradient that is not finite (NaN or infinity), up to step {step} at the rate "
-    "{rate:g}: skipping more of them cannot help. Lower the rate or look at the data, then begin a new run."
+    "[T170] {n} steps in a row had a non-finite loss or gradient (NaN or infinity), up to step {step} at learning "
+    "rate {rate:g}. Skipping more of them cannot help. Lower the learning rate or check the data, then start a new "
+    "run."
 )
 T170_SCORES = (
-    "[T170] After step {step} the scores of {n} dev text(s) are not finite (NaN or infinity), first of text number {first}: "
-    "the weights are spoiled, so this pipeline is not saved. Lower the rate, then begin a new run."
+    "[T170] After step {step} the scores of {n} dev text(s) are not finite (NaN or infinity), first of text number "
+    "{first}. The weights are spoiled, so this pipeline is not saved. Lower the learning rate, then start a new run."
 )
-T171 = "[T171] The training data are empty. Check [corpora.train] and the paths it names."
-T172 = "[T172] --checkpoint-every {value!r}: give a number of steps such as 100, or a time such as 30s, 5m or 1h."
-T173 = "[T173] Stopped after step {step}; everything is in {folder}. Go on with:\n{command}"
-T174 = "[T174] No checkpoint in {folder} can be read: {problems}. Begin anew with --force."
+T171 = "[T171] The training data is empty. Check [corpora.train] and its paths."
+T172 = "[T172] --checkpoint-every {value!r}: expected a number of steps such as 100, or a time such as 30s, 5m or 1h."
+T173 = "[T173] Stopped after step {step}; everything is in {folder}. Resume with:\n{command}"
+T174 = "[T174] No checkpoint in {folder} can be read: {problems}. Start over with --force."
 T175 = (
-    "[T175] None of the scores that [training.score_weights] weighs was produced, only {scores}: every score counts as 0 "
-    "and the first evaluation stays the best (told once)."
+    "[T175] None of the scores in [training.score_weights] was produced, only {scores}. Every score counts as 0, and "
+    "the first evaluation stays the best (shown once)."
 )
 T176 = (
-    "[T176] Step {step} (epoch {epoch}) left out: {losses} at the rate {rate:g} is no finite number. Texts {lines} of the "
-    "training data; {n_skipped} left out so far."
+    "[T176] Step {step} (epoch {epoch}) skipped: {losses} at learning rate {rate:g} is not finite (NaN or infinity). "
+    "Texts {lines} of the training data; {n_skipped} skipped so far."
 )
-T177 = "[T177] The run began with other versions, so its figures may differ in the last digits: {differences}."
-T178 = "[T178] Rank {rank} has failed, so the job has ended: {reason}. Go on with --resume once it is mended."
+T177 = "[T177] The run started with other versions, so its results may differ in the last digits: {differences}."
+T178 = "[T178] Rank {rank} failed, so the job has ended: {reason}. Fix the cause, then continue with --resume."
 T179 = (
-    "[T179] Only components of spacy-transfer can train on several ranks, but {names} would learn too: put it into "
+    "[T179] Only spacy-transfer components can train on several ranks, but {names} would learn too. Add it to "
     "[training] frozen_components, or train on one rank."
 )
 
-T180 = "[T180] {ranks} ranks need as many devices, but there are {devices}. Lower --ranks."
-T181 = "[T181] The ranks differ in {what}: {values}. All of them need the same config, data and versions."
-T185 = (
-    "[T185] The batcher gave no batch from a whole epoch of training data: are all texts longer than its size allows?"
-)
+T180 = "[T180] {ranks} ranks need as many devices, but there are only {devices}. Lower --ranks."
+T181 = "[T181] The ranks differ in {what}: {values}. All ranks need the same config, data and versions."
+T185 = "[T185] The batcher made no batch in a whole epoch of training data. Are all texts longer than its size allows?"
 
 T186 = (
-    "[T186] {folder} holds the runs of --seeds or --sweep. Go on with them by --resume, choose another --output, or throw "
-    "them away with --force."
+    "[T186] {folder} holds the runs of --seeds or --sweep. Continue them with --resume, choose another --output, or "
+    "discard them with --force."
 )
 T187 = (
-    "[T187] --sweep {spec!r}: give a dotted key of the config and one value or more, each once, such as "
+    "[T187] --sweep {spec!r}: expected a dotted config key and one or more values, each once, such as "
     "training.optimizer.learn_rate=1e-4,3e-4, or config files: one.cfg,other.cfg"
 )
 T188 = (
-    "[T188] --keep-one-in {keep_one_in} with training.max_steps = {n_steps}: to drop trials early, runs need a number of "
-    "steps. Set training.max_steps, or --keep-one-in 1 to train all of them to the end."
+    "[T188] --keep-one-in {keep_one_in} with training.max_steps = {n_steps}: dropping trials early needs a number of "
+    "steps. Set training.max_steps, or --keep-one-in 1 to train all trials to the end."
 )
 T189 = (
-    "[T189] The texts that {run} was trained on are others than those of the runs before. If the config's reader does not "
-    "draw at random, the data have changed between the runs: begin anew with --force."
+    "[T189] {run} was trained on other texts than the runs before it. If the config's reader does not sample at "
+    "random, the data changed between the runs: start over with --force."
 )
-T190 = "[T190] None of the {n_trials} trials could be trained. The first said: {reason}"
-T192 = "[T192] --seeds {value!r}: give whole numbers that are not negative, each once, such as 0,1,2"
-T193 = "[T193] --stop-at does not go with --seeds or --sweep, which stop their runs themselves: leave it out."
-T194 = "[T194] {run} cannot be trained and is left out: {reason}"
+T190 = "[T190] None of the {n_trials} trials could be trained. The first failed with: {reason}"
+T192 = "[T192] --seeds {value!r}: expected non-negative whole numbers, each once, such as 0,1,2"
+T193 = "[T193] --stop-at does not work with --seeds or --sweep, which stop their runs themselves. Leave it out."
+T194 = "[T194] {run} cannot be trained and is skipped: {reason}"
 T195 = "[T195] --{option} needs --seeds or --sweep."
 # 37x and 38x: folders, files and their owners.
-T370 = "[T370] {path} is in use by {holder}\nWait until it has ended, or choose another folder. Nothing was changed."
+T370 = "[T370] {path} is in use by {holder}\nWait until it has finished, or choose another folder. Nothing was changed."
 T371 = (
-    "[T371] {folder} holds {names}, which no run of spacy-transfer has left there. Choose another folder, move them away, "
-    "or replace them with --force."
+    "[T371] {folder} holds {names}, which no run of spacy-transfer wrote there. Choose another folder, move them "
+    "away, or replace them with --force."
 )
 T372 = (
-    "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Nothing that was there "
-    "is lost. Free some space, then {way_out}"
+    "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Existing files are "
+    "not lost. Free some space, then {way_out}"
 )
 T373 = "[T373] Cannot write to {path}: {problem}. Choose another path."
 T373_INPUT = "the command reads {other}"
 T373_OUTPUT = "another output of the command goes there too"
-T374 = "[T374] {folder}: finished what an interrupted command had begun to write: {names}."
+T374 = "[T374] {folder}: completed what an interrupted command had started to write: {names}."
 T374_FAILED = (
-    "[T374] {folder} holds what an interrupted command had begun to write, and it cannot be finished: {error}. Make the "
-    "folder writable, then run the command again."
+    "[T374] {folder} holds unfinished files of an interrupted command, and they cannot be completed: {error}. Make "
+    "the folder writable, then run the command again."
 )
-T377 = "[T377] {path} is a link, and what it leads to is not written to. Remove the link, or choose another folder."
+T377 = "[T377] {path} is a link, and its target is never written to. Remove the link, or choose another folder."
 T378 = (
-    "[T378] {path} is not what it was at the checkpoint of step {step}: it was put aside if it was there, and a new log "
-    "begins with the next step."
+    "[T378] {path} is not what it was at the checkpoint of step {step}. If it exists, it was moved aside; a new log "
+    "starts with the next step."
 )
 T379 = (
-    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or insist with "
-    "--force: then the best of the evaluations that follow becomes model-best."
+    "[T379] {path} is missing: the best pipeline so far, of step {step}, is in no checkpoint. Put it back, or "
+    "continue anyway with --force: then the best of the next evaluations becomes model-best."
 )
-T376 = "[T376] {path} is there already, and it is not {what}. Choose another path."
-T375 = "[T375] {path} is {kind}, not a regular file. Name the file itself."
+T376 = "[T376] {path} already exists, and it is not {what}. Choose another path."
+T375 = "[T375] {path} is {kind}, not a regular file. Give the file itself."
 
 T200 = (
-    "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: they are with the transformer component. "
-    "'spacy transfer detach' makes an encoder of our own of them."
+    "[T200] spacy-transfer.SharedEncoder.v1 has no weights of its own: the transformer component has them. 'spacy "
+    "transfer detach' gives the classifier its own encoder."
 )
 T201 = (
-    "[T201] '{name}' shares the encoder of a transformer component, but {problem}. The pipeline is {pipeline}: put the "
-    "factory 'transformer' of spacy-transformers before '{name}', and its name (or \"*\") into encoder.upstream."
+    "[T201] '{name}' shares the encoder of a transformer component, but {problem}. The pipeline is {pipeline}. Put "
+    "the factory 'transformer' of spacy-transformers before '{name}', and its name (or \"*\") into encoder.upstream."
 )
-T201_NONE = "no transformer component named '{upstream}' stands before it"
-T201_SEVERAL = 'encoder.upstream = "*" leaves open which of {found} it is'
+T201_NONE = "no transformer component named '{upstream}' comes before it"
+T201_SEVERAL = 'encoder.upstream = "*" could mean any of {found}'
 T201_NO_NLP = "initialize was called without the pipeline: call nlp.initialize()"
 T201_EMPTY = "'{upstream}' has no weights yet"
 T202 = (
-    "[T202] '{name}' gets no states for {what}: the transformer component did not run on it. In training, a transformer "
-    "in [training.frozen_components] has to be in [training.annotating_components] too; elsewhere, call nlp(...) or "
-    "nlp.pipe(...) with the transformer enabled."
+    "[T202] '{name}' got no states for {what}: the transformer component did not run on it. In training, a "
+    "transformer in [training.frozen_components] must also be in [training.annotating_components]; otherwise, call "
+    "nlp(...) or nlp.pipe(...) with the transformer enabled."
 )
 T203 = (
-    "[T203] The transformer saw other documents than '{name}' was given ({reason}): both need the same batch in the "
-    "same order, so leave sorting and splitting to [training.batcher]."
+    "[T203] The transformer got other documents than '{name}' ({reason}). Both need the same batch in the same order, "
+    "so leave sorting and splitting to [training.batcher]."
 )
 T204 = (
-    "[T204] The transformer gives states of width {found}, but '{name}' was trained on width {width}: put back the "
+    "[T204] The transformer gives states of width {found}, but '{name}' was trained on width {width}. Use the "
     "transformer it was trained with, or initialize it again."
 )
 T205 = (
-    "[T205] {field} = {value!r} does not go with a shared encoder: {reason}. Set it to {neutral}, or give the component "
-    "an encoder of its own (spacy-transfer.PretrainedEncoder.v1)."
+    "[T205] {field} = {value!r} does not work with a shared encoder: {reason}. Set it to {neutral}, or give the "
+    "component its own encoder (spacy-transfer.PretrainedEncoder.v1)."
 )
 T206 = (
-    "[T206] A shared encoder needs spacy-transformers, which is not installed: pip install 'spacy-transformers>=1.3.8'"
+    "[T206] A shared encoder requires spacy-transformers, which is not installed. Run: pip install "
+    "'spacy-transformers>=1.3.8'"
 )
-T207 = "[T207] '{name}' is no transfer_textcat with {want}. Those of this pipeline: {found}."
+T207 = "[T207] '{name}' is not a transfer_textcat with {want}. This pipeline has: {found}."
 T208 = (
-    "[T208] '{family}' is an encoder-decoder, of which the transformer component gives the decoder's states: it cannot "
-    "be shared. Take an encoder (BERT, RoBERTa, ...)."
+    "[T208] '{family}' is an encoder-decoder, and the transformer component gives the states of its decoder, so it "
+    "cannot be shared. Choose an encoder (BERT, RoBERTa, ...)."
 )
-T209 = "[T209] The pipeline has a component '{name}' already. Choose another name for the transformer."
+T209 = "[T209] The pipeline already has a component '{name}'. Choose another name for the transformer."
 
-T210 = "[T210] The transformer '{name}' has no fast tokenizer, which an encoder of our own needs."
-T211 = "[T211] {folder} exists already. Choose another folder, or write over it with --force."
+T210 = "[T210] The transformer '{name}' has no fast tokenizer, which a spacy-transfer encoder needs."
+T211 = "[T211] {folder} already exists. Choose another folder, or overwrite it with --force."
 T212 = "[T212] '{name}' has {what}, which a transformer component cannot hold: {way_out}."
 T215 = (
-    "[T215] features: no extension attribute '{name}' is registered and this document stores none: call "
-    "Doc.set_extension('{name}', default=None) before the pipeline runs, or correct features.names. To train on .spacy "
-    'files that hold it: @readers = "spacy-transfer.Corpus.v1". Text: {text!r}'
+    "[T215] features: no extension attribute '{name}' is registered and this document has no value for it. Call "
+    "Doc.set_extension('{name}', default=None) before the pipeline runs, or correct features.names. To train on "
+    '.spacy files that hold it: @readers = "spacy-transfer.Corpus.v1". Text: {text!r}'
 )
 T216 = (
-    "[T216] features: '_.{name}' is missing or empty in {where}. Set it, or leave it out of features.names; where only some "
-    'documents lack it: features.missing = "mean" or a number. To train on .spacy files that hold it: @readers = '
+    "[T216] features: '_.{name}' is missing or empty in {where}. Set it, or leave it out of features.names; if only "
+    'some documents lack it: features.missing = "mean" or a number. To train on .spacy files that hold it: @readers = '
     '"spacy-transfer.Corpus.v1"'
 )
 T217 = (
-    "[T217] features: '_.{name}' holds {value!r}; wanted is a finite number, a bool, or a list of those. Text: {text!r}"
+    "[T217] features: '_.{name}' holds {value!r}. Expected a finite number, a bool, or a list of these. Text: {text!r}"
 )
 T218 = (
-    "[T218] features: '_.{name}' holds {found} numbers, but {want} in the first training document that has it: as many "
-    "are needed in each. Text: {text!r}"
+    "[T218] features: '_.{name}' holds {found} numbers, but {want} in the first training document that has it. Every "
+    "document needs the same number. Text: {text!r}"
 )
 T219 = (
     "[T219] features: the pipeline has no static vectors (their width is 0). Load some, [initialize] vectors = "
@@ -539,306 +580,311 @@ T219 = (
 )
 
 T220 = (
-    "[T220] features: the classifier was trained with static vectors of width {want}, the pipeline has {found}: load it "
-    "with its own vocab."
+    "[T220] features: the classifier was trained with static vectors of width {want}, but the pipeline has {found}. "
+    "Load it with its own vocab."
 )
 T221 = (
-    "[T221] features: '{name}' gives {got} for {n_docs} documents. Wanted is a layer of Thinc that gives one row of finite "
-    "numbers for each (Model[list[Doc], Floats2d]); within spacy-transfer.Tok2VecFeatures.v1 one row for each token."
+    "[T221] features: '{name}' gives {got} for {n_docs} documents. Expected a Thinc layer that gives one row of "
+    "finite numbers per document (Model[list[Doc], Floats2d]); within spacy-transfer.Tok2VecFeatures.v1, one row per "
+    "token."
 )
-T222 = "[T222] features are joined to the document's vector, but the head {head} reads no vector: leave features or head out."
+T222 = (
+    "[T222] features are joined to the document vector, but the head {head} reads no vector. Leave out the features, "
+    "or choose another head."
+)
 T223 = (
-    "[T223] The pipeline was saved with features of width {stored}, and they do not fit ({reason}): leave the block "
-    "features in its config as it was saved."
+    "[T223] The pipeline was saved with features of width {stored}, and these do not match ({reason}). Keep the "
+    "features block in its config as it was saved."
 )
 
 T240 = (
-    "[T240] {folder} holds a pretraining that has not come to its end. Go on with it by --resume, choose another --work, "
-    "or throw it away and begin anew with --force."
+    "[T240] {folder} holds an unfinished pretraining. Continue it with --resume, choose another --work, or discard it "
+    "and start over with --force."
 )
-T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same attrs; got {got}."
-T242 = "[T242] {path} holds no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
-T243 = (
-    "[T243] {folder} is damaged ({reason}), so there is no way to go on from it. Leave --resume out to begin a new run."
-)
+T242 = "[T242] {path} has no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
+T243 = "[T243] {folder} is damaged ({reason}) and cannot be resumed. Leave --resume out to start a new run."
+T241 = "[T241] '{name}' needs the architecture spacy-transfer.MaskedLM.v1, or one with the same interface; got {got}."
 T244 = (
-    "[T244] pretrain starts its ranks itself, since one process alone may read the texts: give it --ranks in place of "
-    "torchrun. Over several machines: stop it after the first step, put its --work folder where all can reach it, and "
-    "torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; encoder.name then takes WORK/model-last."
+    "[T244] pretrain starts its ranks itself, since only one process may read the texts. Use --ranks instead of "
+    "torchrun. On several machines: stop it after the first step, put its --work folder where all can reach it, and "
+    "run torchrun 'spacy transfer train WORK/config.cfg --output WORK --resume'; then set encoder.name to "
+    "WORK/model-last."
 )
 T310 = (
-    "[T310] This process was forked from one that has used the GPU, and CUDA cannot be used after a fork. Use "
-    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start processes anew: "
+    "[T310] This process was forked from one that used the GPU, and CUDA does not work after a fork. Use "
+    "nlp.pipe(..., n_process=1), which keeps a GPU busy, or start new processes: "
     'multiprocessing.set_start_method("spawn").'
 )
 
 T360 = (
-    "[T360] The feature cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are left for "
-    "checkpoints and pipelines. Training goes on; features that are not stored are computed again (shown once)."
+    "[T360] The cache in {folder} stops growing: {free} MB of this disk are free, and {reserve} MB are reserved for "
+    "checkpoints and pipelines. Training continues; states that are not stored are computed again (shown once)."
 )
 
 T325 = (
-    "[T325] {n_steps:,} steps see only {share:.0%} of your {n_texts:,} training texts. To see all of them once takes "
-    "{n_needed:,} steps: set the length in epochs, --training.max_epochs 3 --training.max_steps 0 for instance."
+    "[T325] {n_steps:,} steps see only {share:.0%} of your {n_texts:,} training texts. Seeing each of them once takes "
+    "{n_needed:,} steps. Set the length in epochs: --training.max_epochs 3 --training.max_steps 0 for instance."
 )
 T326 = (
-    "[T326] The learning rate is 0 in {n_zeros:,} of {n_steps} steps, the first of them step {first:,}: nothing is learned "
-    "there. Its schedule ends before the training does: set its total_steps to the number of steps, or take a schedule "
+    "[T326] The learning rate is 0 in {n_zeros:,} of {n_steps} steps, first in step {first:,}: nothing is learned "
+    "there. Its schedule ends before the training does. Set its total_steps to the number of steps, or use a schedule "
     'that knows it: [training.optimizer.learn_rate] @schedules = "spacy-transfer.WarmupLinear.v1", peak = 3e-4.'
 )
-T327 = "[T327] The dev data are empty, so no pipeline could be chosen as the best one. Check [{where}] and the path it names."
+T327 = "[T327] The dev data is empty, so no pipeline can be chosen as the best. Check [{where}] and its path."
 T328 = (
-    "[T328] Nobody has counted the steps of this training, so the rate stays at its peak of {peak:g}. Train with "
+    "[T328] The number of training steps is unknown, so the learning rate stays at its peak of {peak:g}. Train with "
     "'spacy transfer train', or set total_steps in [training.optimizer.learn_rate] (shown once)."
 )
 T329 = "[T329] No text of the {what} data has these labels of '{name}': {labels}. So {effect}."
-T330 = "[T330] {key}: there is no such setting.{hint} Those of [{section}] are: {known}."
+T330 = "[T330] {key}: no such setting.{hint} [{section}] has: {known}."
 T331 = "[T331] {key} = {value!r}: expected {want}."
-T332 = '[T332] {key} = "{value}" is text, but a number is expected: write {key} = {value}, without quotation marks.'
-T333 = "[T333] {key} = {value} is not a finite number. Give a number."
+T332 = '[T332] {key} = "{value}" is text, expected a number. Write {key} = {value}, without quotation marks.'
+T333 = "[T333] {key} = {value} is not finite. Give a finite number."
 T334 = "[T334] {key}: nothing in this config reads it.{hint}"
 T335 = (
-    "[T335] [training.logger] output_file: {path} exists and is not of this run, so nothing is written there. Move it, or "
-    "name another file. Every figure is in {log} as well."
+    "[T335] [training.logger] output_file: {path} exists and is not from this run, so nothing is written there. Move "
+    "it, or choose another file. All results are in {log} as well."
 )
 T336 = (
-    "[T336] tuning: with an adapter all of the encoder's own weights are frozen, so frozen_depth = -1 is taken as 0 "
+    "[T336] tuning: with an adapter, all of the encoder's own weights are frozen, so frozen_depth = -1 is read as 0 "
     "(adapters in every layer). Set frozen_depth = 0 to say so."
 )
 T338 = (
-    "[T338] The {n_steps:,} steps end before a second evaluation (training.eval_frequency = {every:,}): under 'spacy train' "
-    "model-best would be what one step has made. Lower eval_frequency, or use 'spacy transfer train', which evaluates the "
-    "last step too."
+    "[T338] The {n_steps:,} steps end before a second evaluation (training.eval_frequency = {every:,}). With 'spacy "
+    "train', model-best would come from a single step. Lower eval_frequency, or use 'spacy transfer train', which "
+    "also evaluates the last step."
 )
-T339 = "[T339] optimizer.learn_rate gives no number ({reason}). Are numbers in its block in quotation marks?"
-T340 = (
-    "[T340] encoder.dropout: the configuration of '{family}' names no dropout that could be set. Leave encoder.dropout at "
-    "null."
-)
+T339 = "[T339] optimizer.learn_rate gives no number ({reason}). Are the numbers in its block in quotation marks?"
+T340 = "[T340] encoder.dropout: the configuration of '{family}' has no dropout to set. Leave encoder.dropout at null."
 T337 = (
-    "[T337] The rate is 0, and no loop moves its schedule on: nothing is learned. Call optimizer.step_schedules() after "
-    "each update, or give learn_rate a number (shown once)."
+    "[T337] The learning rate is 0, and nothing advances its schedule, so nothing is learned. Call "
+    "optimizer.step_schedules() after each update, or set learn_rate to a number (shown once)."
 )
 T345 = (
-    "[T345] '{name}' was initialized without annotated examples, but the config makes of the training texts: {blocks}. Pass "
-    "them, nlp.initialize(lambda: examples), before you train it."
+    "[T345] '{name}' was initialized without annotated examples, but the config needs training texts for: {blocks}. "
+    "Pass them with nlp.initialize(lambda: examples) before you train it."
 )
 T346 = (
-    "[T346] '{name}' has labels in common with '{other}', which runs before it: {labels}. Its scores overwrite those of "
-    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix and "
-    "labels of its own under [initialize.components.{name}] (shown once)."
+    "[T346] '{name}' shares labels with '{other}', which runs before it: {labels}. Its scores overwrite those of "
+    "'{other}' in doc.cats. Rename them in one of the two, to '{example}' for instance, and give it a score_prefix "
+    "and its own labels under [initialize.components.{name}] (shown once)."
 )
 T347 = (
-    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or look at these "
-    "texts: {texts}. 'spacy transfer train' names the step and can leave such steps out: --on-nan skip."
+    "[T347] '{name}': the loss is {loss} (NaN or infinity), so no step is made. Lower the learning rate, or check "
+    "these texts: {texts}. 'spacy transfer train' names the step and can skip such steps: --on-nan skip."
 )
 
-T348 = "[T348] '{name}' is a trained classifier. Its encoder is used; its head and its labels, {labels}, are dropped."
+T348 = (
+    "[T348] '{name}' is a trained classifier. Only its encoder is used; its head and its labels, {labels}, are dropped."
+)
 T349 = (
-    "[T349] '{name}' is a sentence-transformers model. Not followed: {what}. To follow it: pooling = "
-    '{{"@layers": "spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
+    "[T349] '{name}' is a sentence-transformers model. Ignored: {what}. To use it: pooling = {{\"@layers\": "
+    '"spacy-transfer.AutoPooling.v1"}} in [components.NAME.model].'
 )
 T349_LENGTH = 'its max_seq_length of {length} (windows.length is {window}; "auto" follows it)'
 T350 = (
-    "[T350] pooling: AutoPooling cannot follow the encoder's modules.json: {problems}. Choose another pooling, "
+    "[T350] pooling: AutoPooling does not support the encoder's modules.json: {problems}. Choose another pooling, "
     "spacy-transfer.MeanPooling.v1 for instance."
 )
-# Why a module cannot be followed; they stand inside T349 and T350.
-T350_TYPE = "{file} holds a {type}"
-T350_PLACE = "it is not a folder inside"
+# Reasons that T349 and T350 give for a module that is not supported.
+T350_TYPE = "{file} contains a {type}"
+T350_PLACE = "its path leaves the encoder's folder"
 T350_MODES = "pooling by {modes}"
 T350_ACTIVATION = "the activation {activation}"
 T350_INPUT = "it reads {name}"
 T350_PICKLED = "it has no model.safetensors"
-T350_SHAPE = "its weights have other shapes than its config.json says"
-T350_FINITE = "its weights hold NaN or infinity"
-T350_WIDTH = "a Dense takes vectors of width {n_in}, but there they have {have}"
-T350_GONE = "the weights of its Dense are not in the folder"
+T350_SHAPE = "the shapes of its weights do not match its config.json"
+T350_FINITE = "its weights contain NaN or infinity"
+T350_WIDTH = "a Dense takes vectors of width {n_in}, but here they have {have}"
+T350_GONE = "the weights of its Dense are missing from the folder"
 T351 = (
-    "[T351] pooling: AutoPooling asks the encoder's own folder how it pools, which a shared encoder does not tell. Choose "
-    "another pooling, spacy-transfer.MeanPooling.v1 for instance."
+    "[T351] pooling: AutoPooling reads how to pool from the encoder's folder, which a shared encoder does not have. "
+    "Choose another pooling, spacy-transfer.MeanPooling.v1 for instance."
 )
 T352 = (
-    "[T352] loss: what {name}.build() returns lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose docstring "
-    "says what each of them is."
+    "[T352] loss: the result of {name}.build() lacks {lacks}. Derive it from spacy_transfer.nn.losses.Loss, whose "
+    "docstring explains each of them."
 )
 T353 = (
-    "[T353] loss: {name} must give one finite loss for each document, of shape (n_docs,), and its `activate` one score for "
-    "each document and label. For {n_docs} documents it gave: {problem}. Do not take the mean over the documents: sums are "
-    "divided once, at the step."
+    "[T353] loss: {name} must return one finite loss per document, of shape (n_docs,), and its `activate` one score "
+    "per document and label. For {n_docs} documents it returned: {problem}. Do not average over the documents: sums "
+    "are divided once, at the step."
 )
 T354 = (
-    "[T354] pooling: {name} must give one vector of fp32 numbers for each document, of shape (n_docs, any width). For 2 "
-    "documents in 3 rows of 4 pieces, states of width {width}, it gave: {problem}."
+    "[T354] pooling: {name} must return one fp32 vector per document, of shape (n_docs, any width). For 2 documents "
+    "in 3 rows of 4 pieces, states of width {width}, it returned: {problem}."
 )
 
 T355 = (
-    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was saved "
-    "without such counts, so its weights stay as they were. Initialize it with the data, or give pairs of label and weight."
+    "[T355] '{name}': loss.class_weights = \"balanced\" counts the labels of the training data, but the pipeline was "
+    "saved without these counts, so its weights stay as they were. Initialize it with the data, or give pairs of "
+    "label and weight."
 )
 
 
 T390 = (
-    "[T390] No text of {paths} has a label. Name the field that holds them with --label-field, --labels-field, "
-    "--cats-field or --label-columns; texts without labels are for 'spacy transfer pretrain'"
+    "[T390] No text in {paths} has a label. Name the label field with --label-field, --labels-field, --cats-field or "
+    "--label-columns; for texts without labels, use 'spacy transfer pretrain'."
 )
 T391 = (
-    "[T391] {path} is {found}, and .spacy files are read here. Make them with: python -m spacy transfer convert "
-    "{path} FOLDER"
+    "[T391] {path} is {found}, but this command reads .spacy files. Create them with: python -m spacy transfer "
+    "convert {path} FOLDER"
 )
-T391_NONE = "[T391] {path} holds no .spacy file{found}"
+T391_NONE = "[T391] {path} has no .spacy file{found}"
 T392 = (
-    "[T392] This is no column of labels: {reason} ({shown}, ...). Name the right one with --label-field; if these are the "
-    "labels after all, give the whole set as a file with --labels"
+    "[T392] This does not look like a label column: {reason} ({shown}, ...). Name the right one with --label-field; "
+    "if these are the labels after all, list them in a file and give it as --labels."
 )
 T393 = (
-    "[T393] {n_labels:,} labels for each of {n_texts:,} texts are {n_values:,} values, more than a .spacy file should hold. "
-    "Where each text has exactly one label, use --label-field; else give only the values that are known with --cats-field, "
-    "or convert the texts in parts"
+    "[T393] {n_labels:,} labels for each of {n_texts:,} texts make {n_values:,} values, too many for a .spacy file. "
+    "If each text has exactly one label, use --label-field; otherwise give only the known values with --cats-field, "
+    "or convert the texts in parts."
 )
-T394 = "[T394] --label-names {value}: {problem}. Give neg,pos (from 0 on), or 0=neg,4=pos, or a file with a JSON list"
-T394_EMPTY = "every name needs at least a letter"
-T394_TWICE = "the name {name} stands there twice"
+T394 = "[T394] --label-names {value}: {problem}. Expected neg,pos (from 0 on), 0=neg,4=pos, or a file with a JSON list."
+T394_EMPTY = "every name needs at least one letter"
+T394_TWICE = "duplicate name {name}"
 T395 = "[T395] {path} is a spreadsheet: {way_out}"
 T395_INSTALL = "save it as \"CSV UTF-8\" and convert that, or: pip install 'spacy-transfer[excel]'"
 T395_SAVE = 'save it as .xlsx or as "CSV UTF-8" (File, Save as) and convert that'
-T396 = "[T396] {option} {value} is not possible: expected {want}"
+T396 = "[T396] {option} {value} is not possible: expected {want}."
 T396_ENCODING = "an encoding that Python knows, such as utf-8, cp1252 or utf-16"
 T396_DELIMITER = "one character, or its name: comma, semicolon, tab, pipe"
-T396_HEADER = "a line from 1 on; without --columns, which is for files without a header"
-T396_COLUMNS = "a name for each column, as in text,label"
+T396_HEADER = "a line from 1 on, without --columns, which is for files that have no header"
+T396_COLUMNS = "one name per column, as in text,label"
 T397 = (
-    "[T397] {path} unpacks to {size} MB or more, too much for the {there} MB of memory here. If it is meant to be that "
-    "large, split it; if not, do not trust the file"
+    "[T397] {path} unpacks to {size} MB or more, too much for the {there} MB of memory here. If it is meant to be "
+    "that large, split it; if not, do not trust the file."
 )
 T398 = (
-    "[T398] --name {names}: give one name for each of the {n_sources} file(s), as a file may be called, in their order: "
-    "--name train --name dev"
+    "[T398] --name {names}: give one valid file name for each of the {n_sources} file(s), in their order: --name "
+    "train --name dev"
 )
-T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another one for the labels"
-T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels next to them"
-T400 = "[T400] text.sources: '{source}' holds {problem}. Correct the attribute before the component runs."
-T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is no text"
-T400_DEPTH = "lists within lists, more than {depth} deep; one of them may contain itself"
+T398_FIELD = "[T398] The field '{field}' cannot hold both the text and the labels. Name another field for the labels."
+T398_COLUMNS = "[T398] --label-columns {columns}: name each column once, and no other field of labels."
+T400 = "[T400] text.sources: '{source}' contains {problem}. Correct the attribute before the component runs."
+T400_SURROGATE = "half a surrogate pair, {value}, at character {position}, which is not valid text"
+T400_DEPTH = "lists nested more than {depth} deep; one of them may contain itself"
 # 44x: how a command fails, whatever raised it; see cli/failures.py.
-T440 = "[T440] There is no {path}. {way_out}"
-T440_HERE = "Paths are relative to the folder that you are in, {folder}."
-T440_FORMATS = "The file may be in one of the formats {formats}."
-T440_CONVERT = "To make it of tables or records: python -m spacy transfer convert TABLE {folder}"
+T440 = "[T440] {path} does not exist. {way_out}"
+T440_HERE = "Paths are relative to the current folder, {folder}."
+T440_FORMATS = "The file may have one of the formats {formats}."
+T440_CONVERT = "To create it from tables or records: python -m spacy transfer convert TABLE {folder}"
 T441 = "[T441] {path}: {reason}. Correct the path, or make the file readable and its folder writable for this user."
-T442 = "[T442] {path} cannot be loaded ({reason}). It is damaged or was altered: restore it from a copy, or train it again."
+T442 = "[T442] {path} cannot be loaded ({reason}). It is damaged or altered: restore it from a copy, or train it again."
 T443 = (
-    "[T443] Not enough memory. In training, lower piece_budget, or set gradient_checkpointing = true; elsewhere, lower "
-    "--batch-size, or give smaller files."
+    "[T443] Not enough memory. In training, lower piece_budget, or set gradient_checkpointing = true; otherwise, "
+    "lower --batch-size, or give smaller files."
 )
-T444 = "[T444] spaCy refused this: {error}"
+T444 = "[T444] Error from spaCy: {error}"
 T444_DESCRIPTION = "a file"
 T445 = (
-    "[T445] Unexpected error in spacy transfer {command}: {kind}: {error} (at {place}). If the place is code of your own, "
-    "correct it there; otherwise this is a bug of spacy-transfer: please report it."
+    "[T445] Unexpected error in spacy transfer {command}: {kind}: {error} (at {place}). If the place is your own "
+    "code, correct it there; otherwise this is a bug in spacy-transfer: please report it."
 )
-T445_LOG = "The traceback to report is in {log}. {variable}=1 shows tracebacks here."
-T446 = "[T446] The Python package '{package}' is needed here but not installed. Run: pip install {package}"
-T447 = "[T447] {error}. Settings of the config are given as --section.key VALUE; --help lists the options."
+T445_LOG = "The traceback to report is in {log}. Set {variable}=1 to see tracebacks here."
+T446 = "[T446] The Python package '{package}' is required here but not installed. Run: pip install {package}"
+T447 = "[T447] {error}. Give config settings as --section.key VALUE; --help lists the options."
 T449 = "[T449] {path} is not UTF-8 text: {reason}. Save it as UTF-8."
 T448 = (
-    "[T448] The argument '{argument}' holds bytes that are no text in this locale. Use a UTF-8 locale "
-    "(export LC_ALL=C.UTF-8), or rename the file."
+    "[T448] The argument '{argument}' has bytes that are not valid text in this locale. Use a UTF-8 locale (export "
+    "LC_ALL=C.UTF-8), or rename the file."
 )
-T470 = "[T470] '{name}' has {n} special piece(s) beyond those that frame a text: {markers}. In a text each is read as one piece."
+T470 = (
+    "[T470] '{name}' has {n} special piece(s) besides those that frame a text: {markers}. In a text, each is read as "
+    "one piece."
+)
 T450 = "[T450] {file} cannot be used: {problem}"
-T450_LINK = "it is a link that leaves its folder. Put a copy of the file in its place if you trust the folder"
-T450_SIZE = "it has more than {most} MB, which no such file needs"
+T450_LINK = "it is a link that leaves its folder. If you trust the folder, replace the link with a copy of the file"
+T450_SIZE = "it is larger than {most} MB, which no such file needs to be"
 T450_NESTED = "its values are nested too deeply"
 T450_NO_OBJECT = "expected a JSON object, found {type}"
-T450_NAME = "it names the file {name!r}, but only {want} in its own folder are read"
-T451 = "[T451] {file}: {key} = {value}, expected {want}. The file is damaged or was altered: take an intact copy"
+T450_NAME = "it names the file {name!r}, but only {want} in its own folder can be read"
+T451 = "[T451] {file}: {key} = {value}, expected {want}. The file is damaged or altered: use an intact copy"
 T451_MISSING = "(missing)"
-T452 = "[T452] {file}: the weight '{name}' {problem}. The file is damaged or was altered: take an intact copy"
+T452 = "[T452] {file}: the weight '{name}' {problem}. The file is damaged or altered: use an intact copy"
 T452_DTYPE = "holds {dtype}, expected {want}"
-T452_FINITE = "holds NaN or infinity"
-T452_TWICE = "is in {other} too"
+T452_FINITE = "contains NaN or infinity"
+T452_TWICE = "is also in {other}"
 T452_OWNER = "belongs to no weight of this pipeline"
-T452_SIZE = "does not have the size and type that it must have here"
+T452_SIZE = "has the wrong size or type"
 T452_ADAM = "lacks one of step, exp_avg and exp_avg_sq"
 T452_PLACES = "does not hold {want}"
-T453 = "[T453] {file} does not go with the weights: look at {keys} ({problem})"
-T453_LARGE = "it asks for a tensor of shape {shape}, beyond all that the weights have"
-T453_SHAPE = "'{name}' has the shape {found}, and the configuration makes it {wanted}"
+T453 = "[T453] {file} does not match the weights: check {keys} ({problem})"
+T453_LARGE = "it asks for a tensor of shape {shape}, larger than all the weights"
+T453_SHAPE = "'{name}' has the shape {found}, but the configuration needs {wanted}"
 T454 = (
-    "[T454] {file} cannot be read as a tokenizer: {error}. Where a newer version of the tokenizers library wrote it: "
-    "pip install -U tokenizers; else take an intact copy"
+    "[T454] {file} cannot be read as a tokenizer: {error}. If a newer version of the tokenizers library wrote it: pip "
+    "install -U tokenizers; otherwise, use an intact copy"
 )
 T455 = (
-    "[T455] The tokenizer of '{name}' has pieces above the {n_rows} rows of the encoder's embedding: {pieces}. Give the "
-    "encoder rows for them (model.resize_token_embeddings(len(tokenizer)), save, train), or take its own tokenizer"
+    "[T455] The tokenizer of '{name}' has pieces above the {n_rows} rows of the encoder's embedding: {pieces}. Add "
+    "rows to the encoder (model.resize_token_embeddings(len(tokenizer)), save, train), or use its own tokenizer"
 )
-T453_LAYERS = "{n_stored} layers are stored under '{path}', and the configuration makes {length}"
+T453_LAYERS = "{n_stored} layers are stored under '{path}', but the configuration has {length}"
 T473 = (
-    "[T473] '{name}' cannot be used: {problem}. Encoders of the family '{family}' do not work here; take another one."
+    "[T473] '{name}' cannot be used: {problem}. Encoders of the family '{family}' do not work here. Choose another one."
 )
-T473_RUNS = "a run over two rows failed ({error})"
-T473_SHAPE = "it gives states of the shape {shape} in place of {expected}"
+T473_RUNS = "a run on two rows failed ({error})"
+T473_SHAPE = "it gives states of shape {shape} instead of {expected}"
 T473_ALONE = (
     "the states of a text change by {share:.1%} of their size when it is padded to the length of a longer one, so its "
-    "scores would depend on the other texts of its batch"
+    "scores would depend on the other texts in its batch"
 )
 T473_RESUMED = (
-    "with the states after depth {depth} kept, the last states differ by {share:.1%} of their size (tuning.frozen_depth = -1 "
-    "keeps none)"
+    "with the states after depth {depth} cached, the last states differ by {share:.1%} of their size "
+    "(tuning.frozen_depth = -1 caches none)"
 )
 T474 = (
-    "[T474] '{name}': in the family '{family}' padding changes the states of a text, here by {share:.2%} of their size. "
-    "Scores of a text vary by about as much with the other texts of its batch."
+    "[T474] '{name}': in the family '{family}', padding changes the states of a text, here by {share:.2%} of their "
+    "size. The scores of a text vary by about as much with the other texts in its batch."
 )
 T475 = (
-    "[T475] '{name}' cannot be used: in the family '{family}' no layers can be told apart, so nothing can be frozen or given "
-    "a rate by depth. Take another encoder."
+    "[T475] '{name}' cannot be used: the layers of the family '{family}' cannot be told apart, so none can be frozen "
+    "or get its own learning rate. Choose another encoder."
 )
-# 42x and 43x: configs as they are given, and studies.
+# 42x and 43x: configs from the command line, and searches.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
-T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Code of your own is imported by --code."
+T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Import your own code with --code."
 T421_KIND = " It is registered as @{kind}."
 T422 = "[T422] {key} cannot be set: {problem}"
-T422_SECTION = "a key has a section and a name, such as training.max_steps."
+T422_SECTION = "a key needs a section and a name, such as training.max_steps."
 T422_COMPONENT = "the config has no component '{name}'.{hint}"
-T422_VARIABLE = "{key} is the variable {value}; set what it stands for."
-T422_BLOCK = "{key} is {value!r}, not a block; give the whole block as JSON, or set the name of its function as well."
+T422_VARIABLE = "{key} is the variable {value}; set that instead."
+T422_BLOCK = "{key} is {value!r}, not a block. Give the whole block as JSON, or set the name of its function too."
 T422_NAME = (
-    "it is a block, not a text. Name another function by {key}.@{kind}, or give the block as JSON: "
-    '\'{{"@{kind}": "NAME", ...}}\'.'
+    'it is a block, not text. Choose another function with {key}.@{kind}, or give the block as JSON: \'{{"@{kind}": '
+    '"NAME", ...}}\'.'
 )
-T423 = "[T423] {key}: {new} takes the place of {old}. Dropped, since it has no such key: {dropped} (shown once)."
-T424 = (
-    "[T424] {key}: {name} cannot be made without {missing}. Set it too, or give the block as JSON: --{key} '{example}'"
-)
+T423 = "[T423] {key}: {new} replaces {old}. Dropped, because it has no such key: {dropped} (shown once)."
+T424 = "[T424] {key}: {name} needs {missing}. Set it too, or give the block as JSON: --{key} '{example}'"
 T425 = "[T425] {key} = corpora.{name}: the config has no block [corpora.{name}].{hint}"
 T426 = (
-    "[T426] {key} = {value!r} is not valid JSON: {reason}. Keys and texts stand in double quotes: "
-    '\'{{"@layers": "NAME"}}\'.'
+    '[T426] {key} = {value!r} is not valid JSON: {reason}. Put keys and text in double quotes: \'{{"@layers": '
+    '"NAME"}}\'.'
 )
 T427 = "[T427] The config is not valid:"
 T428 = "[T428] {path} cannot be imported ({reason}). --code takes a Python file that registers functions."
-T429 = "[T429] {path} is a trained pipeline, which is shown as it is: leave out {keys}."
-T431 = "[T431] --by {measure}: no component of this config gives this score.{hint} There are: {known}."
+T429 = "[T429] {path} is a trained pipeline, which is shown as it is. Leave out {keys}."
+T431 = "[T431] --by {measure}: no component of this config gives this score.{hint} Available: {known}."
 T432 = (
-    "[T432] --sweep {keys}: {value!r} must be a JSON list of {n} values, one for each key, such as "
-    "--sweep '{keys}=[1, 0.1],[2, 0.2]'."
+    "[T432] --sweep {keys}: {value!r} must be a JSON list of {n} values, one per key, such as --sweep '{keys}=[1, "
+    "0.1],[2, 0.2]'."
 )
 T433 = (
-    "[T433] The trials are judged by different measures: {measures}. Choose one for all of them by --by, such as "
-    "--by accuracy."
+    "[T433] The trials are judged by different scores: {measures}. Choose one for all of them with --by, such as --by "
+    "accuracy."
 )
-T434 = "[T434] --sweep training.seed and --seeds say the same thing twice. Leave one of them out."
+T434 = "[T434] --sweep training.seed and --seeds set the same value. Leave one of them out."
 T435 = "[T435] --sweep {spec}: {path} does not exist. Give config files, or KEY=VALUE,VALUE."
 T436 = "[T436] --max-seconds {value}: expected a number of seconds above 0, or 0 for no limit."
 T430 = (
-    "[T430] There is no option {option}. Values of the config are given with their section, such as "
-    "--training.max_steps 500; --help lists the options."
+    "[T430] There is no option {option}. Give config values with their section, such as --training.max_steps 500; "
+    "--help lists the options."
 )
 # 51x: trying a pipeline.
 T510 = (
-    '[T510] There is no text to classify. Put each text in quotation marks: spacy transfer classify FOLDER "one text".'
+    '[T510] There are no texts to classify. Put each text in quotation marks: spacy transfer classify FOLDER "one '
+    'text".'
 )
 T511 = (
     "[T511] '{pipeline}' gives no scores (doc.cats): it has no trained text classifier. Its components: {components}."
@@ -846,38 +892,38 @@ T511 = (
 
 # ---- Python users ------------------------------------------------------------------------------------------------
 
-T490 = "[T490] Expected texts as a list, column or one-dimensional array of str, got {problem}"
+T490 = "[T490] Expected texts as a list, column or one-dimensional array of str, got {problem}."
 T491 = (
-    "[T491] Cannot read the labels: got {problem}. Give one label (str, int or bool) for each text, a 0/1 matrix with a "
-    "row for each text, or a list of str for each text"
+    "[T491] Cannot read the labels: got {problem}. Give one label (str, int or bool) per text, a 0/1 matrix with a "
+    "row per text, or a list of str per text."
 )
-T492 = "[T492] Got {n_labels} labels for {n_texts} texts. Give one entry of labels for each text"
+T492 = "[T492] Got {n_labels} labels for {n_texts} texts. Give one entry of labels per text."
 T493 = (
     "[T493] {parameter}={value} is not a registered config block. Give a block class of spacy_transfer, a dict with its "
     "@-key, or a name. Known: {known}"
 )
-T494 = "[T494] {parameter}={value} is not possible: expected {want}"
+T494 = "[T494] {parameter}={value} is not possible: expected {want}."
 T495 = (
-    "[T495] The loss {loss} has no field '{field}', so {parameter}={value} would change nothing. Set {parameter} to its "
-    "default, or use another loss"
+    "[T495] The loss {loss} has no field '{field}', so {parameter}={value} would change nothing. Set {parameter} to "
+    "its default, or use another loss."
 )
 T496 = (
-    "[T496] The component cannot weigh single texts, so sample_weight would change nothing. Use class_weight, or repeat "
-    "the texts that should count more"
+    "[T496] The component cannot weight single texts, so sample_weight would change nothing. Use class_weight, or "
+    "repeat the texts that should count more."
 )
-T497 = "[T497] config: '{key}' is in no section that a training reads. Start it with model., training. or {sections}"
-T498 = "[T498] Cannot load '{folder}': {problem}. Give a folder that `save` or `spacy transfer train` wrote"
+T497 = "[T497] config: no section that training reads has '{key}'. Start it with model., training. or {sections}."
+T498 = "[T498] Cannot load '{folder}': {problem}. Give a folder that `save` or `spacy transfer train` wrote."
 T499 = (
     "[T499] Will not replace '{path}': it is not empty and holds no spaCy pipeline. Give another folder, or empty it "
-    "first"
+    "first."
 )
 T500 = (
-    "[T500] partial_fit trains a pipeline of one component called 'transfer_textcat', and this one has {names}. Train it "
-    "with `spacy transfer train` and a config that sources its components"
+    "[T500] partial_fit trains a pipeline with one component called 'transfer_textcat', but this one has {names}. "
+    "Train it with `spacy transfer train` and a config that sources its components."
 )
-T501 = "[T501] {block} does not hold a law: {law}{found}"
+T501 = "[T501] {block} breaks a law: {law}{found}"
 T502 = "[T502] Cannot tell what kind of block {block} is. Give kind=, one of {kinds}"
-T503 = "[T503] Got texts of one class only, {label}. A classifier needs texts with at least two labels"
+T503 = "[T503] Got texts of one class only, {label}. A classifier needs texts with at least two labels."
 
 
 def require(package: str, extra: str) -> ModuleType:

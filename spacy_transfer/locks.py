@@ -1,4 +1,4 @@
-"""Locks that a fork waits for, so that a forked child never gets what another thread has left half done.
+"""Locks that a fork waits for, so that a forked child never sees another thread's half-done work.
 
 A child has only the thread that forked: a lock that another thread held would stay locked in it for ever, and what that
 lock protects would stay as it was in the middle of a change. So before a fork every lock here is taken, outermost
@@ -41,7 +41,7 @@ class ForkLock:
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._lock.release()
 
     def before_fork(self) -> None:
@@ -54,7 +54,7 @@ class ForkLock:
 
 
 class NetworkLock:
-    """Any number of threads predict with a network; one alone changes it, while none predicts.
+    """Many threads predict with a network; one alone changes it, while none predicts.
 
     A thread may take it again, in any of the three ways, while it has it; only predictions may not begin to change.
     """
@@ -148,6 +148,7 @@ def changes_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Conc
 
     @wraps(method)
     def alone(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method while nobody else uses the network."""
         with self.lock.changing():
             return method(self, *args, **kwargs)
 
@@ -159,6 +160,7 @@ def reads_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concat
 
     @wraps(method)
     def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method while nobody changes the network."""
         with self.lock.predicting():
             return method(self, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""The package's logger. Importing the package installs no handler and no level: logging is the application's.
+"""The package's logger. Importing the package installs no handler and no level: that is up to the application.
 
 A message that a user should see, such as the table of trainable depths, goes through `announce`: to the application's
 logging where there is one, else to standard error, as Python does with warnings. The commands (`spacy transfer ...`)

@@ -1,4 +1,4 @@
-"""Silence for Python users: what a command shows, a function that is called does not."""
+"""Silences output for Python users: commands show progress, functions do not."""
 
 import logging
 from collections.abc import Iterator

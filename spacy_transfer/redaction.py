@@ -31,7 +31,8 @@ def without_secrets(text: str) -> str:
     These are user names and passwords in addresses, parameters such as `?token=`, Authorization headers, tokens of
     the hub, the value of HF_TOKEN and the passwords in HF_ENDPOINT and the addresses of proxies.
 
-    text (str): A message, a log. RETURNS (str): The same, with *** in the place of each secret.
+    text (str): A message, a log.
+    RETURNS (str): The same, with *** in the place of each secret.
     """
     for secret in _known_secrets():
         text = text.replace(secret, CUT)

@@ -1,4 +1,4 @@
-"""What a command prints: characters of the user's data that would steer the terminal come out as escapes.
+"""Printing for commands: escapes characters in the user's data that would control the terminal.
 
 A label, a file name or a key may hold an escape sequence that clears the screen or a carriage return that overwrites a
 line. Passwords and tokens are cut out. Everything that a command prints goes through here:
@@ -39,7 +39,8 @@ def printable(text: object) -> str:
 def is_visible(text: str) -> bool:
     """Whether a text has anything that can be seen.
 
-    text (str): A label, a name. RETURNS (bool): False if it is white space and characters without a form.
+    text (str): A label, a name.
+    RETURNS (bool): False if it is white space and characters without a form.
     """
     return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
@@ -47,7 +48,8 @@ def is_visible(text: str) -> bool:
 def printable_lines(text: object) -> str:
     """Show a message of several lines: as `printable`, but line feeds and tabs stay.
 
-    text (object): A message. RETURNS (str): The message, escaped.
+    text (object): A message.
+    RETURNS (str): The message, escaped.
     """
     return _ANY.sub(lambda found: found[0] if found[0] in "\n\t" else _escaped(found), without_secrets(str(text)))
 
@@ -62,7 +64,8 @@ def _escaped(found: re.Match[str]) -> str:
 def echo(line: object = "", *, err: bool = False) -> None:
     """Print a line or several of them, escaped.
 
-    line (object): What to print. err (bool): To standard error.
+    line (object): What to print.
+    err (bool): To standard error.
     """
     print(printable_lines(line), file=sys.stderr if err else sys.stdout)
 
@@ -73,7 +76,7 @@ class DataPrinter(Printer):  # type: ignore[misc]
     The cells of a table stay within their line. Colors are for a terminal only, and for none with NO_COLOR set.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         self._may_color = True
         super().__init__(*args, **kwargs)
 
@@ -87,17 +90,17 @@ class DataPrinter(Printer):  # type: ignore[misc]
         """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
-    def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:
+    def text(self, title: object = "", text: object = "", *args: object, **kwargs: object) -> Any:
         """Print a message; see wasabi."""
         return super().text(printable_lines(title), printable_lines(text), *args, **kwargs)
 
-    def divider(self, text: str = "", *args: Any, **kwargs: Any) -> Any:
+    def divider(self, text: str = "", *args: object, **kwargs: object) -> Any:
         """Print a headline; see wasabi."""
         if self.show_color:
             return super().divider(printable(text), *args, **kwargs)
         print("\n" + f" {printable(text)} ".center(self.line_max, "=") + "\n")
 
-    def table(self, data: Collection[Any] | Mapping[Any, Any], **kwargs: Any) -> Any:
+    def table(self, data: Collection[Iterable[object]] | Mapping[object, object], **kwargs: Any) -> Any:
         """Print a table; see wasabi."""
         for part in ("header", "footer"):
             if isinstance(kwargs.get(part), Iterable):

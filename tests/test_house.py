@@ -4,6 +4,7 @@ import ast
 import collections
 import importlib
 import importlib.metadata
+import inspect
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+from thinc.shims import Shim
 
 import spacy_transfer
 from spacy_transfer import errors
@@ -22,7 +24,7 @@ TEXTS = {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in 
 FILES = {file: ast.parse(text) for file, text in TEXTS.items()}
 PROJECT = ROOT.parent / "pyproject.toml"
 FLOORS = [
-    {"errors", "log", "checks", "files", "locks", "redaction", "text_output", "quiet"},
+    {"errors", "log", "checks", "files", "json_types", "locks", "redaction", "text_output", "quiet", "depth_table"},
     {"repository"},
     {"nn", "pipeline", "config"},
     {"model"},
@@ -153,9 +155,39 @@ def test_components_know_no_models() -> None:
 
 
 def test_one_door_to_transformers() -> None:
-    doors = {file for file, tree in FILES.items() for name, _ in imports(file, tree) if name.startswith("transformers")}
+    # What a type checker alone reads opens none.
+    running = {
+        file: ast.Module([
+            node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ], [])
+        for file, tree in FILES.items()
+    }  # fmt: skip
+    doors = {
+        file for file, tree in running.items() for name, _ in imports(file, tree) if name.startswith("transformers")
+    }
     # Configurations, networks, tokenizers: none of them lets transformers read a stranger's folder.
     assert doors == {"nn/encoders/config.py", "nn/encoders/pretrained.py", "repository/tokenizer_files.py"}
+
+
+def test_digests_and_renames_are_made_in_files() -> None:
+    """A file or folder takes its place, gets a digest and reaches the disk in one room. `tempfile` for a folder that
+    is thrown away, and names of files that stay, as segments of a cache, are something else."""
+    # The traceback of a crash goes where the system keeps temporary files, and takes no other file's place.
+    excused = {"cli/failures.py mkstemp"}
+    found = set()
+    for file, tree in FILES.items():
+        if file.startswith("files/"):
+            continue
+        found |= {f"{file} {name}" for name, _ in imports(file, tree) if name.partition(".")[0] == "hashlib"}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name, n_args = node.func.attr, len(node.args)
+                # `Path.replace` has one argument, `str.replace` two.
+                is_rename = name in {"rename", "renames"} or (name == "replace" and n_args == 1 and not node.keywords)
+                is_os = ast.unparse(node.func) in {"os.replace", "os.rename", "os.link", "shutil.move"}
+                if is_rename or is_os or name in {"mkstemp", "mktemp", "NamedTemporaryFile", "fsync"}:
+                    found.add(f"{file} {name}")
+    assert found == excused
 
 
 def test_heavy_packages_wait_where_every_command_passes() -> None:
@@ -210,6 +242,40 @@ def test_no_circles() -> None:
         visit(file, ())
 
 
+# ---- classes -----------------------------------------------------------------------------------------------------
+
+
+def package_classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Every class of the package, with its file."""
+    return ((file, node) for file, tree in FILES.items() for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def test_a_shim_is_abstract_or_final() -> None:
+    """What one shim cannot do, it must not inherit from another that can."""
+    named = [(file, node.name) for file, node in package_classes() if node.name.endswith("Shim")]
+    modules = {file: importlib.import_module(f"spacy_transfer.{file[:-3].replace('/', '.')}") for file, _ in named}
+    shims = [shim for file, name in named if issubclass(shim := getattr(modules[file], name), Shim)]
+    assert {shim.__name__ for shim in shims} >= {"OwnEncoderShim", "SharedEncoderShim", "MaskedLMShim"}
+    # A final class says so by itself, and not because one above it does.
+    assert not [shim for shim in shims if inspect.isabstract(shim) == bool(vars(shim).get("__final__"))]
+    known = {base for shim in shims for base in shim.__mro__ if issubclass(base, Shim)} - {Shim}
+    assert known <= set(shims)
+
+
+def test_no_final_class_is_derived_from() -> None:
+    final = {
+        node.name
+        for _, node in package_classes()
+        if any(isinstance(one, ast.Name) and one.id == "final" for one in node.decorator_list)
+    }
+    assert "OwnEncoderClassifier" in final
+    assert not [
+        f"{file}: {node.name}"
+        for file, node in package_classes()
+        if {base.id for base in node.bases if isinstance(base, ast.Name)} & final
+    ]
+
+
 # ---- messages ----------------------------------------------------------------------------------------------------
 
 MESSAGES = {name: value for name, value in vars(errors).items() if re.fullmatch(r"T\d{3}(_\w+)?", name)}
@@ -254,6 +320,63 @@ def test_an_optional_package_says_what_to_install() -> None:
     with pytest.raises(ImportError, match=r"T081.*'no_such_package'.*spacy-transfer\[parquet\]"):
         errors.require("no_such_package", "parquet")
     assert errors.require("json", "parquet") is importlib.import_module("json")
+
+
+# ---- English -----------------------------------------------------------------------------------------------------
+
+# Regular expressions for whole words. The one list of what messages, help and pages avoid: add to it here.
+NOT_ENGLISH = [
+    # British spellings.
+    r"\w*(?:initial|normal|recogn|optim|organ|summar|serial|minim|maxim|general|regular|standard|custom|util)"
+    r"is(?:e|es|ed|ing|ation|ations)",
+    r"licences?", r"(?:behavi|col|fav|hon|neighb)our\w*", r"grey", r"whilst", r"(?:un)?labell(?:ed|ing)",
+    r"cancell(?:ed|ing)", r"modell(?:ed|ing)", r"travell(?:ed|ing)", r"centre", r"analyse[ds]?", r"artefacts?",
+    r"learnt",
+    # Translated phrases.
+    r"(?:wanted|needed|expected|looked at) (?:is|are)", r"told once", r"anew", r"beside", r"whoever", r"somebody",
+    r"of ours", r"stands? there", r"that is none", r"no finite number", r"one's own", r"to be had", r"at hand",
+    r"so many (?:steps|seconds|times|epochs|parts|trials)",
+]  # fmt: skip
+AVOIDED = re.compile(rf"\b(?:{'|'.join(NOT_ENGLISH)})\b", re.IGNORECASE)
+# Of the other files, the docstring at the head.
+WRITTEN = [file for file in FILES if file in ("errors.py", "corpora/findings.py") or file.startswith("cli/")]
+PAGES = (
+    [PROJECT.parent / "README.md", *(PROJECT.parent / "docs").glob("*.md"), *(PROJECT.parent / "configs").glob("*.cfg")]
+    if PROJECT.is_file()
+    else []
+)
+
+
+def sentences(tree: ast.AST) -> Iterator[str]:
+    """Texts in a Python file; a single word is a key or a code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.value
+
+
+@pytest.mark.parametrize("file", WRITTEN)
+def test_messages_and_help_are_plain_us_english(file: str) -> None:
+    assert not [(found[0], text) for text in sentences(FILES[file]) for found in AVOIDED.finditer(text)]
+
+
+def test_file_heads_are_plain_us_english() -> None:
+    heads = {file: (ast.get_docstring(tree) or "").partition("\n")[0] for file, tree in FILES.items()}
+    assert not {file: found[0] for file, head in heads.items() if (found := AVOIDED.search(head))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_plain_us_english(page: Path) -> None:
+    """Names in backticks and blocks of code aside."""
+    text = page.read_text("utf-8")
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE) if page.suffix == ".md" else text
+    assert not [prose[max(0, found.start() - 30) : found.end() + 10] for found in AVOIDED.finditer(prose)]
+
+
+def test_the_list_finds_what_it_is_for() -> None:
+    for text in ("Wanted is a str", "initialised", "one of ours", "licence", "computed anew", "two colours"):
+        assert AVOIDED.search(text)
+    for text in ("besides", "expected a str", "license", "initialized", "unlabelled_file", "courses"):
+        assert not AVOIDED.search(text)
 
 
 # ---- names and texts ---------------------------------------------------------------------------------------------

@@ -78,10 +78,10 @@ def test_vectors_are_those_of_sentence_transformers(encoder: Path) -> None:
     library = pytest.importorskip("sentence_transformers")
     nlp, _, _ = make(encoder)
     sentences = [text for text, _ in texts(False)[:20]] + ["", "a", "word " * 200]
-    reader, network = shim_of(nlp).reader, shim_of(nlp).network.eval()
+    network = shim_of(nlp).network.eval()
     wanted = torch.tensor(library.SentenceTransformer(str(encoder), device="cpu").encode(sentences[:-1]))
     with torch.no_grad():
-        found = shim_of(nlp).pathway.vectors(sentences[:-1], reader)
+        found = shim_of(nlp).pathway.vectors(sentences[:-1])
     assert network.head.output.in_features == 384
     torch.testing.assert_close(torch.nn.functional.normalize(found), wanted, atol=1e-5, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""The door, `spacy transfer ...`: thin commands, each above a plain function of its name."""
+"""The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
 from .data.augment import augment_cli
 from .data.check import check_cli

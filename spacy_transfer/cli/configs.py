@@ -1,25 +1,27 @@
-"""What the commands that read a config or a pipeline share: --code, and values of the config on the command line."""
+"""Options shared by commands that read a config or a pipeline: --code, and config values on the command line."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Option
 
 from ..errors import T428, T430
+from ..json_types import ConfigBlock
 
 Code = Annotated[
     Path | None, Option("--code", "-c", help="Python file with registered functions that the config or pipeline uses")
 ]
-# Where -c is --component.
+# For commands where -c is --component.
 CodeWithoutLetter = Annotated[
     Path | None, Option("--code", help="Python file with registered functions that the config or pipeline uses")
 ]
 
 
 def use_code(path: Path | None) -> None:
-    """Import a Python file, so that what it registers is there.
+    """Import a Python file, so that the functions it registers are available.
 
-    RAISES (FileNotFoundError): T440. RAISES (ValueError): T428 if that fails, with the line.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T428 if that fails, with the line.
     """
     from traceback import extract_tb
 
@@ -39,12 +41,12 @@ def use_code(path: Path | None) -> None:
         raise ValueError(T428.format(path=path, reason=reason)) from error
 
 
-def values_of(arguments: list[str]) -> dict[str, Any]:
-    """Values of a config as `spacy train` takes them, from the command line and from SPACY_CONFIG_OVERRIDES.
+def values_of(arguments: list[str]) -> ConfigBlock:
+    """Read config values, as `spacy train` takes them, from the command line and from SPACY_CONFIG_OVERRIDES.
 
     arguments (list[str]): What the command has no option for: ["--training.max_steps", "500"].
-    RETURNS (dict): By dotted key; JSON is read, so a block may be given as one.
-    RAISES (ValueError): T430 for what is neither an option nor such a value.
+    RETURNS (dict): Values by dotted key; JSON is parsed, so a value may be a whole block.
+    RAISES (ValueError): T430 for an argument that is neither an option nor such a value.
     """
     from spacy.cli._util import parse_config_overrides
 

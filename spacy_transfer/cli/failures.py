@@ -1,4 +1,4 @@
-"""How a command fails: one function decides what a user sees of an error, whatever raised it."""
+"""How a command fails: one function decides what the user sees of any error."""
 
 import errno
 import os
@@ -22,14 +22,18 @@ _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 _OURS = re.compile(r"\[T\d{3}\]")
 _SPACYS = re.compile(r"\[[EW]\d{3,4}\]")
 _NO_FILE = re.compile(r"Can't (?:read|find) file: (?P<path>.*)", re.DOTALL)
-# Of a message by another package.
+# Characters of a message by another package.
 _LONGEST = 1500
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What is shown of an error. message (str): Lines. status (int): Of the process. is_bug (bool): Whether nobody
-    foresaw the error, so that its traceback is worth keeping."""
+    """What is shown of an error.
+
+    message (str): Lines.
+    status (int): Exit status of the process.
+    is_bug (bool): Whether the error was not foreseen, so that its traceback is worth keeping.
+    """
 
     message: str
     status: int = 1
@@ -37,9 +41,10 @@ class Failure:
 
 
 def report(error: Exception, command: str) -> int:
-    """Show an error of a command. A bug's traceback goes to a file; with SPACY_TRANSFER_DEBUG=1 all are shown.
+    """Show an error of a command. A bug's traceback goes to a file; SPACY_TRANSFER_DEBUG=1 shows all tracebacks.
 
-    error (Exception): What came out of the command. command (str): Its name.
+    error (Exception): The error.
+    command (str): Name of the command.
     RETURNS (int): The exit status.
     """
     failure = explain(error, command)
@@ -48,7 +53,7 @@ def report(error: Exception, command: str) -> int:
     first, *more = failure.message.splitlines()
     msg.fail(first)
     for line in more:
-        # wasabi would wrap it and join it with its neighbours.
+        # wasabi would wrap it and join it with the lines next to it.
         echo(line)
     if failure.is_bug:
         echo(T445_LOG.format(log=_keep(error), variable=DEBUG))
@@ -56,16 +61,17 @@ def report(error: Exception, command: str) -> int:
 
 
 def explain(error: Exception, command: str) -> Failure:
-    """Decide what a user is told of an error.
+    """Decide what the user sees of an error.
 
-    error (Exception): What came out of a command. command (str): Its name.
+    error (Exception): The error.
+    command (str): Name of the command.
     RETURNS (Failure): A message with a code.
     """
     for known in _causes(error):
         if _OURS.match(str(known)):
             return Failure(str(known))
     if (usage := getattr(error, "format_message", None)) is not None:
-        # Of click itself, which spaCy uses, where typer brings a click of its own.
+        # An error of click itself, which spaCy uses; typer may bring its own click.
         return Failure(T447.format(error=usage()), status=2)
     text = _shortened(error)
     if type(error).__name__ == "ConfigValidationError" or isinstance(error, ConfigParserError):
@@ -88,7 +94,7 @@ def explain(error: Exception, command: str) -> Failure:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what it says itself that it came from."""
+    """The error and the errors it was raised from."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -101,7 +107,7 @@ def _shortened(error: BaseException) -> str:
 
 
 def _config_error(error: Exception) -> str:
-    """Key and reason; the whole config, which confection prints below, is on the user's disk."""
+    """Key and reason only: confection also prints the whole config, which the user has on disk."""
     lines = []
     for problem in getattr(error, "errors", None) or ():
         keys = [str(key) for key in (getattr(error, "parent", None), *problem.get("loc", ())) if key]
@@ -113,7 +119,7 @@ def _config_error(error: Exception) -> str:
 
 
 def _missing_path(error: Exception) -> str | None:
-    """The path of a file that is not there; None for another error."""
+    """The path of a missing file; None for another error."""
     if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename is not None:
         return os.fsdecode(error.filename)
     found = _NO_FILE.fullmatch(str(error)) if isinstance(error, ValueError) else None
@@ -121,7 +127,7 @@ def _missing_path(error: Exception) -> str | None:
 
 
 def _place(error: Exception) -> str:
-    """The line that raised it, and the last of our own above."""
+    """The line that raised it, and the last line of spacy-transfer above."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return "an unknown place"
@@ -135,7 +141,10 @@ def _traceback(error: BaseException, trace: TracebackType | None = None) -> str:
 
 
 def _keep(error: Exception) -> str:
-    """Write the traceback to a file of the user's own. RETURNS (str): Where it is, or the traceback itself."""
+    """Write the traceback to a temporary file.
+
+    RETURNS (str): Its path, or the traceback itself.
+    """
     text = f"{without_secrets(repr(sys.argv))}\n{_traceback(error)}"
     try:
         handle, path = tempfile.mkstemp(prefix="spacy-transfer-", suffix=".log")

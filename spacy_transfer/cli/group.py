@@ -1,4 +1,4 @@
-"""The command group, and the one place where its commands fail. Imported at every `spacy` command: no heavy import."""
+"""The command group, and the one place that handles errors. Every `spacy` command imports it: no heavy imports."""
 
 import io
 import sys
@@ -12,8 +12,8 @@ from ..errors import T448
 from ..log import shown
 from ..text_output import msg, printable
 
-HELP = "Transfer learning for text classification: an encoder, data, and how good the result is."
-# What typer ends a command with itself: an exit status, Ctrl-C, and a command line that cannot be read.
+HELP = "Transfer learning for text classification: prepare data, train and evaluate."
+# Exceptions that typer handles itself: an exit status, Ctrl-C, and an invalid command line.
 _TYPERS_OWN: tuple[type[BaseException], ...] = (
     typer.Exit,
     typer.Abort,
@@ -22,10 +22,10 @@ _TYPERS_OWN: tuple[type[BaseException], ...] = (
 
 
 class TransferGroup(TyperGroup):
-    """Runs a command: what the package logs is shown, and an error is one message with a code, never a traceback."""
+    """Runs a command: shows the log, and turns an error into one message with a code, never a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse arguments that are no text: they would be stored in configs and fail there."""
+        """Refuse arguments that are not valid text: they would be stored in configs and fail there."""
         for arg in args:
             if any(0xD800 <= ord(character) < 0xE000 for character in arg):
                 _reconfigure()
@@ -42,7 +42,7 @@ class TransferGroup(TyperGroup):
             except _TYPERS_OWN:
                 raise
             except BrokenPipeError:
-                # Whoever read the output has gone, as `head` does; typer knows what to do.
+                # The reader of the output has gone, as `head` does; typer handles it.
                 raise
             except Exception as error:
                 from .failures import report
@@ -51,7 +51,7 @@ class TransferGroup(TyperGroup):
 
 
 def _reconfigure() -> None:
-    """No label of the user's stops a command because the terminal's encoding lacks a character."""
+    """Escape characters that the terminal's encoding lacks, so that no label stops a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 from typer import Exit
 
 from ..errors import T192, T193, T195
+from ..json_types import ConfigMapping
 from ..text_output import echo, msg
 
 if TYPE_CHECKING:
+    from thinc.api import Config
+
     from ..training.loop.loop import OnNan
     from ..training.output.progress import Show
     from ..training.search.study import Keep, Plan, Studied
     from ..training.session import Trained
 
-# Scores beside the main one in the tables on the terminal, or else the first few; the files have them all.
+# Scores shown in the terminal next to the main one, or else the first few; the files have them all.
 _SHOWN, _MOST_SCORES = ("cats_acc", "cats_macro_f"), 3
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the options ask for: each as the command line has it."""
+    """The options, each as the command line has it."""
 
     seeds: str | None
     sweep: Sequence[str]
@@ -37,8 +40,10 @@ class Wish:
 
     @property
     def is_there(self) -> bool:
-        """Whether there are several runs. RAISES (ValueError): T195 for an option that needs them, T193 for one that
-        does not go with them."""
+        """Whether there are several runs.
+
+        RAISES (ValueError): T195 for an option that needs them, T193 for one that does not go with them.
+        """
         if self.seeds is not None or self.sweep:
             if self.stop_at:
                 raise ValueError(T193)
@@ -52,7 +57,10 @@ class Wish:
         return False
 
     def plan(self) -> "Plan":
-        """Read it. RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds."""
+        """Read it.
+
+        RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds.
+        """
         from ..training.search.study import Plan
         from ..training.search.sweep import grid, parse_sweep
 
@@ -63,7 +71,11 @@ class Wish:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """text (str): "1,2,3". RAISES (ValueError): T192 for anything else."""
+    """Read a list of seeds.
+
+    text (str): "1,2,3".
+    RAISES (ValueError): T192 for anything else.
+    """
     parts = [part.strip() for part in text.split(",")]
     seeds = [int(part) for part in parts if part.isdecimal()]
     if len(seeds) < len(parts) or len(set(seeds)) < len(seeds):
@@ -73,7 +85,10 @@ def parse_seeds(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Runs:
-    """How each run is made; the options of `spacy transfer train`. command (str): How to go on after a signal."""
+    """How each run is made; the options of `spacy transfer train`.
+
+    command (str): How to go on after a signal.
+    """
 
     config: Path
     code: Path | None
@@ -87,46 +102,53 @@ class Runs:
     deterministic: bool = False
     max_seconds: float = 0.0
 
-    def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
-        """Train in a folder, in this process or in several ranks. RAISES (Interrupted): By a signal."""
+    def __call__(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
+        """Train in a folder, in this process or in several ranks.
+
+        RAISES (Interrupted): By a signal.
+        """
         from ..training.search.study import Interrupted
 
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
             return
-        # The study has looked at what is there; what lies in a run's places goes once its first step is done.
+        # The search has checked the folder; files of an earlier run are removed after the first step.
         trained = self.train(folder, values, stop_at, resume=resume, force=self.force or not resume)
         if trained.status == "interrupted":
             raise Interrupted(trained.signal)
 
-    def train(self, folder: Path, values: Mapping[str, Any], stop_at: int, *, resume: bool, force: bool) -> "Trained":
+    def train(
+        self, folder: Path, values: ConfigMapping, stop_at: int, *, resume: bool, force: bool,
+        loaded: "Config | None" = None,
+    ) -> "Trained":  # fmt: skip
         """Train in a folder, in this process."""
         from ..training.session import Stopped
         from ..training.train import train
 
         try:
-            return self._train(train, folder, values, stop_at, resume, force)
+            return self._train(train, folder, values, stop_at, resume, force, loaded)
         except Stopped as stopped:
-            # The command ends with the status of a signal instead.
+            # The command ends with the exit status of the signal instead.
             return stopped.trained
 
     def _train(
-        self, train: Any, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool, force: bool
-    ) -> Any:
+        self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool,
+        loaded: "Config | None",
+    ) -> Any:  # fmt: skip
         config, own = self._given(values)
         return train(
-            config, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
+            config if loaded is None else loaded, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,
             checkpoint_every=self.checkpoint_every, on_nan=self.on_nan, show=self.show, command=self.command,
             stop_at=stop_at, deterministic=self.deterministic, max_seconds=self.max_seconds,
         )  # fmt: skip
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    def _given(self, values: ConfigMapping) -> tuple[Path, dict[str, object]]:
         """The config of a trial, and the values to put into it."""
         from ..training.search.sweep import CONFIG
 
         return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
-    def _launch(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+    def _launch(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
         from ..training.distributed.launch import launch
         from ..training.output.result import Result
         from ..training.search.study import Interrupted
@@ -150,9 +172,12 @@ class Runs:
 
 
 def train_several(
-    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, Any], *, resume: bool, force: bool
+    runs: Runs, output: Path, plan: "Plan", overrides: Mapping[str, object], *, resume: bool, force: bool
 ) -> None:
-    """Train and print the table. RAISES (Exit): After a signal, with its status."""
+    """Train and print the table.
+
+    RAISES (Exit): After a signal, with its status.
+    """
     from ..training.search.study import Interrupted, study
 
     try:
@@ -172,24 +197,22 @@ def _print(studied: "Studied", output: Path) -> None:
     if n_seeds > 1:
         _print_table(statistics_table(studied.trials))
     measure = next(iter(best.results.values())).measure or "score"
-    score = f"Best: {measure} {best.score:.4f} on the dev data"
+    score = f"Best: {measure} {best.score:.4f} on dev"
     if n_seeds > 1:
-        score = f"Best: mean {measure} {best.score:.4f} on the dev data ({n_seeds} seeds, standard deviation "
+        score = f"Best: mean {measure} {best.score:.4f} on dev ({n_seeds} seeds, standard deviation "
         score += f"{best.deviation:.4f})"
     msg.good(f"{score}, with {describe(best.values)}" if best.values else score)
     model, soup = output / "model-best", studied.soup
-    kept = f"{model} is that of {studied.run}"
+    kept = f"{model} is from {studied.run}"
     if soup:
-        mixed = (
-            f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f} against {soup['single']:.4f} of the best"
-        )
-        kept = f"{model} is a {mixed}" if soup["is_better"] else f"{kept}; no soup is better"
+        mixed = f"soup of {', '.join(soup['ingredients'])}: {soup['score']:.4f}, best single run {soup['single']:.4f}"
+        kept = f"{model} is a {mixed}" if soup["is_better"] else f"{kept}; no soup was better"
     if not model.is_dir():
-        kept = f"No pipeline is kept; the best one was that of {studied.run}"
-    echo(f"{kept}\nAll results are in {output / 'results.csv'}, means in {output / 'statistics.csv'}")
+        kept = f"No pipeline was kept; the best one was from {studied.run}"
+    echo(f"{kept}\nAll results are in {output / 'results.csv'}, means are in {output / 'statistics.csv'}")
 
 
-def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
+def _print_table(table: tuple[list[str], list[list[object]]]) -> None:
     """What fits on a terminal: without folders, and of further scores the first few."""
     header, rows = table
     scores = [i for i, name in enumerate(header) if name.startswith(("dev ", "test "))]
@@ -200,7 +223,7 @@ def _print_table(table: tuple[list[str], list[list[Any]]]) -> None:
     msg.table(cells, header=[header[i] for i in columns], divider=True)
 
 
-def _cell(name: str, value: Any) -> str:
+def _cell(name: str, value: object) -> str:
     from ..training.search.trials import shown
 
     if value is None:

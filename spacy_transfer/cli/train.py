@@ -20,7 +20,7 @@ class _OnNan(StrEnum):
 
 
 class Keep(StrEnum):
-    """Pipelines of a study that stay."""
+    """Which pipelines of a search are kept."""
 
     all = "all"
     best = "best"
@@ -36,79 +36,85 @@ def train_cli(
     output: Annotated[Path, Option("--output", "-o", help="Folder for pipelines, checkpoints and log.jsonl")],
     code: Code = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    resume: Annotated[bool, Option("--resume", "-R", help="Go on from the last checkpoint in --output")] = False,
+    resume: Annotated[bool, Option("--resume", "-R", help="Resume from the last checkpoint in --output")] = False,
     force: Annotated[
         bool,
         Option(
-            "--force", "-F", help="With --resume: go on although the run is another. Without: throw checkpoints away"
+            "--force",
+            "-F",
+            help="With --resume: continue even if the run changed. Without: discard old checkpoints",
         ),
     ] = False,
     ranks: Annotated[
-        int, Option("--ranks", min=1, help="Processes that train as one, a GPU each, or a part of the CPU's cores")
+        int,
+        Option("--ranks", min=1, help="Processes that train together, each on its own GPU or share of the CPU cores"),
     ] = 1,
     checkpoint_every: CheckpointEvery = "auto",
     on_nan: Annotated[
-        _OnNan, Option("--on-nan", help="A loss that is no finite number: stop, or skip the step")
+        _OnNan, Option("--on-nan", help="For a non-finite loss (NaN or infinity): stop, or skip the step")
     ] = _OnNan.stop,
     show: ShowProgress = Show.auto,
     seeds: Annotated[
         str | None,
-        Option("--seeds", help="Several runs, say 0,1,2: mean and standard deviation; the best becomes model-best"),
+        Option(
+            "--seeds",
+            help="Train once per seed, such as 0,1,2; report mean and standard deviation; the best becomes model-best",
+        ),
     ] = None,
     sweep: Annotated[
         list[str] | None,
         Option(
             "--sweep",
-            help="Values to try of a key, say training.dropout=0.1,0.2, or blocks as JSON; KEY,KEY=[V,V],[V,V]: values "
-            "that belong together; one.cfg,other.cfg: config files in place of CONFIG. Several --sweep: each with each",
+            help="Values to try for a key: training.dropout=0.1,0.2, or blocks as JSON. KEY,KEY=[V,V],[V,V]: values "
+            "that belong together. one.cfg,other.cfg: config files instead of CONFIG. Repeat to try all combinations",
         ),
     ] = None,
     trials: Annotated[
-        int | None, Option("--trials", min=1, help="Of all combinations of --sweep draw only so many")
+        int | None, Option("--trials", min=1, help="Try only this many random combinations of --sweep")
     ] = None,
     keep_one_in: Annotated[
         int | None,
         Option(
             "--keep-one-in",
             min=1,
-            help="Of so many trials of --sweep one trains on after each rung; 1 keeps all; 2 if not given",
+            help="After each rung of --sweep, one in this many trials continues; 1 keeps all. Default: 2",
         ),
     ] = None,
     soup: Annotated[
-        bool, Option("--soup", help="Average the weights of several runs where that is better on the dev data")
+        bool, Option("--soup", help="Average the weights of several runs if that scores better on dev")
     ] = False,
     by: Annotated[
         str,
         Option(
             "--by",
-            help="Score on the dev data that decides which pipeline and which trial is the best, say accuracy. "
-            "Default: that of [training.score_weights], macro F for a classifier",
+            help="Dev score that decides which pipeline and which trial is best, such as accuracy. Default: the one in "
+            "[training.score_weights], macro F for a classifier",
         ),
     ] = "",
     test: Annotated[
-        Path | None, Option("--test", help="Test data, to measure the runs of --seeds and --sweep on; decides nothing")
+        Path | None, Option("--test", help="Test data to report scores of --seeds and --sweep on; never used to choose")
     ] = None,
     keep: Annotated[
         Keep | None,
-        Option("--keep", help="Pipelines of --seeds and --sweep that stay: all (default), the best alone, or none"),
+        Option("--keep", help="Pipelines of --seeds and --sweep to keep: all (default), only the best, or none"),
     ] = None,
-    stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after so many steps; go on by --resume")] = 0,
+    stop_at: Annotated[int, Option("--stop-at", min=0, help="Pause after this many steps; continue with --resume")] = 0,
     max_seconds: Annotated[
         float,
         Option(
             "--max-seconds",
-            help="End at the first step after so many seconds of training, those before --resume included; in the last "
-            "fifth the rate falls to 0. 0: no limit",
+            help="Stop at the first step after this many seconds of training, including those before --resume; the "
+            "learning rate falls to 0 in the last fifth. 0: no limit",
         ),
     ] = 0.0,
     deterministic: Annotated[
         bool,
-        Option("--deterministic", help="On a GPU: only kernels that add in a fixed order, the same bits at every run"),
+        Option("--deterministic", help="On a GPU: use only deterministic kernels, for identical results in every run"),
     ] = False,
 ) -> None:
-    """Train as spacy train does, update for update, with checkpoints that a later call goes on from exactly.
+    """Train like spacy train, update for update, with checkpoints to resume from exactly.
 
-    Values of the config are replaced as in spacy train: --training.max_steps 500. So are blocks, whole as JSON
+    Override config values as in spacy train: --training.max_steps 500. Override a block as JSON
     (--components.NAME.model.loss '{"@losses": "spacy-transfer.Focal.v1", "exclusive": true}') or by the name of another
     function (--components.NAME.model.pooling.@layers spacy-transfer.MaxPooling.v1).
     """
@@ -130,17 +136,18 @@ def train_cli(
         config, code, gpu_id, ranks, force, checkpoint_every, on_nan.value, show.value, command=to_go_on(),
         deterministic=deterministic, max_seconds=max_seconds,
     )  # fmt: skip
-    if by and not wish.is_there:
-        overrides |= judged_by(read_config(config, overrides), by)
     if wish.is_there:
         train_several(runs, output, wish.plan(), overrides, resume=resume, force=force)
         return
-    trained = told_to_launcher(lambda: runs.train(output, overrides, stop_at, resume=resume, force=force))
+    # Read once: with --by the values are in it already.
+    loaded = read_config(config, overrides) if by else None
+    values = overrides if loaded is None else judged_by(loaded, by)
+    trained = told_to_launcher(lambda: runs.train(output, values, stop_at, resume=resume, force=force, loaded=loaded))
     if trained.status == "finished":
         measure = trained.measure or "score"
         msg.good(f"{trained.n_steps} steps, best {measure} {trained.score:.4f} at step {trained.best_step}: {output}")
     if trained.status == "paused":
-        msg.info(f"Paused after {trained.n_steps} steps; go on with:\n{to_go_on()}")
+        msg.info(f"Paused after {trained.n_steps} steps. Resume with:\n{to_go_on()}")
     status = 128 + trained.signal if trained.status == "interrupted" else 0
     end_of_rank(status)
     if status:

@@ -1,4 +1,4 @@
-"""What the commands that run our loop share."""
+"""Options shared by the commands that run the training loop."""
 
 import shlex
 import sys
@@ -21,10 +21,13 @@ CheckpointEvery = Annotated[
     str,
     Option(
         "--checkpoint-every",
-        help="100 steps, 30s, 5m; auto is the latest of 100 steps, 30 s and 30 times what the last one took",
+        help="100 (steps), 30s or 5m. auto: once 100 steps, 30 s and 30 times the duration of the last checkpoint have "
+        "passed",
     ),
 ]
-ShowProgress = Annotated[Show, Option("--show", help="Progress: auto is a bar on a terminal, else lines")]
+ShowProgress = Annotated[
+    Show, Option("--show", help="How to show progress. auto: a bar on a terminal, otherwise lines")
+]
 
 
 def to_go_on() -> str:

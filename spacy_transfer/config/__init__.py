@@ -1,1 +1,1 @@
-"""A config as it is given: values put into it, and what nothing reads refused, before anything is built."""
+"""Reads a config, applies overrides, and refuses unknown keys before anything is built."""

@@ -1,4 +1,4 @@
-"""Blocks as a Python user gives them: a name, a dict, or an instance of the block class."""
+"""Config blocks from Python: a name, a dict, or an instance of the block class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import catalogue
 from spacy.util import registry
 
 from ..errors import T493
+from ..json_types import ConfigBlock
 from .blocks import registered
 
 _PREFIX, _VERSION = "spacy-transfer.", ".v1"
@@ -17,14 +18,14 @@ _PREFIX, _VERSION = "spacy-transfer.", ".v1"
 _GROUPS = ("misc", "layers", "losses", "optimizers", "schedules")
 
 
-def block_config(parameter: str, group: str, value: object) -> dict[str, Any]:
+def block_config(parameter: str, group: str, value: object) -> ConfigBlock:
     """Describe a block as the config does.
 
     parameter (str): Name of the parameter, for the message.
     group (str): Registry of the block: "misc", "layers", "losses".
     value (object): "MaxPooling" or "spacy-transfer.MaxPooling.v1"; a dict, {"@layers": ..., ...}; or an instance,
         `MaxPooling()`, of a registered dataclass.
-    RETURNS (dict[str, Any]): {"@layers": "spacy-transfer.MaxPooling.v1"}.
+    RETURNS (ConfigBlock): {"@layers": "spacy-transfer.MaxPooling.v1"}.
     RAISES (ValueError): T493 for a name that is not registered, or an instance of a class that is not.
     """
     if isinstance(value, str):

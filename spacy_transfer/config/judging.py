@@ -1,12 +1,10 @@
-"""Which measure judges a run: one that the user names, in place of the components' own weights."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Chooses the score that judges a run: the user's choice instead of the components' weights."""
 
 from spacy.language import DEFAULT_CONFIG
 from thinc.api import Config
 
 from ..errors import T431
+from ..json_types import ConfigBlock, ConfigMapping
 from .blocks import factory_weights
 from .nearest import nearest
 
@@ -15,11 +13,12 @@ _WORDS = {"accuracy": "cats_acc", "macro_f": "cats_macro_f", "micro_f": "cats_mi
 _NO_NUMBERS = ("_desc", "_per_type", "_per_feat")
 
 
-def judged_by(config: Config, measure: str) -> dict[str, Any]:
+def judged_by(config: Config, measure: str) -> ConfigBlock:
     """Values of a config with which one measure on the dev data decides: which pipeline of a run is the best, when
     patience ends, and which trial of a study is better.
 
-    config (Config): As `read_config` gives it. measure (str): Name of a score, or a word for it, such as "accuracy".
+    config (Config): As `read_config` gives it.
+    measure (str): Name of a score, or a word for it, such as "accuracy".
     RETURNS (dict): By dotted key, of [training.score_weights].
     RAISES (ValueError): T431 for a measure that no component gives.
     """
@@ -47,5 +46,5 @@ def judged_by(config: Config, measure: str) -> dict[str, Any]:
     return {**zeros, f"training.score_weights.{chosen[0]}": 1.0}
 
 
-def _prefix(block: Mapping[str, Any]) -> str:
+def _prefix(block: ConfigMapping) -> str:
     return str(block.get("score_prefix") or "")

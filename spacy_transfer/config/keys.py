@@ -1,9 +1,8 @@
-"""Keys and names that nothing reads: refused before anything is built, with the nearest that there is."""
+"""Refuses keys and names that nothing reads, before anything is built, and suggests the nearest known one."""
 
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaInit, ConfigSchemaNlp, ConfigSchemaPretrain
@@ -11,6 +10,7 @@ from spacy.util import registry
 from thinc.api import Config
 
 from ..errors import T330, T334, T420, T421, T421_KIND, T422, T422_COMPONENT, T424, T425
+from ..json_types import ConfigMapping
 from .blocks import factory_of, filled, function_of, keys_of, keywords, needed_by, registered
 from .nearest import nearest
 
@@ -100,7 +100,7 @@ def _with(keys: list[str] | None, key: str) -> list[str] | None:
     return None if keys is None else [key, *keys]
 
 
-def _check_block(key: str, block: Mapping[str, Any]) -> None:
+def _check_block(key: str, block: ConfigMapping) -> None:
     if (function := function_of(block)) is not None:
         kind, name = function
         kinds = registry.get_registry_names()
@@ -128,7 +128,7 @@ def _is_there(kind: str, name: str) -> bool:
         return True
 
 
-def _check(key: str, what: str, block: Mapping[str, Any], known: list[str] | None) -> None:
+def _check(key: str, what: str, block: ConfigMapping, known: list[str] | None) -> None:
     for name in block:
         if known is not None and name not in known and not name.startswith("@"):
             has = ", ".join(known) or "no keys"

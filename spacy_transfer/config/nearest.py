@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggests the nearest known name for a mistyped one."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for the end of a message.
 
-    name (str): As it was given. known (Iterable[str]): What there is.
+    name (str): As it was given.
+    known (Iterable[str]): What there is.
     RETURNS (str): " Did you mean max_steps?", or nothing where no name is near.
     """
     names = list(dict.fromkeys(known))

@@ -1,9 +1,8 @@
-"""What `[training]` and the values given on the command line may be; checked before anything is read or written."""
+"""Checks `[training]` and command-line values before anything is read or written."""
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
 
 from confection import ConfigValidationError
 from spacy.language import DEFAULT_CONFIG
@@ -12,6 +11,7 @@ from thinc.api import Config
 
 from ..errors import T330, T331, T332, T333, T334
 from ..files.fields import is_whole
+from ..json_types import ConfigMapping
 from .nearest import nearest
 
 _WHOLE: dict[str, tuple[int, int | None, str]] = {
@@ -26,16 +26,20 @@ _WHOLE: dict[str, tuple[int, int | None, str]] = {
 _READ = ("nlp", "components", "corpora", "training", "pretraining", "initialize")
 
 
-def check_overrides(overrides: Mapping[str, Any]) -> None:
-    """RAISES (ValueError): T333 for a value that is no finite number."""
+def check_overrides(overrides: Mapping[str, object]) -> None:
+    """Refuse numbers that are not finite among the values given for a config.
+
+    RAISES (ValueError): T333 for a value that is no finite number.
+    """
     for key, value in overrides.items():
         _check_finite(key, value)
 
 
-def check_config(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def check_config(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """Check what a training is asked to do.
 
-    config (Config): The whole config, overrides in. overrides (Mapping): Values by dotted key.
+    config (Config): The whole config, overrides in.
+    overrides (Mapping): Values by dotted key.
     original (Config): Without them.
     RAISES (ValueError): T330 for an unknown key of [training], T331 for a value out of range, T332 for a number in
         quotation marks, T333 for one that is not finite, T334 for an override that nothing reads.
@@ -50,8 +54,11 @@ def check_config(config: Config, overrides: Mapping[str, Any], original: Config)
     check_training(whole["training"])
 
 
-def check_training(training: Mapping[str, Any]) -> None:
-    """Check the block [training], interpolated. RAISES (ValueError): T330 to T332, see `check_config`."""
+def check_training(training: ConfigMapping) -> None:
+    """Check the block [training], interpolated.
+
+    RAISES (ValueError): T330 to T332, see `check_config`.
+    """
     known = list(ConfigSchemaTraining.model_fields)
     for key in training:
         if key not in known:
@@ -64,7 +71,7 @@ def check_training(training: Mapping[str, Any]) -> None:
         if value is None and key == "seed":
             continue
         _check_text(f"training.{key}", value)
-        if not (is_whole(value) and least <= cast(int, value) <= (most or math.inf)):
+        if not (is_whole(value) and least <= value <= (most or math.inf)):
             raise ValueError(T331.format(key=f"training.{key}", value=value, want=want))
     dropout = training.get("dropout")
     if not isinstance(dropout, Mapping):
@@ -77,7 +84,7 @@ def check_training(training: Mapping[str, Any]) -> None:
         _check_numbers(f"training.{block}", training.get(block))
 
 
-def _check_numbers(key: str, block: Any) -> None:
+def _check_numbers(key: str, block: object) -> None:
     """Of a block whose values are numbers: of a schedule, an optimizer, a batcher."""
     if not isinstance(block, Mapping):
         return
@@ -93,7 +100,7 @@ def _check_numbers(key: str, block: Any) -> None:
                 raise ValueError(T331.format(key=dotted, value=value, want="a rate of 0 or more"))
 
 
-def _check_text(key: str, value: Any) -> None:
+def _check_text(key: str, value: object) -> None:
     if isinstance(value, str):
         try:
             float(value)
@@ -102,7 +109,7 @@ def _check_text(key: str, value: Any) -> None:
         raise ValueError(T332.format(key=key, value=value))
 
 
-def _check_finite(key: str, value: Any) -> None:
+def _check_finite(key: str, value: object) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(T333.format(key=key, value=value))
     if isinstance(value, Mapping):
@@ -113,7 +120,7 @@ def _check_finite(key: str, value: Any) -> None:
             _check_finite(key, part)
 
 
-def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) -> None:
+def _check_read(config: Config, overrides: Mapping[str, object], original: Config) -> None:
     """An override of a variable, such as paths.train, that nothing refers to would change nothing."""
     if not overrides:
         return
@@ -128,7 +135,7 @@ def _check_read(config: Config, overrides: Mapping[str, Any], original: Config) 
             raise ValueError(T334.format(key=key, hint=nearest(key, there)))
 
 
-def _dotted(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _dotted(config: ConfigMapping, prefix: str = "") -> Iterator[str]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Values given on the command line or in a study, put into a config."""
+"""Applies values from the command line or a search to a config."""
 
 import copy
 import json
@@ -8,6 +8,7 @@ from typing import Any
 from thinc.api import Config
 
 from ..errors import T422, T422_BLOCK, T422_COMPONENT, T422_NAME, T422_SECTION, T422_VARIABLE, T423, T426
+from ..json_types import ConfigMapping
 from ..log import announce
 from .blocks import filled, function_of, keys_of
 from .nearest import nearest
@@ -16,14 +17,15 @@ from .nearest import nearest
 _told: set[str] = set()
 
 
-def put_values(config: Config, values: Mapping[str, Any]) -> Config:
+def put_values(config: Config, values: ConfigMapping) -> Config:
     """Put values into a config, whether it writes out their keys or not.
 
     Another function for a block ("components.x.model.pooling.@layers") takes the place of the block; keys that the new
     one has as well stay, others are dropped, and announced (T423). A dict with the name of a function replaces the
     whole block; one without sets only the keys that it has.
 
-    config (Config): Not interpolated; not changed. values (Mapping): By dotted key.
+    config (Config): Not interpolated; not changed.
+    values (Mapping): By dotted key.
     RETURNS (Config): A new one.
     RAISES (ValueError): T422 for a key that cannot be set, T426 for a block in broken JSON. Whether something reads a
         key is for `check_keys` to say.
@@ -48,7 +50,7 @@ def _put(config: Config, key: str, value: Any) -> None:
     if parents[0] == "components" and [*parents, last][1] not in components:
         name = [*parents, last][1]
         raise ValueError(T422.format(key=key, problem=T422_COMPONENT.format(name=name, hint=nearest(name, components))))
-    node: dict[str, Any] = config
+    node: dict[str, object] = config
     for i, part in enumerate(parents):
         child = node.get(part)
         if not isinstance(child, Mapping):
@@ -71,7 +73,10 @@ def _put(config: Config, key: str, value: Any) -> None:
 
 
 def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None:
-    """A text that was to be a block. RAISES (ValueError): T426 for broken JSON, T422 in the place of a block."""
+    """A text that was to be a block.
+
+    RAISES (ValueError): T426 for broken JSON, T422 in the place of a block.
+    """
     if value.lstrip().startswith("{"):
         try:
             json.loads(value)
@@ -81,7 +86,7 @@ def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None
         raise ValueError(T422.format(key=key, problem=T422_NAME.format(key=key, kind=function[0])))
 
 
-def _name(node: dict[str, Any], whole: Config, parents: list[str], key: str, name: Any) -> None:
+def _name(node: dict[str, object], whole: Config, parents: list[str], key: str, name: Any) -> None:
     """Name the function of a block; what the new one does not read goes."""
     before, now = function_of(_at(whole, parents)), (key[1:], str(name))
     if before != now:
@@ -102,8 +107,8 @@ def _names_function(config: Config, path: list[str]) -> bool:
     return function_of(_at(filled(config), path)) is not None
 
 
-def _at(config: Mapping[str, Any], path: list[str]) -> Any:
-    found: Any = config
+def _at(config: ConfigMapping, path: list[str]) -> object:
+    found: object = config
     for part in path:
         found = found.get(part) if isinstance(found, Mapping) else None
     return found

@@ -1,1 +1,1 @@
-"""What training reads: records become corpora, and corpora are checked before they cost time."""
+"""Training data: convert records to corpora, and check corpora before training."""

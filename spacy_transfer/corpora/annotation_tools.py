@@ -1,4 +1,4 @@
-"""Exports of annotation tools: which one it is, and what its records say, rejected and skipped ones included.
+"""Recognizes exports of annotation tools and reads their records, including rejected and skipped ones.
 
 Prodigy (JSONL of `db-out`), doccano (JSONL), Label Studio (JSON and JSON-MIN), Argilla (records as JSON, and data sets
 exported to the hub). A record becomes a row with `text` and one of `label`, `labels` and `cats`.
@@ -41,7 +41,8 @@ class Tool:
 def recognize(record: object) -> Tool | None:
     """Find the tool that a record comes from.
 
-    record (object): The first record of a file. RETURNS (Tool | None): None where it is nobody's.
+    record (object): The first record of a file.
+    RETURNS (Tool | None): None where it is nobody's.
     """
     return next((tool for tool in TOOLS if isinstance(record, Mapping) and tool.recognizes(record)), None)
 

@@ -1,11 +1,10 @@
-"""Samples of what augmentation makes of the training texts of a config."""
+"""Samples of augmented training texts of a config."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -13,11 +12,15 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 from spacy.util import load_model_from_config, registry, resolve_dot_names
+from thinc.config import Config
 
 from ..config.reading import read_config
 from ..errors import T005, T125, T126, T127
-from ..model.architectures.classifier import shim_of, texts_of
+from ..json_types import ConfigMapping
 from ..model.learning.augmentation import NoAugmentation, draw_texts
+from ..model.networks import networks_of
+from ..model.shims.settings import Settings
+from ..pipeline.components import name_meant
 from ..pipeline.gold import read_gold
 from .docbins import check_corpora, naming_damaged_corpora
 
@@ -29,7 +32,9 @@ _MOST_READ = 20_000
 class Sample:
     """One training text.
 
-    clean, augmented (str): As it is read of the document, before and after. labels (list[str]): Those that it has.
+    clean (str): As it is read of the document, before and after.
+    augmented (str): As it is read of the document, before and after.
+    labels (list[str]): Those that it has.
     is_clean (bool): Whether it was left as it is.
     """
 
@@ -45,18 +50,22 @@ def augment(
     n: int = 10,
     component: str | None = None,
     skip: int = 0,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
 ) -> list[Sample]:
-    """What batches of a training with this config would read; builds no network. It shuffles and batches as `spacy
-    train` does, but not in the same order, since that also depends on what else was drawn before.
+    """Show what the batches of a training with this config would read; no network is built.
 
-    config (Path): A training config. n (int): Samples. component (str | None): Which component's augmentation; not
-        needed where only one has any. skip (int): Draws to skip, to see others.
+    It shuffles and batches as `spacy train` does, but not in the same order, since that also depends on what else was
+    drawn before.
+
+    config (Path): A training config.
+    n (int): Samples.
+    component (str | None): Which component's augmentation; not needed where only one has any.
+    skip (int): Draws to skip, to see others.
     overrides (Mapping | None): Settings in place of the config's, by dotted name.
     RETURNS (list[Sample]): At most n, fewer where the corpus has no more.
     RAISES (ValueError): T005 for n below 1 or skip below 0, T125 for a component that is not there, T126 for one that
-        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to
-        T334 and T420 to T426 for a config or values that nothing reads.
+        changes nothing, T127 for a corpus without texts; T032, T033, T036 for bad annotations; T330 to T334 and T420 to
+        T426 for a config or values that nothing reads.
     """
     for field, value, least in (("n", n, 1), ("skip", skip, 0)):
         if value < least:
@@ -64,8 +73,8 @@ def augment(
     raw = read_config(config, overrides)
     check_corpora(raw)
     nlp = load_model_from_config(raw, auto_fill=True)
-    name, pipe = _component(nlp, component, config)
-    builder = shim_of(pipe.model).settings.augmentation
+    name, settings = _component(nlp, component, config)
+    pipe, builder = nlp.get_pipe(name), settings.augmentation
     if isinstance(builder, NoAugmentation):
         raise ValueError(T126.format(name=name, block="spacy-transfer.NoAugmentation.v1", path=config))
     filled = nlp.config.interpolate()
@@ -77,7 +86,7 @@ def augment(
     for number, batch in enumerate(_batches(examples, training)):
         docs = [eg.reference for eg in batch]
         gold = read_gold(docs, labels, exclusive=pipe.exclusive, name=name)
-        texts = texts_of(pipe.model, [eg.predicted for eg in batch])
+        texts = settings.text.read([eg.predicted for eg in batch])
         targets = np.where(gold.known > 0, gold.targets, np.float32("nan"))
         drawn, clean = draw_texts(builder, texts, targets, skip + number)
         for old, new, same, doc in zip(texts, drawn, clean, docs, strict=True):
@@ -89,25 +98,22 @@ def augment(
     return samples[:n]
 
 
-def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Any]:
-    ours = {key: pipe for key, pipe in nlp.components if hasattr(pipe, "exclusive") and _has_shim(pipe)}
-    changing = [k for k, p in ours.items() if not isinstance(shim_of(p.model).settings.augmentation, NoAugmentation)]
-    found = name or (changing[0] if len(changing) == 1 else next(iter(ours), "") if len(ours) == 1 else "")
-    if found not in ours:
-        raise ValueError(T125.format(name=found, path=config, found=", ".join(changing) or "none"))
-    return found, ours[found]
+def _component(nlp: Language, name: str | None, config: Path) -> tuple[str, Settings]:
+    ours = {key: shim.settings for key, shim in networks_of(nlp).items()}
+    changing = [key for key, settings in ours.items() if not isinstance(settings.augmentation, NoAugmentation)]
+    # Of several, the one whose texts change.
+    meant = name_meant(ours, name) or (name_meant(changing, None) if name is None else None)
+    if meant is None:
+        raise ValueError(T125.format(name=name or "", path=config, found=", ".join(changing) or "none"))
+    return meant, ours[meant]
 
 
-def _has_shim(pipe: Any) -> bool:
-    return bool(pipe.model.shims) and hasattr(pipe.model.shims[0], "settings")
-
-
-def _examples(nlp: Language, config: Any, training: Mapping[str, Any]) -> Iterable[Example]:
+def _examples(nlp: Language, config: Config, training: ConfigMapping) -> Iterable[Example]:
     (corpus,) = resolve_dot_names(config, [training["train_corpus"]])
     return islice(corpus(nlp), _MOST_READ)
 
 
-def _batches(examples: list[Example], training: Mapping[str, Any]) -> Iterator[list[Example]]:
+def _batches(examples: list[Example], training: ConfigMapping) -> Iterator[list[Example]]:
     """As `spacy train` makes them: shuffled, batched, subdivided."""
     before = random.getstate()
     try:

@@ -1,4 +1,4 @@
-"""Training texts changed anew in every step: noise that leaves the label as it is."""
+"""Changes training texts in every step: noise that keeps the label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Augmentation:
 
     clean (float): Share of the texts that are left as they are.
     drop (float): Share of the words that are left out.
-    swap (float): Share of the words that trade places with a neighbour.
+    swap (float): Share of the words that trade places with a neighbor.
     repeat (float): Share of the words that stand twice.
     mask (float): Share of the words that `mask_text` replaces.
     mask_text (str): What stands for a masked word. Texts are read as text, "[MASK]" too, so it cannot be the encoder's
@@ -37,7 +37,7 @@ class Augmentation:
         same labels; a text that has no such partner stays unmixed. With many labels and small batches few have one.
     mixed_words (float): Longest such span, as a share of the words of the shorter text; at least one word of a text's
         own stays.
-    keyboard (str): "qwerty", "qwertz", "azerty" or "jcuken" (Cyrillic): whose neighbouring keys are hit.
+    keyboard (str): "qwerty", "qwertz", "azerty" or "jcuken" (Cyrillic): whose neighboring keys are hit.
     seed (int): Another seed, other texts.
     RAISES (ValueError): T005 for a rate that is none, T124 for a mask_text that shows nothing.
     SOURCE: dropping and swapping: Wei & Zou 2019, arXiv:1901.11196 (EDA); spans within a label: Yoon et al. 2021,
@@ -74,8 +74,9 @@ class Augmentation:
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> list[str]:
         """Changed texts; the same arguments give the same texts.
 
-        texts: Of one training step. targets: (n_texts, n_labels), NaN for missing, or None, which leaves out mixing.
-        n_draws: Steps drawn so far.
+        texts (Sequence[str]): Of one training step.
+        targets (Floats | None): (n_texts, n_labels), NaN for missing, or None, which leaves out mixing.
+        n_draws (int): Steps drawn so far.
         """
         read = [Words(text) for text in texts]
         partners = _partners(targets) if self.mixing and targets is not None else [[] for _ in texts]

@@ -1,4 +1,4 @@
-"""Batches of like length, so that little of a batch is padding."""
+"""Batches of similar length, so that little of a batch is padding."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +37,7 @@ def make_batch_by_pieces(
     length_of = get_length or _estimated_pieces
 
     def batch_by_pieces(items: Iterable[Item]) -> Iterator[list[Item]]:
+        """Sort buffers of items by their length and cut them into batches."""
         stream = iter(items)
         # One number from outside, when an epoch begins: what others draw between two batches changes none of them.
         order = random.Random(random.getrandbits(64))

@@ -1,4 +1,4 @@
-"""Look at corpora before they cost training time; see `spacy transfer check --help`."""
+"""Check corpora before training; see `spacy transfer check --help`."""
 
 import statistics
 from collections.abc import Iterator, Sequence

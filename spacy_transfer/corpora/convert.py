@@ -1,4 +1,4 @@
-"""Records of all kinds become `.spacy` files, what `spacy train` reads; see `spacy transfer convert --help`."""
+"""Convert records of all kinds to `.spacy` files for `spacy train`; see `spacy transfer convert --help`."""
 
 import keyword
 import re
@@ -35,7 +35,8 @@ class Converted:
     """What became of the sources.
 
     files (dict[Path, Path]): Each source and the .spacy file it became.
-    dev_file, test_file (Path | None): The parts of the first source, if they were asked for.
+    dev_file (Path | None): The parts of the first source, if they were asked for.
+    test_file (Path | None): The parts of the first source, if they were asked for.
     n_texts (dict[Path, int]): Texts in each source, bad lines left out.
     n_written (dict[Path, int]): Texts in each file that was written.
     labels (list[str]): The label set that all of them share, sorted.
@@ -99,8 +100,8 @@ def convert(
     text_field (str): Field of the text.
     label_field (str | None): Field of the one label of an exclusive record, by default "label".
     labels_field (str | None): Field of the list of labels that hold, the rest of the set being 0, by default "labels".
-    cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats".
-        Once one of the three is named, only the named ones count.
+    cats_field (str | None): Field of labels and their values from 0 to 1, taken as they are, by default "cats". Once
+        one of the three is named, only the named ones count.
     label_columns (Sequence[str]): Fields that each stand for a label and hold 0 or 1 (or a value between), in place of
         the three.
     label_names (LabelNames | None): Names of labels that are numbers; see `parse_label_names`. A Parquet file that
@@ -108,9 +109,9 @@ def convert(
     missing_labels (Sequence[str]): Labels that mean that there is none, "nan" for instance: bad lines.
     merge_labels (bool): Make one label of those that look alike, spelled as most of them are, or as in `labels`.
     separator (str): Between the labels in a cell of a table; JSON lists are read as well.
-    attribute_fields (Sequence[str]): Further fields with a str, a number or a list of those, a title for instance,
-        that become the extension attribute of their name, `doc._.title`; None where a record has none. What is no
-        letter or digit becomes "_".
+    attribute_fields (Sequence[str]): Further fields with a str, a number or a list of those, a title for instance, that
+        become the extension attribute of their name, `doc._.title`; None where a record has none. What is no letter or
+        digit becomes "_".
     id_field (str | None): Field by which messages name a bad row.
     layout (TableFormat | None): How tables are written, as far as it is not found out.
     names (Sequence[str]): Names of the splits in place of the files', in the order of the sources.
@@ -121,11 +122,12 @@ def convert(
     force (bool): Write over files that are there.
     RETURNS (Converted): The files, the label set and the bad lines.
     RAISES (FileNotFoundError): T440 for a source.
-    RAISES (FileExistsError): T045 for an output. RAISES (OSError): T370 while another command writes there.
-    RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines,
-        T398 for names of splits, T394 for names of labels, T390, T392, T393 for labels that cannot be meant, T041,
-        T044, T046, T047, T048, T395, T396, T397 for what is wrong with a whole source, T049 for the language, T373 for
-        an output that is a source or another output.
+    RAISES (FileExistsError): T045 for an output.
+    RAISES (OSError): T370 while another command writes there.
+    RAISES (ValueError): T005 for a share out of range, T114 for a field that is no attribute, T043 for bad lines, T398
+        for names of splits, T394 for names of labels, T390, T392, T393 for labels that cannot be meant, T041, T044,
+        T046, T047, T048, T395, T396, T397 for what is wrong with a whole source, T049 for the language, T373 for an
+        output that is a source or another output.
     RAISES (UnicodeError): T042 for a file that cannot be decoded.
     RAISES (ImportError): T081 for Parquet without pyarrow, T395 for Excel without openpyxl.
     """

@@ -1,4 +1,4 @@
-"""How the bytes of a text file become lines: its encoding, given or found out, and what ends a line."""
+"""How to decode the lines of a text file: its encoding, given or detected, and its line ends."""
 
 import codecs
 import re
@@ -150,7 +150,7 @@ def _guess(path: Path) -> Decoding:
     if _decodes(path, "cp1252") and _reads_western(sample.decode("cp1252")):
         shown = _shown(sample, "cp1252")
         note = f"encoding cp1252 (Windows, Western European), since line {number} is not UTF-8; it reads {shown}"
-        return _with_line_end(path, "cp1252", note + "; if that is wrong, say --encoding")
+        return _with_line_end(path, "cp1252", note + "; if that is wrong, give --encoding")
     readings = "\n".join(f"  {codec}: {shown}" for codec in _OTHERS if (shown := _shown(sample, codec)))
     raise UnicodeError(_where(path, "utf-8", errors.T042_GUESSES.format(readings=readings)))
 

@@ -1,4 +1,4 @@
-"""Dev and test parts for data that come without them."""
+"""Splits off dev and test parts for data without them."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -15,7 +15,8 @@ class Parts:
 
     No random numbers: the same data give the same parts. A text that repeats goes where it went first.
 
-    dev, test (float): Shares of all records, from 0 (none); below 1 together.
+    dev (float): Shares of all records, from 0 (none); below 1 together.
+    test (float): Shares of all records, from 0 (none); below 1 together.
     """
 
     def __init__(self, dev: float, test: float = 0.0) -> None:

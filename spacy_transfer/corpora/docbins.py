@@ -1,4 +1,4 @@
-"""`.spacy` files and folders of them, read with every way in which they can be something else."""
+"""Reads `.spacy` files and folders of them, and says what a wrong file is instead."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ def _in_folder(folder: Path) -> list[Path]:
                 others.append(entry)
     if not files:
         names = ", ".join(str(other) for other in sorted(others)[:_N_SHOWN])
-        found = f", only {names}. Make some with: python -m spacy transfer convert {names} FOLDER" if names else ""
+        found = f", only {names}. Create some with: python -m spacy transfer convert {names} FOLDER" if names else ""
         raise ValueError(errors.T391_NONE.format(path=folder, found=found))
     return sorted(files)
 
@@ -92,7 +92,8 @@ def _kind_of(path: Path) -> str | None:
 def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
     """Read the documents of a .spacy file.
 
-    path (Path): One file. vocab (Vocab | None): Of the pipeline, or a new one.
+    path (Path): One file.
+    vocab (Vocab | None): Of the pipeline, or a new one.
     YIELDS (Doc): The documents.
     RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
     """
@@ -131,7 +132,8 @@ def naming_damaged_corpora(config: Config) -> Iterator[None]:
 
     spaCy's reader raises whatever its parts do. The files are read once more for it, after an error only.
 
-    config (Config): Of a training. RAISES (ValueError): T047, T397.
+    config (Config): Of a training.
+    RAISES (ValueError): T047, T397.
     """
     try:
         yield
@@ -155,7 +157,8 @@ def naming_damaged_corpora(config: Config) -> Iterator[None]:
 def check_corpora(config: Config) -> None:
     """Say before a run which corpus of a config is no .spacy file; what is missing is left to who reads it.
 
-    config (Config): Of a training. RAISES (ValueError): T391.
+    config (Config): Of a training.
+    RAISES (ValueError): T391.
     """
     for path in _paths(config):
         find_docbins(path)

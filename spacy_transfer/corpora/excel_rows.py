@@ -5,18 +5,23 @@ import importlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from .memory import refuse_large
 from .rows import BadRow, Fields, Row, cell_of, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
 
+if TYPE_CHECKING:
+    from openpyxl.worksheet.worksheet import Worksheet
+
 
 def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read the first sheet of an .xlsx file; lines are its rows, as Excel counts them.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): Its columns and header line.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): Its columns and header line.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): Rows that are not blank.
     RAISES (ValueError): T046 for unclear columns, T047 for what is no workbook, T397 for one that is too large.
@@ -44,7 +49,7 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
         raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=reason)) from error
 
 
-def _read_sheet(path: Path, sheet: Any, fields: Fields, layout: TableFormat) -> Iterator[Row]:
+def _read_sheet(path: Path, sheet: "Worksheet", fields: Fields, layout: TableFormat) -> Iterator[Row]:
     header = list(layout.columns)
     columns = _columns(path, header, fields) if header else []
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):

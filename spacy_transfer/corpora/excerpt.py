@@ -1,4 +1,4 @@
-"""Show a value of the user's in one line of a message."""
+"""Shows a user's value in one line of a message."""
 
 LONGEST_EXCERPT = 80  # characters: a finding with five of them still fits a screen
 

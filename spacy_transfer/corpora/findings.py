@@ -1,4 +1,4 @@
-"""What a check can find: each finding has a stable code, a level and a sentence."""
+"""The findings of a check: each has a stable code, a level and a sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,65 +10,72 @@ N_EXAMPLES = 5
 
 # Codes are stable, sentences may change. An error stops a project; a warning is worth a look; an info is good to know.
 FINDINGS: dict[str, tuple[Level, str]] = {
-    "bad-value": ("error", "{n} value(s) in {split} are no number from 0 to 1, or belong to a label that is no str"),
+    "bad-value": (
+        "error",
+        "{n} value(s) in {split} are not a number from 0 to 1, or belong to a label that is not a str",
+    ),
     "empty-split": ("error", "{split} has no texts"),
     "no-labels": ("error", "no text has a label"),
-    "few-labels": ("error", "there is only the label '{label}': a classifier for exactly one label needs two or more"),
+    "few-labels": (
+        "error",
+        "the only label is '{label}': a classifier with exactly one label per text needs two or more",
+    ),
     "several-positives": (
         "error",
-        "{n} text(s) in {split} have several labels, where {share:.1%} have one: say so if it is --multilabel",
+        "{n} text(s) in {split} have several labels, but {share:.1%} have exactly one: if this is right, use "
+        "--multilabel",
     ),
     "no-positive": (
         "error",
-        "{n} text(s) in {split} have no label, where {share:.1%} have one: say so if it is --multilabel",
+        "{n} text(s) in {split} have no label, but {share:.1%} have exactly one: if this is right, use --multilabel",
     ),
-    "missing-from-train": ("error", "{n} label(s) have no text in {split}, so they cannot be learned"),
-    "missing-from-split": ("warning", "{n} label(s) have no text in {split}, so they are not measured there"),
+    "missing-from-train": ("error", "{n} label(s) have no text in {split} and cannot be learned"),
+    "missing-from-split": ("warning", "{n} label(s) have no text in {split} and are not measured there"),
     "look-alike-labels": (
         "warning",
-        "{n} label(s) are spelled in several ways that look alike: 'spacy transfer convert --merge-labels' merges them",
+        "{n} label(s) have spellings that look alike: merge them with 'spacy transfer convert --merge-labels'",
     ),
-    "invisible-in-label": ("warning", "{n} label(s) hold characters that cannot be seen"),
+    "invisible-in-label": ("warning", "{n} label(s) contain invisible characters"),
     "missing-like-labels": (
         "warning",
-        "{n} label(s) read like a missing value: --missing-labels nan,None makes such rows bad lines of 'convert'",
+        "{n} label(s) look like a missing value: 'convert --missing-labels nan,None' treats such rows as bad lines",
     ),
-    "list-labels": ("error", "{n} label(s) are lists that were taken as one name: convert the texts again"),
+    "list-labels": ("error", "{n} label(s) are lists that were read as one name: convert the texts again"),
     "unsplit-labels": (
         "warning",
-        "{n} label(s) ({share:.0%}) hold '{label}', and their parts are found in others: if they are several labels, "
-        "convert with --labels-field FIELD --separator '{label}'",
+        "{n} label(s) ({share:.0%}) contain '{label}', and their parts also occur in others: if they are several "
+        "labels, convert with --labels-field FIELD --separator '{label}'",
     ),
-    "number-labels": ("info", "all {n} labels are numbers: --label-names of 'spacy transfer convert' names them"),
-    "date-labels": ("warning", "{n} label(s) ({share:.0%}) are dates or times: is this the column of the labels?"),
+    "number-labels": ("info", "all {n} labels are numbers: name them with 'spacy transfer convert --label-names'"),
+    "date-labels": ("warning", "{n} label(s) ({share:.0%}) are dates or times: is this the label column?"),
     "unique-labels": (
         "warning",
-        "{n} text(s) ({share:.0%}) have a label of their own: is this the column of the labels?",
+        "{n} text(s) ({share:.0%}) have a label that no other text has: is this the label column?",
     ),
-    "one-label": ("warning", "there is only one label: a classifier for exactly one label needs two or more"),
-    "broken-cells": ("info", "{n} cell(s) of {split} hold line breaks"),
+    "one-label": ("warning", "there is only one label: a classifier with exactly one label per text needs two or more"),
+    "broken-cells": ("info", "{n} cell(s) in {split} contain line breaks"),
     "suspicious-cells": (
         "warning",
-        "{n} cell(s) of {split} hold line breaks and the delimiter, as rows do that an open quotation mark takes in; "
-        "if quotation marks are letters in this file: --quoting none",
+        "{n} cell(s) in {split} contain line breaks and the delimiter, as if an open quotation mark took in rows; "
+        "if quotation marks are ordinary characters in this file: --quoting none",
     ),
     "compact-labels": (
         "info",
-        "{n} labels: each text names only the one that holds, which spacy-transfer's components read as exactly one "
-        "label; spaCy's own textcat needs all of them named",
+        "{n} labels: each text names only its own, which spacy-transfer components read as exactly one label per "
+        "text; spaCy's own textcat needs all labels named",
     ),
-    "absent-from-first": ("warning", "{n} label(s) have no text in {split}, so they cannot be learned from it"),
+    "absent-from-first": ("warning", "{n} label(s) have no text in {split} and cannot be learned from it"),
     "few-texts": ("warning", "{n} label(s) have fewer than {least} texts in {split}"),
     "incomplete-cats": (
         "warning",
-        "{n} text(s) in {split} name only some labels, where exactly one is expected to hold",
+        "{n} text(s) in {split} name only some labels, but exactly one label per text is expected",
     ),
-    "missing-values": ("info", "{n} text(s) in {split} name only some labels: the others are not trained on there"),
+    "missing-values": ("info", "{n} text(s) in {split} name only some labels: they are not trained on the others"),
     "unlabelled": ("warning", "{n} text(s) in {split} name no label at all"),
-    "empty-text": ("warning", "{n} text(s) in {split} are empty or white space"),
-    "duplicate": ("warning", "{n} text(s) in {split} stand there more than once"),
-    "contradiction": ("warning", "{n} text(s) have different labels in different places"),
-    "overlap": ("warning", "{n} text(s) of {split} are in {other} too, so scores will flatter"),
+    "empty-text": ("warning", "{n} text(s) in {split} are empty or only whitespace"),
+    "duplicate": ("warning", "{n} text(s) in {split} occur more than once"),
+    "contradiction": ("warning", "{n} text(s) occur with different labels"),
+    "overlap": ("warning", "{n} text(s) in {split} are also in {other}, so scores will be too high"),
     "long-texts": ("info", "{n} text(s) in {split} ({share:.1%}) are longer than the window of {window} pieces"),
 }
 

@@ -1,4 +1,4 @@
-"""What label names alone tell: spellings of one label, values that are none, labels that were never cut apart."""
+"""Findings about label names: several spellings of one label, missing values, labels that were never split."""
 
 import re
 import unicodedata
@@ -110,13 +110,14 @@ def find_label_names(counts: Mapping[str, int], n_texts: int) -> Iterator[Findin
 def why_no_labels(counts: Mapping[str, int], n_texts: int) -> str | None:
     """Say why a column is plainly not one of labels.
 
-    counts (Mapping[str, int]): Texts of each value. n_texts (int): All texts.
+    counts (Mapping[str, int]): Texts of each value.
+    n_texts (int): All texts.
     RETURNS (str | None): The reason: dates, measures, or a value of its own for nearly every text; None if it may be.
     """
     n_labels = len(counts)
     n_single = sum(1 for count in counts.values() if count == 1)
     if n_texts >= _LEAST_TEXTS and n_single >= 0.9 * n_texts:
-        return f"{n_single:,} of {n_texts:,} texts have a label of their own"
+        return f"{n_single:,} of {n_texts:,} texts have a label that no other text has"
     if n_labels >= MANY_LABELS and n_labels > n_texts / 2:
         return f"there are {n_labels:,} labels for {n_texts:,} texts"
     if n_labels < _LEAST_LABELS:
@@ -126,7 +127,7 @@ def why_no_labels(counts: Mapping[str, int], n_texts: int) -> str | None:
         return f"{n_dates:,} of {n_labels:,} labels are dates or times"
     n_measures = sum(1 for label in counts if _NUMBER.fullmatch(label) and not label.lstrip("+-").isdigit())
     if n_measures >= 0.8 * n_labels:
-        return f"{n_measures:,} of {n_labels:,} labels are numbers with decimals"
+        return f"{n_measures:,} of {n_labels:,} labels are decimal numbers"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The label set as a file: what `spacy.read_labels.v1` reads in `[initialize.components.X.labels]`."""
+"""The label set as a file, read by `spacy.read_labels.v1` in `[initialize.components.X.labels]`."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Files that unpack to more than the memory holds are refused before they are unpacked."""
+"""Refuses files that unpack to more than fits in memory, before unpacking them."""
 
 import os
 import zlib
@@ -13,7 +13,10 @@ _SHARE = 0.25
 
 
 def memory_there() -> int | None:
-    """RETURNS (int | None): Bytes that this process may use: the machine's memory, or less where a limit is set."""
+    """Find out how much memory this process may use.
+
+    RETURNS (int | None): Bytes: the machine's memory, or less where a limit is set; None where nobody says.
+    """
     sizes: list[int] = []
     with suppress(ValueError, OSError, AttributeError):
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -33,7 +36,8 @@ def memory_there() -> int | None:
 def refuse_large(path: Path, size: int) -> None:
     """Refuse a file that is too large to be read at once.
 
-    path (Path): The file. size (int): Bytes that it unpacks to.
+    path (Path): The file.
+    size (int): Bytes that it unpacks to.
     RAISES (ValueError): T397 if that is above a quarter of the memory.
     """
     there = memory_there()
@@ -44,7 +48,9 @@ def refuse_large(path: Path, size: int) -> None:
 def refuse_bomb(path: Path) -> None:
     """Refuse a file of zlib, as `.spacy` files are, that unpacks to more than the memory holds.
 
-    path (Path): The file. RAISES (ValueError): T397. RAISES (zlib.error): It is damaged.
+    path (Path): The file.
+    RAISES (ValueError): T397.
+    RAISES (zlib.error): It is damaged.
     """
     there = memory_there()
     # A packed byte makes 1,032 at most: small files need no look.

@@ -1,4 +1,4 @@
-"""Names of labels that are written as numbers."""
+"""Names for numeric labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,12 +4,15 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import errors
 from .excerpt import excerpt
 from .rows import Fields, Row, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray, Scalar
 
 # Few rows at once: in a column that repeats one long text a batch is as large as its rows, not as the file.
 _BATCH = 1000
@@ -18,14 +21,16 @@ _BATCH = 1000
 def read_parquet(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read a Parquet file; its rows are counted from 1. Labels that are numbers get the names that the file stores.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): Not needed.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): Not needed.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): All rows.
     RAISES (ValueError): T046 for unclear columns, T047 for what is no Parquet file, or a damaged one.
     RAISES (ImportError): T081 without pyarrow.
     """
-    pyarrow: Any = errors.require("pyarrow", "parquet")
-    parquet: Any = importlib.import_module("pyarrow.parquet")
+    pyarrow = errors.require("pyarrow", "parquet")
+    parquet = importlib.import_module("pyarrow.parquet")
     number = 0
     try:
         file = parquet.ParquetFile(path)
@@ -33,7 +38,7 @@ def read_parquet(path: Path, fields: Fields, layout: TableFormat, reading: Readi
         columns = _columns(path, schema.names, fields)
         names = {} if fields.label_names else _stored_names(schema.metadata, fields)
         for name, found in names.items():
-            reading.notes.append(f"labels of '{name}' named as the file says: {excerpt(', '.join(found))}")
+            reading.notes.append(f"label names of '{name}' taken from the file: {excerpt(', '.join(found))}")
         for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
             maps = {name for name in columns if pyarrow.types.is_map(batch.schema.field(name).type)}
             lists = [_values(batch.column(name)) for name in columns]
@@ -65,14 +70,14 @@ class _Unreadable:
         self.reason = reason
 
 
-def _values(column: Any) -> Sequence[object]:
+def _values(column: "ChunkedArray") -> Sequence[object]:
     try:
         return column.to_pylist()
     except (ValueError, OverflowError, TypeError, ImportError):
         return [_value(cell) for cell in column]
 
 
-def _value(cell: Any) -> object:
+def _value(cell: "Scalar") -> object:
     try:
         return cell.as_py()
     except (ValueError, OverflowError, TypeError, ImportError) as error:

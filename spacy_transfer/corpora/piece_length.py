@@ -1,8 +1,8 @@
-"""How long a text is in the pieces of an encoder, for batchers."""
+"""The length of a text in an encoder's pieces, for batchers."""
 
 from collections.abc import Callable
-from typing import Any
 
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..model.text.tokenizer import PieceTokenizer
@@ -12,7 +12,7 @@ from ..nn.encoders.pretrained import tokenizer_of
 _MOST_REMEMBERED = 1_000_000
 
 
-def make_piece_length(name: str, revision: str | None = None) -> Callable[[Any], int]:
+def make_piece_length(name: str, revision: str | None = None) -> Callable[[Doc | Example], int]:
     """The length `spacy-transfer.piece_length.v1`: exact, where batchers otherwise estimate from the characters.
 
     A batch sorted by exact lengths has 2 % of padding, one sorted by characters 20 % (news of 54 pieces).
@@ -26,7 +26,8 @@ def make_piece_length(name: str, revision: str | None = None) -> Callable[[Any],
     lengths: dict[str, int] = {}
     tokenizer: PieceTokenizer | None = None
 
-    def piece_length(item: Any) -> int:
+    def piece_length(item: Doc | Example) -> int:
+        """Count the pieces of a text, or look up what was counted before."""
         nonlocal tokenizer
         text: str = item.reference.text if isinstance(item, Example) else item.text
         length = lengths.get(text)

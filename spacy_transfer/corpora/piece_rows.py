@@ -1,6 +1,5 @@
 """Rows of pieces on disk: raw texts are read and cut once, and a row becomes a document when it is needed."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import T005, T242
+from ..files import Fingerprint, sha256_of
 from ..pipeline.masked_lm import PIECES
 
 _IDS, _ENDS = "ids.npy", "ends.npy"
@@ -20,7 +20,8 @@ _IDS, _ENDS = "ids.npy", "ends.npy"
 def write_rows(folder: Path, rows: Iterable[NDArray[np.int32]]) -> int:
     """Write rows for `PieceRows`.
 
-    folder (Path): Made if it is not there. rows (Iterable): Piece ids of each, special pieces included.
+    folder (Path): Made if it is not there.
+    rows (Iterable): Piece ids of each, special pieces included.
     RETURNS (int): How many there were.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,15 +62,18 @@ class PieceRows:
     def fingerprint(self) -> str:
         """Of all pieces and rows: their checkpoint is not continued with others."""
         if self._fingerprint is None:
-            digest = hashlib.blake2b(digest_size=16)
+            digest = Fingerprint()
             for name in (_IDS, _ENDS):
-                with (self.path / name).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(bytes.fromhex(sha256_of(self.path / name)))
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """YIELDS (Example): One for each row; it has one word, since every word costs time and nobody reads them."""
+        """Read the rows, shuffled if that is asked for.
+
+        nlp (Language): The pipeline.
+        YIELDS (Example): One for each row; it has one word, since every word costs time and nobody reads them.
+        """
         n = len(self)
         order = np.random.default_rng(random.getrandbits(64)).permutation(n) if self.shuffle else range(n)
         for i in order[: n - n % self.multiple_of if n > self.multiple_of else n]:

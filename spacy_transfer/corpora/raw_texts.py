@@ -1,4 +1,4 @@
-"""Raw texts, without labels: a text a line, tables, records, `.spacy` files and folders of them."""
+"""Raw texts without labels: one text per line, tables, records, `.spacy` files and folders of them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,9 +24,10 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
         `convert` reads, tables and records.
     field (str): Field or column that holds the text.
     layout (TableFormat | None): How tables are written, as far as it is not found out.
-    RAISES (FileNotFoundError): T440. RAISES (ValueError): T041 for another suffix, T046 for a table without the column,
-        T047 for what is not what its suffix says, T136 for a text that cannot be used, T391 for a folder without .spacy
-        files, T395 to T397 as in `read_rows`.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T041 for another suffix, T046 for a table without the column, T047 for what is not what its
+        suffix says, T136 for a text that cannot be used, T391 for a folder without .spacy files, T395 to T397 as in
+        `read_rows`.
     RAISES (UnicodeError): T042 for what cannot be decoded.
     """
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""The reader `spacy-transfer.Corpus.v1`: `.spacy` files whose documents hold more than a text."""
+"""The reader `spacy-transfer.Corpus.v1`, for `.spacy` files whose documents hold more than a text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -9,7 +9,8 @@ from spacy.training import Corpus, Example
 from spacy.training.corpus import dont_augment
 
 from ..errors import T005
-from ..pipeline.sources import carry_over, sources_read_by
+from ..pipeline.components import sources_read_by
+from ..pipeline.sources import carry_over
 from .docbins import find_docbins, read_docs
 
 Augmenter = Callable[[Language, Example], Iterable[Example]]
@@ -39,6 +40,7 @@ def make_corpus(
     augment: Augmenter = augmenter or dont_augment
 
     def read(nlp: Language) -> Iterator[Example]:
+        """Read the files, changed by the augmenter, with the attributes that components of the pipeline read."""
         sources = sources_read_by(nlp)
         files = find_docbins(Path(path).expanduser())
         docs = (doc for file in files for doc in read_docs(file, nlp.vocab) if len(doc))

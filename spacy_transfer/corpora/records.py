@@ -1,4 +1,4 @@
-"""From the row of a file to a text with its labels, or to the reason why not."""
+"""From the row of a file to a text with its labels, or to the reason why the row is bad."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -174,7 +174,8 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
 def parse_text(value: object, field: str) -> str:
     """Check a text.
 
-    value (object): What the field holds. field (str): Its name, for messages.
+    value (object): What the field holds.
+    field (str): Its name, for messages.
     RETURNS (str): The text as it is.
     RAISES (BadRow): It is missing, empty, no str, too long for spaCy, or holds half a surrogate pair.
     """

@@ -1,4 +1,4 @@
-"""Texts that stand in several places: within a split, across splits, with labels that disagree."""
+"""Texts that occur more than once: within a split, across splits, with different labels."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -66,7 +66,7 @@ def _contradict(places: Sequence[Place], *, exclusive: bool) -> bool:
 
 
 def _show(places: Sequence[Place]) -> str:
-    """The text, and what it is labelled with in the first places."""
+    """The text, and what it is labeled with in the first places."""
     first, first_index = places[0]
     labelled = [
         f"{split.name}[{index}] {', '.join(split.cats[index].positives()) or 'no label'}" for split, index in places[:4]

@@ -1,4 +1,4 @@
-"""Which reader a file of rows has, by its suffix."""
+"""Chooses the reader of a file of rows by its suffix."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows of files: a line number and the cells that count, or what is wrong with the line."""
+"""Rows of files: a line number and the relevant cells, or what is wrong with the line."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -127,7 +127,9 @@ def find_columns(header: Sequence[str], fields: Fields) -> tuple[list[str], str 
 def unclear_columns(path: Path, header: Sequence[str], problem: str, hints: Sequence[str] = ()) -> ValueError:
     """Make the error for a table whose columns are unclear.
 
-    path (Path): The file. header (Sequence[str]): Its columns. problem (str): What is unclear.
+    path (Path): The file.
+    header (Sequence[str]): Its columns.
+    problem (str): What is unclear.
     hints (Sequence[str]): What may help.
     RETURNS (ValueError): T046; ten columns are shown.
     """
@@ -141,7 +143,9 @@ def unclear_columns(path: Path, header: Sequence[str], problem: str, hints: Sequ
 def cell_of(name: str, text: str, fields: Fields) -> object:
     """Read a cell of a table as JSONL would have it.
 
-    name (str): Its column. text (str): The cell. fields (Fields): Which fields hold what.
+    name (str): Its column.
+    text (str): The cell.
+    fields (Fields): Which fields hold what.
     RETURNS (object): A list of labels, an object of values, or the cell itself.
     RAISES (BadRow): It holds a list or an object in a form that is not JSON.
     """
@@ -166,7 +170,8 @@ def cell_of(name: str, text: str, fields: Fields) -> object:
 def parse_list(text: str, name: str) -> object:
     """Read a cell that looks like a list.
 
-    text (str): The cell. name (str): Its column.
+    text (str): The cell.
+    name (str): Its column.
     RETURNS (object): The JSON value; None if it is a cell in round brackets that is no list.
     RAISES (BadRow): It looks like a list and is none.
     """
@@ -187,8 +192,8 @@ _WRAPPERS = ("array(", "set(", "frozenset(", "list(", "tuple(", "Index(", "Serie
 def looks_like_list(text: str) -> bool:
     """Whether a str is plainly the written form of a list, a tuple, a set, an array or an object.
 
-    text (str): A cell, or a label. RETURNS (bool): True for "['a']", "[a, b]", "{'a': 1}", "('a', 'b')"; False for
-        "(other)".
+    text (str): A cell, or a label.
+    RETURNS (bool): True for "['a']", "[a, b]", "{'a': 1}", "('a', 'b')"; False for "(other)".
     """
     text = text.strip()
     if text[:1] + text[-1:] in ("[]", "{}") and len(text) > 1:

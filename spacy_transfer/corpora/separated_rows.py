@@ -27,7 +27,9 @@ _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
 def read_separated(path: Path, fields: Fields, layout: TableFormat, reading: Reading) -> Iterator[Row]:
     """Read a table: quoted as Excel and pandas do it, or not at all.
 
-    path (Path): The file. fields (Fields): Which columns count. layout (TableFormat): How it is written.
+    path (Path): The file.
+    fields (Fields): Which columns count.
+    layout (TableFormat): How it is written.
     reading (Reading): Gets what is found out on the way.
     YIELDS (Row): Rows that are not blank.
     RAISES (ValueError): T046 for unclear columns, T047 if its header cannot be read, T396.
@@ -57,7 +59,7 @@ class _Table:
         notes = [f"delimiter {DELIMITERS.get(self.delimiter, repr(self.delimiter))}"] if self.delimiter != own else []
         notes += [self.decoding.note] if self.decoding.note else []
         notes += [f"header in line {self.first_line}"] if layout.header_line else []
-        notes += ["blanks behind delimiters left out"] if self.skip_blanks else []
+        notes += ["spaces after delimiters removed"] if self.skip_blanks else []
         reading.notes.extend(notes)
 
     def _first_line(self, sample: Sequence[str]) -> int:
@@ -73,6 +75,7 @@ class _Table:
 
     def _find_delimiter(self, own: str) -> str:
         def fits(header: list[str]) -> bool:
+            """Decide whether a header has the columns that are asked for."""
             return find_columns(header, self.fields)[1] is None
 
         n_columns = len(self.layout.columns)
@@ -84,6 +87,11 @@ class _Table:
         return self.delimiter != " " and len(header) > 1 and all(cell.startswith(" ") for cell in header[1:])
 
     def rows(self) -> Iterator[Row]:
+        """Read the rows below the header.
+
+        YIELDS (Row): With its line in the file.
+        RAISES (ValueError): T043 and T046 for rows and columns that cannot be read.
+        """
         lines = islice(decoded_lines(self.path, self.decoding), self.first_line - 1, None)
         reader = csv_reader(lines, self.delimiter, quoted=self.quoted, skip_blanks=self.skip_blanks)
         above = self.first_line - 1

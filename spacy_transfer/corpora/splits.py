@@ -1,4 +1,4 @@
-"""A split as its check wants it: texts and cats out of `.spacy` files, without a pipeline."""
+"""A split for `check`: texts and cats from `.spacy` files, without a pipeline."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

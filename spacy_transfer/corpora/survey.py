@@ -1,4 +1,4 @@
-"""The first reading of all sources: what there is, before anything is written."""
+"""The first pass over all sources, before anything is written."""
 
 import zlib
 from collections import Counter
@@ -19,7 +19,8 @@ N_SHOWN = 10  # bad lines that a message shows
 class Trace:
     """What a reading of a file gave, to notice a file that changes between two readings.
 
-    n_texts (int): Texts. digest (int): Of all texts and labels.
+    n_texts (int): Texts.
+    digest (int): Of all texts and labels.
     """
 
     n_texts: int = 0
@@ -35,10 +36,13 @@ class Trace:
 class Survey:
     """What the first reading found, by source where it says so.
 
-    traces (dict[Path, Trace]): The texts. counts (dict[Path, Counter[str]]): Texts of each label.
-    n_bad (dict[Path, int]): Lines left out. bad_lines (list[BadLine]): The first of them all.
-    readings (dict[Path, Reading]): How the files are written. n_positive (int): Labels that hold, in all texts.
-    exclusive (bool): Whether all records came with exactly one label. fills (bool): Whether any fills the label set up.
+    traces (dict[Path, Trace]): The texts.
+    counts (dict[Path, Counter[str]]): Texts of each label.
+    n_bad (dict[Path, int]): Lines left out.
+    bad_lines (list[BadLine]): The first of them all.
+    readings (dict[Path, Reading]): How the files are written.
+    exclusive (bool): Whether all records came with exactly one label.
+    fills (bool): Whether any fills the label set up.
     """
 
     traces: dict[Path, Trace] = field(default_factory=dict)
@@ -55,7 +59,10 @@ class Survey:
         return sum(trace.n_texts for trace in self.traces.values())
 
     def total(self) -> Counter[str]:
-        """RETURNS (Counter[str]): Texts of each label, over all sources; 0 where it only has soft values."""
+        """Count the texts of each label over all sources.
+
+        RETURNS (Counter[str]): 0 where a label only has soft values.
+        """
         total: Counter[str] = Counter()
         for counts in self.counts.values():
             total.update(counts)
@@ -66,9 +73,10 @@ class Survey:
 class LabelRules:
     """A label set given beforehand, and spellings that become one.
 
-    path (Path | None): Where the set stands. labels (frozenset[str]): Empty if the file has yet to be written.
-    merged (Mapping[str, str]): The label that others become. by_fold (Mapping[str, str]): Labels of the set by their
-        folded form, if look-alikes are merged into them.
+    path (Path | None): Where the set stands.
+    labels (frozenset[str]): Empty if the file has yet to be written.
+    merged (Mapping[str, str]): The label that others become.
+    by_fold (Mapping[str, str]): Labels of the set by their folded form, if look-alikes are merged into them.
     """
 
     path: Path | None
@@ -102,7 +110,8 @@ class LabelRules:
 def merging(rules: LabelRules, survey: Survey | None = None) -> LabelRules:
     """Make rules that merge look-alikes: into the given set, or into the spelling that most texts have.
 
-    rules (LabelRules): As they are without. survey (Survey | None): What was found, where no set is given.
+    rules (LabelRules): As they are without.
+    survey (Survey | None): What was found, where no set is given.
     RETURNS (LabelRules): The rules.
     """
     if survey is None:
@@ -114,7 +123,10 @@ def merging(rules: LabelRules, survey: Survey | None = None) -> LabelRules:
 def survey_sources(sources: Sequence[Path], fields: Fields, layout: TableFormat, rules: LabelRules) -> Survey:
     """Read everything once: only then are the labels known that every Doc must name, and whether to write at all.
 
-    sources (Sequence[Path]): The files. fields, layout: How they are read. rules (LabelRules): What labels may be.
+    sources (Sequence[Path]): The files.
+    fields (Fields): How they are read.
+    layout (TableFormat): How they are read.
+    rules (LabelRules): What labels may be.
     RETURNS (Survey): What there is.
     """
     survey = Survey()
@@ -145,6 +157,10 @@ def good_records(
 ) -> Iterator[Record]:
     """Read a file again.
 
+    source (Path): The file.
+    fields (Fields): Which fields hold what.
+    layout (TableFormat): How tables are written.
+    rules (LabelRules): What labels may be.
     trace (Trace): Gets what is read, to be compared with the first reading's. Other arguments as `survey_sources`.
     YIELDS (Record): What is no bad line.
     """

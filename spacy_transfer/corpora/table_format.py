@@ -1,12 +1,15 @@
-"""How a table is written: its delimiter, quotation marks and header, given or found out."""
+"""The format of a table: delimiter, quotation marks and header, given or detected."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .. import errors
 from .excerpt import excerpt
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 Quoting = Literal["auto", "csv", "none"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
@@ -61,7 +64,8 @@ class Reading:
     """What a reading of a file found out about it; filled while the rows come.
 
     notes (list[str]): How it is written, where that is not what its suffix says.
-    n_broken (int): Cells that hold line breaks. broken (list[str]): The first that hold the delimiter too, with lines.
+    n_broken (int): Cells that hold line breaks.
+    broken (list[str]): The first that hold the delimiter too, with lines.
     n_suspicious (int): How many hold both.
     skipped (dict[str, int]): Rows left out since an annotation tool says so: why, and how many.
     """
@@ -82,8 +86,10 @@ def parse_line(
 ) -> Iterator[list[str]]:
     """Cut lines of a sample into cells, up to the first that cannot be cut.
 
-    lines (Sequence[str]): Lines with their ends. delimiter (str): One character.
-    quoted (bool): Whether quotation marks count. skip_blanks (bool): Whether blanks behind delimiters do not.
+    lines (Sequence[str]): Lines with their ends.
+    delimiter (str): One character.
+    quoted (bool): Whether quotation marks count.
+    skip_blanks (bool): Whether blanks behind delimiters do not.
     YIELDS (list[str]): The cells of each record; empty for a blank line.
     """
     reader = csv_reader(iter(lines), delimiter, quoted=quoted, skip_blanks=skip_blanks)
@@ -93,7 +99,7 @@ def parse_line(
         return
 
 
-def csv_reader(lines: Iterator[str], delimiter: str, *, quoted: bool, skip_blanks: bool) -> Any:
+def csv_reader(lines: Iterator[str], delimiter: str, *, quoted: bool, skip_blanks: bool) -> "Reader":
     """Make the reader of the standard library for lines."""
     if quoted:
         return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=skip_blanks)

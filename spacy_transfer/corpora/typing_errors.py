@@ -1,4 +1,4 @@
-"""One typing error in a word, as fingers make them."""
+"""Makes one realistic typing error in a word."""
 
 from random import Random
 from typing import Literal
@@ -28,11 +28,13 @@ _NEIGHBOURS = {keyboard: _neighbours(rows) for keyboard, rows in _ROWS.items()}
 
 
 def mistyped(word: str, keyboard: Keyboard, chance: Random) -> str:
-    """The word with one typing error: a neighbouring key, two letters in the wrong order, one left out, one doubled.
+    """The word with one typing error: a neighboring key, two letters in the wrong order, one left out, one doubled.
 
     Only letters are touched, since another digit is another number; marks stay with their letter.
 
-    word (str): Not empty. chance (Random): What is drawn from.
+    word (str): Not empty.
+    keyboard (Keyboard): Neighbors of each key.
+    chance (Random): What is drawn from.
     RETURNS (str): Another, non-empty word; the same one where it has fewer than two letters.
     """
     parts = characters(word)
@@ -42,9 +44,9 @@ def mistyped(word: str, keyboard: Keyboard, chance: Random) -> str:
     keys = _NEIGHBOURS[keyboard]
     beside = [i for i in letters if parts[i].lower() in keys]
     turned = [i for i in letters[:-1] if parts[i + 1][0].isalpha() and parts[i] != parts[i + 1]]
-    kinds = ["omit", "double", *(["neighbour"] if beside else []), *(["turn"] if turned else [])]
+    kinds = ["omit", "double", *(["neighbor"] if beside else []), *(["turn"] if turned else [])]
     kind = chance.choice(kinds)
-    if kind == "neighbour":
+    if kind == "neighbor":
         i = chance.choice(beside)
         key = chance.choice(keys[parts[i].lower()])
         parts[i] = key.upper() if parts[i].isupper() else key

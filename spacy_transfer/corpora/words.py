@@ -1,4 +1,4 @@
-"""A text as words and what stands between them; put together again it is the same text."""
+"""Splits a text into words and the text between them; joined again, they give the same text."""
 
 from copy import copy
 
@@ -15,7 +15,9 @@ class Words:
     """Words of a text. It is decided by character, not by text: spaces divide words, and each character of a script
     written without spaces (Chinese, Japanese, Thai, ...) is a word of its own.
 
-    lead (str): What stands before the first word. words (list[str]): The words, none empty.
+    text (str): The text.
+    lead (str): What stands before the first word.
+    words (list[str]): The words, none empty.
     gaps (list[str]): What follows each word: spaces, line breaks, or nothing.
     """
 
@@ -41,7 +43,10 @@ class Words:
         return other
 
     def keep(self, places: list[int]) -> None:
-        """Leave out all other words. places (list[int]): In order, at least one."""
+        """Leave out all other words.
+
+        places (list[int]): In order, at least one.
+        """
         end = self.gaps[-1]
         self.words = [self.words[i] for i in places]
         self.gaps = [*(self.gaps[i] for i in places[:-1]), end]

@@ -1,8 +1,8 @@
-"""The estimator."""
+"""The estimator `TransferClassifier`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import spacy
@@ -13,12 +13,19 @@ from sklearn.utils.validation import check_is_fitted
 from spacy.language import Language
 
 from ..errors import T490, T496, T500
+from ..json_types import ConfigMapping, JsonObject
 from ..pipeline.factories import DEFAULT_ENCODER
 from .config import COMPONENT
 from .data import Array, Kind, Targets, check_texts, give_back, read_labels
 from .fitting import Fitted, fit
 from .parameters import check_parameters
 from .storage import classifier_of, nlp_from_state, nlp_state, read_folder, write_folder
+
+if TYPE_CHECKING:
+    from ..model.learning.head_init import HeadInitBuilder
+    from ..model.shims.settings import EncoderLoader, PoolingBuilder
+    from ..nn.encoders.adapters import Adapter
+    from ..nn.losses.loss import LossBuilder
 
 Self = TypeVar("Self", bound="TransferClassifier")
 
@@ -97,7 +104,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        encoder: Any = DEFAULT_ENCODER,
+        encoder: "str | Path | ConfigMapping | EncoderLoader" = DEFAULT_ENCODER,
         *,
         revision: str | None = None,
         frozen_depth: int | Literal["all"] = -1,
@@ -105,14 +112,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lr_decay: float = 0.9,
         head_lr_factor: float = 5.0,
         embeddings_lr_factor: float = 1.0,
-        adapter: Any = None,
-        pooling: Any = "MeanPooling",
+        adapter: "ConfigMapping | Adapter | None" = None,
+        pooling: "str | ConfigMapping | PoolingBuilder" = "MeanPooling",
         hidden: list[int] | None = None,
         dropout: float = 0.1,
-        head_init: Any = "RandomInit",
-        loss: Any = None,
+        head_init: "str | ConfigMapping | HeadInitBuilder" = "RandomInit",
+        loss: "str | ConfigMapping | LossBuilder | None" = None,
         label_smoothing: float = 0.0,
-        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+        class_weight: Literal["balanced"] | Mapping[object, float] | None = None,
         threshold: float = 0.5,
         window_length: int = 256,
         window_stride: int = 192,
@@ -127,7 +134,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lang: str = "xx",
         device: str = "auto",
         progress: bool = False,
-        config: Mapping[str, Any] | None = None,
+        config: ConfigMapping | None = None,
     ) -> None:
         self.encoder = encoder
         self.revision = revision
@@ -214,7 +221,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return texts, read_labels(y, len(texts), classes=classes)
         return texts, read_labels(y, len(texts), classes=self.classes_, kind=self.kind_)
 
-    def _checked(self) -> dict[str, Any]:
+    def _checked(self) -> JsonObject:
         return check_parameters(self.get_params(deep=False))
 
     def _take(self: Self, fitted: Fitted, targets: Targets) -> Self:
@@ -298,7 +305,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         folder (str | Path): Of the pipeline.
         RETURNS (TransferClassifier): Fitted; one that was trained by command has default parameters.
-        RAISES (FileNotFoundError): T498 if there is none. RAISES (ValueError): T498 for another pipeline.
+        RAISES (FileNotFoundError): T498 if there is none.
+        RAISES (ValueError): T498 for another pipeline.
         """
         params, classes, kind = read_folder(Path(folder))
         estimator = cls(**params)

@@ -1,10 +1,9 @@
-"""The config of a training, from the parameters of the estimator."""
+"""Makes a training config from the parameters of the estimator."""
 
 import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from thinc.api import Config
 
@@ -12,6 +11,8 @@ from ..config.blocks import function_of, keys_of
 from ..config.instances import block_config, plain_block
 from ..config.values import put_values
 from ..errors import T494, T495, T497
+from ..json_types import ConfigBlock
+from .parameters import Parameters
 
 # Name of the component in the pipeline inside.
 COMPONENT = "transfer_textcat"
@@ -22,11 +23,11 @@ _HEAD_ALONE, _ENCODER_TOO = 1e-2, 3e-4
 
 
 def training_config(
-    params: Mapping[str, Any], labels: list[str], *, exclusive: bool, data: Path, n_texts: int, source: Path | None
+    params: Parameters, labels: list[str], *, exclusive: bool, data: Path, n_texts: int, source: Path | None
 ) -> Config:
     """Write the config that a fit trains with.
 
-    params (Mapping[str, Any]): Parameters of the estimator, checked.
+    params (Parameters): Parameters of the estimator, checked.
     labels (list[str]): As the pipeline knows them, in the order of the scores.
     exclusive (bool): Exactly one label a text.
     data (Path): Folder with train.spacy and dev.spacy.
@@ -38,7 +39,7 @@ def training_config(
     factory = "transfer_textcat" if exclusive else "transfer_textcat_multilabel"
     fresh = {"factory": factory, "threshold": params["threshold"], "model": _model(params, labels, exclusive=exclusive)}
     component = fresh if source is None else {"source": str(source), "component": COMPONENT}
-    config: dict[str, Any] = {
+    config: ConfigBlock = {
         "paths": {"train": str(data / "train.spacy"), "dev": str(data / "dev.spacy")},
         "nlp": {"lang": params["lang"], "pipeline": [COMPONENT]},
         "components": {COMPONENT: component},
@@ -72,7 +73,7 @@ def without_data(config: Config) -> Config:
 # ---- blocks ------------------------------------------------------------------------------------------------------
 
 
-def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _model(params: Parameters, labels: list[str], *, exclusive: bool) -> dict[str, object]:
     encoder = params["encoder"]
     if isinstance(encoder, str | Path):
         encoder_block = {
@@ -101,7 +102,7 @@ def _model(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> 
     }  # fmt: skip
 
 
-def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> dict[str, Any]:
+def _loss(params: Parameters, labels: list[str], *, exclusive: bool) -> dict[str, object]:
     given = params["loss"]
     if given is None:
         given = "CrossEntropy" if exclusive else "BinaryCrossEntropy"
@@ -126,7 +127,7 @@ def _loss(params: Mapping[str, Any], labels: list[str], *, exclusive: bool) -> d
     return block
 
 
-def _class_weights(given: Any) -> Any:
+def _class_weights(given: object) -> object:
     if isinstance(given, Mapping):
         return [[str(label), float(weight)] for label, weight in given.items()]
     if given not in (None, "balanced"):
@@ -135,10 +136,10 @@ def _class_weights(given: Any) -> Any:
     return given
 
 
-def learn_rate(params: Mapping[str, Any]) -> float:
+def learn_rate(params: Parameters) -> float:
     """Say which learning rate a training has.
 
-    params (Mapping[str, Any]): Parameters of the estimator.
+    params (Parameters): Parameters of the estimator.
     RETURNS (float): Peak of the rate.
     """
     if params["learn_rate"] is not None:
@@ -146,8 +147,8 @@ def learn_rate(params: Mapping[str, Any]) -> float:
     return _HEAD_ALONE if params["frozen_depth"] == "all" and params["adapter"] is None else _ENCODER_TOO
 
 
-def _training(params: Mapping[str, Any], n_texts: int) -> dict[str, Any]:
-    rate: Any = learn_rate(params)
+def _training(params: Parameters, n_texts: int) -> dict[str, object]:
+    rate: object = learn_rate(params)
     n_epochs = params["n_epochs"]
     if not params["constant_rate"]:
         rate = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": rate, "warmup": 0.1}

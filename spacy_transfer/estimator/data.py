@@ -1,4 +1,4 @@
-"""Texts and labels as scikit-learn's users hold them: checked, and put into the words of a spaCy pipeline."""
+"""Checks texts and labels in scikit-learn's formats and converts them for a spaCy pipeline."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -95,7 +95,7 @@ def read_labels(labels: Any, n_texts: int, *, classes: Any = None, kind: Kind | 
         labels = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels).ravel()
     given = _kind_of(labels)
     if kind is not None and given != kind:
-        raise ValueError(T491.format(problem=f"{_SAY[given]}, where the first call had {_SAY[kind]}"))
+        raise ValueError(T491.format(problem=f"{_SAY[given]}, but the first call had {_SAY[kind]}"))
     read = {"exclusive": _exclusive, "indicator": _indicator, "lists": _lists}[given]
     targets = read(labels, None if classes is None else np.asarray(classes))
     if len(targets.matrix) != n_texts:

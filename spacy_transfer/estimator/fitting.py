@@ -1,12 +1,11 @@
-"""A fit: texts into a folder, through the training loop, and the pipeline back."""
+"""Fits an estimator: writes texts to a folder, runs the training loop, loads the pipeline."""
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import spacy
 import torch
@@ -14,14 +13,17 @@ from sklearn.model_selection import train_test_split
 from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Example
+from thinc.config import Config
 
 from ..errors import T494
+from ..pipeline.components import classifiers_of
 from ..quiet import quiet
 from ..training.loop.loop import Update
 from ..training.state.random_state import RandomState
 from ..training.train import train
 from .config import training_config, without_data
 from .data import Targets
+from .parameters import Parameters
 
 # Texts that stand in for held-out ones where nothing is held out: the loop evaluates on something.
 _MOST_STAND_INS = 32
@@ -42,11 +44,11 @@ class Fitted:
 
 
 def fit(
-    params: Mapping[str, Any], texts: Sequence[str], targets: Targets, *, source: Callable[[Path], None] | None = None
+    params: Parameters, texts: Sequence[str], targets: Targets, *, source: Callable[[Path], None] | None = None
 ) -> Fitted:
     """Train a pipeline.
 
-    params (Mapping[str, Any]): Parameters of the estimator, checked.
+    params (Parameters): Parameters of the estimator, checked.
     texts (Sequence[str]): Training texts, held-out ones included.
     targets (Targets): Their labels.
     source (Callable[[Path], None] | None): Writes the pipeline to go on from into a folder; None begins with the
@@ -81,7 +83,7 @@ def fit(
     return fitted
 
 
-def _train(config: Any, output: Path, bar: "_Bar | None", params: Mapping[str, Any], holds_out: bool) -> Fitted:
+def _train(config: Config, output: Path, bar: "_Bar | None", params: Parameters, holds_out: bool) -> Fitted:
     trained = train(
         config, output, gpu_id=_gpu_id(params["device"]), checkpoint_every="1000h", show="none",
         make_update=None if bar is None else bar.updating, max_seconds=params["max_seconds"] or 0.0,
@@ -96,26 +98,33 @@ def _train(config: Any, output: Path, bar: "_Bar | None", params: Mapping[str, A
 
 
 def _clear(nlp: Language) -> None:
-    for _, pipe in nlp.pipeline:
-        if hasattr(pipe, "clear_cache"):
-            pipe.clear_cache()
+    for classifier in classifiers_of(nlp, enabled_only=True).values():
+        classifier.clear_cache()
 
 
 class _Bar:
-    """A progress bar over texts. n_texts (int | None): Of all epochs, where that is known."""
+    """A progress bar over texts.
+
+    n_texts (int | None): Of all epochs, where that is known.
+    """
 
     def __init__(self, n_texts: int | None) -> None:
         # In a notebook a widget, elsewhere text.
         from tqdm.auto import tqdm
 
-        self._bar: Any = tqdm(total=n_texts, unit="text", desc="training")
+        self._bar = tqdm(total=n_texts, unit="text", desc="training")
 
     def updating(self, nlp: Language) -> Update:
-        """RETURNS (Update): The step function of a pipeline, which moves the bar on."""
+        """Make the step function of a pipeline, which moves the bar on.
+
+        nlp (Language): The pipeline.
+        RETURNS (Update): In place of `nlp.update`.
+        """
         block = nlp.config.interpolate()["training"]
         frozen, annotating = block["frozen_components"], block["annotating_components"]
 
         def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            """Update as the pipeline does, and move the bar on."""
             nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen, annotates=annotating)
             # A tensor on a GPU would make each step wait for the device.
             total = [value for value in losses.values() if not isinstance(value, torch.Tensor)]
@@ -141,7 +150,7 @@ def _gpu_id(device: str) -> int:
     raise ValueError(T494.format(parameter="device", value=repr(device), want='"auto", "cpu", "cuda" or "cuda:1"'))
 
 
-def _split(params: Mapping[str, Any], targets: Targets) -> tuple[list[int], list[int]]:
+def _split(params: Parameters, targets: Targets) -> tuple[list[int], list[int]]:
     """Texts to learn from, and held-out ones with every label, where there are enough of it."""
     rows = list(range(len(targets.matrix)))
     share, seed = params["validation_fraction"], params["seed"]

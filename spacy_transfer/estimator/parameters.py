@@ -1,17 +1,21 @@
-"""What the estimator's own parameters may be; those of the config are checked by its blocks."""
+"""Checks the estimator's own parameters; those of the config are checked by its blocks."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import T494
 from ..files.fields import is_real, whole
+from ..json_types import JsonObject
+
+# Of `TransferClassifier`, by name: numbers, names, blocks.
+Parameters = Mapping[str, Any]
 
 
-def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+def check_parameters(params: Parameters) -> JsonObject:
     """Check the parameters that no config block checks.
 
-    params (Mapping[str, Any]): All parameters of the estimator.
-    RETURNS (dict[str, Any]): The same, and `constant_rate`: whether the learning rate stays as it is.
+    params (Parameters): All parameters of the estimator.
+    RETURNS (JsonObject): The same, and `constant_rate`: whether the learning rate stays as it is.
     RAISES (ValueError): T494 for a value that is not possible.
     """
     n_epochs, seconds = params["n_epochs"], params["max_seconds"]
@@ -30,7 +34,7 @@ def check_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     return {**params, "constant_rate": n_epochs is None}
 
 
-def _name(block: Any) -> str:
+def _name(block: object) -> str:
     if isinstance(block, str):
         return block.removeprefix("spacy-transfer.").removesuffix(".v1")
     if isinstance(block, Mapping):
@@ -38,6 +42,6 @@ def _name(block: Any) -> str:
     return type(block).__name__
 
 
-def _require(params: Mapping[str, Any], parameter: str, good: bool, want: str) -> None:
+def _require(params: Parameters, parameter: str, good: bool, want: str) -> None:
     if not good:
         raise ValueError(T494.format(parameter=parameter, value=repr(params[parameter]), want=want))

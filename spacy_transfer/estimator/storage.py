@@ -1,4 +1,4 @@
-"""The estimator in a folder, and in a pickle: the spaCy pipeline, and beside it what scikit-learn's users expect."""
+"""Saves an estimator to a folder or a pickle: the spaCy pipeline, and the attributes that scikit-learn expects."""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ from ..config.instances import plain_block
 from ..errors import T498, T499
 from ..files import new_folder, write_text
 from ..files.strangers import read_object
+from ..json_types import JsonMapping, JsonObject
+from ..pipeline.components import classifiers_of, name_meant
 from ..pipeline.textcat import TransferTextCategorizer
 from .data import Array
 
@@ -31,19 +33,19 @@ def classifier_of(nlp: Language, folder: Path | None = None) -> tuple[str, Trans
     RETURNS (tuple[str, TransferTextCategorizer]): Name and component.
     RAISES (ValueError): T498 unless there is exactly one.
     """
-    found = [(name, pipe) for name, pipe in nlp.pipeline if isinstance(pipe, TransferTextCategorizer)]
-    if len(found) != 1:
+    found = classifiers_of(nlp, enabled_only=True)
+    if (name := name_meant(found, None)) is None:
         problem = f"its pipeline has {len(found)} spacy-transfer classifiers, and an estimator has one"
         raise ValueError(T498.format(folder=folder or nlp.meta.get("name"), problem=problem))
-    return found[0]
+    return name, found[name]
 
 
-def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes: Array, kind: str) -> None:
+def write_folder(folder: Path, nlp: Language, params: Mapping[str, object], classes: Array, kind: str) -> None:
     """Write a fitted estimator; the folder appears whole or not at all.
 
     folder (Path): Replaced if it holds a pipeline.
     nlp (Language): The pipeline.
-    params (Mapping[str, Any]): Parameters of the estimator.
+    params (Mapping[str, object]): Parameters of the estimator.
     classes (Array): Labels, (n_labels,).
     kind (str): How labels are given.
     RAISES (FileExistsError): T499 for a folder that holds something else.
@@ -68,11 +70,11 @@ def write_folder(folder: Path, nlp: Language, params: Mapping[str, Any], classes
         write_text(part / _FILE, text)
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], Array | None, str]:
+def read_folder(folder: Path) -> tuple[JsonObject, Array | None, str]:
     """Read what stands beside the pipeline.
 
     folder (Path): Of the pipeline.
-    RETURNS (tuple[dict[str, Any], Array | None, str]): Parameters, labels, and how labels are given; nothing, None and
+    RETURNS (tuple[JsonObject, Array | None, str]): Parameters, labels, and how labels are given; nothing, None and
         "" for a pipeline that no estimator saved.
     RAISES (FileNotFoundError): T498 if there is no pipeline.
     RAISES (ValueError): T498 for a file that is damaged or of a later version.
@@ -99,26 +101,26 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Array | None, str]:
     return params, classes, str(kind)
 
 
-def nlp_state(nlp: Language) -> dict[str, Any]:
+def nlp_state(nlp: Language) -> JsonObject:
     """Describe a pipeline for a pickle; weights stay safetensors.
 
     nlp (Language): The pipeline.
-    RETURNS (dict[str, Any]): For `nlp_from_state`.
+    RETURNS (JsonObject): For `nlp_from_state`.
     """
     return {"config": nlp.config.to_str(), "bytes": nlp.to_bytes()}
 
 
-def nlp_from_state(state: Mapping[str, Any]) -> Language:
+def nlp_from_state(state: JsonMapping) -> Language:
     """Make a pipeline of its description.
 
-    state (Mapping[str, Any]): Of `nlp_state`.
+    state (JsonMapping): Of `nlp_state`.
     RETURNS (Language): The pipeline.
     """
     nlp = load_model_from_config(Config().from_str(state["config"], interpolate=False), auto_fill=True)
     return nlp.from_bytes(state["bytes"])
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> object:
     """numpy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()

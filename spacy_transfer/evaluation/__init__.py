@@ -1,1 +1,1 @@
-"""How good it is."""
+"""Evaluation of trained pipelines."""

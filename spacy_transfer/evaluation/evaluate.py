@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import srsly
 from spacy.language import Language
@@ -13,14 +12,17 @@ from spacy.training import Corpus, Example
 from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
+from ..json_types import Scores
+from ..pipeline.components import sources_read_by
 from ..pipeline.gold import is_score
-from ..pipeline.sources import carry_over, sources_read_by
+from ..pipeline.sources import carry_over
 
 
-def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[str, Any]:
-    """All scores of a pipeline on annotated documents.
+def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> Scores:
+    """Evaluate a pipeline on annotated documents.
 
-    pipeline (Language): A trained pipeline. data (Path): A .spacy file or a folder of them.
+    pipeline (Language): A trained pipeline.
+    data (Path): A .spacy file or a folder of them.
     batch_size (int): Documents a batch.
     RETURNS (dict): What `nlp.evaluate` gives, and `accuracy` (share of documents with exactly the right labels; with
         several of our components, of the first), `n_docs`, `docs_per_second` (whole pipeline, tokenizing included).
@@ -34,7 +36,7 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     start = perf_counter()
-    scores: dict[str, Any] = pipeline.evaluate(examples, batch_size=batch_size)
+    scores: Scores = pipeline.evaluate(examples, batch_size=batch_size)
     seconds = perf_counter() - start
     scores.pop("speed", None)
     accuracy = next((value for key, value in scores.items() if key.endswith("cats_acc")), None)
@@ -45,16 +47,18 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> dict[s
 def refuse_output(path: Path, inputs: Sequence[Path]) -> None:
     """Refuse to write scores over anything but older scores, before time is spent.
 
-    RAISES (ValueError): T373 for one of the inputs. RAISES (FileExistsError): T376 for another file.
+    RAISES (ValueError): T373 for one of the inputs.
+    RAISES (FileExistsError): T376 for another file.
     """
     refuse_same([path], inputs)
     refuse_others_file(path, what="a file of scores", keys=["n_docs", "docs_per_second"])
 
 
-def write_scores(scores: dict[str, Any], path: Path) -> None:
+def write_scores(scores: Scores, path: Path) -> None:
     """Write scores as JSON; whole or not there.
 
-    RAISES (FileExistsError): T376 for another file that is there. RAISES (OSError): T372 for a full disk.
+    RAISES (FileExistsError): T376 for another file that is there.
+    RAISES (OSError): T372 for a full disk.
     """
     refuse_output(path, [])
     write_text(path, srsly.json_dumps(scores, indent=2))

@@ -1,16 +1,16 @@
 """The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ..json_types import Scores
 from ..pipeline.gold import check_label, score_of
 
 
-def make_scorer() -> Callable[..., dict[str, Any]]:
+def make_scorer() -> Callable[..., Scores]:
     """The scorer `spacy-transfer.scorer.v1`; see `score_cats`."""
     return score_cats
 
@@ -23,8 +23,8 @@ def score_cats(
     threshold: float = 0.5,
     positive_label: str | None = None,
     score_prefix: str = "",
-    **_: Any,
-) -> dict[str, Any]:
+    **_: object,
+) -> Scores:
     """Precision, recall, F, AUC as spaCy's `Scorer.score_cats` counts them, and accuracy.
 
     Soft gold labels are rounded first (exclusive: the highest counts; else 0.5 and up): spaCy itself takes any value
@@ -45,9 +45,10 @@ def score_cats(
     gold = {id(eg.reference): _rounded(eg.reference, wanted, exclusive) for eg in examples}
 
     def cats(doc: Doc, attr: str) -> dict[str, float]:
+        """Give the rounded annotations of a reference, and the scores of any other document."""
         return gold[id(doc)] if id(doc) in gold else getattr(doc, attr)
 
-    scores: dict[str, Any] = Scorer.score_cats(
+    scores: Scores = Scorer.score_cats(
         examples, "cats", getter=cats, labels=wanted, multi_label=not exclusive, threshold=threshold,
         positive_label=positive_label,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outputs that are neither inputs nor each other, nor somebody else's files."""
+"""Refuses outputs that are also inputs, or another program's files."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,8 @@ from ..errors import T373, T373_INPUT, T373_OUTPUT, T376
 def refuse_same(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
     """Refuse a command that would write over what it reads, or write one file twice.
 
-    outputs, inputs (Iterable[Path]): Files or folders, also such as are not there yet.
+    outputs (Iterable[Path]): Files or folders, also such as are not there yet.
+    inputs (Iterable[Path]): Files or folders, also such as are not there yet.
     RAISES (ValueError): T373 for an output that is or holds an input, that is a file within a folder that is read, or
         that is, holds or lies in another output, by whatever name.
     """
@@ -28,7 +29,9 @@ def refuse_same(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
 def refuse_others_file(path: Path, *, what: str, keys: Iterable[str]) -> None:
     """Refuse to write over a file that is not an older one of the same kind.
 
-    path (Path): The output. what (str): What it is, for the message. keys (Iterable[str]): Of the JSON object in it.
+    path (Path): The output.
+    what (str): What it is, for the message.
+    keys (Iterable[str]): Of the JSON object in it.
     RAISES (FileExistsError): T376 for anything else that stands there.
     """
     if not path.exists():

@@ -1,13 +1,14 @@
-"""What the fields of a JSON object must hold: types and ranges, compared before any value is used."""
+"""Types and ranges of the fields of a JSON object, checked before any value is used."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypeGuard
 
 from ..errors import T451, T451_MISSING
+from ..json_types import JsonMapping, JsonObject
 from .strangers import UnusableFile
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -19,11 +20,12 @@ MOST = 2**53
 class Kind:
     """What a value must be.
 
-    want (str): In words, for messages. holds (Callable): Whether a value is that.
+    want (str): In words, for messages.
+    holds (Callable): Whether a value is that.
     """
 
     want: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
 
 def whole(least: int = 0, most: int = MOST) -> Kind:
@@ -44,9 +46,15 @@ def one_of(*values: object) -> Kind:
 
 
 def list_of(kind: Kind, *, distinct: bool = False) -> Kind:
-    """A list of such values. distinct (bool): Each of them once."""
+    """A list of such values.
 
-    def holds(value: Any) -> bool:
+    kind (Kind): Of each value.
+    distinct (bool): Each of them once.
+    RETURNS (Kind): Of the list.
+    """
+
+    def holds(value: object) -> bool:
+        """Decide whether a value is such a list."""
         if not isinstance(value, list) or not all(kind.holds(one) for one in value):
             return False
         return not distinct or len(set(value)) == len(value)
@@ -75,12 +83,12 @@ ANYTHING = Kind("anything", lambda value: True)
 SHA256 = Kind("64 hexadecimal digits", lambda value: isinstance(value, str) and bool(_SHA256.fullmatch(value)))
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an int; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_real(value: object) -> bool:
+def is_real(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number; true and false are none."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
@@ -92,16 +100,18 @@ def is_real(value: object) -> bool:
 
 def take(
     file: Path | str,
-    data: Mapping[str, Any],
+    data: JsonMapping,
     needed: Mapping[str, Kind],
     optional: Mapping[str, Kind] | None = None,
     *,
     within: str = "",
-) -> dict[str, Any]:
+) -> JsonObject:
     """The fields that are known, checked; others are left behind.
 
-    file (Path | str): Where the object comes from. data (Mapping): The object.
-    needed, optional (Mapping[str, Kind]): What must be there, and what may be.
+    file (Path | str): Where the object comes from.
+    data (Mapping): The object.
+    needed (Mapping[str, Kind]): What must be there, and what may be.
+    optional (Mapping[str, Kind]): What must be there, and what may be.
     within (str): Where in the file the object is, as in "network.".
     RAISES (UnusableFile): T451 for the first that is missing or of another kind, with its value.
     """
@@ -116,13 +126,23 @@ def take(
 
 
 def check_field(file: Path | str, key: str, value: object, kind: Kind) -> None:
-    """Compare one value. RAISES (UnusableFile): T451 if it is of another kind."""
+    """Compare one value.
+
+    RAISES (UnusableFile): T451 if it is of another kind.
+    """
     if not kind.holds(value):
         refuse(file, key, value, kind.want)
 
 
 def refuse(file: Path | str, key: str, value: object, want: str) -> NoReturn:
-    """Refuse a value. want (str): What it should be. RAISES (UnusableFile): T451."""
+    """Refuse a value.
+
+    file (Path | str): Where the object comes from.
+    key (str): Of the value, in the object.
+    value (object): The value seen.
+    want (str): What it should be.
+    RAISES (UnusableFile): T451.
+    """
     raise UnusableFile(T451.format(file=file, key=key, value=shown(value), want=want))
 
 

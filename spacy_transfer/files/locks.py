@@ -1,6 +1,5 @@
-"""A run owns its folder while it lasts: a second one is told at once who has it."""
+"""A run owns its folder while it lasts; a second one is refused at once and sees the owner."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -11,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from ..errors import T370
+from .digests import sha256_of_data
 from .parents import make_parents, remove_empty
 
 try:
@@ -50,10 +49,13 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_place(path: Path) -> Iterator[None]:
-    """Hold the name of a folder that is to be replaced as a whole. RAISES (InUse): T370 if another process holds it."""
+    """Hold the name of a folder that is to be replaced as a whole.
+
+    RAISES (InUse): T370 if another process holds it.
+    """
     made = make_parents(path.parent)
     # The name itself may be as long as a name can be.
-    name = f".spacy-transfer-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.lock"
+    name = f".spacy-transfer-{sha256_of_data(os.fsencode(path.name))[:12]}.lock"
     try:
         with _hold(path.parent / name, path):
             yield
@@ -124,7 +126,7 @@ def _acquire(lock: Path, what: Path) -> int | None:
     return handle
 
 
-def _holder() -> dict[str, Any]:
+def _holder() -> dict[str, object]:
     """This process."""
     return {
         "pid": os.getpid(),
@@ -134,7 +136,7 @@ def _holder() -> dict[str, Any]:
     }
 
 
-def _read(handle: int) -> dict[str, Any]:
+def _read(handle: int) -> dict[str, object]:
     """Who has written itself into a lock; empty where that cannot be read."""
     with suppress(OSError, ValueError, RecursionError):
         data = json.loads(os.pread(handle, 10_000, 0).decode("utf-8"))
@@ -143,7 +145,7 @@ def _read(handle: int) -> dict[str, Any]:
     return {}
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _described(holder: dict[str, object]) -> str:
     if not {"pid", "host", "since", "command"} <= set(holder):
         return "another process"
     text = "process {pid} on {host}, since {since}: {command}".format(**holder)

@@ -1,4 +1,4 @@
-"""A file or folder that is not there: one sentence, with a way out."""
+"""The error for a missing file or folder, with a way out."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from ..errors import T440, T440_CONVERT, T440_FORMATS, T440_HERE
 def no_such_file(path: Path | str, formats: str = "") -> FileNotFoundError:
     """Say that a path names nothing.
 
-    path (Path | str): As the user gave it. formats (str): What the file may be, where that is not clear.
+    path (Path | str): As the user gave it.
+    formats (str): What the file may be, where that is not clear.
     RETURNS (FileNotFoundError): T440.
     """
     way_out = T440_HERE.format(folder=Path.cwd())
@@ -20,6 +21,10 @@ def no_such_file(path: Path | str, formats: str = "") -> FileNotFoundError:
 
 
 def require_file(path: Path) -> None:
-    """RAISES (FileNotFoundError): T440 unless there is such a file."""
+    """Refuse a file that is not there.
+
+    path (Path): As the user gave it.
+    RAISES (FileNotFoundError): T440 unless there is such a file.
+    """
     if not path.is_file():
         raise no_such_file(path)

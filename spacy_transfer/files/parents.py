@@ -1,11 +1,14 @@
-"""Folders that are made for a file, and taken back where nothing came of it."""
+"""Parent folders created for a file, and removed if the file is not written."""
 
 from contextlib import suppress
 from pathlib import Path
 
 
 def make_parents(folder: Path) -> list[Path]:
-    """Make a folder and those above it. RETURNS (list[Path]): Which were made, the innermost first."""
+    """Make a folder and those above it.
+
+    RETURNS (list[Path]): Which were made, the innermost first.
+    """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing

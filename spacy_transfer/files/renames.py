@@ -1,8 +1,9 @@
-"""Renames that leave the old or the new, never nothing."""
+"""Renames that leave the old file or the new one, never nothing."""
 
 import ctypes
 import errno
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +18,9 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno
 def put(new: Path, place: Path, aside: Path) -> None:
     """Let a file or folder take a place: a file in one step, a folder in two, the old one stepping aside first.
 
-    new (Path): What takes the place. place (Path): Where it goes. aside (Path): A free name.
+    new (Path): What takes the place.
+    place (Path): Where it goes.
+    aside (Path): A free name.
     RAISES (OSError): What the file system says; then the old one is in its place.
     """
     if not new.is_dir():
@@ -32,6 +35,16 @@ def put(new: Path, place: Path, aside: Path) -> None:
     except OSError:
         aside.rename(place)
         raise
+
+
+def put_aside(path: Path) -> Path:
+    """Give a file another name in its folder, one that nothing else has.
+
+    path (Path): The file, "log.jsonl".
+    RETURNS (Path): Where it is now, "log-put-aside-0f3a9c21.jsonl".
+    RAISES (OSError): What the file system says.
+    """
+    return path.rename(path.with_name(f"{path.stem}-put-aside-{secrets.token_hex(4)}{path.suffix}"))
 
 
 def exchange(one: Path, other: Path) -> bool:

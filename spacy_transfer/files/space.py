@@ -1,4 +1,4 @@
-"""A full disk, said in one sentence."""
+"""The error for a full disk."""
 
 import errno
 import re
@@ -17,7 +17,9 @@ _CODE = re.compile(r"(?:os error|code:) (\d+)")
 class DiskFull(OSError):
     """No space left.
 
-    path (Path): What was to be written. needed, free (int): Bytes.
+    path (Path): What was to be written.
+    needed (int): Bytes.
+    free (int): Bytes.
     """
 
     def __init__(self, path: Path, needed: int, free: int) -> None:
@@ -27,8 +29,11 @@ class DiskFull(OSError):
         self.path, self.needed, self.free = path, needed, free
 
     def going_on(self, command: str) -> "DiskFull":
-        """The same, with a command that goes on from what is there. command (str): To run when there is space."""
-        way_out = f"go on with:\n{command}"
+        """The same, with a command that goes on from what is there.
+
+        command (str): To run when there is space.
+        """
+        way_out = f"continue with:\n{command}"
         self.args = (
             T372.format(path=self.path, needed=_megabytes(self.needed), free=_megabytes(self.free), way_out=way_out),
         )
@@ -39,7 +44,9 @@ class DiskFull(OSError):
 def saying_when_full(path: Path, made: Path | None, needs: int = 0) -> Iterator[None]:
     """Within: an error of a full disk becomes `DiskFull`, whichever library met it.
 
-    path (Path): What is written, for the message. made (Path | None): Where it is made. needs (int): Bytes, if known.
+    path (Path): What is written, for the message.
+    made (Path | None): Where it is made.
+    needs (int): Bytes, if known.
     RAISES (DiskFull): T372.
     """
     try:

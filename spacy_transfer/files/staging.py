@@ -1,4 +1,4 @@
-"""A private folder beside a target, where new files are made before they take their places.
+"""A private folder next to a target, where new files are written before they replace the old ones.
 
 It has a random name, so that nothing planted under a name that could be guessed is written through. It is locked while
 its process lives: what is not locked is left by a process that was killed, and the next command removes it, or, if it
@@ -14,9 +14,9 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..errors import T374, T374_FAILED
+from ..json_types import JsonObject
 from ..log import logger
 from .renames import put
 
@@ -160,7 +160,7 @@ def _finish(staging: Path, seen: set[Path]) -> list[str]:
     return done
 
 
-def _journal(staging: Path) -> dict[str, Any] | None:
+def _journal(staging: Path) -> JsonObject | None:
     """What was decided; None where nothing was, or nothing that this package writes."""
     path = staging / _JOURNAL
     try:
@@ -198,7 +198,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder. RETURNS (int | None): A handle; None if another process has it, -1 if there are no locks here."""
+    """Lock a folder.
+
+    RETURNS (int | None): A handle; None if another process has it, -1 if there are no locks here.
+    """
     if fcntl is None:
         return _NO_LOCKS
     try:

@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: regular, inside their folder, JSON of bounded size and depth."""
+"""Untrusted files: must be regular, inside their folder, and JSON of limited size and depth."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import T450, T450_LINK, T450_NESTED, T450_NO_OBJECT, T450_SIZE
+from ..json_types import JsonObject
 from .digests import open_regular
 
 MEGABYTE = 1_000_000
@@ -23,7 +24,8 @@ def stays_inside(folder: Path, path: Path) -> bool:
     """Whether a path is in a folder, links followed. The Hugging Face cache links from `snapshots/COMMIT` to `blobs`
     next to it, which counts as inside.
 
-    folder (Path): The folder. path (Path): A path in it.
+    folder (Path): The folder.
+    path (Path): A path in it.
     """
     root = folder.resolve()
     if root.parent.name == "snapshots":
@@ -35,7 +37,8 @@ def check_inside(folder: Path, names: Iterable[str]) -> None:
     """Refuse files of a folder that are links to somewhere else: reading them would carry a stranger's choice of your
     files away.
 
-    folder (Path): The folder. names (Iterable[str]): Names of files in it; those that are not there are skipped.
+    folder (Path): The folder.
+    names (Iterable[str]): Names of files in it; those that are not there are skipped.
     RAISES (UnusableFile): T450 for the first such link.
     """
     for name in names:
@@ -47,7 +50,8 @@ def check_inside(folder: Path, names: Iterable[str]) -> None:
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Read a regular file.
 
-    path (Path): The file. most (int): Bytes it may have.
+    path (Path): The file.
+    most (int): Bytes it may have.
     RAISES (UnusableFile): T450 for what is not a regular file, cannot be read or is larger.
     """
     try:
@@ -61,16 +65,22 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_string(path: Path, most: int = MOST_BYTES) -> str:
-    """Read a regular file of UTF-8 text. RAISES (UnusableFile): T450, as `read_bytes`, and for other encodings."""
+    """Read a regular file of UTF-8 text.
+
+    RAISES (UnusableFile): T450, as `read_bytes`, and for other encodings.
+    """
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UnusableFile(T450.format(file=path, problem=error)) from error
 
 
-def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
-    """Parse a JSON object. file (Path | str): What the message calls it.
+def parse_object(text: str | bytes, file: Path | str) -> JsonObject:
+    """Parse a JSON object.
 
+    text (str | bytes): JSON.
+    file (Path | str): What the message calls it.
+    RETURNS (JsonObject): The object.
     RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or not an object.
     """
     data = parse(text, file)
@@ -80,7 +90,10 @@ def parse_object(text: str | bytes, file: Path | str) -> dict[str, Any]:
 
 
 def parse(text: str | bytes, file: Path | str) -> Any:
-    """Parse JSON. RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text."""
+    """Parse JSON.
+
+    RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text.
+    """
     try:
         data = json.loads(text)
         if _HALF.search(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")):
@@ -93,6 +106,9 @@ def parse(text: str | bytes, file: Path | str) -> Any:
         raise UnusableFile(T450.format(file=file, problem=error)) from error
 
 
-def read_object(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
-    """Read a file that holds a JSON object. RAISES (UnusableFile): T450 for anything else."""
+def read_object(path: Path, most: int = MOST_BYTES) -> JsonObject:
+    """Read a file that holds a JSON object.
+
+    RAISES (UnusableFile): T450 for anything else.
+    """
     return parse_object(read_bytes(path, most), path)

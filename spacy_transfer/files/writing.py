@@ -1,13 +1,13 @@
-"""Files and folders that appear whole, or not at all."""
+"""Writes files and folders completely or not at all."""
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import T373, T373_OUTPUT
+from .digests import sha256_of_data
 from .parents import make_parents, remove_empty
 from .renames import exchange, put
 from .space import saying_when_full
@@ -24,14 +24,17 @@ def write_text(path: Path, text: str, *, sync: bool = False) -> str:
 
 
 def write_data(path: Path, data: bytes, *, sync: bool = False) -> str:
-    """Write a file; whole or not there. sync (bool): Wait until the disk has it.
+    """Write a file; whole or not there.
 
+    path (Path): The file; its folder is made.
+    data (bytes): What goes in.
+    sync (bool): Wait until the disk has it.
     RETURNS (str): SHA-256 of the file.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise.
     """
     with new_file(path, sync=sync, needs=len(data)) as part:
         part.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()
+    return sha256_of_data(data)
 
 
 @contextmanager
@@ -39,7 +42,9 @@ def new_file(path: Path, *, sync: bool = False, needs: int = 0) -> Iterator[Path
     """Make a file under another name; it takes its place when the block ends well. A link that stands there is
     replaced, not followed.
 
-    path (Path): The file; its folder is made. sync (bool): Wait until the disk has it. needs (int): Bytes, where known.
+    path (Path): The file; its folder is made.
+    sync (bool): Wait until the disk has it.
+    needs (int): Bytes, where known.
     YIELDS (Path): Where to write it, by any library; its mode follows the umask, whatever that library does.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise.
     """
@@ -51,8 +56,9 @@ def new_file(path: Path, *, sync: bool = False, needs: int = 0) -> Iterator[Path
 def new_folder(path: Path, *, sync: bool = False, needs: int = 0) -> Iterator[Path]:
     """Make a folder under another name; it takes the place of the old one, whole, when the block ends well.
 
-    path (Path): The folder; its parent is made. sync (bool): Wait until the disk has all of it. needs (int): Bytes,
-        where known.
+    path (Path): The folder; its parent is made.
+    sync (bool): Wait until the disk has all of it.
+    needs (int): Bytes, where known.
     YIELDS (Path): An empty folder to write to.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise. The old folder is as it was then.
     """
@@ -90,7 +96,8 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
     A process that is killed meanwhile leaves all of the old files or none of them: what it had decided to do is done by
     the next command that writes, or looks, into one of the folders.
 
-    sync (bool): Wait until the disk has them. needs (int): Bytes, where known.
+    sync (bool): Wait until the disk has them.
+    needs (int): Bytes, where known.
     YIELDS (Callable[[Path], Path]): Gives for a path, whose folder is made, the path to write to. It raises ValueError,
         T373, for the same path again.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise. The old files are as they were then.
@@ -101,6 +108,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
     last = [Path()]
 
     def stage(path: Path) -> Path:
+        """Give a place to write a file in, which is moved when all are complete."""
         parent = path.parent.absolute()
         made.extend(make_parents(parent))
         folder = parent.resolve()
@@ -114,6 +122,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
         return part
 
     def where() -> Path | None:
+        """Give the folder of the newest part, whose disk may be full."""
         return next(reversed(stagings.values())).folder if stagings else None
 
     try:
@@ -127,7 +136,7 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
             for part, _ in (move for some in moves.values() for move in some):
                 _follow_umask(part)
                 if sync:
-                    _sync_file(part)
+                    sync_file(part)
             _move(stagings, moves)
         if sync:
             for folder in stagings:
@@ -144,7 +153,8 @@ def all_or_none(*, sync: bool = True, needs: int = 0) -> Iterator[Callable[[Path
 def new_contents(folder: Path, *, last: str) -> Iterator[Path]:
     """Make files for a folder that may hold others too; they take their places together when the block ends well.
 
-    folder (Path): The folder; it is made. last (str): The file without which the others count for nothing.
+    folder (Path): The folder; it is made.
+    last (str): The file without which the others count for nothing.
     YIELDS (Path): An empty folder to write to; all files in it go into the other one, under the same names.
     RAISES (OSError): T372 for a full disk; what the file system says otherwise. The old files are as they were then.
     """
@@ -208,13 +218,14 @@ def sync_tree(folder: Path) -> None:
     """Let the disk have everything in a folder."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            _sync_file(path)
+            sync_file(path)
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Let the disk have a file."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

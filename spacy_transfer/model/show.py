@@ -1,31 +1,34 @@
-"""A picture of the network as it stands: what a config builds, depth by depth, drawn as text."""
+"""Draws the network that a config builds, depth by depth, as text."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 from spacy.language import DEFAULT_CONFIG, Language
 from spacy.training.initialize import init_nlp
+from thinc.api import Config
 
 from ..config.reading import read_config
 from ..errors import T099, T429
 from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
+from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
-from .shims.shim import NetworkShim
+from .networks import networks_of
+from .shims.classifier_shim import ClassifierShim
+from .shims.own_encoder_shim import OwnEncoderShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")
 _AFTER = ("loss", "head_init", "cache")
 
 
-def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
+def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     """Draw every classifier of ours in a config or a trained pipeline.
 
-    path (Path): A config file, which is initialised with its data as for training, or the folder of a trained pipeline.
+    path (Path): A config file, which is initialized with its data as for training, or the folder of a trained pipeline.
     overrides (dict | None): Values of the config to change, {"paths.train": "corpus/train.spacy"}.
     RETURNS (str): Lines of text.
     RAISES (FileNotFoundError): T440 if there is no such path.
@@ -36,17 +39,40 @@ def show(path: Path, overrides: dict[str, Any] | None = None) -> str:
         raise no_such_file(path)
     if path.is_dir() and overrides:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
-    # The table of trainable weights would say the same.
+    if path.is_dir():
+        with _silent():
+            nlp = load_pipeline(path)
+        return draw_all(nlp, path)
+    return draw_all(initialized(read_config(path, overrides)), path)
+
+
+def initialized(config: Config) -> Language:
+    """Make the pipeline of a config, and initialize it with its data, as for training.
+
+    config (Config): As `read_config` gives it.
+    RETURNS (Language): The pipeline.
+    """
     with _silent():
-        nlp = load_pipeline(path) if path.is_dir() else init_nlp(DEFAULT_CONFIG.merge(read_config(path, overrides)))
-    pictures = [draw(name, nlp) for name in nlp.component_names if _shim(nlp, name) is not None]
+        return init_nlp(DEFAULT_CONFIG.merge(config))
+
+
+def draw_all(nlp: Language, path: Path) -> str:
+    """Draw every classifier of ours in a pipeline.
+
+    nlp (Language): The pipeline.
+    path (Path): Where it comes from, for the message.
+    RETURNS (str): Lines of text.
+    RAISES (ValueError): T099 if nothing in it is ours.
+    """
+    pictures = [draw(name, nlp) for name in networks_of(nlp)]
     if not pictures:
-        raise ValueError(T099.format(path=path, error="no component of it is a classifier of spacy-transfer"))
+        raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
+    """The table of trainable weights, which would say the same, is not announced."""
     level = logger.level
     logger.setLevel("WARNING")
     try:
@@ -58,26 +84,25 @@ def _silent() -> Iterator[None]:
 def draw(name: str, nlp: Language) -> str:
     """Draw one classifier that has weights.
 
-    name (str): Of the component. nlp (Language): Its pipeline.
+    name (str): Of the component.
+    nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim = cast(NetworkShim, _shim(nlp, name))
-    model = nlp.get_pipe(name).model
-    if (connect := model.attrs.get("connect")) is not None:
-        # A shared encoder is met by its first states otherwise.
-        connect(model, nlp, name)
+    shim, net = networks_of(nlp)[name], interface_of(nlp.get_pipe(name).model)
+    if isinstance(net, SharedEncoderInterface):
+        # The encoder is met by its first states otherwise.
+        net.connect(nlp, name)
     labels, settings, rows = nlp.get_pipe(name).labels, shim.settings, shim.describe()
     total, trainable = sum(row.n_weights for row in rows), sum(row.n_trainable for row in rows)
     number = "exactly one" if settings.loss.exclusive else "any number"
-    tokenizer = shim.tokenizer
-    windows = f"windows of {shim.windows.length}"
     pieces = "as the transformer component cuts them"
-    if tokenizer is not None:
+    if isinstance(shim, OwnEncoderShim):
+        windows = f"windows of {shim.windows.length}"
         char_ngrams = shim.record["config"].get("char_ngrams")
-        shared = f" with {char_ngrams['n_ngrams']:,} n-grams that they share" if char_ngrams else ""
-        pieces = f"{tokenizer.n_pieces:,} different ones{shared}, {windows}"
+        shared = f" with {char_ngrams['n_ngrams']:,} shared n-grams" if char_ngrams else ""
+        pieces = f"{shim.tokenizer.n_pieces:,} in the vocabulary{shared}, {windows}"
     lines = [
-        f"{name}: {len(labels)} labels, {number} a text",
+        f"{name}: {len(labels)} labels, {number} per text",
         f"{total:,} weights, {trainable:,} trainable ({trainable / max(total, 1):.0%})",
         "",
         *(_line(field, _builder(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
@@ -94,9 +119,9 @@ def draw(name: str, nlp: Language) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
+def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:
     network = shim.network
-    source = str(shim.record.get("source", ""))
+    source = str(shim.record.get("source", "")) if isinstance(shim, OwnEncoderShim) else ""
     yield _line(
         "encoder", f"{network.encoder.family}, width {network.encoder.width} {source and f'({source})'}".strip()
     )
@@ -105,16 +130,16 @@ def _encoder(shim: NetworkShim, rows: Sequence[DepthRow]) -> Iterator[str]:
         yield _line(f"  {row.name}", f"{row.n_weights:>12,}   {_state(row)}")
         if row.depth == boundary and row.depth < network.n_layers:
             cached = ", its states are cached" if boundary >= 1 and not shim.settings.cache.is_off else ""
-            yield _line("", f"    - - - nothing above is computed backward{cached} - - -")
+            yield _line("", f"    - - - no gradients above this line{cached} - - -")
 
 
-def _top(shim: NetworkShim, row: DepthRow) -> Iterator[str]:
+def _top(shim: ClassifierShim, row: DepthRow) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
-        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} a text")
+        yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} per text")
     if shim.n_features:
-        yield _line("features", f"{shim.n_features} numbers a text, joined to its vector")
+        yield _line("features", f"{shim.n_features} numbers per text, joined to its vector")
     yield _line("head", f"{_builder(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 
@@ -135,7 +160,7 @@ def _shown(labels: Sequence[str]) -> str:
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _differs(settings: Any, field: str) -> bool:
+def _differs(settings: object, field: str) -> bool:
     """Whether a block is there and changes anything; a neutral builder is nothing to draw."""
     builder = getattr(settings, field, None)
     if builder is None or type(builder).__name__.startswith(("No", "Random")):
@@ -143,7 +168,7 @@ def _differs(settings: Any, field: str) -> bool:
     return field not in ("text", "windows", "cache") or bool(builder != type(builder)())
 
 
-def _builder(builder: Any) -> str:
+def _builder(builder: object) -> str:
     """Name of a block, and what it sets apart from its defaults."""
     if not dataclasses.is_dataclass(builder):
         return type(builder).__name__
@@ -154,8 +179,3 @@ def _builder(builder: Any) -> str:
             inner = _builder(value) if dataclasses.is_dataclass(value) else f"{field.name} = {value!r}"
             found.append(inner)
     return type(builder).__name__ + (f" ({', '.join(found)})" if found else "")
-
-
-def _shim(nlp: Language, name: str) -> NetworkShim | None:
-    shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", None) or [None]
-    return shims[0] if isinstance(shims[0], NetworkShim) else None

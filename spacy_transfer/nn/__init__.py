@@ -1,1 +1,1 @@
-"""Torch alone: tensors in, tensors out. Knows neither spaCy nor Thinc."""
+"""Pure torch: tensors in, tensors out. Knows neither spaCy nor Thinc."""

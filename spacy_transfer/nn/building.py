@@ -1,4 +1,4 @@
-"""Networks built without drawing weights, and never larger than the weights that are there for them."""
+"""Builds networks without drawing weights, and never larger than their stored weights."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # What a network may hold beyond its stored weights: tables of positions, small buffers.
@@ -42,7 +43,7 @@ class _NoDraws(TorchDispatchMode):
     """Within: new weights are left as they are, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
     state does not move. All weights must be loaded afterwards."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
         name = func.overloadpacket.__name__
         if name in _DRAWS:
             return args[0]
@@ -63,7 +64,7 @@ class _Bounded(TorchDispatchMode):
         self._sum = 4 * (sum(sizes) + _SLACK)
         self._n_left = 4 * (len(sizes) + _MORE_TENSORS)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
         name = func.overloadpacket.__name__
         if name in _MAKES:
             shape = next((tuple(one) for one in args if isinstance(one, list | tuple | torch.Size)), ())

@@ -1,7 +1,7 @@
-"""masked-LM prediction: hide pieces of a row, predict them from the rest."""
+"""Masked-LM prediction: mask pieces of a row, predict them from the rest."""
 
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,15 +29,17 @@ def hide(
 ) -> tuple[Tensor, Tensor]:
     """Choose pieces and hide them.
 
-    ids (Tensor): Piece ids, (n_rows, n_pieces), on the CPU. eligible (Tensor): Boolean, where a piece may be chosen.
-    mask_id (int): Id of the mask piece. ordinary (Tensor): Ids that may replace a piece.
+    ids (Tensor): Piece ids, (n_rows, n_pieces), on the CPU.
+    eligible (Tensor): Boolean, where a piece may be chosen.
+    mask_id (int): Id of the mask piece.
+    ordinary (Tensor): Ids that may replace a piece.
     share (float): Of the eligible pieces that is chosen.
     key (int): With the row's own pieces all that decides: neither padding nor the other rows of a micro-batch, a
         sub-batch or a rank change what is hidden.
     at_least_one (bool): Choose one piece of a row where chance chose none.
     RETURNS (tuple[Tensor, Tensor]): The ids to read, and where pieces were chosen (boolean), each (n_rows, n_pieces).
-    SOURCE: Devlin et al. 2019, arXiv:1810.04805: of the chosen pieces 80 % are hidden, 10 % replaced, 10 % kept.
-        Random numbers from counters: Steele et al. 2014 (SplitMix64), doi:10.1145/2660193.2660195.
+    SOURCE: Devlin et al. 2019, arXiv:1810.04805: of the chosen pieces 80 % are hidden, 10 % replaced, 10 % kept. Random
+        numbers from counters: Steele et al. 2014 (SplitMix64), doi:10.1145/2660193.2660195.
     """
     places = torch.arange(ids.shape[1]) * _GOLDEN
     rows = (_mixed(ids + places) * eligible).sum(dim=1, keepdim=True)
@@ -72,7 +74,8 @@ def _uniform(numbers: Tensor) -> Tensor:
 class MaskedLMNetwork(nn.Module):
     """An encoder and a head whose output weights are the vectors of the pieces themselves.
 
-    encoder (Encoder): Learns. precision (torch.dtype): Of its arithmetic.
+    encoder (Encoder): Learns.
+    precision (torch.dtype): Of its arithmetic.
     """
 
     def __init__(self, encoder: Encoder, precision: torch.dtype) -> None:
@@ -88,7 +91,8 @@ class MaskedLMNetwork(nn.Module):
 
     @property
     def _table(self) -> nn.Parameter:
-        return cast(Any, self.encoder.body).get_input_embeddings().weight
+        body: Any = self.encoder.body
+        return body.get_input_embeddings().weight
 
     @property
     def device(self) -> torch.device:
@@ -98,7 +102,8 @@ class MaskedLMNetwork(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, chosen: Tensor, is_full: bool | None = None) -> Tensor:
         """Predict chosen pieces.
 
-        ids, mask (Tensor): (n_rows, n_pieces).
+        ids (Tensor): (n_rows, n_pieces).
+        mask (Tensor): (n_rows, n_pieces).
         chosen (Tensor): Places of the chosen pieces, all rows seen as one, (n_chosen,). By their numbers, since of a
             mask only the device knows how many they are.
         is_full (bool | None): As for `Encoder.forward`.

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from .devices.low_precision import LowPrecisionCopy, frozen_depths, linear_weigh
 from .encoders.encoder import Encoder
 from .heads.label_query import LabelQueryDecoder, document_states
 from .heads.linear import LabelHead
+from .joined import NOTHING, Joined
 from .pooling import Pooling
 
 
@@ -29,6 +29,7 @@ class RowBatch:
     owner (Tensor): Document of each row, (n_rows,), ascending from 0.
     n_docs (int): Documents.
     host (HostRows | None): What the host knows of them.
+    joined (Joined): What is joined to the vectors of the documents.
     """
 
     ids: Tensor
@@ -37,6 +38,7 @@ class RowBatch:
     owner: Tensor
     n_docs: int
     host: HostRows | None = None
+    joined: Joined = NOTHING
 
     @property
     def is_full(self) -> bool | None:
@@ -47,10 +49,11 @@ class RowBatch:
 class Network(nn.Module):
     """Encoder, pooling and head.
 
-    head: reads vectors, or the states themselves; pooling is then not used.
-    precision: dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in fp32.
+    head (LabelHead | LabelQueryDecoder): reads vectors, or the states themselves; pooling is then not used.
+    precision (torch.dtype): dtype of the encoder's arithmetic (fp32 weights are kept); pooling and head always run in
+        fp32.
     max_pieces: longest row that the encoder can read; None where there is no limit.
-    vector_width: of what the pooling gives; by default that of the states.
+    vector_width (int | None): of what the pooling gives; by default that of the states.
     boundary: what lies at or below this depth is frozen; set by tuning.
     """
 
@@ -119,7 +122,11 @@ class Network(nn.Module):
         return self
 
     def encode(self, batch: RowBatch) -> Tensor:
-        """RETURNS (Tensor): States, (n_rows, n_pieces, width)."""
+        """Run the encoder.
+
+        batch (RowBatch): Rows of pieces.
+        RETURNS (Tensor): States, (n_rows, n_pieces, width).
+        """
         # Without a graph all depths run at once, to the same bits; in bf16 the frozen ones have weights of their own.
         if self.boundary >= 1 and (torch.is_grad_enabled() or self.frozen_dtype != torch.float32):
             return self.resume(self.prefix(batch), batch)
@@ -129,7 +136,10 @@ class Network(nn.Module):
         return _read(states, batch)
 
     def prefix(self, batch: RowBatch) -> Tensor:
-        """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+        """What is frozen, without a graph.
+
+        RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width).
+        """
         ids, mask = self._rows(batch)
         with torch.no_grad():
             if self.frozen_dtype == torch.float32:
@@ -140,7 +150,10 @@ class Network(nn.Module):
                 return _read(low.prefix(ids, mask, self.boundary, batch.is_full), batch)
 
     def resume(self, states: Tensor, batch: RowBatch) -> Tensor:
-        """What moves, from the states at the boundary. RETURNS (Tensor): Last states, (n_rows, n_pieces, width)."""
+        """What moves, from the states at the boundary.
+
+        RETURNS (Tensor): Last states, (n_rows, n_pieces, width).
+        """
         ids, mask = self._rows(batch)
         if ids.shape != states.shape[:2]:
             more = (0, 0, 0, ids.shape[1] - states.shape[1], 0, ids.shape[0] - states.shape[0])
@@ -149,9 +162,12 @@ class Network(nn.Module):
             # In fp32, so that the residual stream of what moves is summed in fp32, as without a boundary.
             return _read(self._mobile().resume(ids, mask, states.float(), self.boundary, batch.is_full), batch)
 
-    def from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """From the states at the boundary on. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.head_from_states(self.resume(states, batch), batch, joined)
+    def from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+        """From the states at the boundary on.
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
+        return self.head_from_states(self.resume(states, batch), batch)
 
     @property
     def frozen_dtype(self) -> torch.dtype:
@@ -173,17 +189,21 @@ class Network(nn.Module):
         return few_shapes.filled_up(batch.ids, batch.mask, self.encoder.pad_id, self.max_pieces)
 
     def pool(self, states: Tensor, batch: RowBatch) -> Tensor:
-        """RETURNS (Tensor): One vector per document, (n_docs, width), fp32."""
+        """Pool states into vectors.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        batch (RowBatch): The rows that they are of.
+        RETURNS (Tensor): One vector per document, (n_docs, width), fp32.
+        """
         vectors: Tensor = self.pooling(states, batch.counted, batch.owner, batch.n_docs)
         return vectors
 
-    def classify(self, vectors: Tensor, joined: Tensor | None = None) -> Tensor:
-        """joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
+    def classify(self, vectors: Tensor) -> Tensor:
+        """Compute logits from vectors.
 
+        vectors (Tensor): With what is joined to them, (n_docs, width).
         RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
         """
-        if joined is not None:
-            vectors = torch.cat([vectors, joined], dim=1)
         logits: Tensor = vectors if self._is_headless else self.head(vectors)
         return logits
 
@@ -196,19 +216,25 @@ class Network(nn.Module):
         finally:
             self._is_headless = False
 
-    def head_from_states(self, states: Tensor, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """What follows the last states, pooled or not. RETURNS (Tensor): Logits, (n_docs, n_labels), fp32."""
+    def head_from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
+        """What follows the last states, pooled or not.
+
+        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
+        """
         if self.head.reads == "vectors":
-            return self.classify(self.pool(states, batch), joined)
+            return self.classify(batch.joined.join(self.pool(states, batch)))
         with self._kernels():
             logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs, batch.host))
         return logits
 
-    def forward(self, batch: RowBatch, joined: Tensor | None = None) -> Tensor:
-        """All three stages. RETURNS (Tensor): Logits, (n_docs, n_labels)."""
-        return self.head_from_states(self.encode(batch), batch, joined)
+    def forward(self, batch: RowBatch) -> Tensor:
+        """All three stages.
 
-    def _kernels(self) -> AbstractContextManager[Any]:
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
+        return self.head_from_states(self.encode(batch), batch)
+
+    def _kernels(self) -> AbstractContextManager[object]:
         return CpuKernels() if self.device.type == "cpu" else nullcontext()
 
     def _autocast(self) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""What a block of one's own must give, tried on made-up numbers when the network is built, before any training."""
+"""Tries custom blocks on made-up numbers when the network is built, before training."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +15,18 @@ _LOSS_PARTS = ("couples", "n_passes", "activation", "of_batch")
 
 class _LossBlock(Protocol):
     @property
-    def exclusive(self) -> bool: ...
+    def exclusive(self) -> bool:
+        """See `LossBuilder`."""
 
-    def activate(self, logits: Tensor) -> Tensor: ...
+    def activate(self, logits: Tensor) -> Tensor:
+        """See `LossBuilder`."""
 
 
 def missing(block: object, wanted: Sequence[str]) -> list[str]:
     """Names of the methods and fields that a block lacks.
 
-    block (Any): Of the config. wanted (Sequence[str]): What is used of it.
+    block (object): Of the config.
+    wanted (Sequence[str]): What is used of it.
     """
     return [name for name in wanted if not hasattr(block, name)]
 
@@ -31,7 +34,9 @@ def missing(block: object, wanted: Sequence[str]) -> list[str]:
 def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
     """Try a loss, and its block's activation, on a few documents.
 
-    block (LossBuilder): Of the config. loss (nn.Module): What it built, on the CPU. n_labels (int): Labels.
+    block (LossBuilder): Of the config.
+    loss (nn.Module): What it built, on the CPU.
+    n_labels (int): Labels.
     RETURNS (Loss): The same.
     RAISES (ValueError): T352 for a module that lacks what a loss needs, T353 for anything but one finite loss for each
         document, with a gradient; or for scores that are not one number for each document and label.
@@ -72,7 +77,9 @@ def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
 def check_pooling(block: object, pooling: nn.Module, width: int) -> int:
     """Try a pooling on two documents, one of them in two windows.
 
-    block (PoolingBuilder): Of the config. pooling (nn.Module): What it built, on the CPU. width (int): Of the states.
+    block (PoolingBuilder): Of the config.
+    pooling (nn.Module): What it built, on the CPU.
+    width (int): Of the states.
     RETURNS (int): Width of the vectors it gives.
     RAISES (ValueError): T354 for anything but one vector of finite numbers for each document.
     """

@@ -24,6 +24,14 @@ class Pooling(nn.Module):
 
 class _Mean(Pooling):
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Average the states of each document.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
         # As a matrix product: it reads the states once and makes no masked copy of them.
         sums = torch.bmm(counted.float().unsqueeze(1), states.float()).squeeze(1)
         counts = counted.sum(dim=1, dtype=torch.float32)
@@ -33,12 +41,28 @@ class _Mean(Pooling):
 
 class _First(Pooling):
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Average the first states of a document's rows.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
         rows = _per_document(torch.ones_like(owner, dtype=torch.float32), owner, n_docs)
         return _per_document(states[:, 0].float(), owner, n_docs) / rows.unsqueeze(1)
 
 
 class _Max(Pooling):
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Take the largest value of each feature over a document's states.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
         lowest = torch.finfo(torch.float32).min
         rows = states.float().masked_fill(~counted.bool().unsqueeze(2), lowest).amax(dim=1)
         if len(rows) == n_docs:
@@ -55,6 +79,14 @@ class _Attention(Pooling):
         self.score = nn.Linear(width, 1)
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Weigh the states of each document by a learned query.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
         states = states.float()
         scores = self.score(states).squeeze(2)
         scores = scores.masked_fill(~counted.bool(), torch.finfo(torch.float32).min)
@@ -83,7 +115,11 @@ class MeanPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _Mean()
 
 
@@ -95,7 +131,11 @@ class ClsPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _First()
 
 
@@ -107,17 +147,25 @@ class MaxPooling:
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module without weights."""
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
         return _Max()
 
 
 @dataclass(frozen=True)
 class AttentionPooling:
-    """A learned weighting of a document's states, normalised over all its windows.
+    """A learned weighting of a document's states, normalized over all its windows.
 
     SOURCE: Lin et al. 2017, arXiv:1703.03130 (one hop, without the hidden layer).
     """
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): A module with width + 1 weights."""
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module with width + 1 weights.
+        """
         return _Attention(width)

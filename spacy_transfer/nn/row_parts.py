@@ -1,4 +1,4 @@
-"""Rows of a long document, a part at a time: one document then takes the memory of a micro-batch.
+"""Rows of a long document, one part at a time, so that a document takes no more memory than a micro-batch.
 
 Only its last states are kept as a whole, a few percent of what the layers inside keep for the backward pass. Pooling
 and head read them as ever, so every kind of them works, and the gradient of the states goes back a part at a time: each
@@ -16,23 +16,25 @@ from .devices.host_rows import HostRows
 from .network import Network, RowBatch
 
 
-def logits_of(
-    network: Network, batch: RowBatch, budget: int, joined: Tensor | None = None, states: Tensor | None = None
-) -> Tensor:
+def logits_of(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:
     """Logits of documents; what fits the budget runs at once, to the same bits as without a budget.
 
+    network (Network): In any mode.
+    batch (RowBatch): Rows of the documents.
     budget (int): Most pieces that run at a time, padding included.
-    joined (Tensor | None): Features beside the vectors, (n_docs, n_features).
     states (Tensor | None): States at the boundary, (n_rows, n_pieces, width), where they are known.
     RETURNS (Tensor): (n_docs, n_labels).
     """
     if _fits(batch, budget):
-        return network(batch, joined) if states is None else network.from_states(states, batch, joined)
-    return network.head_from_states(last_states(network, batch, budget, states), batch, joined)
+        return network(batch) if states is None else network.from_states(states, batch)
+    return network.head_from_states(last_states(network, batch, budget, states), batch)
 
 
 def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor | None = None) -> Tensor:
-    """States after the last depth, with a graph that holds one part at a time. RETURNS: (n_rows, n_pieces, width)."""
+    """States after the last depth, with a graph that holds one part at a time.
+
+    RETURNS (Tensor): (n_rows, n_pieces, width).
+    """
     learns = torch.is_grad_enabled() and network.boundary < network.n_layers
     if states is None and learns and network.boundary >= 1:
         states = prefix_states(network, batch, budget)
@@ -47,7 +49,10 @@ def last_states(network: Network, batch: RowBatch, budget: int, states: Tensor |
 
 
 def prefix_states(network: Network, batch: RowBatch, budget: int) -> Tensor:
-    """What is frozen, without a graph. RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width)."""
+    """What is frozen, without a graph.
+
+    RETURNS (Tensor): States at the boundary, (n_rows, n_pieces, width).
+    """
     if _fits(batch, budget):
         return network.prefix(batch)
     return torch.cat([network.prefix(part) for _, part in _parts(batch, budget)])
@@ -71,7 +76,10 @@ def _again(run: Callable[..., Tensor], part: RowBatch, states: list[Tensor]) -> 
 
 
 def _parts(batch: RowBatch, budget: int) -> Iterator[tuple[int, RowBatch]]:
-    """Rows under the budget, at least one at a time. YIELDS (tuple): Number of the first row, and the rows."""
+    """Rows under the budget, at least one at a time.
+
+    YIELDS (tuple): Number of the first row, and the rows.
+    """
     n_rows, n_pieces = batch.ids.shape
     size = max(1, budget // n_pieces)
     for begin in range(0, n_rows, size):

@@ -1,7 +1,6 @@
-"""What follows the encoder in a sentence-transformers folder: pooling, dense layers, normalization, longest text."""
+"""The modules after the encoder in a sentence-transformers folder: pooling, dense layers, normalization, max length."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from ..errors import (
 )
 from ..files.fields import FLAG, take, whole
 from ..files.strangers import UnusableFile, parse, read_bytes
+from ..json_types import JsonMapping, JsonObject
 from ..repository.weight_files import open_weights
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
 
@@ -64,17 +64,17 @@ class SentenceModules:
     max_length: int | None = None
     unknown: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As encoder.json keeps it."""
         return asdict(self)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "SentenceModules":
+    def of(cls, record: JsonMapping) -> "SentenceModules":
         """What the record of an encoder says; where it says nothing, that of an encoder alone."""
         return cls.from_json(record.get("sentence")) or cls([])
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any] | None) -> "SentenceModules | None":
+    def from_json(cls, data: JsonMapping | None) -> "SentenceModules | None":
         """Read what `to_json` gave; None where nothing was said."""
         if data is None:
             return None
@@ -100,7 +100,9 @@ class AutoPooling:
     """
 
     def following(self, said: SentenceModules | None) -> "MeanPooling | SentencePooling":
-        """The pooling that an encoder asks for. said (SentenceModules | None): Of its record.
+        """The pooling that an encoder asks for.
+
+        said (SentenceModules | None): Of its record.
 
         RAISES (ValueError): T350 for a module that cannot be followed.
         """
@@ -111,20 +113,29 @@ class AutoPooling:
         return SentencePooling(said.modes, said.after)
 
     def build(self, width: int) -> Pooling:
-        """Never called: the encoder has to be asked first. RAISES (ValueError): T351."""
+        """Never called: the encoder has to be asked first.
+
+        RAISES (ValueError): T351.
+        """
         raise ValueError(T351)
 
 
 @dataclass(frozen=True)
 class SentencePooling:
-    """modes, after: As in `SentenceModules`."""
+    """Pool as an encoder's own modules of sentence-transformers do.
+
+    modes (list[str]): As in `SentenceModules`.
+    after (list[Dense | Literal['normalize']]): As in `SentenceModules`.
+    """
 
     modes: list[str]
     after: list[Dense | Literal["normalize"]]
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states. RETURNS (Pooling): With the weights of the dense layers, drawn at random.
+        """Build the module.
 
+        width (int): Width of the states.
+        RETURNS (Pooling): With the weights of the dense layers, drawn at random.
         RAISES (ValueError): T350 for a dense layer of another width.
         """
         have, layers = width * len(self.modes), list[nn.Module]()
@@ -145,6 +156,14 @@ class _Sentence(Pooling):
         self.poolings, self.after = nn.ModuleList(poolings), nn.Sequential(*after)
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Join what the poolings give, and apply what comes after them.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width of the last layer).
+        """
         vectors = torch.cat([pooling(states, counted, owner, n_docs) for pooling in self.poolings], dim=1)
         out: Tensor = self.after(vectors)
         return out
@@ -157,12 +176,22 @@ class _Dense(nn.Module):
         self.activation = _ACTIVATIONS[block.activation]()
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """Apply the linear map and its activation.
+
+        vectors (Tensor): (n_docs, n_in).
+        RETURNS (Tensor): (n_docs, n_out).
+        """
         out: Tensor = self.activation(self.linear(vectors))
         return out
 
 
 class _Normalize(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
+        """Scale each vector to length 1.
+
+        vectors (Tensor): (n_docs, width).
+        RETURNS (Tensor): (n_docs, width).
+        """
         return F.normalize(vectors, dim=1)
 
 
@@ -211,7 +240,7 @@ def _json(path: Path, kind: type) -> Any:
     return data
 
 
-def _kind(entry: Any) -> str:
+def _kind(entry: JsonMapping) -> str:
     return str(entry["type"]).rsplit(".", 1)[-1]
 
 
@@ -222,7 +251,7 @@ def _inside(folder: Path, name: str) -> Path:
     return place
 
 
-def _modes(config: dict[str, Any]) -> list[str]:
+def _modes(config: JsonObject) -> list[str]:
     named = config.get("pooling_mode")
     if named is not None:
         # Of newer versions: one, or several in their order.

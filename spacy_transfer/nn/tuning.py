@@ -67,7 +67,10 @@ class Tuning:
             raise ValueError(T159.format(trainable=self.trainable))
 
     def check(self, n_layers: int, name: str) -> None:
-        """Compare with an encoder's depth. n_layers (int): Its layers. name (str): What to call it.
+        """Compare with an encoder's depth.
+
+        n_layers (int): Its layers.
+        name (str): What to call it.
 
         RAISES (ValueError): T061 for more layers than there are, T062 for an unfreezing that ends above its start.
         """
@@ -80,12 +83,18 @@ class Tuning:
             raise ValueError(T156.format(depth=self.lowest_depth(n_layers), family=name, n_layers=n_layers))
 
     def lowest_depth(self, n_layers: int) -> int:
-        """The frozen depth when unfreezing has ended. RETURNS (int): -1 to n_layers."""
+        """The frozen depth when unfreezing has ended.
+
+        RETURNS (int): -1 to n_layers.
+        """
         start = self.depth_at(0, n_layers)
         return min(start, self.unfreeze_down_to) if self.unfreeze_every else start
 
     def depth_at(self, count: int, n_layers: int) -> int:
-        """Frozen depth after `count` steps or epochs. RETURNS (int): -1 to n_layers."""
+        """Frozen depth after `count` steps or epochs.
+
+        RETURNS (int): -1 to n_layers.
+        """
         start = n_layers if self.frozen_depth == "all" else self.frozen_depth
         if not self.unfreeze_every:
             return start

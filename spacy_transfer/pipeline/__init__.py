@@ -1,1 +1,1 @@
-"""What spaCy sees: the component and its factories. Imports neither torch nor transformers."""
+"""What spaCy sees: the components and their factories. Imports neither torch nor transformers."""

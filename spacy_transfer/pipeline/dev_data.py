@@ -1,4 +1,4 @@
-"""Before the first step: are there dev data, and do train and dev know the same labels?"""
+"""Checks before the first step that there is dev data, and that train and dev have the same labels."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,10 @@ _MOST_NAMED = 10
 def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Iterable[Doc]) -> None:
     """While a pipeline is initialized for a training that its config describes: look at the dev data.
 
-    name (str): Of the component. labels (Sequence[str]): Its labels. train (Iterable[Doc]): Annotated training texts.
+    nlp (Language | None): The pipeline.
+    name (str): Of the component.
+    labels (Sequence[str]): Its labels.
+    train (Iterable[Doc]): Annotated training texts.
     RAISES (ValueError): T327 if there are no dev data.
     """
     if nlp is None or is_counted_elsewhere() or not is_for_a_loop(nlp):
@@ -41,7 +44,12 @@ def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Ite
 
 
 def require_dev(dev: Sequence[Example], where: str) -> None:
-    """where (str): Section of the config that reads them. RAISES (ValueError): T327 if there are none."""
+    """Refuse dev data without examples.
+
+    dev (Sequence[Example]): What was read.
+    where (str): Section of the config that reads them.
+    RAISES (ValueError): T327 if there are none.
+    """
     if not dev:
         raise ValueError(T327.format(where=where))
 

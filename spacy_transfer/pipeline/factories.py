@@ -1,11 +1,11 @@
 """The factories. spaCy imports this module for every pipeline, so it stays light."""
 
 from collections.abc import Callable
-from typing import Any
 
 from spacy.language import Language
 from thinc.api import Model
 
+from ..json_types import Scores
 from .masked_lm import MaskedLMPredictor
 from .neighbors import belongs_to
 from .textcat import TransferTextCategorizer
@@ -13,61 +13,33 @@ from .textcat import TransferTextCategorizer
 # A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
-_ENCODER = {
-    "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER, "revision": None, "attention": "auto",
-    "dropout": None,
-}  # fmt: skip
-_WINDOWS = {"@misc": "spacy-transfer.Windows.v1", "length": 256, "stride": 192, "keep": "all"}
-_NORMALIZATION = {
-    "@misc": "spacy-transfer.Normalization.v1", "html": False, "unicode": "none", "lower": False, "urls": None,
-    "emails": None, "users": None, "whitespace": False,
-}  # fmt: skip
-_TEXT = {"@misc": "spacy-transfer.Text.v1", "sources": ["text"], "separator": " ", "missing": "error"}
+# Here stands only which blocks a component has where the config names none, and what has no other home. The registry
+# fills in the fields of each block from its dataclass, and the other arguments of the architecture from its signature:
+# a default is written once, there. `name` of the encoder has no default of its own.
+_ENCODER = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER}
+_WINDOWS = {"@misc": "spacy-transfer.Windows.v1"}
+# The dataclass takes None for a normalization that changes nothing; named here, its fields are written out.
+_TEXT = {"@misc": "spacy-transfer.Text.v1", "normalization": {"@misc": "spacy-transfer.Normalization.v1"}}
 
 
-def _default_config(loss: str) -> dict[str, Any]:
+def _default_config(loss: str) -> dict[str, object]:
     return {
+        # Settings of the component, which is no block: here once for both factories, and where spaCy looks for them.
         "threshold": 0.5,
         "score_prefix": "",
         "scorer": {"@scorers": "spacy-transfer.scorer.v1"},
         "model": {
             "@architectures": "spacy-transfer.TransferClassifier.v1",
-            "piece_budget": "auto",
-            "precision": "auto",
-            "device": "auto",
-            "gradient_checkpointing": False,
-            "encoder": dict(_ENCODER),
+            "encoder": _ENCODER,
             "pooling": {"@layers": "spacy-transfer.MeanPooling.v1"},
-            "head": {
-                "@layers": "spacy-transfer.Head.v1",
-                "hidden": None,
-                "activation": "gelu",
-                "dropout": None,
-                "norm": False,
-            },
-            "loss": {"@losses": loss, "label_smoothing": 0.0, "class_weights": "none"},
-            "tuning": {
-                "@misc": "spacy-transfer.Tuning.v1",
-                "frozen_depth": -1,
-                "trainable": "all",
-                "lr_decay": 1.0,
-                "head_lr_factor": 1.0,
-                "embeddings_lr_factor": 1.0,
-                "unfreeze_every": 0,
-                "unfreeze_unit": "steps",
-                "unfreeze_down_to": -1,
-                "adapter": None,
-            },
+            "head": {"@layers": "spacy-transfer.Head.v1"},
+            "loss": {"@losses": loss},
+            "tuning": {"@misc": "spacy-transfer.Tuning.v1"},
             "head_init": {"@misc": "spacy-transfer.RandomInit.v1"},
             "features": {"@layers": "spacy-transfer.NoFeatures.v1"},
-            "windows": dict(_WINDOWS),
-            "cache": {
-                "@misc": "spacy-transfer.EncoderCache.v1",
-                "memory": 2_000_000_000,
-                "cache_dir": None,
-                "disk_precision": "same",
-            },
-            "text": {**_TEXT, "normalization": dict(_NORMALIZATION)},
+            "windows": _WINDOWS,
+            "cache": {"@misc": "spacy-transfer.EncoderCache.v1"},
+            "text": _TEXT,
             "augmentation": {"@misc": "spacy-transfer.NoAugmentation.v1"},
         },
     }
@@ -92,10 +64,12 @@ def make_transfer_textcat(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for exactly one label a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for exclusive labels.
     threshold (float): Not used for exclusive labels.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -120,10 +94,12 @@ def make_transfer_textcat_multilabel(
     model: Model,
     threshold: float,
     score_prefix: str,
-    scorer: Callable[..., dict[str, Any]] | None,
+    scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for any number of labels a document.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for independent labels.
     threshold (float): Score from which a label counts as predicted in the evaluation.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
@@ -141,14 +117,9 @@ def make_transfer_textcat_multilabel(
     default_config={
         "model": {
             "@architectures": "spacy-transfer.MaskedLM.v1",
-            "share": 0.15,
-            "seed": 0,
-            "piece_budget": "auto",
-            "precision": "auto",
-            "device": "auto",
-            "encoder": dict(_ENCODER),
-            "windows": dict(_WINDOWS),
-            "text": {**_TEXT, "normalization": dict(_NORMALIZATION)},
+            "encoder": _ENCODER,
+            "windows": _WINDOWS,
+            "text": _TEXT,
         }
     },
     default_score_weights={"masked_lm_score": 1.0, "masked_lm_loss": None, "masked_lm_acc": None},
@@ -156,6 +127,8 @@ def make_transfer_textcat_multilabel(
 def make_transfer_masked_lm(nlp: Language, name: str, model: Model) -> MaskedLMPredictor:
     """An encoder that learns from raw texts; `spacy transfer pretrain` makes a pipeline of it.
 
+    nlp (Language): The pipeline.
+    name (str): Of the component.
     model (Model): A `spacy-transfer.MaskedLM.v1`.
     """
     return MaskedLMPredictor(nlp.vocab, model, name)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, cast
+from typing import SupportsFloat, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ Floats = NDArray[np.float32]
 class Gold:
     """Annotations of some documents.
 
-    targets (Floats): (n_docs, n_labels) in 0..1. known (Floats): 1 where there is an annotation, 0 where it is missing.
+    targets (Floats): (n_docs, n_labels) in 0..1.
+    known (Floats): 1 where there is an annotation, 0 where it is missing.
     unknown (set[str]): Labels in the data that are not among the labels.
     missed (set[str]): Those of them that are the one label of a document which also says no to labels of ours.
     """
@@ -33,7 +34,8 @@ class Gold:
 def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, name: str) -> Gold:
     """Read and check the annotations.
 
-    docs (Sequence[Doc]): Documents with gold `cats`. labels (Sequence[str]): In the order of the columns.
+    docs (Sequence[Doc]): Documents with gold `cats`.
+    labels (Sequence[str]): In the order of the columns.
     exclusive (bool): Exactly one label a document: one 1 and no other, or soft labels that sum to 1. A document whose
         label is not among the labels is left out.
     name (str): Of the component, for errors.
@@ -70,7 +72,10 @@ def read_gold(docs: Sequence[Doc], labels: Sequence[str], *, exclusive: bool, na
 
 
 def check_label(label: object) -> None:
-    """Check a label. RAISES (ValueError): T036 if it is not a str."""
+    """Check a label.
+
+    RAISES (ValueError): T036 if it is not a str.
+    """
     if not isinstance(label, str):
         raise ValueError(T036.format(label=shown(label), type=type(label).__name__))
 
@@ -78,25 +83,28 @@ def check_label(label: object) -> None:
 def score_of(label: str, value: object, doc: Doc) -> float:
     """Check one annotation.
 
-    label (str): Its label. value (Any): What the document says of it. doc (Doc): For the message.
+    label (str): Its label.
+    value (object): What the document says of it.
+    doc (Doc): For the message.
     RETURNS (float): From 0 to 1.
     RAISES (ValueError): T033 for anything else.
     """
     if not is_score(value):
         raise ValueError(T033.format(label=label, value=shown(value), text=doc.text[:80]))
-    return float(cast(float, value))
+    return float(value)
 
 
-def is_score(value: object) -> bool:
+def is_score(value: object) -> TypeGuard[SupportsFloat]:
     """Whether a value is a number from 0 to 1; NaN fails the comparison, and 10 ** 400 is not a float.
 
-    value (Any): Of a label. RETURNS (bool): True for Python's and NumPy's numbers and for bools.
+    value (object): Of a label.
+    RETURNS (bool): True for Python's and NumPy's numbers and for bools.
     """
     number = _number(value)
     return number is not None and 0.0 <= number <= 1.0
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A real number as a float, infinite where it is too far from 0 for one; None for anything else."""
     if not isinstance(value, Real):
         return None
@@ -107,7 +115,12 @@ def _number(value: Any) -> float | None:
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """A value from data, as a message shows it. longest (int): Characters."""
+    """A value from data, as a message shows it.
+
+    value (object): Anything.
+    longest (int): Characters.
+    RETURNS (str): Its `repr`, cut off where it is long.
+    """
     try:
         text = repr(value)
     except Exception:

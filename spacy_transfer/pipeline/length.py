@@ -1,4 +1,4 @@
-"""How long a training will be: steps and epochs of its data, counted before the first step.
+"""The length of a training in steps and epochs, counted before the first step.
 
 `[training]` says it in spaCy's own words, `max_epochs` and `max_steps`; a rate that falls to 0 at the end has to know
 how many steps that is. A schedule sees neither data nor `[training]`, so the number is written into its block.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -19,6 +18,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from ..errors import T325, T326, T338
+from ..json_types import ConfigMapping
 from ..log import announce, logger
 
 # Schedules of ours wait for the number in this key; others have no such key.
@@ -28,7 +28,7 @@ _MOST_BATCHED = 200_000
 # Steps of a schedule that are looked through for a rate of 0.
 _MOST_RATES = 100_000
 
-Batcher = Callable[[Iterable[Any]], Iterable[Any]]
+Batcher = Callable[[Iterable[Example]], Iterable[list[Example]]]
 
 # Within a loop of our own: it counts, and says what it counted, itself.
 _is_counted_elsewhere: ContextVar[bool] = ContextVar("is_counted_elsewhere", default=False)
@@ -41,8 +41,11 @@ class Length:
     """Of a training.
 
     n_steps (int): Updates until the first of `max_steps` and `max_epochs`; 0 where neither ends it.
-    n_texts (int): Of the training data; 0 for a stream. steps_per_epoch (float): Mean number of batches in an epoch.
-    max_steps, max_epochs, patience (int): Of [training].
+    n_texts (int): Of the training data; 0 for a stream.
+    steps_per_epoch (float): Mean number of batches in an epoch.
+    max_steps (int): Of [training].
+    max_epochs (int): Of [training].
+    patience (int): Of [training].
     """
 
     n_steps: int
@@ -61,7 +64,7 @@ class Length:
         """The length in one line."""
         texts = f"your {self.n_texts:,} training texts" if self.n_texts else "a stream of texts"
         if not self.n_steps:
-            sentence = f"Training on {texts} has no last step (max_steps and max_epochs are 0)"
+            sentence = f"Training on {texts} has no end (max_steps and max_epochs are 0)"
         elif not self.n_texts:
             sentence = f"{_many(self.n_steps, 'step')} on {texts}"
         else:
@@ -77,15 +80,15 @@ class Length:
         if self.patience:
             sentence += f", or until the score has not improved for {_many(self.patience, 'step')}"
         elif not self.n_steps:
-            sentence += ": it goes on until you stop it"
+            sentence += ": it runs until you stop it"
         return sentence
 
 
-def measure(training: Mapping[str, Any], examples: Sequence[Any]) -> Length:
+def measure(training: ConfigMapping, examples: Sequence[Example]) -> Length:
     """Count the steps of a training.
 
-    training (Mapping): The block [training], interpolated. examples (Sequence): All training data; not looked at where
-        they are streamed.
+    training (Mapping): The block [training], interpolated.
+    examples (Sequence): All training data; not looked at where they are streamed.
     RETURNS (Length): Exact where batches do not depend on the order of the texts, else within a few steps.
     """
     max_steps, max_epochs, patience = (int(training[key]) for key in ("max_steps", "max_epochs", "patience"))
@@ -100,7 +103,7 @@ def measure(training: Mapping[str, Any], examples: Sequence[Any]) -> Length:
     return Length(min(ends, default=0), len(examples), total / n_wanted, max_steps, max_epochs, patience)
 
 
-def _batches_of_epochs(batcher: Batcher, examples: Sequence[Any], n_epochs: int) -> Iterator[int]:
+def _batches_of_epochs(batcher: Batcher, examples: Sequence[Example], n_epochs: int) -> Iterator[int]:
     order = list(examples)
     for _ in range(max(1, min(n_epochs, _MOST_BATCHED // len(order)))):
         random.shuffle(order)
@@ -123,9 +126,10 @@ def _random_numbers_of_its_own() -> Iterator[None]:
 # ---- what there is to say --------------------------------------------------------------------------------------------
 
 
-def warn(length: Length, training: Mapping[str, Any]) -> None:
+def warn(length: Length, training: ConfigMapping) -> None:
     """Say what is most likely not meant: data that are not seen once, a rate of 0.
 
+    length (Length): Of the training.
     training (Mapping): The block [training], interpolated.
     """
     block = training["optimizer"].get("learn_rate") if isinstance(training["optimizer"], Mapping) else None
@@ -147,7 +151,7 @@ def warn(length: Length, training: Mapping[str, Any]) -> None:
         logger.warning(T326.format(n_zeros=len(zeros), n_steps=length.n_steps or "1000 and more", first=zeros[1]))
 
 
-def is_ours(block: Mapping[str, Any]) -> bool:
+def is_ours(block: ConfigMapping) -> bool:
     """Whether a block is of a schedule that waits for the number of steps."""
     return str(block.get("@schedules", "")).startswith("spacy-transfer.")
 
@@ -156,7 +160,8 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
     """While a pipeline is initialized for a training that its config describes: count the steps, write the number into
     the schedules that wait for it, and say how long the training will be.
 
-    nlp (Language | None): The pipeline. examples (Sequence[Example]): The training data; a part of them of a stream.
+    nlp (Language | None): The pipeline.
+    examples (Sequence[Example]): The training data; a part of them of a stream.
     """
     if nlp is None or is_counted_elsewhere() or not is_for_a_loop(nlp):
         return
@@ -175,7 +180,7 @@ def look_ahead(nlp: Language | None, examples: Sequence[Example]) -> None:
 def is_for_a_loop(nlp: Language) -> bool:
     """Whether the config says what to train on; that of `spacy.blank` does not."""
     config = nlp.config.interpolate()
-    block: Any = config
+    block: object = config
     for part in str(config["training"].get("train_corpus", "")).split("."):
         block = block.get(part) if isinstance(block, Mapping) else None
     if not isinstance(block, Mapping):
@@ -183,7 +188,7 @@ def is_for_a_loop(nlp: Language) -> bool:
     return "path" not in block or block["path"] is not None
 
 
-def _waiting_blocks(block: Any) -> Iterator[dict[str, Any]]:
+def _waiting_blocks(block: object) -> Iterator[dict[str, object]]:
     if isinstance(block, dict):
         if is_ours(block):
             yield block

@@ -1,4 +1,4 @@
-"""Load a trained pipeline for a command: what is damaged in it is named, whichever library reads it."""
+"""Load a trained pipeline for a command, and name the damaged file if there is one."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,8 @@ _SAID_WELL = re.compile(r"\[[TE]\d{3,4}\]")
 def load_pipeline(name: str | Path) -> Language:
     """Load a pipeline.
 
-    name (str | Path): Folder, or name of an installed package. RETURNS (Language): The pipeline.
+    name (str | Path): Folder, or name of an installed package.
+    RETURNS (Language): The pipeline.
     RAISES (ValueError): T442 for a damaged file, which spaCy's readers meet with whatever error their parts raise;
         otherwise what `spacy.load` raises with a code.
     """

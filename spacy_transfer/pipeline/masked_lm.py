@@ -1,8 +1,7 @@
-"""The component `transfer_masked_lm`: an encoder learns from raw texts, in the loop that trains classifiers."""
+"""The component `transfer_masked_lm`: an encoder learns from raw texts in the same loop as classifiers."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,8 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..errors import T039, T241
+from ..json_types import Scores
+from .interface import MaskedLMInterface, interface_of, masked_lm_of
 from .length import forget_counted_steps, look_ahead
 from .stored_pipe import StoredPipe
 
@@ -24,21 +25,27 @@ PIECES, FIGURES = "transfer_pieces", "transfer_masked_lm"
 class MaskedLMPredictor(StoredPipe):
     """Predicts pieces that are hidden from it; what it learns with, its encoder, is what a classifier starts from.
 
-    vocab (Vocab): The shared vocabulary. model (Model): A `spacy-transfer.MaskedLM.v1`.
+    vocab (Vocab): The shared vocabulary.
+    model (Model): A `spacy-transfer.MaskedLM.v1`.
     name (str): Name of the component.
     RAISES (ValueError): T241 for another model.
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str = "transfer_masked_lm") -> None:
-        if "hide_and_learn" not in model.attrs:
+        if not isinstance(interface_of(model), MaskedLMInterface):
             raise ValueError(T241.format(name=name, got=model.name))
         self.vocab, self.model, self.name = vocab, model, name
         self.cfg = {}
 
+    @property
+    def _net(self) -> MaskedLMInterface:
+        return masked_lm_of(self.model)
+
     def initialize(self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None) -> None:
         """Load the encoder, or make it and its pieces of the training texts.
 
-        get_examples (Callable): Gives the training data; read once. nlp (Language | None): The pipeline.
+        get_examples (Callable): Gives the training data; read once.
+        nlp (Language | None): The pipeline.
         RAISES (ValueError): T039 without data, T135 for an encoder without a mask piece, and what the blocks say.
         """
         if not callable(get_examples):
@@ -47,7 +54,7 @@ class MaskedLMPredictor(StoredPipe):
         if not examples:
             raise ValueError(T039.format(name=self.name))
         validate_examples(examples, "MaskedLMPredictor.initialize")
-        self.model.attrs["initialize_network"](self.model, [eg.predicted for eg in examples])
+        self._net.initialize([eg.predicted for eg in examples])
         look_ahead(nlp, examples)
         self._note_machine(nlp)
 
@@ -78,7 +85,7 @@ class MaskedLMPredictor(StoredPipe):
             return losses
         self._require_weights()
         forget_counted_steps()
-        loss, n_chosen = self.model.attrs["hide_and_learn"](self.model, [eg.predicted for eg in examples])
+        loss, n_chosen = self._net.step([eg.predicted for eg in examples])
         losses[self.name] += loss * (len(examples) / max(n_chosen, 1))
         if sgd not in (None, False):
             self.finish_update(sgd)
@@ -94,15 +101,14 @@ class MaskedLMPredictor(StoredPipe):
         """
         docs = list(docs)
         self._require_weights()
-        found: NDArray[np.float64] = self.model.attrs["figures"](self.model, docs)
-        return found
+        return self._net.figures(docs)
 
     def set_annotations(self, docs: Iterable[Doc], scores: NDArray[np.float64]) -> None:
         """Leave the three figures in `doc.user_data[FIGURES]`."""
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.user_data[FIGURES] = row
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    def score(self, examples: Iterable[Example], **kwargs: object) -> Scores:
         """How well the hidden pieces of predicted documents were found.
 
         RETURNS (dict): `masked_lm_loss`, the mean loss of a hidden piece in nats; `masked_lm_score`, its

@@ -1,21 +1,26 @@
-"""Components of one pipeline that write the same labels into `doc.cats`."""
+"""Other components next to one of this package: they may write what it reads, or the labels it writes."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
 
 from ..errors import T346
+from .sources import WHOLE_TEXT
 
 # Not an attribute of the component, which is copied, pickled and handed to other pipelines.
-_pipelines: WeakKeyDictionary[Any, ref[Language]] = WeakKeyDictionary()
+_pipelines: WeakKeyDictionary[object, ref[Language]] = WeakKeyDictionary()
 
 
-def belongs_to(pipe: Any, nlp: Language) -> None:
+def belongs_to(pipe: object, nlp: Language) -> None:
     """Remember for which pipeline a component was made.
 
-    pipe (Pipe): The component. nlp (Language): Its pipeline.
+    pipe (Pipe): The component.
+    nlp (Language): Its pipeline.
     """
     _pipelines[pipe] = ref(nlp)
 
@@ -23,8 +28,8 @@ def belongs_to(pipe: Any, nlp: Language) -> None:
 def warn_of_shared_labels(pipe: Any, nlp: Language | None = None) -> None:
     """Warn of labels that a component before this one writes too: this one overwrites them.
 
-    pipe (Pipe): A component with a name and labels. nlp (Language | None): Its pipeline; by default the one that it was
-        made for.
+    pipe (Pipe): A component with a name and labels.
+    nlp (Language | None): Its pipeline; by default the one that it was made for.
     """
     if nlp is None:
         made_for = _pipelines.get(pipe)
@@ -38,3 +43,26 @@ def warn_of_shared_labels(pipe: Any, nlp: Language | None = None) -> None:
         if shared and "doc.cats" in nlp.get_pipe_meta(name).assigns:
             text = T346.format(name=pipe.name, other=name, labels=shared[:10], example=f"{pipe.name}:{shared[0]}")
             warnings.warn(text, stacklevel=3)
+
+
+def training_docs(examples: Sequence[Example], sources: Sequence[str], nlp: Language | None, name: str) -> list[Doc]:
+    """The documents that initialization reads, with what the components before ours write during training.
+
+    examples (Sequence[Example]): The training data; they are not changed.
+    sources (Sequence[str]): What is read. Where that is the text alone, nothing needs to run before.
+    nlp (Language | None): The pipeline; `[training] annotating_components` of it run over copies.
+    name (str): Of our component.
+    """
+    if list(sources) == [WHOLE_TEXT]:
+        return [eg.reference for eg in examples]
+    docs = [eg.predicted for eg in examples]
+    if nlp is None or name not in nlp.component_names:
+        return docs
+    before = nlp.component_names[: nlp.component_names.index(name)]
+    annotating = set(nlp.config.get("training", {}).get("annotating_components") or [])
+    writers = [nlp.get_pipe(other) for other in before if other in annotating]
+    if writers:
+        docs = [doc.copy() for doc in docs]
+    for writer in writers:
+        docs = list(writer.pipe(iter(docs))) if hasattr(writer, "pipe") else [writer(doc) for doc in docs]
+    return docs

@@ -1,10 +1,9 @@
-"""What a classifier may read of a Doc: its text, extension attributes, span groups."""
+"""What a classifier may read from a Doc: its text, extension attributes, span groups."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import T005, T110, T111, T400, T400_DEPTH, T400_SURROGATE
@@ -19,7 +18,8 @@ class Source:
 
     name (str): As the config says it: "text", "_.title" (`doc._.title`), "spans:sentences" (`doc.spans["sentences"]`,
         in the order of the text, the same range once) or "spans:sentences._.summary" (`span._.summary` of each).
-    group (str | None): The key of a span group. attribute (str | None): The name of an extension attribute.
+    group (str | None): The key of a span group.
+    attribute (str | None): The name of an extension attribute.
     """
 
     name: str
@@ -81,7 +81,10 @@ class Source:
 
 
 def parse_sources(names: Sequence[str]) -> list[Source]:
-    """Sources by name. RAISES (ValueError): T005 if there is none, one is no source, or one stands there twice."""
+    """Sources by name.
+
+    RAISES (ValueError): T005 if there is none, one is no source, or one stands there twice.
+    """
     want = 'a list of different ones of "text", "_.NAME", "spans:KEY", "spans:KEY._.NAME"'
     sources = []
     for name in names:
@@ -116,20 +119,6 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
         return getattr(holder._, name)
     # A file brings its values along; who only trains on it need not register them.
     return holder.doc.user_data[_key(holder, name)]
-
-
-def sources_of(attrs: Mapping[str, Any]) -> list[str]:
-    """Names of what a model reads, by its attrs: texts, and attributes that are features."""
-    return list(dict.fromkeys([*attrs.get("sources", []), *attrs.get("feature_sources", [])]))
-
-
-def sources_read_by(nlp: Language) -> list[Source]:
-    """What the classifiers of a pipeline read."""
-    found: dict[str, None] = {}
-    for name in nlp.component_names:
-        attrs = getattr(getattr(nlp.get_pipe(name), "model", None), "attrs", {})
-        found.update(dict.fromkeys(sources_of(attrs)))
-    return parse_sources(list(found)) if found else []
 
 
 def register_attributes(names: Iterable[str]) -> None:

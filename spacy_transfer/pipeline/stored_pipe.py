@@ -1,12 +1,13 @@
-"""A component of ours on disk and in one message."""
+"""Saves a spacy-transfer component to disk or to one message, and loads it."""
 
 import json
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import srsly
 from packaging.version import InvalidVersion, Version
@@ -18,7 +19,9 @@ from ..errors import T006, T082, T083, T303
 from ..files import new_contents, repair
 from ..files.fields import OBJECT, TEXT, Kind, is_whole, shown, take
 from ..files.strangers import MEGABYTE, UnusableFile, parse_object, read_object
-from .sources import register_attributes, sources_of
+from ..json_types import JsonObject
+from .interface import NetworkInterface
+from .sources import register_attributes
 
 # Form of what `to_disk` writes; raised when an older version could not read it.
 FORMAT = 1
@@ -29,30 +32,38 @@ Self = TypeVar("Self", bound="StoredPipe")
 
 
 class StoredPipe(TrainablePipe):  # type: ignore[misc]
-    """A component with a model whose attrs hold `is_built`, `save_network` and `load_network`.
+    """A component whose model has a `NetworkInterface`.
 
-    cfg: What the component is and has learned, JSON-able. Of it only `learned` is stored: settings stand in the config,
-        where a value that is given at load, or edited in config.cfg, counts. Each of its keys must be of its kind.
+    cfg (JsonObject): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
+        stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
+        be of its kind.
     """
 
-    cfg: dict[str, Any]
+    cfg: JsonObject
     learned: Mapping[str, Kind] = MappingProxyType({})
+
+    @property
+    @abstractmethod
+    def _net(self) -> NetworkInterface:
+        """The interface of its model, for one use."""
 
     def _require_weights(self) -> None:
         """RAISES (ValueError): T006 before `initialize` or loading."""
-        if not self.model.attrs["is_built"](self.model):
+        if not self._net.is_built:
             raise ValueError(T006.format(name=self.name))
 
     def _note_machine(self, nlp: Language | None) -> None:
         """What the network computes on, and versions, go into the pipeline's meta.json."""
-        tell = self.model.attrs.get("computes_with")
-        if nlp is not None and tell is not None:
-            nlp.meta.setdefault("spacy_transfer", {})[self.name] = tell(self.model)
+        if nlp is not None:
+            nlp.meta.setdefault("spacy_transfer", {})[self.name] = self._net.computes_with()
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+    def _check_cfg(
+        self, learned: Mapping[str, object], network: Mapping[str, object] | None, where: Path | str
+    ) -> None:
         """Compare what a stored component has learned with itself.
 
-        network (Mapping | None): What is stored of its network. where (Path | str): The file, for messages.
+        network (Mapping | None): What is stored of its network.
+        where (Path | str): The file, for messages.
         RAISES (UnusableFile): T451 for values that do not go together.
         """
 
@@ -63,7 +74,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         """Weights and `cfg` are those of a stored component now."""
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's licence.
+        """Write `cfg`, `weights.safetensors`, `tokenizer.json`, `encoder.json` and the encoder's license.
 
         All of them are the new ones, or all are those that were there, whatever happens meanwhile.
 
@@ -72,8 +83,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         folder = Path(path)
         with new_contents(folder, last="cfg") as made:
             cfg = self._cfg_to_store()
-            if "model" not in exclude and self.model.attrs["is_built"](self.model):
-                cfg["network"] = self.model.attrs["save_network"](self.model, made)
+            if "model" not in exclude and self._net.is_built:
+                cfg["network"] = self._net.save(made)
             if "vocab" not in exclude:
                 self.vocab.to_disk(folder / "vocab", exclude=exclude)
             (made / "cfg").write_text(json.dumps(cfg, indent=2), "utf-8")
@@ -96,13 +107,13 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if "vocab" not in exclude and (folder / "vocab").exists():
             self.vocab.from_disk(folder / "vocab", exclude=exclude)
         if network is not None and "model" not in exclude:
-            self.model.attrs["load_network"](self.model, folder, network)
+            self._net.load(folder, network)
             self._model_was_read()
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
-        serialize: dict[str, Callable[[], Any]] = {
+        serialize: dict[str, Callable[[], object]] = {
             "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
@@ -112,17 +123,17 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
 
     def from_bytes(self: Self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()) -> Self:
         """Read what `to_bytes` gave."""
-        deserialize: dict[str, Callable[[bytes], Any]] = {
+        deserialize: dict[str, Callable[[bytes], object]] = {
             "cfg": lambda b: self._take_cfg(parse_object(b, "the message"), "the message"),
             "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
             "model": self.model.from_bytes,
         }
         from_bytes(bytes_data, deserialize, exclude)
-        if "model" not in exclude and self.model.attrs["is_built"](self.model):
+        if "model" not in exclude and self._net.is_built:
             self._model_was_read()
         return self
 
-    def _cfg_to_store(self) -> dict[str, Any]:
+    def _cfg_to_store(self) -> dict[str, object]:
         learned = {key: self.cfg[key] for key in self.learned}
         return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
 
@@ -134,16 +145,16 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         if is_newer:
             warnings.warn(T303.format(name=self.name, found=found, installed=version(_PACKAGE)), stacklevel=2)
 
-    def _take_cfg(self, cfg: dict[str, Any], where: Path | str) -> dict[str, Any] | None:
+    def _take_cfg(self, cfg: JsonObject, where: Path | str) -> dict[str, object] | None:
         found = cfg.get("format")
         if not is_whole(found) or found != FORMAT:
             raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))
         known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT})
         self._compare_versions(known.pop("written_by", None))
-        network: dict[str, Any] | None = known.pop("network", None)
+        network: JsonObject | None = known.pop("network", None)
         self._check_cfg(known, network, where)
         self.cfg.update(known)
         # What the documents bring along, nobody need register before the pipeline runs.
-        register_attributes(sources_of(self.model.attrs))
+        register_attributes(self._net.sources)
         self._cfg_was_read()
         return network

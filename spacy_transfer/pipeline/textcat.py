@@ -1,11 +1,10 @@
-"""The component: a transferred Transformer classifier in a spaCy pipeline."""
+"""The component: a classifier with a pretrained Transformer in a spaCy pipeline."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
+from ..depth_table import depth_table
 from ..errors import (
     T002,
     T003,
@@ -33,18 +33,18 @@ from ..errors import (
     T355,
 )
 from ..files.fields import TEXT, list_of, maybe, refuse, shown
+from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
+from .interface import ClassifierInterface, SharedEncoderInterface, classifier_of, interface_of
 from .length import forget_counted_steps, look_ahead
-from .neighbors import warn_of_shared_labels
-from .sources import WHOLE_TEXT, left_behind, parse_sources, sources_of
+from .neighbors import training_docs, warn_of_shared_labels
+from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
-from .table import depth_table
-from .training_docs import training_docs
 
 Floats = NDArray[np.float32]
-Scorer = Callable[..., dict[str, Any]]
+Scorer = Callable[..., JsonObject]
 
 
 class NonFiniteLoss(ValueError):
@@ -57,7 +57,7 @@ class TransferTextCategorizer(StoredPipe):
     One class serves both factories: exactly one label a document, or any number.
 
     vocab (Vocab): The shared vocabulary.
-    model (Model): A `spacy-transfer.TransferClassifier.v1`, or a model with the same attrs.
+    model (Model): A `spacy-transfer.TransferClassifier.v1`, or a model with a `ClassifierInterface`.
     name (str): Name of the component.
     exclusive (bool): Exactly one label a document.
     threshold (float): Score from which a label counts as predicted when labels are not exclusive.
@@ -79,9 +79,10 @@ class TransferTextCategorizer(StoredPipe):
         score_prefix: str = "",
         scorer: Scorer | None = None,
     ) -> None:
-        if "step" not in model.attrs or "scores" not in model.attrs:
+        net = interface_of(model)
+        if not isinstance(net, ClassifierInterface):
             raise ValueError(T003.format(name=name, got=model.name))
-        if model.attrs["exclusive"] != exclusive:
+        if net.exclusive != exclusive:
             kinds = {True: "exclusive labels", False: "any number of labels"}
             raise ValueError(
                 T002.format(name=name, want=kinds[exclusive], loss="the one given", got=kinds[not exclusive])
@@ -90,7 +91,7 @@ class TransferTextCategorizer(StoredPipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {
+        self.cfg: JsonObject = {
             "labels": [],
             "threshold": threshold,
             "positive_label": None,
@@ -102,6 +103,10 @@ class TransferTextCategorizer(StoredPipe):
         self._table_shown = False
         self._inputs_checked = False
         self._neighbors_checked = False
+
+    @property
+    def _net(self) -> ClassifierInterface:
+        return classifier_of(self.model)
 
     # ---- labels --------------------------------------------------------------------------------------------------
 
@@ -131,7 +136,7 @@ class TransferTextCategorizer(StoredPipe):
             return 0
         labels = [*self.labels, label]
         # First of all, since it may refuse the label.
-        self.model.attrs["resize_output"](self.model, len(labels), labels)
+        self._net.resize(len(labels), labels)
         self.cfg["labels"].append(label)
         self._neighbors_checked = False
         self.vocab.strings.add(label)
@@ -152,8 +157,7 @@ class TransferTextCategorizer(StoredPipe):
             warn_of_shared_labels(self)
         if not docs:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        scores: Floats = self.model.attrs["scores"](self.model, docs)
-        return scores
+        return self._net.scores(docs)
 
     def vectors(self, docs: Iterable[Doc]) -> Floats:
         """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
@@ -163,8 +167,7 @@ class TransferTextCategorizer(StoredPipe):
         RAISES (ValueError): T006 before `initialize`.
         """
         self._require_weights()
-        found: Floats = self.model.attrs["vectors"](self.model, list(docs))
-        return found
+        return self._net.vectors(list(docs))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
         """Write `doc.cats`: every label, for every document."""
@@ -205,12 +208,12 @@ class TransferTextCategorizer(StoredPipe):
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
-        loss = self.model.attrs["step"](self.model, docs, gold.targets, gold.known, dropout=drop)
+        loss = self._net.step(docs, gold.targets, gold.known, dropout=drop)
         losses[self.name] += loss
         if isinstance(loss, float) and not math.isfinite(loss):
             texts = "; ".join(repr(doc.text[:60]) for doc in docs[:5])
             more = f" and {len(docs) - 5} more" if len(docs) > 5 else ""
-            self.model.attrs["drop_gradients"](self.model)
+            self._net.drop_gradients()
             raise NonFiniteLoss(T347.format(name=self.name, loss=loss, texts=texts + more))
         if sgd not in (None, False):
             self.finish_update(sgd)
@@ -218,11 +221,7 @@ class TransferTextCategorizer(StoredPipe):
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step with the gradients of all batches since the last step."""
-        finish = self.model.attrs.get("finish_update")
-        if finish is None:
-            super().finish_update(sgd)
-        else:
-            finish(self.model, sgd)
+        self._net.finish_update(sgd)
 
     def get_loss(self, examples: Iterable[Example], scores: Floats) -> tuple[float, Floats]:
         """Loss of logits that `model.begin_update` gave, for loops of one's own.
@@ -233,8 +232,7 @@ class TransferTextCategorizer(StoredPipe):
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.get_loss")
         gold = self._gold(examples)
-        loss, gradient = self.model.attrs["loss_gradient"](self.model, scores, gold.targets, gold.known)
-        return float(loss), gradient
+        return self._net.loss_gradient(scores, gold.targets, gold.known)
 
     def rehearse(
         self,
@@ -248,8 +246,11 @@ class TransferTextCategorizer(StoredPipe):
         return {} if losses is None else losses
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell unfreezing which epoch it is. epoch (int): From 0."""
-        self.model.attrs["set_epoch"](self.model, epoch)
+        """Tell unfreezing which epoch it is.
+
+        epoch (int): From 0.
+        """
+        self._net.set_epoch(epoch)
 
     def clear_cache(self) -> None:
         """Free the memory that training keeps for its next epoch: pieces of texts, and features of frozen layers.
@@ -258,8 +259,7 @@ class TransferTextCategorizer(StoredPipe):
         yourself where one process trains, with `nlp.update` or `spacy train`, and then serves. Training may go on
         afterwards: what is needed is computed again.
         """
-        if (forget := self.model.attrs.get("forget_texts")) is not None:
-            forget(self.model)
+        self._net.forget_texts()
 
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.
@@ -267,8 +267,7 @@ class TransferTextCategorizer(StoredPipe):
         RETURNS (int): Weights the adapter had; 0 if there is none.
         """
         self._table_shown = False
-        merge = self.model.attrs.get("merge_adapter")
-        return int(merge(self.model)) if merge else 0
+        return self._net.merge_adapter()
 
     def _gold(self, examples: Sequence[Example]) -> Gold:
         gold = read_gold([eg.reference for eg in examples], self.labels, exclusive=self.exclusive, name=self.name)
@@ -277,7 +276,7 @@ class TransferTextCategorizer(StoredPipe):
             warnings.warn(T038.format(name=self.name, unknown=sorted(unknown)), stacklevel=2)
         return gold
 
-    # ---- initialisation ------------------------------------------------------------------------------------------
+    # ---- initialization ------------------------------------------------------------------------------------------
 
     def initialize(
         self,
@@ -321,23 +320,22 @@ class TransferTextCategorizer(StoredPipe):
         if gold.missed:
             warnings.warn(T038.format(name=self.name, unknown=sorted(gold.missed)), stacklevel=2)
         positives = (gold.targets * gold.known).sum(axis=0).tolist()
-        if (connect := self.model.attrs.get("connect")) is not None:
-            # The encoder is another component's.
-            connect(self.model, nlp, self.name)
-        if not is_annotated and (of_texts := self.model.attrs["made_of_texts"](self.model)):
+        net = self._net
+        if isinstance(net, SharedEncoderInterface):
+            net.connect(nlp, self.name)
+        if not is_annotated and (of_texts := net.made_of_texts()):
             warnings.warn(T345.format(name=self.name, blocks=", ".join(of_texts)), stacklevel=2)
         inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
-        if (fit_features := self.model.attrs.get("fit_features")) is not None:
-            # Before the head, whose width they add to.
-            fit_features(self.model, inputs)
-        self.model.attrs["initialize_network"](self.model, self.labels, positives, known, inputs)
+        # Before the head, whose width they add to.
+        net.fit_features(inputs)
+        net.initialize(self.labels, positives, known, inputs)
         self._note_machine(nlp)
         training = {} if nlp is None else nlp.config.get("training", {})
         is_streamed = training.get("max_epochs", 0) == -1
-        self.model.attrs["prepare"](self.model, inputs, gold.targets, gold.known, is_streamed=is_streamed)
+        net.prepare(inputs, gold.targets, gold.known, is_streamed=is_streamed)
         self._table_shown = False
         self._show_table()
         if is_annotated:
@@ -367,7 +365,7 @@ class TransferTextCategorizer(StoredPipe):
 
     @property
     def _sources(self) -> list[str]:
-        return sources_of(self.model.attrs) or [WHOLE_TEXT]
+        return self._net.sources or [WHOLE_TEXT]
 
     def _check_inputs(self, examples: Sequence[Example], docs: Sequence[Doc]) -> None:
         """Once: a reader that leaves behind what the component reads would train it on something else."""
@@ -385,9 +383,9 @@ class TransferTextCategorizer(StoredPipe):
         """Once before the first step: what moves, how fast."""
         if not self._table_shown:
             self._table_shown = True
-            announce(depth_table(self.name, self.model.attrs["describe"](self.model)))
+            announce(depth_table(self.name, self._net.describe()))
 
-    def _check_cfg(self, learned: Mapping[str, Any], network: Mapping[str, Any] | None, where: Path | str) -> None:
+    def _check_cfg(self, learned: JsonMapping, network: JsonMapping | None, where: Path | str) -> None:
         labels, positive = learned["labels"], learned["positive_label"]
         if network is not None and network.get("n_labels") != len(labels):
             want = f"a label for each of the network's outputs (network.n_labels = {shown(network.get('n_labels'))})"
@@ -401,7 +399,7 @@ class TransferTextCategorizer(StoredPipe):
         self._neighbors_checked = False
 
     def _model_was_read(self) -> None:
-        if not self.model.attrs["weigh_labels"](self.model, self.labels):
+        if not self._net.weigh_labels(self.labels):
             warnings.warn(T355.format(name=self.name), stacklevel=3)
 
 

@@ -1,1 +1,1 @@
-"""Encoders as files: found, fetched, checked and read, before any network is built. Knows no network."""
+"""Encoders as files: find, fetch, check and read them before any network is built."""

@@ -1,4 +1,4 @@
-"""Where an encoder can be had: a folder, an installed package, the Hugging Face cache, the hub, in this order."""
+"""Where to find an encoder: a folder, an installed package, the Hugging Face cache, the hub, in this order."""
 
 import importlib
 import importlib.util
@@ -59,7 +59,7 @@ def locate(source: str, revision: str | None, *, download: bool = True) -> Copy:
         return Copy(folder.resolve().name, folder, check_encoder(folder, source), "folder", None, {}, "")
     if folder.exists() or not HUB_NAME.fullmatch(source):
         raise FileNotFoundError(errors.T050.format(source=source))
-    tried = [f"folder {folder}: not there"]
+    tried = [f"folder {folder}: not found"]
     known = KNOWN.get(source)
     if known and revision in (None, known.revision):
         revision = known.revision
@@ -99,7 +99,7 @@ def _cached(name: str, revision: str | None, tried: list[str]) -> Copy | None:
         # not snapshot_download: in huggingface_hub 1.x a snapshot without the ONNX copies counts as incomplete
         config = try_to_load_from_cache(name, "config.json", revision=revision)
         if not isinstance(config, str):
-            tried.append(f"{place}: not in it")
+            tried.append(f"{place}: not found")
             return None
         folder = Path(config).parent
         files = check_encoder(folder, name)

@@ -1,21 +1,21 @@
-"""What an encoder's folder may not ask for: code, quantized weights, adapters, attention kernels from elsewhere."""
+"""What an encoder folder may not ask for: custom code, quantized weights, adapters, external attention kernels."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import T016, T016_ADAPTER, T016_CODE, T016_KERNEL, T016_QUANTIZED
 from ..files.strangers import UnusableFile
+from ..json_types import JsonMapping
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 # Those of transformers itself; they are not followed either, since the config block chooses.
 _ATTENTIONS = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
-def check_asks_nothing(values: Mapping[str, Any], name: str) -> None:
+def check_asks_nothing(values: JsonMapping, name: str) -> None:
     """Refuse a configuration that makes transformers load something else than the weights beside it.
 
-    values (Mapping): As config.json holds them. name (str): What the user calls the encoder.
+    values (Mapping): As config.json holds them.
+    name (str): What the user calls the encoder.
     RAISES (UnusableFile): T016 for quantized weights, code of the model's own, and attention kernels from elsewhere.
     """
     if values.get("quantization_config") is not None:

@@ -1,4 +1,4 @@
-"""What makes a folder an encoder: its files, their completeness, and the lock that says what was fetched."""
+"""The files of an encoder folder, their completeness, and the lock file that records what was fetched."""
 
 import json
 import re
@@ -73,7 +73,7 @@ _FILE = {"sha256": SHA256, "size": whole()}
 
 
 def pick_files(names: Iterable[str]) -> list[str]:
-    """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, licence.
+    """Pick from the files of a source those that make the encoder: configuration, weights, tokenizer, license.
 
     names (Iterable[str]): File names; of those in subfolders only what modules.json may name: pooling and dense layers
         of sentence-transformers, not copies in other formats.
@@ -187,7 +187,7 @@ def record(path: Path) -> FileRecord:
 
 
 def named_licence(folder: Path) -> str | None:
-    """Find the licence that an encoder's README names in its front matter.
+    """Find the license that an encoder's README names in its front matter.
 
     folder (Path): Folder of the encoder.
     RETURNS (str | None): Such as "apache-2.0".
@@ -200,7 +200,7 @@ def named_licence(folder: Path) -> str | None:
 
 
 def licence_files(names: Iterable[str]) -> list[str]:
-    """Those of some file names that hold a licence.
+    """Those of some file names that hold a license.
 
     names (Iterable[str]): File names.
     RETURNS (list[str]): LICENSE, COPYING and the like; a NOTICE alone is none.

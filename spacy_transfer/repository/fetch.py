@@ -1,4 +1,4 @@
-"""Bring an encoder into a folder here, verified and complete or not at all; see `spacy transfer fetch --help`."""
+"""Fetch an encoder into a folder, verified and complete or not at all; see `spacy transfer fetch --help`."""
 
 import shutil
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ class Fetched:
 
     @property
     def licence_files(self) -> list[str]:
-        """The files that hold its licence."""
+        """The files that hold its license."""
         return licence_files(self.lock.files)
 
 
 def fetch(source: str | Path, target: str | Path, *, revision: str | None = None, force: bool = False) -> Fetched:
-    """Bring an encoder here: configuration, safetensors, tokenizer, licence and a lock with their SHA-256.
+    """Bring an encoder here: configuration, safetensors, tokenizer, license and a lock with their SHA-256.
 
     source (str | Path): A folder, or a name on the hub; then the first of these is taken: the package that carries a
         known encoder, the Hugging Face cache, the hub.
@@ -104,7 +104,7 @@ def _read_held(source: str, target: Path, revision: str | None) -> Lock | None:
             file for file in lock.files if (folder / file).is_file() and record(folder / file) != lock.files[file]
         ]
         if changed:
-            held, asked = f"'{name}' as it was then", f"as it is now ({', '.join(changed)} changed)"
+            held, asked = f"'{name}' as it was", f"as it is now ({', '.join(changed)} changed)"
             raise FileExistsError(errors.T058.format(path=target, held=held, wanted=asked))
     return lock
 
@@ -114,7 +114,7 @@ def _describe(name: str, revision: str | None) -> str:
 
 
 def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
-    """Copy, verify, write licence and lock beside the place, then give it its name."""
+    """Copy, verify, write license and lock beside the place, then give it its name."""
     with hold_place(place), new_folder(place, sync=True, needs=_size(copy)) as part:
         files = {name: _copy_file(copy, name, part) for name in copy.files}
         if TOKENIZER_FILE in files:

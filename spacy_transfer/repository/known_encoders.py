@@ -1,4 +1,4 @@
-"""Encoders that this package vouches for: their pinned commit, their digests, their licence."""
+"""Encoders known to this package: their pinned commit, digests and license."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class KnownEncoder:
     package (str): Import name of a package that carries it in its folder "model".
     way_out (str): How to get that package.
     sha256 (dict[str, str]): What its files must be.
-    licence (str): Its licence, as the hub names it.
-    notice (str): The licence notice to go with a copy that has none.
+    licence (str): Its license, as the hub names it.
+    notice (str): The license notice to go with a copy that has none.
     """
 
     name: str
@@ -27,7 +27,7 @@ class KnownEncoder:
     notice: str
 
 
-# The package's own licence file (MIT) covers its Python code, not the model: so the notice is ours.
+# The package's own license file (MIT) covers its Python code, not the model: so the notice is ours.
 MINILM = KnownEncoder(
     name="sentence-transformers/all-MiniLM-L6-v2",
     revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
@@ -52,7 +52,7 @@ WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 See the License for the specific language governing permissions and
 limitations under the License.
 
-The model names this licence but carries no text of it; spacy-transfer wrote this notice.
+The model names this license but carries no text of it; spacy-transfer wrote this notice.
 """,
 )
 KNOWN = {MINILM.name: MINILM}

@@ -1,4 +1,4 @@
-"""What a config's `encoder.name` stands for: a pipeline with one of our components, or an encoder wherever it is."""
+"""Resolves a config's `encoder.name`: a pipeline with a spacy-transfer component, or an encoder."""
 
 import importlib.util
 import json
@@ -16,8 +16,10 @@ from .known_encoders import KNOWN
 class EncoderFolder:
     """A folder with an encoder.
 
-    folder (Path): Where the files are. name (str): Its name on the hub or of its folder, without a path.
-    revision (str | None): Commit on the hub. licence (str | None): Licence text, or what its model card says.
+    folder (Path): Where the files are.
+    name (str): Its name on the hub or of its folder, without a path.
+    revision (str | None): Commit on the hub.
+    licence (str | None): License text, or what its model card says.
     is_component (bool): The folder was written by one of our components.
     """
 
@@ -87,4 +89,4 @@ def _licence(folder: Path, files: list[str], name: str) -> str | None:
     if name in KNOWN:
         return KNOWN[name].notice
     named = named_licence(folder)
-    return f"Licence of the encoder {name}, as its model card names it: {named}\n" if named else None
+    return f"License of the encoder {name}, as its model card names it: {named}\n" if named else None

@@ -1,13 +1,13 @@
-"""The tokenizer of an encoder's folder, made of that folder's own files under their fixed names."""
+"""The tokenizer of an encoder folder, built only from that folder's own files under their fixed names."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import T017, T454
 from ..files import write_text
@@ -21,6 +21,10 @@ from ..files.strangers import (
     read_object,
     read_string,
 )
+from ..json_types import JsonMapping
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TOKENIZER_FILE = "tokenizer.json"
 VOCABULARIES = (
@@ -91,13 +95,14 @@ class FolderTokenizer:
     markers: list[str]
 
 
-def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None = None) -> FolderTokenizer:
+def fast_tokenizer(folder: Path, config: JsonMapping, n_rows: int | None = None) -> FolderTokenizer:
     """The pieces that `AutoTokenizer` makes of a folder, in the form of the `tokenizers` library.
 
     tokenizer.json alone does not say it all: the family's class and tokenizer_config.json change case, accents, the
     space before a text, and add pieces.
 
-    folder (Path): Of the encoder. config (Mapping): Its configuration, cleaned.
+    folder (Path): Of the encoder.
+    config (Mapping): Its configuration, cleaned.
     n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
     RAISES (UnusableFile): T450, T451 for a file that cannot be read or holds a wrong value, T454 for a broken one.
     RAISES (ValueError): T017 for a tokenizer that transformers cannot convert.
@@ -114,10 +119,10 @@ def fast_tokenizer(folder: Path, config: Mapping[str, Any], n_rows: int | None =
             return settled(_read(Path(place)), n_rows)
 
 
-def settled(tokenizer: Any, n_rows: int | None = None) -> FolderTokenizer:
+def settled(tokenizer: "PreTrainedTokenizerFast", n_rows: int | None = None) -> FolderTokenizer:
     """Settle which pieces are special in texts of ours.
 
-    tokenizer: A fast one of transformers.
+    tokenizer (PreTrainedTokenizerFast): Of transformers.
     n_rows (int | None): Rows of the embedding, if known: special pieces above them are text.
     """
     form = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -138,7 +143,7 @@ def settled(tokenizer: Any, n_rows: int | None = None) -> FolderTokenizer:
     return FolderTokenizer(json.dumps(form, ensure_ascii=False), markers)
 
 
-def _framing_ids(processor: Mapping[str, Any] | None) -> Iterator[int]:
+def _framing_ids(processor: JsonMapping | None) -> Iterator[int]:
     """Ids that a post-processor adds to a text."""
     if processor is None:
         return
@@ -167,7 +172,10 @@ def reading_tokenizer(file: Path | str = TOKENIZER_FILE) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """Read a tokenizer.json as the tokenizers library does. RAISES (UnusableFile): T450, T454 if that fails."""
+    """Read a tokenizer.json as the tokenizers library does.
+
+    RAISES (UnusableFile): T450, T454 if that fails.
+    """
     from tokenizers import Tokenizer
 
     text = read_string(path, MOST_BYTES)
@@ -180,7 +188,9 @@ def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
     """Refuse piece ids far beyond any vocabulary: the tokenizers library makes a table up to the highest one, and where
     there is no room for it the process ends.
 
-    text (str): Of a tokenizer.json. RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
+    text (str): Of a tokenizer.json.
+    file (Path | str): Where they come from.
+    RAISES (UnusableFile): T450 for no JSON object, T451 for such an id.
     """
     if _LONG.search(text) is None:
         return
@@ -192,13 +202,13 @@ def check_ids(text: str, file: Path | str = TOKENIZER_FILE) -> None:
         _check_rows({str(one.get("content")): one.get("id") for one in added if isinstance(one, dict)}, file)
 
 
-def _check_rows(vocabulary: Mapping[str, Any], file: Path | str) -> None:
+def _check_rows(vocabulary: JsonMapping, file: Path | str) -> None:
     for piece, found in vocabulary.items():
         if is_whole(found) and found >= _MOST_ROWS:
             refuse(file, f"the id of {shown(piece)}", found, f"a piece id below {_MOST_ROWS}")
 
 
-def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
+def _copy(folder: Path, place: Path, config: JsonMapping) -> None:
     """What a tokenizer is made of, and nothing else."""
     for name in VOCABULARIES:
         if (folder / name).exists():
@@ -213,7 +223,7 @@ def _copy(folder: Path, place: Path, config: Mapping[str, Any]) -> None:
     write_text(place / "config.json", json.dumps({"model_type": config["model_type"]}))
 
 
-def _read(place: Path) -> Any:
+def _read(place: Path) -> "PreTrainedTokenizerFast":
     """A tokenizer that has a tokenizer.json."""
     from transformers import PreTrainedTokenizerFast
 
@@ -224,7 +234,7 @@ def _read(place: Path) -> Any:
         return PreTrainedTokenizerFast.from_pretrained(str(place), **_OWN_FILES)
 
 
-def _converted(place: Path, folder: Path) -> Any:
+def _converted(place: Path, folder: Path) -> "PreTrainedTokenizerFast":
     """A tokenizer that has a vocabulary alone."""
     try:
         return _automatic(place)
@@ -234,7 +244,7 @@ def _converted(place: Path, folder: Path) -> Any:
         raise ValueError(T017.format(folder=folder, error=told)) from error
 
 
-def _automatic(place: Path) -> Any:
+def _automatic(place: Path) -> "PreTrainedTokenizerFast":
     """The fast tokenizer that transformers makes of a folder; a slow one fails here."""
     from transformers import AutoTokenizer
 

@@ -1,4 +1,4 @@
-"""Safetensors files of a stranger: their headers first; then tensors one by one, types and values checked."""
+"""Untrusted safetensors files: reads headers first, then one tensor at a time, and checks types and values."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +27,11 @@ _IN_LIST = re.compile(r"(.*?)\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Stored:
-    """What the header says of a tensor. file (Path): That holds it. dtype (str): As safetensors names it."""
+    """What the header says of a tensor.
+
+    file (Path): That holds it.
+    dtype (str): As safetensors names it.
+    """
 
     file: Path
     dtype: str
@@ -90,7 +94,9 @@ class WeightFiles:
         return value
 
     def beyond(self, lists: Mapping[str, int]) -> tuple[str, int] | None:
-        """Find stored layers for which a network has no place. lists (Mapping): Names of lists of modules, lengths.
+        """Find stored layers for which a network has no place.
+
+        lists (Mapping): Names of lists of modules, lengths.
 
         RETURNS (tuple | None): Name of the first list that is too short, and how many layers are stored for it.
         """
@@ -138,7 +144,8 @@ def is_finite(value: Tensor) -> bool:
 def names_for(name: str, prefix: str) -> list[str]:
     """Under which a weight may be stored: with or without the prefix of a task's model, and as older versions said.
 
-    name (str): In the model without a task. prefix (str): Such as "bert".
+    name (str): In the model without a task.
+    prefix (str): Such as "bert".
     """
     names = [f"{prefix}.{name}", name] if prefix else [name]
     for new, old in _LEGACY.items():

@@ -1,1 +1,1 @@
-"""How a pipeline leaves home."""
+"""Using and exporting trained pipelines."""

@@ -1,4 +1,4 @@
-"""A trained pipeline tried on a few texts."""
+"""Classify a few texts with a trained pipeline."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Adapters become plain weights: the pipeline then needs no peft, and nothing beside itself."""
+"""Merges adapters into plain weights, so that the pipeline no longer needs peft."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from spacy.language import Language
 
 from ..errors import T162, T163
 from ..files import hold_place, new_folder, refuse_same
+from ..pipeline.components import classifiers_of
 from ..pipeline.loading import load_pipeline
 
 
@@ -17,7 +18,8 @@ def merge(pipeline: str | Path, output: Path, *, force: bool = False) -> dict[st
     force (bool): Replace what is there.
     RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
     RAISES (ValueError): T162 if there is no adapter, T373 if the output is the pipeline.
-    RAISES (FileExistsError): T163 if output exists. RAISES (OSError): T370 while another command writes it.
+    RAISES (FileExistsError): T163 if output exists.
+    RAISES (OSError): T370 while another command writes it.
     """
     if output.exists() and not (force and output.is_dir()):
         raise FileExistsError(T163.format(path=output))
@@ -41,9 +43,8 @@ def merge_adapters(nlp: Language) -> dict[str, int]:
     RETURNS (dict[str, int]): Per component with an adapter, how many weights that had.
     """
     done: dict[str, int] = {}
-    for name, component in nlp.components:
-        n_weights = component.merge_adapter() if hasattr(component, "merge_adapter") else 0
-        if n_weights:
+    for name, classifier in classifiers_of(nlp).items():
+        if n_weights := classifier.merge_adapter():
             done[name] = n_weights
             nlp.get_pipe_config(name)["model"]["tuning"]["adapter"] = None
     return done

@@ -1,4 +1,4 @@
-"""Checks for config blocks of one's own: losses, poolings, augmentations, features, and all that a config can name."""
+"""Checks for custom config blocks: losses, poolings, augmentations, features, and all others."""
 
 from .block import check_block
 

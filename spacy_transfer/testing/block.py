@@ -1,7 +1,7 @@
 """The checker: which laws a block must hold, by its kind."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -97,11 +97,11 @@ def _kind_of(block: object) -> Kind:
     raise ValueError(T502.format(block=type(block).__name__, kinds=", ".join(get_args(Kind))))
 
 
-def _resolved(config: Any) -> Any:
+def _resolved(config: object) -> object:
     return registry.resolve({"block": config})["block"]
 
 
-def _check_round_trip(block: object, config: Any) -> None:
+def _check_round_trip(block: object, config: object) -> None:
     text = Config({"block": config}).to_str()
     again = _resolved(Config().from_str(text)["block"])
     require("a block is the same after a round trip through a config file", plain_block(again) == config, block, again)

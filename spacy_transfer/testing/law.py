@@ -1,4 +1,4 @@
-"""What a check says when a block does not hold a law."""
+"""Reports a law that a block breaks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def require_close(law: str, first: Tensor, second: Tensor, block: object) -> Non
     """Fail unless two results are the same but for rounding.
 
     law (str): As a sentence.
-    first (Tensor): Any shape.
+    first (Tensor): Of any shape.
     second (Tensor): The same shape.
     block (object): The block.
     RAISES (AssertionError): T501 if they differ.

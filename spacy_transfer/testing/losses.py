@@ -104,7 +104,7 @@ def _check_learning(block: LossBuilder, loss: Loss, targets: Tensor) -> None:
     first = None
     for _ in range(40):
         optimizer.zero_grad()
-        value = cast(Tensor, loss(logits, targets, known)).sum()
+        value = loss(logits, targets, known).sum()
         first = float(value.detach()) if first is None else first
         value.backward()
         optimizer.step()

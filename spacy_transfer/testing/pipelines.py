@@ -1,4 +1,4 @@
-"""Laws of a block at its place: a tiny pipeline that trains, saves and loads."""
+"""Laws of a block in a pipeline: a tiny pipeline trains, saves and loads with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from spacy.util import load_model_from_config
 from thinc.api import fix_random_seed
 
 from ..config.instances import plain_block
+from ..json_types import ConfigBlock
 from ..nn.tuning import Tuning
 from ..quiet import quiet
 from ..training.adamw import AdamW
@@ -42,18 +43,21 @@ _ENCODER = {
 
 
 def tiny_docs() -> list[Doc]:
-    """RETURNS (list[Doc]): Twelve texts; one is so long that it takes two windows."""
+    """Make twelve documents; one is so long that it takes two windows.
+
+    RETURNS (list[Doc]): Without annotations.
+    """
     nlp = spacy.blank("xx")
     return [nlp.make_doc(text) for text in TEXTS]
 
 
 def check_in_pipeline(
-    place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object
+    place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object
 ) -> None:
     """Check a block in a tiny pipeline.
 
     place (str): Where it stands in the model block, "loss" or "tuning.adapter".
-    config (Any): The block as the config says it.
+    config (object): The block as the config says it.
     docs (Sequence[Doc]): Documents with what it reads.
     exclusive (bool): Exactly one label a document.
     whole (bool): Also train it again with the same seed, and copy it by way of bytes.
@@ -68,7 +72,7 @@ def check_in_pipeline(
         state.restore()
 
 
-def _check(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object) -> None:
+def _check(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, whole: bool, block: object) -> None:
     nlp = _trained(place, config, docs, exclusive=exclusive, block=block)
     scores = _scores(nlp, docs)
     good = scores.shape == (len(docs), 3) and bool(((scores >= 0.0) & (scores <= 1.0)).all())
@@ -92,12 +96,12 @@ def _check(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, who
     require("as bytes and back it scores the same", torch.equal(_scores(copied, docs), scores), block)
 
 
-def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, block: object) -> Language:
+def _trained(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool, block: object) -> Language:
     fix_random_seed(0)
     # Vectors are the vocabulary's.
     nlp = spacy.blank("xx", vocab=docs[0].vocab if docs[0].vocab.vectors_length else True)
     factory = _NAME if exclusive else f"{_NAME}_multilabel"
-    model: dict[str, Any] = {
+    model: ConfigBlock = {
         "encoder": _ENCODER, "windows": {"length": 24, "stride": 16}, "precision": "fp32", "device": "cpu",
         "piece_budget": 256,
     }  # fmt: skip
@@ -123,7 +127,7 @@ def _trained(place: str, config: Any, docs: Sequence[Doc], *, exclusive: bool, b
     return nlp
 
 
-def _put(model: dict[str, Any], path: Sequence[str], value: Any) -> None:
+def _put(model: ConfigBlock, path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         model = model.setdefault(name, {})
         if name == "tuning":
@@ -143,8 +147,8 @@ def _weights(nlp: Language) -> dict[str, torch.Tensor]:
         return {f"{file.name}/{name}": value for file in files for name, value in load_file(file).items()}
 
 
-def _block_of(nlp: Language, place: str) -> Any:
-    found: Any = nlp.config.interpolate()["components"][_NAME]["model"]
+def _block_of(nlp: Language, place: str) -> object:
+    found: object = nlp.config.interpolate()["components"][_NAME]["model"]
     for name in place.split("."):
         found = found[name] if isinstance(found, Mapping) else found
     return found

@@ -13,13 +13,15 @@ _GARBAGE = 100.0
 
 
 class _Pools(Protocol):
-    def build(self, width: int) -> nn.Module: ...
+    def build(self, width: int) -> nn.Module:
+        """See the builders of poolings and heads."""
 
 
 class _Head(Protocol):
     reads: str
 
-    def build(self, width: int, n_labels: int) -> nn.Module: ...
+    def build(self, width: int, n_labels: int) -> nn.Module:
+        """See the builders of poolings and heads."""
 
 
 def check_pooling_laws(block: _Pools) -> None:
@@ -72,7 +74,7 @@ def _check_gradients(pooling: nn.Module, states: Tensor, counted: Tensor, owner:
     pooling.train()
     given = states.clone().requires_grad_()
     with seeded(), torch.enable_grad():
-        vectors = cast(Tensor, pooling(given, counted, owner, _N_DOCS))
+        vectors: Tensor = pooling(given, counted, owner, _N_DOCS)
         vectors.square().sum().backward()
     gradient = cast(Tensor, given.grad)
     require("a gradient reaches the states", gradient is not None and bool(gradient.isfinite().all()), block)
@@ -98,7 +100,8 @@ def check_head_laws(block: _Head) -> None:
     seen[1, 2:] = False
 
     def logits_of(values: Tensor, inside: Tensor = seen) -> Tensor:
-        return cast(Tensor, head(values, inside) if block.reads == "states" else head(values))
+        """Call the head on what it reads: states, or vectors."""
+        return head(values, inside) if block.reads == "states" else head(values)
 
     head.eval()
     with torch.no_grad():

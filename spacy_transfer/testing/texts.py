@@ -1,8 +1,7 @@
-"""Laws of what happens before the encoder: augmentations, and features of documents."""
+"""Laws of the steps before the encoder: augmentations, and features of documents."""
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -85,5 +84,5 @@ def check_feature_laws(features: Model, docs: Sequence[Doc]) -> None:
     require_close("stored and loaded it gives the same", _values(copied, docs), _values(features, docs), features)
 
 
-def _values(features: Model, docs: Sequence[Doc]) -> Any:
+def _values(features: Model, docs: Sequence[Doc]) -> torch.Tensor:
     return torch.from_numpy(np.array(to_numpy(features.predict(list(docs))), dtype=np.float32))

@@ -1,1 +1,1 @@
-"""How weights move."""
+"""Training: optimizer, loop, checkpoints, search."""

@@ -1,4 +1,4 @@
-"""AdamW that steps a torch network at once, and any other Thinc model the way Thinc does."""
+"""AdamW: steps all weights of a torch network at once, and any other Thinc model as Thinc does."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -23,11 +23,13 @@ class AdamW(Optimizer):  # type: ignore[misc]
     Our networks are stepped whole, by torch's fused kernel; other components of the pipeline weight by weight with the
     same settings, as by Thinc's own Adam.
 
-    learn_rate (float | schedule): Any schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
+    learn_rate (float | schedule): A number, a schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
     weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension), nor to IA3's factors.
-    beta1, beta2, eps (float): Of Adam.
-    grad_clip (float): Largest global norm of all gradients of a network together; 0 does not clip. For other
-        components Thinc clips each weight by itself.
+    beta1 (float): Of Adam.
+    beta2 (float): Of Adam.
+    eps (float): Of Adam.
+    grad_clip (float): Largest global norm of all gradients of a network together; 0 does not clip. For other components
+        Thinc clips each weight by itself.
     use_averages (bool): Keep moving averages of the weights; evaluation and saving then use them.
     SOURCE: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction matters for short runs: Mosbach et al. 2021,
         arXiv:2006.04884.
@@ -85,7 +87,9 @@ class AdamW(Optimizer):  # type: ignore[misc]
         """Move the weights that have a gradient.
 
         owner (int): Id of the shim, under which averages are kept.
-        weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
+        network (nn.Module): Whose weights they are.
+        weights (Mapping): Moving weights by name.
+        rates (Mapping): Factor on the learning rate of each.
         scale (float): Factor on the summed gradients: one over the number of documents.
         RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """

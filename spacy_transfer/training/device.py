@@ -1,4 +1,4 @@
-"""Where a command computes."""
+"""Chooses the device of a command."""
 
 import os
 

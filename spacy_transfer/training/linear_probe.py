@@ -1,4 +1,4 @@
-"""The head fitted on the pretrained features, so that step 0 is a strong classifier already."""
+"""The linear probe: fits the head on frozen features, so that step 0 is already a strong classifier."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -62,8 +62,12 @@ class LinearProbe:
     ) -> tuple[Tensor, Tensor]:
         """Weights of a linear head.
 
-        vectors (Tensor): (n_docs, width). targets, known (Tensor): (n_docs, n_labels). loss (Loss): The classifier's.
-        exclusive (bool): Exactly one label a document. tuning_follows (bool): The encoder is trained afterwards.
+        vectors (Tensor): (n_docs, width).
+        targets (Tensor): (n_docs, n_labels).
+        known (Tensor): (n_docs, n_labels).
+        loss (Loss): The classifier's.
+        exclusive (bool): Exactly one label a document.
+        tuning_follows (bool): The encoder is trained afterwards.
         RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
         """
         middle = vectors.mean(dim=0)
@@ -107,7 +111,10 @@ class LinearProbe:
 def _fit(
     x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the mean loss plus the L2 penalty of the weights. RETURNS: weight and bias."""
+    """Minimise the mean loss plus the L2 penalty of the weights.
+
+    RETURNS (tuple[Tensor, Tensor]): weight and bias.
+    """
     n_docs, width = x.shape
     n_labels = targets.shape[1]
     weight = torch.zeros((n_labels, width), device=x.device) if start is None else start[0].clone()
@@ -119,6 +126,7 @@ def _fit(
     penalty = 0.5 / (c * n_docs)
 
     def closure() -> Tensor:
+        """Compute the penalized loss and its gradient."""
         solver.zero_grad()
         value = loss(x @ weight.T + bias, targets, known).mean() + penalty * weight.square().sum()
         value.backward()
@@ -130,10 +138,14 @@ def _fit(
 
 
 def _shrink(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, known: Tensor, loss: Loss, keep: float) -> float:
-    """Factor on the weights that leaves the share `keep` of the loss of a head of zeros. RETURNS (float): 0 to 1."""
+    """Factor on the weights that leaves the share `keep` of the loss of a head of zeros.
+
+    RETURNS (float): 0 to 1.
+    """
     logits = x @ weight.T + bias
 
     def at(factor: float) -> float:
+        """Compute the loss with the weights scaled by a factor."""
         return float(loss(logits * factor, targets, known).mean())
 
     wanted, low, high = keep * at(0.0), 0.0, 1.0

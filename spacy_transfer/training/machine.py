@@ -1,13 +1,12 @@
 """What a run computes on, for its log, its result and the pipeline's meta.json."""
 
-from typing import Any
-
 from spacy.language import Language
 
+from ..json_types import JsonObject
 from .state.pipeline_state import network_shims
 
 
-def note_machine(nlp: Language) -> dict[str, Any]:
+def note_machine(nlp: Language) -> JsonObject:
     """Write into `nlp.meta` how the networks of a pipeline compute here.
 
     nlp (Language): Initialized.
@@ -23,12 +22,15 @@ def note_machine(nlp: Language) -> dict[str, Any]:
     return found
 
 
-def machine_lines(machine: dict[str, Any]) -> list[str]:
-    """One line a component, to be read by people. machine (dict): As `note_machine` gives it."""
+def machine_lines(machine: JsonObject) -> list[str]:
+    """One line a component, to be read by people.
+
+    machine (dict): As `note_machine` gives it.
+    """
     return [f"{name}: {_said(facts)}" for name, facts in machine.items()]
 
 
-def _said(facts: dict[str, Any]) -> str:
+def _said(facts: JsonObject) -> str:
     speeds = ", ".join(f"{name} {speed:g}" for name, speed in facts.get("gflops", {}).items())
     precision = facts.get("precision", "")
     measured = f" ({speeds} GFLOP/s)" if speeds else ""

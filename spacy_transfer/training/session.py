@@ -18,6 +18,7 @@ from thinc.api import fix_random_seed, set_gpu_allocator
 from thinc.util import has_cupy_gpu
 
 from ..errors import T173, T177, T378, T379
+from ..json_types import JsonObject
 from ..log import logger
 from ..nn.devices.precision import current_record
 from ..pipeline.dev_data import compare_labels, require_dev
@@ -54,10 +55,13 @@ class Trained:
 
     nlp (Language): With the last weights.
     status (str): "finished", "paused" at `stop_at`, or "interrupted" by a signal.
-    n_steps (int): Steps made, earlier runs' included. n_skipped (int): Of them left out.
-    score (float): Main score of the best evaluation. best_step (int): Its step.
+    n_steps (int): Steps made, earlier runs' included.
+    n_skipped (int): Of them left out.
+    score (float): Main score of the best evaluation.
+    best_step (int): Its step.
     data (str): Fingerprint of the training data, "streamed" where they are never held as a whole.
-    signal (int): Number of the signal, 0 where there was none. measure (str): What the score is.
+    signal (int): Number of the signal, 0 where there was none.
+    measure (str): What the score is.
     """
 
     nlp: Language
@@ -78,7 +82,7 @@ class Stopped(KeyboardInterrupt):
     """
 
     def __init__(self, trained: Trained) -> None:
-        super().__init__(f"stopped after {trained.n_steps} steps; go on with resume=True")
+        super().__init__(f"stopped after {trained.n_steps} steps; continue with resume=True")
         self.trained = trained
 
 
@@ -86,7 +90,8 @@ class Session:
     """One process's part of a run, in the order of `spacy.training.loop.train`; `train` says what the parameters are.
 
     max_seconds (float): Time to train, 0 for no limit.
-    checkpoint (Checkpoint | None): What the run goes on from. ranks (Ranks | None): The others it trains with.
+    checkpoint (Checkpoint | None): What the run goes on from.
+    ranks (Ranks | None): The others it trains with.
     """
 
     def __init__(
@@ -162,7 +167,7 @@ class Session:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> JsonObject:
         """What a checkpoint must share with the run that goes on from it."""
         limit = self.run.limit.seconds
         return {
@@ -173,7 +178,10 @@ class Session:
         }
 
     def resume(self, checkpoint: Checkpoint, *, force: bool) -> None:
-        """Take the place of the run that wrote a checkpoint. RAISES (ValueError): T167 if it is another's."""
+        """Take the place of the run that wrote a checkpoint.
+
+        RAISES (ValueError): T167 if it is another's.
+        """
         run, then = self.run, checkpoint.state["identity"]
         streamed = run.order.is_streamed
         run.order.reread(checkpoint.state["order"])
@@ -196,7 +204,7 @@ class Session:
             self.ranks.agree("the training data", self._data)
             self._take_random(checkpoint.state.get("ranks"))
         if streamed and run.order.fingerprint() != then["streamed"]:
-            told = "training data: what was read of the stream in this epoch is other now"
+            told = "training data: what was read from the stream in this epoch has changed"
             refuse_others(self.output, [told], force=force)
         self._start = checkpoint.state["start"]
         if self.writes:
@@ -204,7 +212,10 @@ class Session:
         self.cadence.done(run.at.n_done)
 
     def _take_up(self, checkpoint: Checkpoint, *, force: bool) -> None:
-        """What lies beside checkpoints. RAISES (ValueError): T379 without a model-best, unless forced."""
+        """What lies beside checkpoints.
+
+        RAISES (ValueError): T379 without a model-best, unless forced.
+        """
         at, step = self.run.at, self.run.at.n_done - 1
         if at.results and not self.outcome.has_best:
             message = T379.format(path=self.outcome.best, step=at.best[1])
@@ -268,6 +279,7 @@ class Session:
         numbers: list[int] = []
 
         def end(number: int) -> None:
+            """Ask the run to end after this step."""
             numbers.append(number)
             run.is_wanted_to_end = True
 
@@ -283,8 +295,8 @@ class Session:
         progress = Progress(
             show, self.length, run.at.n_done, settings["eval_frequency"], stderr, seconds=seconds
         )  # fmt: skip
-        length = f"{self.length}, or until {limit:g} seconds are over" if limit else str(self.length)
-        progress.say(f"Going on after step {run.at.n_done - 1}: {length}." if self._resumed else f"{length}.")
+        length = f"{self.length}, or until {limit:g} seconds have passed" if limit else str(self.length)
+        progress.say(f"Resuming after step {run.at.n_done - 1}: {length}." if self._resumed else f"{length}.")
         if self.writes:
             for line in machine_lines(self.machine):
                 progress.say(line)
@@ -349,7 +361,9 @@ class Session:
             if run.at.landing and not had_landed:
                 had_landed = True
                 begin, end = run.at.landing
-                progress.say(f"The last fifth of the time: the rate falls to 0 in {end - begin} steps, {end} in all.")
+                progress.say(
+                    f"Last fifth of the time: the learning rate falls to 0 in {end - begin} steps, {end} in all."
+                )
             if event.is_best is not None:
                 with nlp.select_pipes(disable=self.settings["frozen_components"]):
                     update_meta(self.settings, nlp, event.info)

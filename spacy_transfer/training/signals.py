@@ -1,11 +1,10 @@
-"""SIGTERM and Ctrl-C end a run in good order."""
+"""Ends a run cleanly on SIGTERM and Ctrl-C."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 
 @contextmanager
@@ -20,12 +19,13 @@ def ending_on_signals(end: Callable[[int], None]) -> Iterator[None]:
     seen: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        """Hand the signal on; a second Ctrl-C stops at once."""
         if seen and number == signal.SIGINT:
             raise KeyboardInterrupt
         seen.append(number)
         end(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -1,13 +1,13 @@
-"""Train a pipeline as `spacy train` does, and go on after any interruption as if nothing had happened."""
+"""Train a pipeline as `spacy train` does, and resume exactly after any interruption."""
 
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from spacy.language import DEFAULT_CONFIG, Language
@@ -19,6 +19,7 @@ from ..config.reading import read_config
 from ..corpora.docbins import check_corpora, naming_damaged_corpora
 from ..errors import T166, T186, T373, T373_INPUT, T436
 from ..files import DiskFull, hold_folder, repair
+from ..json_types import ConfigMapping
 from ..nn.devices.precision import recorded
 from ..pipeline.length import counted_elsewhere
 from .device import use_deterministic_kernels, use_device
@@ -38,7 +39,7 @@ def train(
     config: Path | Config,
     output: Path,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: ConfigMapping | None = None,
     gpu_id: int = -1,
     resume: bool = False,
     force: bool = False,
@@ -57,20 +58,25 @@ def train(
 
     `[training] max_steps = N` makes N updates (spaCy's own loop makes one more), and the last step is evaluated too.
 
-    config (Path | Config): As for `spacy train`. output (Path): Gets model-best, model-last, checkpoints and log.jsonl.
-    overrides (Mapping): Values of the config to replace, by dotted key. gpu_id (int): -1 for the CPU.
+    config (Path | Config): As for `spacy train`.
+    output (Path): Gets model-best, model-last, checkpoints and log.jsonl.
+    overrides (Mapping): Values of the config to replace, by dotted key.
+    gpu_id (int): -1 for the CPU.
     resume (bool): Go on from the last checkpoint in `output`.
     force (bool): Go on although config, data, seed or precision are others; without `resume` throw checkpoints away.
     checkpoint_every (str): "100" steps, "30s", "5m", or "auto": 100 steps, 30 s or 30 times what the last one took,
         whichever is later.
     on_nan (str): What to do when a loss is no finite number: "stop" or "skip".
-    show (str): "auto", "bar", "lines" or "none". command (str): How to go on, for the message after a signal.
+    show (str): "auto", "bar", "lines" or "none".
+    command (str): How to go on, for the message after a signal.
+    stdout (IO[str] | None): Where the logger of the config prints; None for standard output.
+    stderr (IO[str] | None): Where progress goes; None for standard error.
     make_update (Callable | None): Gives for the pipeline another step function in place of `nlp.update`.
     stop_at (int): Pause after so many steps with a checkpoint, for a later call with `resume`; 0 goes on to the end.
     deterministic (bool): Only kernels that add in a fixed order, for the rest of the process; a CPU has no others.
-    max_seconds (float): End at the first step after so many seconds of training, parts before an interruption
-        included; in the last fifth of them a rate of `spacy-transfer.WarmupLinear.v1` falls to 0 (see `TimeLimit`).
-        0: no limit.
+    max_seconds (float): End at the first step after so many seconds of training, parts before an interruption included;
+        in the last fifth of them a rate of `spacy-transfer.WarmupLinear.v1` falls to 0 (see `TimeLimit`). 0: no limit.
+    RETURNS (Trained): Steps, scores and how the run ended.
     RAISES (ValueError): T436 for such a limit that is below 0 or not finite.
     RAISES (ValueError): T165 without a checkpoint to resume, T166 where one would be lost, T167 where it is another
         run's, T170 for a loss that is no finite number, T171 without training data, T391 for a table in the place of
@@ -129,7 +135,10 @@ def train(
 
 
 def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
-    """What a run goes on from. RAISES: What refuses it; nothing in `output` is changed."""
+    """What a run goes on from.
+
+    RAISES: What refuses it; nothing in `output` is changed.
+    """
     if resume:
         return checkpoints.read()
     if not force:

@@ -63,14 +63,14 @@ def test_the_command_shows_ten_samples(project: list[str | Path]) -> None:
     config, *paths = project
     printed = run("transfer", "augment", config, *paths)
     assert printed.count("clean      ") == 10
-    n_clean = printed.count("as it is\n")
+    n_clean = printed.count("           unchanged\n")
     assert 0 < n_clean < 10
-    assert f"10 samples, {n_clean} as they are" in printed
+    assert f"10 samples, {n_clean} unchanged" in printed
     assert run("transfer", "augment", config, *paths) == printed
     assert run("transfer", "augment", config, *paths, "--skip", "5") != printed
     assert run("transfer", "augment", config, *paths, "--n", "3").count("clean      ") == 3
     off = "--components.transfer_textcat.model.augmentation.clean"
-    assert "10 samples, 10 as they are" in run("transfer", "augment", config, *paths, off, "1")
+    assert "10 samples, 10 unchanged" in run("transfer", "augment", config, *paths, off, "1")
     assert "T005" in run("transfer", "augment", config, *paths, off, "2", code=1)
 
 

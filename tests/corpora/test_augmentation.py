@@ -20,6 +20,7 @@ from spacy_transfer.corpora.augmentation import Augmentation
 from spacy_transfer.corpora.typing_errors import mistyped
 from spacy_transfer.corpora.words import Words, characters
 from spacy_transfer.model.cache.cache import document_key, row_key
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.learning.augmentation import draw_texts
 from spacy_transfer.training.adamw import AdamW
 
@@ -284,19 +285,19 @@ def test_the_cache_holds_clean_texts_only_and_changes_nothing(quiet_bert: Path, 
     # What is expected is read in one call by the cache; what is learned, four texts at a time.
     drawn = [text for texts in seen for text in texts if len(texts) == 4]
     assert 10 < sum(text not in TEXTS for text in drawn) < 44
-    kept = shim.pathway._features._memory
+    kept = shim.pathway.features._memory
     clean = shim.reader.read(TEXTS, remember=False)
-    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway._features.namespace else set()
+    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway.features.namespace else set()
     keys = keys or {row_key(row) for document in clean for row in document}
     assert set(kept) == keys
     assert set(shim.reader._known) == set(TEXTS)
-    assert shim.pathway._training_texts == list(dict.fromkeys(TEXTS))
+    assert shim.current_pathway.expected.texts == list(dict.fromkeys(TEXTS))
 
 
 def test_without_clean_texts_nothing_is_computed_for_the_cache(quiet_bert: Path) -> None:
     nlp = pipeline(quiet_bert, tuning={"frozen_depth": "all"}, augmentation=block(mask=1.0, mask_text="zzz"))
     train(nlp)
-    assert not shim_of(nlp).pathway._features._memory
+    assert not shim_of(nlp).pathway.features._memory
     assert not shim_of(nlp).reader._known
 
 
@@ -318,18 +319,18 @@ def test_a_second_pass_over_a_step_takes_the_same_ways(bert: Path) -> None:
     nlp = pipeline(bert, tuning={"frozen_depth": 1}, augmentation={"@misc": "test.loud.v1"})
     shim, texts = shim_of(nlp), [TEXTS[0], TEXTS[0], TEXTS[3], TEXTS[6]]
     shim._training()
-    documents, kept = shim._draw(texts, None)
-    assert kept == [False, True, True, False]
+    batch = shim._draw(Inputs(texts), None)
+    assert batch.lasting == [False, True, True, False]
 
     def learn(group: list[int]) -> torch.Tensor:
         torch.manual_seed(0)
-        return shim.pathway.learn(documents, group, shim.reader, kept)
+        return shim.pathway.learn(batch.of(group))
 
     first = learn([0, 3, 2])
     learn([1])
     assert torch.equal(learn([0, 3, 2]), first)
     # At the next step it is known.
-    assert shim._draw(texts, None)[1] == [True, True, True, False]
+    assert shim._draw(Inputs(texts), None).lasting == [True, True, True, False]
 
 
 @pytest.mark.parametrize("frozen", [1, "all"])

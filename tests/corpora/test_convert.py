@@ -13,6 +13,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from house_kit.kills import every_kill
+from spacy_transfer import errors
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.convert import convert
 from spacy_transfer.corpora.records import LONGEST_TEXT
@@ -90,28 +91,28 @@ def test_the_forms_of_a_record(tmp_path, record, cats):
         ('{"text": "a" "label": "x"}', "invalid JSON"),
         ("[" * 100_000, "invalid JSON"),
         ('{"text": "a", "label": "x"} {}', "invalid JSON"),
-        ('["a", "x"]', "a JSON object is expected"),
-        ('{"text": "a", "label": "x", "label": "y"}', "'label' stands there twice"),
+        ('["a", "x"]', "JSON object"),
+        ('{"text": "a", "label": "x", "label": "y"}', errors.T043_TWICE.format(key="label")),
         ('{"label": "x"}', "no text: the field 'text'"),
         ('{"text": " \\n", "label": "x"}', "no text: the field 'text'"),
-        ('{"text": 5, "label": "x"}', "holds 5, not a str"),
+        ('{"text": 5, "label": "x"}', errors.T043_TEXT_TYPE.format(field="text", value=5)),
         ('{"text": "a"}', "no label: 'label' or 'labels' or 'cats'"),
         ('{"text": "a", "label": ""}', "no label: 'label'"),
         ('{"text": "a", "labels": ["x", ""]}', "no label: 'labels'"),
         ('{"text": "a", "cats": {}}', "no label: 'cats'"),
-        ('{"text": "a", "label": 3}', 'the label 3 is no str: write "3"'),
-        ('{"text": "a", "label": true}', "the label True is no str"),
-        ('{"text": "a", "labels": [3]}', "the label 3 is no str"),
-        ('{"text": "a", "labels": "x"}', "takes a list of str"),
-        ('{"text": "a", "label": ["x", "y"]}', "takes exactly one str"),
+        ('{"text": "a", "label": 3}', errors.T043_LABEL_TYPE.format(value=3)),
+        ('{"text": "a", "label": true}', errors.T043_LABEL_TYPE.format(value=True)),
+        ('{"text": "a", "labels": [3]}', errors.T043_LABEL_TYPE.format(value=3)),
+        ('{"text": "a", "labels": "x"}', "'labels' takes"),
+        ('{"text": "a", "label": ["x", "y"]}', "'label' takes"),
         ('{"text": "a", "label": "x", "labels": ["y"]}', "'label' and 'labels' at once"),
-        ('{"text": "a", "cats": ["x"]}', "takes an object of labels and numbers"),
+        ('{"text": "a", "cats": ["x"]}', "'cats' takes"),
         ('{"text": "a", "cats": {"x": NaN}}', "has the value nan"),
         ('{"text": "a", "cats": {"x": Infinity}}', "has the value inf"),
         ('{"text": "a", "cats": {"x": 1.01}}', "has the value 1.01"),
         ('{"text": "a", "cats": {"x": -0.1}}', "has the value -0.1"),
         ('{"text": "a", "cats": {"x": "1"}}', "has the value '1'"),
-        ('{"text": "a", "cats": {"x": 1, " x": 0}}', "'x' stands there twice"),
+        ('{"text": "a", "cats": {"x": 1, " x": 0}}', errors.T043_TWICE.format(key="x")),
         ('{"text": "a \\ud83d", "label": "x"}', "half a surrogate pair, '\\ud83d', at character 2"),
         ('{"text": "a", "label": "\\ud83d"}', "half a surrogate pair"),
         ('{"text": "%s", "label": "x"}' % ("a" * (LONGEST_TEXT + 1)), "1,000,001 characters"),
@@ -185,10 +186,10 @@ def test_bad_lines_of_a_table_have_the_number_an_editor_shows(tmp_path, lines, b
 @pytest.mark.parametrize(
     ("header", "problem"),
     [
-        ("body;label", "there is none for 'text'"),
-        ("text,category", "there is none for 'label' or 'labels' or 'cats'"),
+        ("body;label", errors.T046_MISSING.format(fields="'text'")),
+        ("text,category", errors.T046_MISSING.format(fields="'label' or 'labels' or 'cats'")),
         ("text,label,labels", "'label' and 'labels' cannot all hold the labels"),
-        ("text,label,text", "'text' stands there twice"),
+        ("text,label,text", errors.T046_TWICE.format(field="text")),
     ],
 )
 def test_columns_that_are_unclear(tmp_path, header, problem):
@@ -232,7 +233,7 @@ def test_parquet(tmp_path):
     parquet.write_table(table, tmp_path / "dev.parquet")
     assert convert([tmp_path / "dev.parquet"], tmp_path / "out", skip_bad=True, force=True).labels == ["x", "y"]
     parquet.write_table(pyarrow.table({"text": ["a"], "label": [3]}), tmp_path / "ids.parquet")
-    with pytest.raises(ValueError, match=r'ids.parquet:1: the label 3 is no str: write "3"'):
+    with pytest.raises(ValueError, match=r"ids.parquet:1: the label 3 "):
         convert([tmp_path / "ids.parquet"], tmp_path / "ids")
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match=r"T047.*Parquet"):
@@ -433,7 +434,7 @@ def test_the_command(tmp_path):
     status, output = run(train, dev, tmp_path / "out")
     assert status == 1
     assert "[T043]" in output
-    assert f"{dev}:3: 1 columns where the header has 2" in output
+    assert f"{dev}:3: {errors.T043_COLUMNS.format(n_cells=1, n_columns=2)}" in output
     assert "Traceback" not in output
     status, output = run(train, dev, tmp_path / "out", "--skip-bad")
     assert status == 0

@@ -282,7 +282,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, error: Exception) -> None:
         raise error
     assert names(tmp_path) == []
     assert told.value.__cause__ is error
-    assert "go on with:\nspacy" in str(told.value.going_on("spacy"))
+    assert "continue with:\nspacy" in str(told.value.going_on("spacy"))
     assert not is_full(OSError(errno.EACCES, "x"))
 
 

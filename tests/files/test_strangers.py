@@ -415,7 +415,7 @@ def test_what_a_checkpoint_says_of_another_pipeline(bert: Path, tmp_path: Path) 
     changes: dict[str, Callable[[], None]] = {
         "NaN": lambda: write("optimizer", {**moments, first: torch.full_like(moments[first], math.nan)}),
         "no weight of this": lambda: write("optimizer", {**moments, "adam.exp_avg|x|y": torch.ones(1)}),
-        "size and type": lambda: write("optimizer", {**moments, first: torch.ones(1, 1, 1)}),
+        "size or type": lambda: write("optimizer", {**moments, first: torch.ones(1, 1, 1)}),
         "lacks one of": lambda: write("optimizer", {k: v for k, v in moments.items() if k != first}),
         "'order'": lambda: write("places", {**places, "order": places["order"] + 1}),
         "'texts'": lambda: write("places", {**places, f"{network}|texts": places[f"{network}|texts"] + 1000}),

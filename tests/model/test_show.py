@@ -28,9 +28,9 @@ def test_weights_of_the_parts_add_up(bert: Path) -> None:
 @pytest.mark.parametrize(
     ("blocks", "shown", "hidden"),
     [
-        ({"tuning": {"frozen_depth": 1}}, "nothing above is computed backward, its states are cached", "cache "),
-        ({"tuning": {"frozen_depth": 1}, "cache": {"memory": 0}}, "nothing above is computed backward - -", "cached"),
-        ({"tuning": {"frozen_depth": "all"}}, "frozen", "computed backward"),
+        ({"tuning": {"frozen_depth": 1}}, "no gradients above this line, its states are cached", "cache "),
+        ({"tuning": {"frozen_depth": 1}, "cache": {"memory": 0}}, "no gradients above this line - -", "cached"),
+        ({"tuning": {"frozen_depth": "all"}}, "frozen", "no gradients"),
         ({}, "MeanPooling", "frozen"),
         ({"head_init": {"@misc": "spacy-transfer.LinearProbe.v1"}}, "LinearProbe", "text "),
         ({"windows": {"length": 16, "stride": 12}}, "windows of 16", "head_init"),

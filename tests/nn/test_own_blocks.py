@@ -99,7 +99,7 @@ def registered() -> None:
 @pytest.mark.parametrize("reduce", ["mean", "labels", "detached", "nan"])
 def test_a_loss_gives_one_value_for_each_document(bert: Path, reduce: str) -> None:
     """The mean of a batch used to train silently, too weak by the size of the batch."""
-    with pytest.raises(ValueError, match=r"T353.*OwnLoss.*each document"):
+    with pytest.raises(ValueError, match=r"T353.*OwnLoss"):
         pipeline(bert, loss={"@losses": "own.OwnLoss", "reduce": reduce})
 
 
@@ -113,9 +113,9 @@ def test_a_loss_of_ones_own_trains(bert: Path) -> None:
 
 
 def test_all_that_is_missing_is_named(bert: Path) -> None:
-    with pytest.raises(ValueError, match=r"T001.*a loss.*NoLoss, which lacks class_weights, balanced, activate"):
+    with pytest.raises(ValueError, match=r"T001.*NoLoss.*class_weights, balanced, activate"):
         pipeline(bert, loss={"@losses": "own.NoLoss"})
-    with pytest.raises(ValueError, match=r"T001.*RDrop.*NoLoss, which lacks class_weights, balanced, activate"):
+    with pytest.raises(ValueError, match=r"T001.*RDrop.*NoLoss.*class_weights, balanced, activate"):
         pipeline(bert, loss={"@losses": "spacy-transfer.RDrop.v1", "loss": {"@losses": "own.NoLoss"}})
     with pytest.raises(ValueError, match=r"T352.*BareLoss.*couples, n_passes, activation, of_batch"):
         pipeline(bert, loss={"@losses": "own.BareLoss"})

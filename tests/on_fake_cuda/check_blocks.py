@@ -112,7 +112,7 @@ def test_a_copy_stays_on_the_device(quiet_bert: Path) -> None:
 def test_an_encoder_warms_up_on_a_gpu(quiet_bert: Path, tmp_path: Path) -> None:
     found = []
     for device in ("cpu", "cuda"):
-        settings = shim_of(pipeline(quiet_bert, device=device)).settings
+        config = pipeline(quiet_bert, device=device).config
         plan = Pretraining(steps=4, rows=8, rate=1e-3)
-        found.append(pretrain(settings, TEXTS * 2, tmp_path / device, plan=plan))
+        found.append(pretrain(config, TEXTS * 2, tmp_path / device, plan=plan))
     assert found[1].loss_after == pytest.approx(found[0].loss_after, rel=1e-3)

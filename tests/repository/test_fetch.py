@@ -105,7 +105,7 @@ def test_a_second_fetch_only_verifies(encoder, tmp_path):
         (lambda folder: write_weights(folder / "model.safetensors", 2.0), "model.safetensors was changed"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / LOCK_FILE).write_text("{"), "encoder.lock.json cannot be read"),
-        (lambda folder: (folder / LOCK_FILE).write_text('{"format": 99}'), "another format"),
+        (lambda folder: (folder / LOCK_FILE).write_text('{"format": 99}'), "encoder.lock.json cannot be read"),
         (lambda folder: (folder / LOCK_FILE).write_text("[]"), "encoder.lock.json cannot be read"),
     ],
 )
@@ -201,11 +201,11 @@ def test_killed_at_any_rename(encoder, tmp_path, monkeypatch, can_exchange):
     ("damage", "problem"),
     [
         (lambda folder: (folder / "config.json").unlink(), r"T054.*config\.json missing"),
-        (lambda folder: (folder / "config.json").write_text("{}"), "T054.*names no model_type"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "T054.*model_type"),
         (lambda folder: (folder / "config.json").write_text("["), r"T450.*config\.json"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "T054.*a tokenizer missing"),
         (lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1"), "LFS"),
-        (lambda folder: os.truncate(folder / "model.safetensors", 100), "T054.*cut off"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 100), r"T054.*model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"T053.*pytorch_model\.bin(.|\n)*save_pretrained"),
     ],
 )
@@ -449,12 +449,12 @@ def test_the_command(encoder, tmp_path):
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target)])
     assert result.exit_code == 0
     assert "fetched from the folder" in " ".join(result.output.split())
-    assert "licence mit" in result.output
+    assert "license mit" in result.output
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target)])
-    assert "there already" in " ".join(result.output.split())
+    assert "already there" in " ".join(result.output.split())
     (encoder / "LICENSE.txt").unlink()
     result = CliRunner().invoke(transfer_cli, ["fetch", str(encoder), str(target), "--force"])
-    assert "No licence text" in result.output
+    assert "license text" in result.output
     result = CliRunner().invoke(transfer_cli, ["fetch", "./nowhere", str(target)])
     assert result.exit_code == 1
     assert "[T0" in result.output

@@ -15,17 +15,18 @@ from ..group import transfer_cli
 )
 def augment_cli(
     ctx: Context,
-    config: Annotated[Path, Argument(help="A training config whose component has an augmentation")],
-    n: Annotated[int, Option("--n", "-n", min=1, help="How many samples")] = 10,
+    config: Annotated[Path, Argument(help="Training config with an augmentation in a component")],
+    n: Annotated[int, Option("--n", "-n", min=1, help="Number of samples")] = 10,
     component: Annotated[
-        str | None, Option("--component", "-c", help="Which component. Default: the one that has an augmentation")
+        str | None,
+        Option("--component", "-c", help="Name of the component. Default: the only one with an augmentation"),
     ] = None,
     code: CodeWithoutLetter = None,
-    skip: Annotated[int, Option("--skip", "-s", min=0, help="Draws to skip, to see other samples")] = 0,
+    skip: Annotated[int, Option("--skip", "-s", min=0, help="Samples to skip, to see others")] = 0,
 ) -> None:
-    """Show what training reads: clean texts and what augmentation makes of them.
+    """Show what training reads: clean texts and their augmented versions.
 
-    Settings of the config may be given as for `spacy train`: --paths.train corpus/train.spacy.
+    Override config values as in `spacy train`: --paths.train corpus/train.spacy.
     """
     from ...corpora.augment import augment
 
@@ -35,7 +36,7 @@ def augment_cli(
     for sample in samples:
         msg.divider(", ".join(sample.labels) or "no label")
         echo(f"clean      {sample.clean}")
-        echo("           as it is" if sample.is_clean else f"augmented  {sample.augmented}")
+        echo("           unchanged" if sample.is_clean else f"augmented  {sample.augmented}")
     n_clean = sum(sample.is_clean for sample in samples)
     echo()
-    msg.info(f"{len(samples)} samples, {n_clean} as they are")
+    msg.info(f"{len(samples)} samples, {n_clean} unchanged")

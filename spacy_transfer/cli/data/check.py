@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 @transfer_cli.command("check", no_args_is_help=True)
 def check_cli(
     paths: Annotated[
-        list[Path], Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, or folders of them; train first")
+        list[Path],
+        Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, or folders of them; training data first"),
     ],
     encoder: Annotated[
         Path | None, Option("--encoder", "-e", help="Folder of the encoder, to measure texts in its pieces")
     ] = None,
-    window: Annotated[int, Option("--window", "-w", min=1, help="Longest row of the model, in pieces")] = 256,
+    window: Annotated[int, Option("--window", "-w", min=1, help="Longest window of the model, in pieces")] = 256,
     exclusive: Annotated[
         bool | None,
-        Option("--exclusive/--multilabel", help="Exactly one label in each text, or any number. Default: as it looks"),
+        Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
     ] = None,
     json_file: Annotated[
-        Path | None, Option("--json", "-j", help="Write the report to this file too, over an old one")
+        Path | None, Option("--json", "-j", help="Also write the report to this file; an old report is overwritten")
     ] = None,
 ) -> None:
     """Check data before training.
 
-    Checks labels and their names, values, repeats, contradictions, the overlap of splits and the length of the texts.
-    Every finding has a code and is an error, a warning or an info; errors make the exit status 1.
+    Checks labels and their names, values, duplicates, contradictions, overlap between splits, and text lengths. Every
+    finding has a code and is an error, a warning or an info. With errors, the exit status is 1.
     """
     from ...corpora.check import check
     from ...files import refuse_others_file, refuse_same, write_text
@@ -50,13 +51,13 @@ def check_cli(
     _print_labels(report)
     print_findings(report.findings)
     if not report.findings:
-        msg.good("Nothing found that needs a look")
+        msg.good("No problems found")
     if report.n_errors:
         raise Exit(1)
 
 
 def _print_splits(report: "Report") -> None:
-    kind = "exactly one label in each text" if report.exclusive else "any number of labels in a text"
+    kind = "exactly one label per text" if report.exclusive else "any number of labels per text"
     msg.divider(f"{len(report.labels)} labels, {kind}")
     rows = [[split.name, f"{split.n_texts:,}", *_length_cells(split.lengths)] for split in report.splits]
     header = ["split", "texts", "pieces, median", "95 %", "longest", "above the window"]

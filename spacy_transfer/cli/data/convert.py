@@ -24,43 +24,42 @@ def convert_cli(
         Path | None,
         Option(
             "--labels",
-            help="Allow only the labels in this file (a JSON list, or one label in a line); if there is no such file, "
-            "it is written",
+            help="Allow only the labels in this file (JSON list, or one label per line); created if it does not exist",
         ),
     ] = None,
     text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
     label_field: Annotated[
         str | None,
-        Option("--label-field", help="Field of the one label. Default: label, unless another field is named"),
+        Option("--label-field", help="Field of a single label. Default: label, unless another label field is given"),
     ] = None,
     labels_field: Annotated[
         str | None,
-        Option(
-            "--labels-field", help="Field of a list of labels; those of the set that it lacks are 0. Default: labels"
-        ),
+        Option("--labels-field", help="Field of a list of labels; labels not in the list are 0. Default: labels"),
     ] = None,
     cats_field: Annotated[
         str | None,
         Option(
             "--cats-field",
-            help="Field of labels with values from 0 to 1; those that it lacks are unknown. Default: cats",
+            help="Field of labels with values from 0 to 1; labels without a value are unknown. Default: cats",
         ),
     ] = None,
     label_columns: Annotated[
         str | None,
-        Option("--label-columns", help="One column for each label, holding 0 or 1: rude,threat,spam"),
+        Option("--label-columns", help="Columns with 0 or 1, one per label: rude,threat,spam"),
     ] = None,
     label_names: Annotated[
         str | None,
         Option(
             "--label-names",
-            help="Names of labels that are numbers: neg,pos or 0=neg,4=pos, or a file of them. Parquet files of "
-            "Hugging Face datasets bring their own",
+            help="Names for numeric labels: neg,pos or 0=neg,4=pos, or a file with them. Parquet files of Hugging Face "
+            "datasets contain their own",
         ),
     ] = None,
     missing_labels: Annotated[
         str | None,
-        Option("--missing-labels", help="Labels that mean there is none, as in nan,None: such rows are bad lines"),
+        Option(
+            "--missing-labels", help="Labels that stand for a missing label, such as nan,None: their rows are bad lines"
+        ),
     ] = None,
     merge_labels: Annotated[
         bool,
@@ -69,7 +68,7 @@ def convert_cli(
         ),
     ] = False,
     separator: Annotated[
-        str, Option("--separator", help="Between the labels in one cell of a table; JSON lists are read as well")
+        str, Option("--separator", help="Separator of labels in one cell of a table; JSON lists work too")
     ] = "|",
     attribute_fields: Annotated[
         list[str] | None,
@@ -81,47 +80,50 @@ def convert_cli(
     id_field: Annotated[str | None, Option("--id-field", help="Field that identifies a row in messages")] = None,
     delimiter: Annotated[
         str | None,
-        Option("--delimiter", help="Between the cells of a table: , ; | or tab. Default: found out from the file"),
+        Option("--delimiter", help="Delimiter of a table: , ; | or tab. Default: detected"),
     ] = None,
     encoding: Annotated[
         str | None,
-        Option("--encoding", help="Of text files: utf-8, cp1252, utf-16 ... Default: found out from the file"),
+        Option("--encoding", help="Encoding of text files: utf-8, cp1252, utf-16 ... Default: detected"),
     ] = None,
     quoting: Annotated[
         str,
         Option(
             "--quoting",
-            help="csv: a cell in quotation marks may hold delimiters and line breaks. none: quotation marks are plain "
-            "characters. auto: as csv, but cells that seem to have swallowed rows are bad lines",
+            help="csv: quoted cells may contain delimiters and line breaks. none: quotation marks are ordinary "
+            "characters. auto: like csv, but cells that seem to contain whole rows are bad lines",
         ),
     ] = "auto",
     columns: Annotated[
-        str | None, Option("--columns", help="The table has no header; its columns are these: text,label")
+        str | None, Option("--columns", help="Names of the columns if the table has no header: text,label")
     ] = None,
     header_line: Annotated[
-        int, Option("--header-line", min=0, help="Line of the header. Default: the first that is not blank")
+        int, Option("--header-line", min=0, help="Line of the header. Default: the first line that is not blank")
     ] = 0,
     names: Annotated[
         list[str] | None,
-        Option("--name", help="Name of the split in place of the file's: train. Repeat it for several files, in order"),
+        Option(
+            "--name",
+            help="Name of the split, such as train, instead of the file name. Repeat for several files, in order",
+        ),
     ] = None,
     lang: Annotated[
         str, Option("--lang", "-l", help="Language whose tokenizer splits the texts: en, de, xx ...")
     ] = "en",
     dev_share: Annotated[
-        float, Option("--dev-share", min=0.0, max=0.99, help="Share of the first file that becomes dev.spacy instead")
+        float, Option("--dev-share", min=0.0, max=0.99, help="Share of the first file that becomes dev.spacy")
     ] = 0.0,
     test_share: Annotated[
-        float, Option("--test-share", min=0.0, max=0.99, help="Share of the first file that becomes test.spacy instead")
+        float, Option("--test-share", min=0.0, max=0.99, help="Share of the first file that becomes test.spacy")
     ] = 0.0,
-    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave bad lines out instead of refusing everything")] = False,
+    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave out bad lines instead of stopping")] = False,
     force: Annotated[bool, Option("--force", "-F", help="Overwrite existing files")] = False,
 ) -> None:
     """Convert tables, JSON and exports of annotation tools to .spacy files with one label set.
 
-    Either all files appear or none. Bad lines are named and counted; nothing is written unless --skip-bad leaves them
-    out. Delimiter and encoding are found out and reported. Exports of Prodigy, doccano, Label Studio and Argilla are
-    recognized; what was rejected or skipped there is left out and counted.
+    Writes all files or none. Bad lines are reported and counted; nothing is written unless --skip-bad leaves them out.
+    Delimiter and encoding are detected and reported. Exports of Prodigy, doccano, Label Studio and Argilla are
+    recognized; records rejected or skipped there are left out and counted.
 
     A record has a text and one of {"label": "a"}, {"labels": ["a", "b"]} and {"cats": {"a": 1, "b": 0.2}}.
     """
@@ -168,7 +170,7 @@ def _print(converted: "Converted") -> None:
         msg.info(f"{source}: {'; '.join(notes)}")
     for source, skipped in converted.skipped.items():
         reasons = ", ".join(f"{n:,} {reason}" for reason, n in skipped.items())
-        msg.info(f"{source}: {sum(skipped.values()):,} record(s) left out, as the annotation tool says: {reasons}")
+        msg.info(f"{source}: {sum(skipped.values()):,} record(s) left out, as marked in the annotation tool: {reasons}")
     for name, attribute in converted.attributes.items():
         if name != attribute:
             msg.info(f"The field '{name}' becomes doc._.{attribute}")
@@ -183,4 +185,4 @@ def _print(converted: "Converted") -> None:
             msg.good(f"{next(iter(converted.files))} -> {part}: {converted.n_written[part]} texts")
     msg.good(f"{len(converted.labels)} labels: {converted.labels_file}")
     if not {path.stem for path in converted.files.values()} & {"train", "dev", "test"}:
-        msg.info("The shipped configs read train.spacy and dev.spacy: --name train names the split so")
+        msg.info("The shipped configs read train.spacy and dev.spacy: name a split with --name train")

@@ -1,4 +1,4 @@
-"""How findings are printed, by every command that has some."""
+"""Printing findings."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """`spacy transfer detach` and `spacy transfer attach`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -11,12 +11,15 @@ from ...text_output import msg
 from ..configs import CodeWithoutLetter, use_code
 from ..group import transfer_cli
 
+if TYPE_CHECKING:
+    from spacy.language import Language
+
 _Pipeline = Annotated[str, Argument(help="Folder or package name of a trained pipeline")]
 _Output = Annotated[Path, Argument(help="Folder for the new pipeline")]
 _Component = Annotated[
     str | None, Option("--component", "-c", help="Name of the classifier. Default: the only one that fits")
 ]
-_Force = Annotated[bool, Option("--force", "-F", help="Write over the folder")]
+_Force = Annotated[bool, Option("--force", "-F", help="Overwrite the folder")]
 
 
 @transfer_cli.command("detach", no_args_is_help=True)
@@ -27,9 +30,9 @@ def detach_cli(
     force: _Force = False,
     code: CodeWithoutLetter = None,
 ) -> None:
-    """Give a classifier that shares the encoder of a transformer component an encoder of its own, a copy of that one.
+    """Give a classifier that shares the encoder of a transformer component its own copy of that encoder.
 
-    The transformer leaves the pipeline where nothing else listens to it. Scores stay.
+    Removes the transformer from the pipeline if no other component listens to it. Scores do not change.
     """
 
     _require_free(pipeline, output, force)
@@ -51,9 +54,9 @@ def attach_cli(
     force: _Force = False,
     code: CodeWithoutLetter = None,
 ) -> None:
-    """Put the encoder of a classifier into a transformer component before it, for other components to share.
+    """Move the encoder of a classifier into a transformer component before it, for other components to share.
 
-    The classifier listens to it from then on. Scores stay.
+    The classifier then listens to that component. Scores do not change.
     """
 
     _require_free(pipeline, output, force)
@@ -70,7 +73,7 @@ def _require_free(pipeline: str, output: Path, force: bool) -> None:
     refuse_same([output], [Path(pipeline)])
 
 
-def _write(nlp: Any, output: Path) -> None:
+def _write(nlp: "Language", output: Path) -> None:
     with hold_place(output), new_folder(output, sync=True) as folder:
         nlp.to_disk(folder)
     msg.good(f"{output}: {', '.join(nlp.pipe_names)}")

@@ -16,9 +16,9 @@ def classify_cli(
     top: Annotated[int, Option("--top", "-n", min=1, help="Labels to show per text, best first")] = 3,
     code: Code = None,
 ) -> None:
-    """Classify a few texts: try a trained pipeline before it goes anywhere.
+    """Classify a few texts, to try a trained pipeline.
 
-    For many documents use `nlp.pipe` in Python or `spacy apply`.
+    For many documents, use `nlp.pipe` in Python or `spacy apply`.
     """
     from ...serving.classify import classify
 

@@ -1,10 +1,11 @@
 """`spacy transfer evaluate`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
+from ...json_types import Scores
 from ...text_output import msg
 from ..configs import Code, use_code
 from ..group import transfer_cli
@@ -16,12 +17,12 @@ def evaluate_cli(
     data: Annotated[Path, Argument(help="Annotated documents: a .spacy file or a folder of them")],
     output: Annotated[Path | None, Option("--output", "-o", help="Write all scores to this JSON file")] = None,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents a batch")] = 256,
+    batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents per batch")] = 256,
     code: Code = None,
 ) -> None:
-    """Evaluate a trained pipeline: accuracy beside spaCy's own scores, and F per label.
+    """Evaluate a trained pipeline: accuracy, spaCy's own scores, and F per label.
 
-    Unlike `spacy evaluate`, the JSON keeps every score the components make.
+    Unlike with `spacy evaluate`, the JSON file keeps every score of the components.
     """
 
     from ...evaluation.evaluate import evaluate, refuse_output, write_scores
@@ -38,7 +39,7 @@ def evaluate_cli(
     _print(scores)
 
 
-def _print(scores: dict[str, Any]) -> None:
+def _print(scores: Scores) -> None:
     rows = [(key, _number(value)) for key, value in scores.items() if isinstance(value, int | float | str)]
     msg.table(rows, header=("score", "value"), divider=True, aligns=("l", "r"))
     for key, per_type in scores.items():

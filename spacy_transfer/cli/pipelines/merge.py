@@ -12,16 +12,16 @@ from ..group import transfer_cli
 
 @transfer_cli.command("merge", no_args_is_help=True)
 def merge_cli(
-    pipeline: Annotated[str, Argument(help="Folder or package of a pipeline that was trained with adapters")],
-    output: Annotated[Path, Argument(help="Folder to write the merged pipeline to")],
+    pipeline: Annotated[str, Argument(help="Folder or package name of a pipeline trained with adapters")],
+    output: Annotated[Path, Argument(help="Folder for the merged pipeline")],
     force: Annotated[bool, Option("--force", "-F", help="Replace the output folder")] = False,
     code: Code = None,
 ) -> None:
-    """Merge LoRA and other adapters into plain weights: same scores, no peft needed, as fast as without."""
+    """Merge LoRA and other adapters into plain weights: same scores, full speed, no peft needed."""
     from ...serving.merge import merge
 
     use_code(code)
     done = merge(pipeline, output, force=force)
     for name, n_weights in done.items():
         msg.good(f"{name}: {n_weights:,} adapter weights merged")
-    msg.info(f"{output}: written")
+    msg.info(f"Saved to {output}")

@@ -22,17 +22,18 @@ def show_cli(
 ) -> None:
     """Draw the network that a config builds: pieces, depth by depth, frozen or trainable, pooling, head, loss.
 
-    A config is initialised as for training; its values can be changed as with `spacy train`:
+    Initializes a config as for training. Override config values as in `spacy train`:
     --paths.train corpus/train.spacy
     """
     from ...config.reading import read_config
     from ...corpora.docbins import naming_damaged_corpora
-    from ...model.show import show
+    from ...model.show import draw_all, initialized, show
 
     use_code(code)
     values = values_of(ctx.args)
     if path.is_dir():
         echo(show(path, values))
         return
-    with naming_damaged_corpora(read_config(path, values)):
-        echo(show(path, values))
+    config = read_config(path, values)
+    with naming_damaged_corpora(config):
+        echo(draw_all(initialized(config), path))

@@ -1,1 +1,1 @@
-"""Thinc models as configs name them."""
+"""The Thinc models that configs name."""

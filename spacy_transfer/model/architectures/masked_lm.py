@@ -1,15 +1,17 @@
-"""The architecture `spacy-transfer.MaskedLM.v1`: an encoder learns from raw texts by predicting hidden pieces."""
+"""The architecture `spacy-transfer.MaskedLM.v1`: an encoder learns from raw texts by predicting masked pieces."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from ...json_types import JsonObject
 from ...nn.devices.precision import Precision
+from ...pipeline.interface import INTERFACE, MaskedLMInterface
 from ...pipeline.masked_lm import PIECES
 from ..shims.masked_lm_shim import MaskedLMSettings, MaskedLMShim
 from ..shims.settings import EncoderLoader
@@ -34,11 +36,16 @@ def build_masked_lm(
 ) -> Predictor:
     """An encoder, and a head whose output weights are the vectors of the pieces themselves.
 
-    encoder: `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training texts.
-    windows: `spacy-transfer.Windows.v1`: how long documents are read.
-    text: `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as it is.
+    encoder (Any): `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training
+        texts.
+    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
+    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
+        it is.
     share (float): Of the pieces that is chosen for prediction; 0 < share < 1.
-    seed (int): Of what is chosen. piece_budget, precision, device: As in `spacy-transfer.TransferClassifier.v1`.
+    seed (int): Of what is chosen.
+    piece_budget (int | Literal['auto']): As in `spacy-transfer.TransferClassifier.v1`.
+    precision (Precision): As in `spacy-transfer.TransferClassifier.v1`.
+    device (str): As in `spacy-transfer.TransferClassifier.v1`.
     RETURNS (Model[list[Doc], Floats2d]): Of each document the sum of its losses, the number of pieces asked for and of
         those that were right, (n_docs, 3).
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
@@ -53,69 +60,74 @@ def build_masked_lm(
         precision=precision,
         device=device,
     )
-    # Plain functions that take the model, as spaCy's own `resize_output` does: they survive copying and pickling.
-    attrs = {
-        "hide_and_learn": hide_and_learn, "figures": figures, "initialize_network": initialize_network,
-        "is_built": is_built, "save_network": save_network, "load_network": load_network,
-        "computes_with": computes_with,
-    }  # fmt: skip
-    return Model("transfer_masked_lm", _forward, shims=[MaskedLMShim(settings)], attrs=attrs)
-
-
-def shim_of(model: Predictor) -> MaskedLMShim:
-    """The shim of a predictor of hidden pieces."""
-    return cast(MaskedLMShim, model.shims[0])
-
-
-def computes_with(model: Predictor) -> dict[str, Any]:
-    """Precision, machine and versions; see `TrainingShim.computes_with`."""
-    return shim_of(model).computes_with
+    return Model("transfer_masked_lm", _forward, shims=[MaskedLMShim(settings)], attrs={INTERFACE: MaskedLM})
 
 
 def _forward(model: Predictor, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
-    return model.ops.asarray2f(figures(model, docs).astype(np.float32)), lambda d_figures: []
+    return model.ops.asarray2f(MaskedLM(model).figures(docs).astype(np.float32)), lambda d_figures: []
 
 
-def _rows(model: Predictor, docs: Sequence[Doc], *, remember: bool) -> list[Document]:
-    """Rows of each document: the pieces it brings along, else those of its text."""
-    found: dict[int, Document] = {}
-    for i, doc in enumerate(docs):
-        if (ids := doc.user_data.get(PIECES)) is not None:
-            found[i] = Document([Row(ids, (0, len(ids)))])
-    others = [i for i in range(len(docs)) if i not in found]
-    if others:
-        shim = shim_of(model)
-        texts = shim.settings.text.read([docs[i] for i in others])
-        found.update(zip(others, shim.reader.read(texts, remember=remember), strict=True))
-    return [found[i] for i in range(len(docs))]
+@final
+class MaskedLM(MaskedLMInterface):
+    """An encoder that predicts the pieces hidden from it.
 
+    model (Model[list[Doc], Floats2d]): The model.
+    """
 
-def hide_and_learn(model: Predictor, docs: Sequence[Doc]) -> tuple[float, int]:
-    """Loss and backward; see `MaskedLMShim.step`."""
-    return shim_of(model).step(_rows(model, docs, remember=True))
+    def __init__(self, model: Predictor) -> None:
+        self.model = model
 
+    @property
+    def shim(self) -> MaskedLMShim:
+        """The shim around the network."""
+        return cast(MaskedLMShim, self.model.shims[0])
 
-def figures(model: Predictor, docs: Sequence[Doc]) -> NDArray[np.float64]:
-    """How well hidden pieces are predicted, (n_docs, 3); see `MaskedLMShim.figures`."""
-    return shim_of(model).figures(_rows(model, docs, remember=False))
+    @property
+    def is_built(self) -> bool:
+        """Whether the model has weights."""
+        return self.shim.is_built
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of what is read of documents."""
+        return list(self.shim.settings.text.sources)
 
-def initialize_network(model: Predictor, docs: Sequence[Doc]) -> None:
-    """Load or make the encoder; see `MaskedLMShim.initialize`."""
-    shim = shim_of(model)
-    shim.initialize(lambda: shim.settings.text.read(docs))
+    def computes_with(self) -> JsonObject:
+        """Describe how the network computes: precision, machine and versions."""
+        return self.shim.computes_with
 
+    def initialize(self, docs: Sequence[Doc]) -> None:
+        """Load or make the encoder; see the shim."""
+        self.shim.initialize(lambda: self.shim.settings.text.read(docs))
 
-def is_built(model: Predictor) -> bool:
-    """Whether the model has weights."""
-    return shim_of(model).is_built
+    def step(self, docs: Sequence[Doc]) -> tuple[float, int]:
+        """Hide pieces, loss and backward; see the shim."""
+        return self.shim.step(self._rows(docs, remember=True))
 
+    def figures(self, docs: Sequence[Doc]) -> NDArray[np.float64]:
+        """Measure how well hidden pieces are predicted, (n_docs, 3); see the shim."""
+        return self.shim.figures(self._rows(docs, remember=False))
 
-def save_network(model: Predictor, folder: Path) -> dict[str, Any]:
-    """Write the network's files; see `TrainingShim.save`."""
-    return shim_of(model).save(folder)
+    def _rows(self, docs: Sequence[Doc], *, remember: bool) -> list[Document]:
+        """Rows of each document: the pieces it brings along, else those of its text."""
+        found: dict[int, Document] = {}
+        for i, doc in enumerate(docs):
+            if (ids := doc.user_data.get(PIECES)) is not None:
+                found[i] = Document([Row(ids, (0, len(ids)))])
+        others = [i for i in range(len(docs)) if i not in found]
+        if others:
+            shim = self.shim
+            texts = shim.settings.text.read([docs[i] for i in others])
+            found.update(zip(others, shim.reader.read(texts, remember=remember), strict=True))
+        return [found[i] for i in range(len(docs))]
 
+    def save(self, folder: Path) -> JsonObject:
+        """Write the network's files."""
+        return self.shim.save(folder)
 
-def load_network(model: Predictor, folder: Path, state: dict[str, Any]) -> None:
-    """Read the network's files; see `TrainingShim.load`. RAISES (OSError): T082 for a damaged file."""
-    shim_of(model).load(folder, state)
+    def load(self, folder: Path, state: JsonObject) -> None:
+        """Read the network's files.
+
+        RAISES (OSError): T082 for a damaged file.
+        """
+        self.shim.load(folder, state)

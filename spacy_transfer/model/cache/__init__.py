@@ -1,1 +1,1 @@
-"""States and vectors that need not be computed again, in memory and on disk."""
+"""States and vectors in memory and on disk, so that they are computed only once."""

@@ -1,10 +1,9 @@
-"""The feature cache: what lies at or below the frozen boundary never changes, so it is computed once."""
+"""The cache: states at or below the frozen boundary never change, so they are computed once."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -13,6 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import T005, T077
+from ...files import Fingerprint, fingerprint_of_data
+from ...json_types import JsonMapping, JsonObject
 from ...locks import CACHE, ForkLock
 from ...log import announce
 from ...nn.devices.pinned import to_device
@@ -53,7 +54,8 @@ class Features:
     """Features of one encoder at one boundary.
 
     builder (EncoderCache): The block of the config.
-    width (int): Of a state. dtype (torch.dtype): Of what is computed.
+    width (int): Of a state.
+    dtype (torch.dtype): Of what is computed.
     namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
     reserve (int): Bytes of the disk that are left for others.
@@ -133,7 +135,8 @@ class Features:
     def padded(self, keys: Sequence[bytes], n_pieces: int, device: torch.device) -> Tensor | None:
         """States of rows, filled up with zeros.
 
-        n_pieces (int): Of the longest row at least. device (torch.device): Where they are wanted.
+        n_pieces (int): Of the longest row at least.
+        device (torch.device): Where they are wanted.
         RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
         """
         values = None
@@ -156,12 +159,15 @@ class Features:
         found[to_device(rest, device)] = to_device(host, device)
         return found
 
-    def state(self) -> tuple[dict[str, Any], list[bytes]]:
-        """What `restore` needs. RETURNS: JSON, and the keys of the features in memory."""
+    def state(self) -> tuple[JsonObject, list[bytes]]:
+        """What `restore` needs.
+
+        RETURNS: JSON, and the keys of the features in memory.
+        """
         seen = None if self._disk is None else dict(self._disk.seen)
         return {"used": self._used, "told_full": self._told_full, "seen": seen}, [*self._memory, *self.reserved]
 
-    def restore(self, data: Mapping[str, Any], keys: Iterable[bytes]) -> None:
+    def restore(self, data: JsonMapping, keys: Iterable[bytes]) -> None:
         """Take the room that an earlier run's features had; they come later."""
         self._used, self._told_full = data["used"], data["told_full"]
         self.reserved = set(keys)
@@ -195,7 +201,10 @@ class HostMemory(dict[bytes, Tensor]):
     """Features by key, each for itself."""
 
     def add(self, entries: Mapping[bytes, Tensor]) -> bool:
-        """Keep features. RETURNS (bool): True: there is room."""
+        """Keep features.
+
+        RETURNS (bool): True: there is room.
+        """
         self.update({key: value.clone() for key, value in entries.items()})
         return True
 
@@ -222,8 +231,11 @@ def _on_host(entries: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
 
 
 def row_key(row: Row, purpose: bytes = b"") -> bytes:
-    """Key of the states of one row: its piece ids, special ones included. purpose (bytes): As below."""
-    return hashlib.blake2b(row.ids.tobytes(), digest_size=KEY_BYTES, person=purpose).digest()
+    """Key of the states of one row: its piece ids, special ones included.
+
+    purpose (bytes): As below.
+    """
+    return fingerprint_of_data(row.ids.tobytes(), size=KEY_BYTES, purpose=purpose)
 
 
 def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
@@ -231,7 +243,7 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 
     purpose (bytes): Keeps apart what was computed for something else, 16 at most.
     """
-    digest = hashlib.blake2b(digest_size=KEY_BYTES, person=purpose)
+    digest = Fingerprint(size=KEY_BYTES, purpose=purpose)
     for row in rows:
         digest.update(np.asarray([len(row.ids), *row.counted], dtype=np.int64).tobytes())
         digest.update(row.ids.tobytes())
@@ -241,10 +253,11 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
     """Name of everything that features depend on besides piece ids.
 
-    kind (str): "states" or "vectors". extra (Iterable[str]): Attention implementation, pooling, versions.
+    kind (str): "states" or "vectors".
+    extra (Iterable[str]): Attention implementation, pooling, versions.
     RETURNS (str): Changes with the frozen weights, the boundary, the precision and everything in `extra`.
     """
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for name, weight in network.encoder.named_parameters():
         if network.encoder.depth_of(name) <= network.boundary:
             digest.update(name.encode())

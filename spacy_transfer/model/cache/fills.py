@@ -1,4 +1,4 @@
-"""Which texts' features were computed together: what a resumed run needs to compute them again bit for bit.
+"""Records which texts were computed together, so that a resumed run can compute their states again bit for bit.
 
 A row of a matrix product may differ in its last bits with the other rows of the batch. So the run takes down every
 micro-batch that features came from, and a resumed run, whose cache is empty, computes a missing feature in the very
@@ -6,7 +6,6 @@ micro-batch it came from at first.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...errors import T452, T452_PLACES
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping, JsonObject
 from .segments import KEY_BYTES
 
 _DTYPES = {"keys": torch.uint8, "origin": torch.int32, "texts": torch.int32, "sizes": torch.int32}
@@ -34,12 +34,15 @@ class Fills:
         self.recalled: dict[bytes, int] = {}
 
     def add(self, texts: list[str], kept: Sequence[bytes]) -> None:
-        """A micro-batch was computed. kept (Sequence[bytes]): Keys of its features that the cache has taken."""
+        """A micro-batch was computed.
+
+        kept (Sequence[bytes]): Keys of its features that the cache has taken.
+        """
         if kept:
             self.origin.update(dict.fromkeys(kept, len(self.groups)))
             self.groups.append(texts)
 
-    def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs.
 
         kept (Sequence[bytes]): Keys of all features in memory.
@@ -61,9 +64,7 @@ class Fills:
         }
         return {"others": list(others)}, tensors
 
-    def restore(
-        self, data: Mapping[str, Any], tensors: Mapping[str, Tensor], training_texts: Sequence[str]
-    ) -> list[bytes]:
+    def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor], training_texts: Sequence[str]) -> list[bytes]:
         """Take the state of an earlier run.
 
         RETURNS (list[bytes]): Keys of the features it had.

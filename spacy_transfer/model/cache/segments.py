@@ -1,4 +1,4 @@
-"""Arrays on disk that several processes share and any of them may be killed beside.
+"""Arrays on disk that several processes share, intact even if one of them is killed.
 
 A folder holds segments, one pair of files per process that wrote: `NAME.data`, arrays one after the other, and
 `NAME.index`, records of fixed size. A record is appended after its array is written, so an unfinished array has none;
@@ -158,7 +158,10 @@ class Segments:
                 self._places[record["key"].tobytes()] = place
 
     def _read(self, segment: int, offset: int, size: int, *, is_known: bool) -> NDArray[np.uint8] | None:
-        """Bytes of a segment; None where it has gone or has become too short. is_known (bool): They were there."""
+        """Bytes of a segment; None where it has gone or has become too short.
+
+        is_known (bool): They were there.
+        """
         try:
             handle = self._open.get(segment)
             if handle is None:
@@ -188,7 +191,8 @@ class Segments:
 class _Output:
     """The segment that this process writes.
 
-    folder (Path): Where. RAISES (OSError): What the file system says.
+    folder (Path): Where.
+    RAISES (OSError): What the file system says.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -222,7 +226,10 @@ def _close_all(handles: OrderedDict[int, int]) -> None:
 
 
 def _read_at(handle: int, into: memoryview, offset: int) -> int:
-    """Fill `into` from a position. RETURNS (int): Bytes that were there."""
+    """Fill `into` from a position.
+
+    RETURNS (int): Bytes that were there.
+    """
     n_read = 0
     while n_read < len(into):
         if hasattr(os, "preadv"):

@@ -1,1 +1,1 @@
-"""What is joined to a text beside its pieces: attributes, vectors, a tok2vec."""
+"""Extra inputs next to a text's pieces: attributes, static vectors, a tok2vec."""

@@ -1,18 +1,19 @@
-"""Numbers that are known of a document beside its text: numeric extension attributes, standardised."""
+"""Numeric extension attributes of a document as features, standardized."""
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from ...errors import T005, T215, T216, T217, T218
 from ...pipeline.sources import attribute_of, has_attribute
-from .layer import deviations
+from .layer import Backprop, deviations
 
 # Largest number of 32 bits, in which mean and deviation are stored.
 _MOST = float(np.finfo(np.float32).max)
@@ -31,7 +32,7 @@ def make_attribute_features(names: list[str], *, missing: float | Literal["error
     missing (str | float): Where an attribute is None, NaN, empty, or not there: "error" stops, "mean" puts the
         mean of the training documents, a number that number; either adds a column for each attribute that says so.
     RETURNS (Model[list[Doc], Floats2d]): As wide as all values, and as many columns more as `missing` adds.
-    RAISES (ValueError): T005 for no names, one twice, or a `missing` that is none. At initialisation and later T215 for
+    RAISES (ValueError): T005 for no names, one twice, or a `missing` that is none. At initialization and later T215 for
         an attribute that does not exist, T216 for one without values, T217 for one that is no number, T218 for a list
         of another length.
     """
@@ -62,7 +63,7 @@ def make_attribute_features(names: list[str], *, missing: float | Literal["error
     )  # fmt: skip
 
 
-def _init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
+def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     if not X:
         return model
     columns, lengths = [], []
@@ -84,7 +85,7 @@ def _init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
     return model
 
 
-def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
+def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     missing = model.attrs["missing"]
     columns, absent = [], []
     for name, length in zip(model.attrs["names"], model.attrs["lengths"], strict=True):

@@ -1,76 +1,137 @@
-"""Features of documents on their way into the head, and their gradient on the way back to Thinc."""
+"""Passes features of documents to the head, and their gradients back to Thinc."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Generic, Protocol, TypeVar, final
 
 import torch
 from spacy.tokens import Doc
-from thinc.api import Model, set_dropout_rate
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.shims import Shim
 from torch import Tensor
 
-from ...nn.devices.pinned import to_device
+from ...nn.joined import NOTHING, Joined, JoinedValues
 from ..learning.thinc_optimizers import array_of, from_xp
-from .layer import features_of
+from .layer import Backprop, features_of
+
+T = TypeVar("T")
 
 _TOGETHER = 256  # documents that are only predicted, at a time
 
 
-class Joined:
-    """What is joined to the vectors of a batch's documents.
+class FeatureBatch(Protocol):
+    """Features of documents, and the way of their gradient."""
 
-    values (Tensor): (n_docs, n_features), on the network's device; in training a leaf that takes the gradient.
-    backprop (Callable): Takes that gradient as an array of Thinc's. xp: The module that makes such arrays.
-    """
-
-    def __init__(self, values: Tensor, backprop: Callable[[Any], Any] | None = None, xp: Any = None) -> None:
-        self.values = values.requires_grad_(backprop is not None)
-        self._backprop, self._xp = backprop, xp
-
-    def of(self, group: Sequence[int]) -> Tensor:
-        """Those of some documents, (len(group), n_features)."""
-        return self.values[to_device(group, self.values.device)]
+    @property
+    def joined(self) -> Joined:
+        """What is joined to the vectors of the documents."""
 
     def forget_gradient(self) -> None:
         """Before a batch is begun, for the first time or again."""
-        self.values.grad = None
 
     def give_back(self, loss_scale: float = 1.0) -> None:
-        """Hand the gradient on to Thinc. Even one of zeros: the last listener's call lets the others' through.
+        """Hand the gradient on to Thinc.
 
         loss_scale (float): What the loss was multiplied by.
         """
-        if self._backprop is not None:
-            gradient = torch.zeros_like(self.values) if self.values.grad is None else self.values.grad
-            self._backprop(array_of(gradient / loss_scale, self._xp))
 
 
-def rows(joined: Joined | None, group: Sequence[int]) -> Tensor | None:
-    """Features of some documents, where there are features."""
-    return None if joined is None else joined.of(group)
+@final
+class FixedFeatureBatch:
+    """Features that take no gradient: of documents that are only predicted, or none at all.
+
+    joined (Joined): What is joined to the vectors of the documents.
+    """
+
+    def __init__(self, joined: Joined = NOTHING) -> None:
+        self.joined = joined
+
+    def forget_gradient(self) -> None:
+        """See `FeatureBatch`."""
+
+    def give_back(self, loss_scale: float = 1.0) -> None:
+        """See `FeatureBatch`."""
 
 
-def read(model: Model, docs: Sequence[Doc], device: torch.device) -> Joined | None:
-    """Features of documents that are only predicted, where a classifier has features."""
+FEATURELESS = FixedFeatureBatch()
+
+
+@final
+class LearnedFeatureBatch:
+    """Features that take a gradient.
+
+    values (Tensor): (n_docs, n_features), on the network's device; becomes a leaf.
+    backprop (Callable): Takes the gradient as an array of Thinc's.
+    xp (ModuleType): The module that makes such arrays.
+    """
+
+    def __init__(self, values: Tensor, backprop: Backprop, xp: ModuleType) -> None:
+        self._values = values.requires_grad_()
+        self._backprop, self._xp = backprop, xp
+
+    @property
+    def joined(self) -> Joined:
+        """See `FeatureBatch`."""
+        return JoinedValues(self._values)
+
+    def forget_gradient(self) -> None:
+        """See `FeatureBatch`."""
+        self._values.grad = None
+
+    def give_back(self, loss_scale: float = 1.0) -> None:
+        """See `FeatureBatch`. Even a gradient of zeros goes back: the last listener's call lets the others' through."""
+        gradient = torch.zeros_like(self._values) if self._values.grad is None else self._values.grad
+        self._backprop(array_of(gradient / loss_scale, self._xp))
+
+
+@dataclass(frozen=True)
+class Inputs(Generic[T]):
+    """What a shim takes of the documents of a batch.
+
+    data (Sequence[T]): Of each document what its encoder takes: a text, or states.
+    features (FeatureBatch): What is joined to their vectors.
+    """
+
+    data: Sequence[T]
+    features: FeatureBatch = FEATURELESS
+
+    def of(self, places: Sequence[int]) -> "Inputs[T]":
+        """Select documents that are only predicted.
+
+        places (Sequence[int]): Their numbers.
+        RETURNS (Inputs[T]): What is taken of these.
+        """
+        return Inputs([self.data[i] for i in places], FixedFeatureBatch(self.features.joined.of(places)))
+
+
+def read(model: Model, docs: Sequence[Doc], device: torch.device) -> FeatureBatch:
+    """Features of documents that are only predicted."""
     if (features := features_of(model)) is None:
-        return None
+        return FEATURELESS
     parts = [from_xp(features.predict(list(docs[i : i + _TOGETHER])), device) for i in range(0, len(docs), _TOGETHER)]
-    return Joined(torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device))
+    values = torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device)
+    return FixedFeatureBatch(JoinedValues(values))
 
 
 def begin(
     model: Model, docs: Sequence[Doc], device: torch.device, *, dropout: float = 0.0, n_docs: int = 1
-) -> Joined | None:
-    """Features of documents that are learned from, where a classifier has features.
+) -> FeatureBatch:
+    """Features of documents that are learned from.
 
+    model (Model): The classifier.
+    docs (Sequence[Doc]): Documents of a batch.
+    device (torch.device): Where the network computes.
     dropout (float): Of layers that have one, as in spaCy's own components.
     n_docs (int): Documents over which another component's weights get the mean gradient; 1 for the sum.
+    RETURNS (FeatureBatch): Features, and the way of their gradient.
     """
     if (features := features_of(model)) is None:
-        return None
+        return FEATURELESS
     _prepare(features, dropout=dropout, n_docs=n_docs)
     values, backprop = features.begin_update(list(docs))
-    ops = features.ops
-    return Joined(from_xp(values, device).float().clone(), lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
+    ops, given = features.ops, from_xp(values, device).float().clone()
+    return LearnedFeatureBatch(given, lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
 
 
 def settle(features: Model) -> None:
@@ -86,9 +147,11 @@ def _prepare(features: Model, *, dropout: float, n_docs: int) -> None:
             node.attrs["divisor"] = max(n_docs, 1)
 
 
-def finish(model: Model, optimizer: Any, scale: float) -> None:
+def finish(model: Model, optimizer: Optimizer, scale: float) -> None:
     """Let the optimizer move the weights of a classifier's features.
 
+    model (Model): The classifier.
+    optimizer (Optimizer): Of Thinc.
     scale (float): Factor on the summed gradients. The rate of a layer (attrs "lr_factor") holds for all below it.
     """
     if (features := features_of(model)) is None:
@@ -115,30 +178,9 @@ def finish(model: Model, optimizer: Any, scale: float) -> None:
         optimizer.learn_rate = rate
 
 
-def _scale_torch(shim: Any, scale: float) -> None:
+def _scale_torch(shim: Shim, scale: float) -> None:
     """Of a torch layer among the features, such as an LSTM."""
     if isinstance(model := getattr(shim, "_model", None), torch.nn.Module):
         for weight in model.parameters():
             if weight.grad is not None:
                 weight.grad.mul_(scale)
-
-
-def balance(vectors: Tensor, joined: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Vectors with features beside them on the same scale, so that a penalty on weights means the same for both.
-
-    vectors (n_docs, width), joined (n_docs, n_features).
-    RETURNS (tuple): (n_docs, width + n_features), and factors (width + n_features,) that make of the weights on them
-        those on vectors and features as they are.
-    """
-    if joined is None:
-        return vectors, vectors.new_ones(vectors.shape[1])
-    wanted, found = _spread(vectors), _spread(joined)
-    # Where one of them is the same for all documents up to rounding, there is no scale to follow.
-    varies = wanted > 1e-5 * vectors.square().mean().sqrt() and found > 0
-    factor = wanted / found if varies else torch.ones_like(found)
-    factors = torch.cat([vectors.new_ones(vectors.shape[1]), factor.expand(joined.shape[1])])
-    return torch.cat([vectors, joined * factor], dim=1), factors
-
-
-def _spread(values: Tensor) -> Tensor:
-    return (values - values.mean(dim=0)).square().mean().sqrt()

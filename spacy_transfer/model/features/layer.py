@@ -1,15 +1,18 @@
-"""Features of documents that are joined to their vectors before the head: any Model[list[Doc], Floats2d] of Thinc."""
+"""Features of documents, joined to their vectors before the head: any Thinc Model[list[Doc], Floats2d]."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d
 from thinc.util import is_xp_array
 
 from ...errors import T221
+
+# Gradient of a layer's output -> that of its documents: none.
+Backprop = Callable[[Floats2d], list[Doc]]
 
 _NAME = "joined_features"
 # A layer that learns its widths from data needs a few documents; one that measures the data (attrs "fits_data") all.
@@ -24,14 +27,14 @@ def make_no_features() -> Model:
     return Model("no_features", _forward_none, dims={"nO": 0})
 
 
-def _forward_none(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
+def _forward_none(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     return model.ops.alloc2f(len(docs), 0), lambda d_out: []
 
 
 def join_features(*features: Model) -> Model:
     """`spacy-transfer.JoinedFeatures.v1`: several, one after the other; in the config as blocks under `features.*`.
 
-    features (Model[list[Doc], Floats2d]): Any number.
+    features (Model[list[Doc], Floats2d]): As many as there are.
     RETURNS (Model[list[Doc], Floats2d]): Their widths added up.
     RAISES (ValueError): T221 for a block that is no model, or gives something else.
     """
@@ -42,17 +45,18 @@ def join_features(*features: Model) -> Model:
     return Model("features_side_by_side", _forward_beside, init=_init_beside, layers=list(features), dims={"nO": width})
 
 
-def _init_beside(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
+def _init_beside(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     if X is not None:
         model.set_dim("nO", sum(fit(layer, X) for layer in model.layers), force=True)
     return model
 
 
-def _forward_beside(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
+def _forward_beside(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     parts = [layer(docs, is_train) for layer in model.layers]
     widths = [values.shape[1] for values, _ in parts]
 
-    def backprop(d_out: Any) -> list[Any]:
+    def backprop(d_out: Floats2d) -> list[Doc]:
+        """Give each layer the columns of the gradient that are its own."""
         begin = 0
         for width, (_, take_back) in zip(widths, parts, strict=True):
             take_back(model.ops.as_contig(d_out[:, begin : begin + width]))
@@ -77,14 +81,14 @@ def features_of(model: Model) -> Model | None:
     return next((layer for layer in model.layers if layer.name == _NAME), None)
 
 
-def _init_layer(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
+def _init_layer(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     if X is not None:
         model.set_dim("nO", fit(model.layers[0], X), force=True)
     return model
 
 
-def _forward_layer(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
-    return cast(tuple[Any, Callable[[Any], list[Any]]], model.layers[0](docs, is_train))
+def _forward_layer(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
+    return model.layers[0](docs, is_train)
 
 
 def has_no_width(features: Model) -> bool:
@@ -93,7 +97,7 @@ def has_no_width(features: Model) -> bool:
 
 
 def fit(features: Model, docs: Sequence[Doc]) -> int:
-    """Initialise features on the training documents.
+    """Initialize features on the training documents.
 
     RETURNS (int): Their width.
     RAISES (ValueError): T221 if they do not give one row of finite numbers a document, and what the layers find wrong.
@@ -114,10 +118,11 @@ def _sample(docs: Sequence[Doc]) -> list[Doc]:
     return [doc for doc in docs if len(doc)][:_SAMPLE] or list(docs[:_SAMPLE])
 
 
-def deviations(values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def deviations(values: NDArray[np.number]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of columns, what is NaN left out; a column that is always the same has deviation 1.
 
-    values: (n_docs, n). RETURNS (tuple): Twice (n,).
+    values (NDArray): (n_docs, n).
+    RETURNS (tuple): Twice (n,).
     """
     known = ~np.isnan(values)
     n_known = np.maximum(known.sum(axis=0), 1)

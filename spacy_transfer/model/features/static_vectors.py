@@ -1,7 +1,7 @@
-"""The pipeline's static word vectors beside the Transformer: their mean over a document."""
+"""The pipeline's static word vectors as features: their mean over a document."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,10 @@ from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from spacy.vectors import Mode, Vectors
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from ...errors import T005, T219, T220
-from .layer import deviations
+from .layer import Backprop, deviations
 
 _TOGETHER = 1024  # documents whose token vectors are looked up at a time
 
@@ -29,7 +30,7 @@ def make_static_vectors(
         which makes them comparable with each other; "length" makes each document's vector 1 long; "none" leaves them.
     width (int | None): Keep so many principal components of the training documents instead of all dimensions.
     RETURNS (Model[list[Doc], Floats2d]): As wide as the vectors, or `width`.
-    RAISES (ValueError): T005 for a width below 1; at initialisation above what vectors and documents have, and T219 if
+    RAISES (ValueError): T005 for a width below 1; at initialization above what vectors and documents have, and T219 if
         the pipeline has no vectors. T220 later, if it has others.
     """
     if width is not None and width < 1:
@@ -45,7 +46,7 @@ def make_static_vectors(
     )
 
 
-def _init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
+def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     if not X:
         return model
     n_dims = int(X[0].vocab.vectors_length)
@@ -83,7 +84,7 @@ def _principal(means: NDArray[np.float64], width: int) -> tuple[NDArray[np.float
     return middle, (rows * np.sign(rows[np.arange(width), largest])[:, None]).T
 
 
-def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
+def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     xp = model.ops.xp
     means, known = _means(model, docs)
     values = (means - model.get_param("middle")) @ model.get_param("directions")
@@ -93,7 +94,7 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Ca
     return model.ops.as_contig(values.astype("f")), lambda d_out: []
 
 
-def _means(model: Model, docs: Sequence[Doc]) -> tuple[Any, NDArray[np.bool_]]:
+def _means(model: Model, docs: Sequence[Doc]) -> tuple[Floats2d, NDArray[np.bool_]]:
     """Mean vectors (n_docs, nM), and whether a token of each document has one."""
     ops, n_dims = model.ops, model.get_dim("nM")
     out, known = ops.alloc2f(len(docs), n_dims), np.zeros(len(docs), dtype=bool)

@@ -1,14 +1,15 @@
-"""A `tok2vec` of spaCy beside the Transformer: its token vectors pooled, trained by the same optimizer."""
+"""A spaCy `tok2vec` as features: its token vectors pooled, trained by the same optimizer."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d, Ints2d
 
 from ...errors import T005, T221
-from .layer import has_no_width
+from .layer import Backprop, has_no_width
 
 _SAMPLE = 10
 
@@ -39,7 +40,7 @@ def make_tok2vec_features(tok2vec: Model, *, pooling: Literal["mean", "max"] = "
     return Model("tok2vec_features", _forward, init=_init, layers=[tok2vec], dims={"nO": None}, attrs=attrs)
 
 
-def _init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> Model:
+def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     tok2vec = model.layers[0]
     if X is None:
         return model
@@ -60,7 +61,7 @@ def _width(shape: tuple[int, ...]) -> int:
     return int(shape[1]) if len(shape) == 2 else -1
 
 
-def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Callable[[Any], list[Any]]]:
+def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     tok2vec, ops = model.layers[0], model.ops
     out = ops.alloc2f(len(docs), model.get_dim("nO"))
     filled = [i for i, doc in enumerate(docs) if len(doc)]
@@ -73,7 +74,7 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Ca
     states = [ops.asarray2f(states[i]) for i in filled] if whole else [ops.asarray2f(one) for one in states]
     lengths = ops.asarray1i([len(one) for one in states])
     together = ops.as_contig(ops.xp.vstack(states))
-    which: Any = None
+    which: Ints2d | None = None
     if model.attrs["pooling"] == "max":
         pooled, which = ops.reduce_max(together, lengths)
     else:
@@ -81,7 +82,8 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Ca
     out[filled] = pooled
     divisor = model.attrs["divisor"] if listeners else 1
 
-    def backprop(d_out: Any) -> list[Any]:
+    def backprop(d_out: Floats2d) -> list[Doc]:
+        """Give the tok2vec layer the gradient of the states that were pooled."""
         given = ops.as_contig(d_out[filled] / divisor)
         if which is None:
             d_together = ops.backprop_reduce_mean(given, lengths)

@@ -1,1 +1,1 @@
-"""How a step gathers gradients, and what a head starts from."""
+"""How a step accumulates gradients, and how a head is initialized."""

@@ -1,4 +1,4 @@
-"""Sums of gradients between two optimizer steps: scaled for fp16, and safe against running out of memory."""
+"""Sums of gradients between two optimizer steps: scaled for fp16, and safe when memory runs out."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +38,10 @@ class Gradients:
         self._touched: list[tuple[Tensor, Tensor]] = []
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a micro-batch. loss (Tensor): Sum over its documents."""
+        """Add the gradients of a micro-batch.
+
+        loss (Tensor): Sum over its documents.
+        """
         (loss * self.loss_scale if self.half else loss).backward()
 
     def sum_up(
@@ -51,7 +54,9 @@ class Gradients:
     ) -> Tensor:
         """Run a batch; when memory runs out, again in smaller micro-batches, and nothing is counted twice.
 
-        weights (Iterable[nn.Parameter]): What moves. room (PieceBudget): Most pieces in a micro-batch.
+        weights (Iterable[nn.Parameter]): What moves.
+        room (PieceBudget): Most pieces in a micro-batch.
+        device (torch.device): Where the network computes.
         n_terms (int): About how many terms the sum of the losses has; the first scale of fp16 goes by it.
         run (Callable): Takes a budget, runs forward and backward of the whole batch, gives the sum of its losses.
         RETURNS (Tensor): What `run` gave.
@@ -66,6 +71,7 @@ class Gradients:
             self.loss_scale = 2.0 ** math.floor(math.log2(_FIRST_SCALE / max(n_terms, 1)))
 
         def forget() -> None:
+            """Drop the gradients of an attempt that ran out of memory."""
             for weight in weights:
                 weight.grad = None
 

@@ -1,4 +1,4 @@
-"""How training texts are changed before they are read: what a block for it must be able to do, and what is checked."""
+"""The interface of an augmentation block, and the checks of what it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ class AugmentationBuilder(Protocol):
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> Sequence[str]:
         """Changed texts, one for each, in order. The same arguments must give the same texts.
 
-        texts: Of one training step, clean.
-        targets: (n_texts, n_labels), NaN where the annotation is missing; None where they are not known.
-        n_draws: Steps drawn so far; stored with the model, so a training that goes on draws on.
+        texts (Sequence[str]): Of one training step, clean.
+        targets (Floats | None): (n_texts, n_labels), NaN where the annotation is missing; None where they are not
+            known.
+        n_draws (int): Steps drawn so far; stored with the model, so a training that goes on draws on.
         """
 
 
@@ -29,7 +30,7 @@ class NoAugmentation:
     """Leaves training texts as they are."""
 
     def draw(self, texts: Sequence[str], targets: Floats | None, n_draws: int) -> Sequence[str]:
-        """RETURNS (Sequence[str]): The texts."""
+        """Give the texts as they are; see `AugmentationBuilder`."""
         return texts
 
 
@@ -38,8 +39,11 @@ def draw_texts(
 ) -> tuple[list[str], list[bool]]:
     """Draw, and check what came.
 
-    builder, texts, targets, n_draws: See `AugmentationBuilder`.
-    RETURNS: The texts to read, and for each whether it is the clean one.
+    builder (AugmentationBuilder): See `AugmentationBuilder`.
+    texts (Sequence[str]): See `AugmentationBuilder`.
+    targets (Floats | None): See `AugmentationBuilder`.
+    n_draws (int): See `AugmentationBuilder`.
+    RETURNS (tuple[list[str], list[bool]]): The texts to read, and for each whether it is the clean one.
     RAISES (ValueError): T120 for another number of texts, T121 for one that is no str, T122 for an empty one, T123 for
         half a surrogate pair.
     """

@@ -1,4 +1,4 @@
-"""Steps of losses that look at a whole batch, or at several passes of a document, in the memory of a micro-batch."""
+"""Steps for losses over a whole batch or several passes of a document, in the memory of a micro-batch."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -24,7 +24,9 @@ def is_plain(loss: Loss) -> bool:
 def check_reads(loss: Loss, block: object, head: nn.Module) -> None:
     """Whether loss and head go together.
 
-    loss (Loss): Built from block. block: Of the config, for the message. head (nn.Module): That of the network.
+    loss (Loss): Built from block.
+    block (object): Of the config, for the message.
+    head (nn.Module): That of the network.
     RAISES (ValueError): T100 if the loss looks at vectors and the head at states.
     """
     if loss.couples and getattr(head, "reads", "vectors") != "vectors":
@@ -35,12 +37,16 @@ def learn_whole(
     network: Network, loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor,
     gradients: Gradients,
 ) -> Tensor:  # fmt: skip
-    """Forward, loss and backward of a batch; see `NetworkShim.step`.
+    """Forward, loss and backward of a batch; see `OwnEncoderShim.step`.
 
+    network (Network): In training mode.
+    loss (Loss): Of whole batches.
     groups (Iterable[list[int]]): Micro-batches, as indices of documents; each must have room for all passes of its own.
         Features that are joined to the vectors are part of them here: they are compared and mixed with the rest.
     learn (Callable): Takes documents, gives their logits with the graph of what moves.
-    targets, known (Tensor): (n_docs, n_labels).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): (n_docs, n_labels).
+    gradients (Gradients): Where they are summed up.
     RETURNS (Tensor): Sum of the documents' losses, without dimensions.
     """
     if not len(targets):
@@ -77,6 +83,7 @@ def _coupled(
     """
 
     def vectors_of(group: list[int]) -> Tensor:
+        """Compute the vectors of a micro-batch, one part for each pass."""
         with network.headless():
             return _passes(learn(group * loss.n_passes), loss)
 

@@ -1,4 +1,4 @@
-"""What the head starts from."""
+"""The blocks for head initialization."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +17,16 @@ class HeadInitBuilder(Protocol):
     def solve(
         self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
     ) -> tuple[Tensor, Tensor]:
-        """vectors (n_docs, width), targets, known (n_docs, n_labels) -> weight (n_labels, width), bias (n_labels,)."""
+        """Compute the first weights of the head.
+
+        vectors (Tensor): Of the chosen texts, (n_docs, width).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        loss (Loss): The classifier's.
+        exclusive (bool): Exactly one label a document.
+        tuning_follows (bool): The encoder is trained afterwards.
+        RETURNS (tuple[Tensor, Tensor]): Weight (n_labels, width) and bias (n_labels,).
+        """
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class RandomInit:
     """Leaves the head as it was made: small random weights."""
 
     def choose(self, n_texts: int) -> list[int]:
-        """RETURNS (list[int]): None."""
+        """Choose no texts; see `HeadInitBuilder`."""
         return []
 
     def solve(

@@ -1,4 +1,4 @@
-"""How much a micro-batch may hold, and what happens when the device runs out of memory."""
+"""The size of a micro-batch, and what to do when the device runs out of memory."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar
@@ -18,7 +18,12 @@ _SAYINGS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILE
 
 
 def piece_budget_on(device: torch.device, setting: int | Literal["auto"]) -> int:
-    """Most pieces in a micro-batch. setting (int | "auto"): Of the config."""
+    """Most pieces in a micro-batch.
+
+    device (torch.device): Where the network computes.
+    setting (int | "auto"): Of the config.
+    RETURNS (int): Pieces, padding included.
+    """
     return _BUDGETS.get(device.type, 8192) if setting == "auto" else setting
 
 
@@ -33,7 +38,8 @@ class PieceBudget:
     """Most pieces in a micro-batch: what the config says, until the device has run out of memory; then half of it, and
     so on. What fits is kept, so that not every long batch fails first.
 
-    setting (int | "auto"): Of the config. least (int): Pieces of one window, below which there is nothing to halve.
+    setting (int | "auto"): Of the config.
+    least (int): Pieces of one window, below which there is nothing to halve.
     """
 
     def __init__(self, setting: int | Literal["auto"], least: int) -> None:
@@ -51,8 +57,10 @@ class PieceBudget:
     ) -> Result:
         """Do something in micro-batches; when the device runs out of memory, again with half the budget.
 
-        work (Callable): Takes the budget. forget (Callable): Undoes what a failed try has left.
-        RETURNS: What `work` gave.
+        device (torch.device): Where the network computes.
+        work (Callable): Takes the budget.
+        forget (Callable): Undoes what a failed try has left.
+        RETURNS (Result): What `work` gave.
         RAISES: What `work` raised, if one window at a time is still too much or it was something else.
         """
         while True:

@@ -1,4 +1,4 @@
-"""A head that starts from a solution on the features of the training texts."""
+"""Fits the head on frozen features of the training texts: the linear probe."""
 
 from typing import cast
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from ...errors import T064, T147
 from ...nn.heads.label_query import LabelQueryHead
 from ...nn.heads.linear import Head, LabelHead
+from ...nn.joined import Joined
 from ...nn.losses import Loss
 from ...nn.network import Network
-from ..features.joining import Joined, balance
 from ..shims.settings import Settings
 
 
 def check_solvable(head: Head | LabelQueryHead) -> None:
     """Whether a head can be solved.
 
-    head: The block of the config.
+    head (Head | LabelQueryHead): The block of the config.
     RAISES (ValueError): T064 if it has hidden layers, T147 if it reads no vectors.
     """
     if isinstance(head, LabelQueryHead):
@@ -30,20 +30,26 @@ def check_solvable(head: Head | LabelQueryHead) -> None:
 
 def solve_head(
     network: Network, settings: Settings, loss: Loss, vectors: Tensor, targets: NDArray[np.float32],
-    known: NDArray[np.float32], joined: Joined | None, *, tuning_follows: bool,
+    known: NDArray[np.float32], joined: Joined, *, tuning_follows: bool,
 ) -> None:  # fmt: skip
     """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
-    vectors (Tensor): (n_texts, width). targets, known (n_texts, n_labels): As for `NetworkShim.step`.
-    joined (Joined | None): Features of the same texts. tuning_follows (bool): Whether the encoder moves afterwards.
+    network (Network): Its head is changed.
+    settings (Settings): Blocks of the classifier.
+    loss (Loss): The classifier's.
+    vectors (Tensor): (n_texts, width).
+    targets (n_texts, n_labels): As for `OwnEncoderShim.step`.
+    known (n_texts, n_labels): As for `OwnEncoderShim.step`.
+    joined (Joined): Features of the same texts.
+    tuning_follows (bool): Whether the encoder moves afterwards.
     """
     head = cast(LabelHead, network.head)
     if cast(Head, settings.head).norm:
         # What the output will see: a norm mixes vectors and features, so no balance of the two could be taken back.
-        vectors = vectors if joined is None else torch.cat([vectors, joined.values], dim=1)
+        vectors = joined.join(vectors)
         vectors, factors = head.hidden[0](vectors).detach(), vectors.new_ones(vectors.shape[1])
     else:
-        vectors, factors = balance(vectors, None if joined is None else joined.values)
+        vectors, factors = joined.balance(vectors)
     wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
     weight, bias = settings.head_init.solve(
         vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows

@@ -1,23 +1,27 @@
-"""Optimizers of Thinc on torch weights: one weight after the other, through arrays."""
+"""Thinc optimizers on torch weights: one weight at a time, through arrays."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from types import ModuleType
+from typing import cast
 
 import numpy as np
 import torch
-from thinc.api import Model
+from thinc.api import Model, Optimizer
+from thinc.types import ArrayXd
 from thinc.util import has_cupy_gpu, torch2xp, xp2torch
 from torch import Tensor, nn
 
 
 def step_by_weight(
-    optimizer: Any, owner: int, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
+    optimizer: Optimizer, owner: int, weights: Mapping[str, nn.Parameter], rates: Mapping[str, float], scale: float
 ) -> None:
     """Let an optimizer of Thinc move the weights that have a gradient.
 
-    optimizer: Any optimizer of Thinc. owner (int): Id of the shim, under which it keeps moments.
-    weights (Mapping): Moving weights by name. rates (Mapping): Factor on the learning rate of each.
+    optimizer (Optimizer): Of Thinc, or ours.
+    owner (int): Id of the shim, under which it keeps moments.
+    weights (Mapping): Moving weights by name.
+    rates (Mapping): Factor on the learning rate of each.
     scale (float): Factor on the summed gradients.
     """
     rate = optimizer.learn_rate
@@ -50,10 +54,14 @@ def forget_gradients(model: Model) -> None:
 
 
 @contextlib.contextmanager
-def averaged(weights: Mapping[str, nn.Parameter], params: Mapping[Any, Any], owner: int) -> Iterator[None]:
+def averaged(
+    weights: Mapping[str, nn.Parameter], params: Mapping[tuple[int, str], ArrayXd], owner: int
+) -> Iterator[None]:
     """Within: weights are the averages that an optimizer kept of them.
 
-    weights (Mapping): By name. params (Mapping): Averages under (owner, name). owner (int): Id of the shim.
+    weights (Mapping): By name.
+    params (Mapping): Averages under (owner, name).
+    owner (int): Id of the shim.
     """
     kept: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -67,16 +75,16 @@ def averaged(weights: Mapping[str, nn.Parameter], params: Mapping[Any, Any], own
             weights[name].data = data
 
 
-def from_xp(array: Any, device: torch.device) -> Tensor:
+def from_xp(array: ArrayXd, device: torch.device) -> Tensor:
     """An array of numpy or CuPy, or a tensor, as a tensor on a device."""
     if isinstance(array, Tensor):
         return array.to(device)
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array).to(device)
-    return cast(Tensor, xp2torch(array, device=device))
+    return xp2torch(array, device=device)
 
 
-def _make_moments_fit(optimizer: Any, key: tuple[int, str], values: Any) -> None:
+def _make_moments_fit(optimizer: Optimizer, key: tuple[int, str], values: ArrayXd) -> None:
     """New labels make the head grow, whose old moments are forgotten; a weight that was moved to another device, or
     whose run goes on on one, takes its moments along.
 
@@ -93,11 +101,13 @@ def _make_moments_fit(optimizer: Any, key: tuple[int, str], values: Any) -> None
             moments[key] = host.numpy() if isinstance(values, np.ndarray) else torch2xp(host.cuda())
 
 
-def array_of(tensor: Tensor, xp: Any = None) -> Any:
+def array_of(tensor: Tensor, xp: ModuleType | None = None) -> ArrayXd:
     """A tensor as an array.
 
-    xp: The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where the tensor is on CUDA
-        and CuPy is there, else numpy.
+    tensor (Tensor): On any device.
+    xp (ModuleType | None): The module that makes arrays for whoever takes it, `ops.xp` of Thinc; None for CuPy where
+        the tensor is on CUDA and CuPy is there, else numpy.
+    RETURNS (ArrayXd): The same numbers.
     """
     if tensor.device.type == "cuda" and (has_cupy_gpu if xp is None else xp is not np):
         return torch2xp(tensor)

@@ -1,22 +1,27 @@
-"""A classifier on a shared encoder made one with an encoder of its own, and back; the scores stay."""
+"""Move a classifier from a shared encoder to its own, and back; scores do not change."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
 from thinc.api import Model
+from thinc.config import Config
 
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
 from ...nn.scratch.transformer import SCRATCH
+from ...pipeline.components import name_meant
 from ..features.layer import features_of
-from ..shims.shim import NetworkShim
+from ..networks import networks_of
+from ..shims.own_encoder_shim import OwnEncoderShim
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import weights_of
 from ..text.tokenizer import PieceTokenizer
-from .shim import SharedShim
+from .shim import SharedEncoderShim
+
+Kind = TypeVar("Kind", OwnEncoderShim, SharedEncoderShim)
 
 
 def detach(nlp: Language, component: str | None = None) -> Language:
@@ -32,18 +37,16 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     RAISES (ValueError): T207 if there is no such component, T201 if its transformer is not there, T208 for an
         encoder-decoder, T210 for a slow tokenizer.
     """
-    name, shim = _find(nlp, component, shared=True)
+    name, shim = _find(nlp, component, SharedEncoderShim, "a shared encoder")
     from .listener import body_of, find_upstream
 
-    transformer = find_upstream(nlp, name, cast(SharedShim, shim).builder.upstream, training=False)
+    transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
     body, _ = body_of(transformer)
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
     loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
     config = nlp.config.copy()
     model = config["components"][name]["model"]
-    model["encoder"] = {
-        "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source, "revision": None, "attention": "auto",
-    }  # fmt: skip
+    model["encoder"] = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source}
     model["precision"] = "fp32"
     windows, longest = model["windows"], loaded.encoder.max_pieces
     if windows["length"] != "auto":
@@ -70,16 +73,18 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     shared encoder cannot follow is set to its neutral value: rates by depth, precision, gradient checkpointing.
 
     nlp (Language): A trained pipeline; it is left as it is.
-    component (str | None): The classifier; None for the only one. transformer (str): Name of the new component.
+    component (str | None): The classifier; None for the only one.
+    transformer (str): Name of the new component.
     RETURNS (Language): A new pipeline.
     RAISES (ValueError): T207 if there is no such component, T208 for the encoder of an encoder-decoder, T209 if the
-        name is taken. RAISES (ImportError): T206 without spacy-transformers.
+        name is taken.
+    RAISES (ImportError): T206 without spacy-transformers.
     """
     try:
         from spacy_transformers.layers.transformer_model import huggingface_from_pretrained
     except ImportError as error:
         raise ImportError(T206) from error
-    name, shim = _find(nlp, component, shared=False)
+    name, shim = _find(nlp, component, OwnEncoderShim, "an encoder of its own")
     for what, found, way_out in (
         ("an adapter", "adapter" in shim.record, "merge it first, 'spacy transfer merge PIPELINE OUTPUT'"),
         (
@@ -110,7 +115,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     pipeline = list(config["nlp"]["pipeline"])
     pipeline.insert(pipeline.index(name), transformer)
     config["nlp"]["pipeline"] = pipeline
-    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer, "grad_factor": 1.0}
+    model["encoder"] = {"@misc": "spacy-transfer.SharedEncoder.v1", "upstream": transformer}
     model.update(precision="auto", gradient_checkpointing=False)
     model["tuning"].update(lr_decay=1.0, embeddings_lr_factor=1.0)
     if model["head"].get("init") == "names":
@@ -124,7 +129,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:
-        tokenizer = cast(PieceTokenizer, shim.tokenizer).text
+        tokenizer = shim.tokenizer.text
         write_folder(shim.network.encoder, tokenizer, shim.record, Path(folder))
         loaded = load_folder(Path(folder), lambda where: huggingface_from_pretrained(where, {"use_fast": True}, {}))
     upstream = out.get_pipe(transformer).model
@@ -134,26 +139,20 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     return out
 
 
-def _find(nlp: Language, component: str | None, *, shared: bool) -> tuple[str, NetworkShim]:
-    """The classifier and its shim, with a shared encoder or with one of its own; one without weights is none."""
-    found: dict[str, NetworkShim] = {}
-    for name in nlp.component_names:
-        shims = getattr(getattr(nlp.get_pipe(name), "model", None), "shims", [])
-        if (
-            shims
-            and isinstance(shims[0], NetworkShim)
-            and shims[0].is_built
-            and isinstance(shims[0], SharedShim) == shared
-        ):
-            found[name] = shims[0]
-    name = component if component is not None or len(found) != 1 else next(iter(found))
-    if name not in found:
-        want = "a shared encoder" if shared else "an encoder of its own"
+def _find(nlp: Language, component: str | None, kind: type[Kind], want: str) -> tuple[str, Kind]:
+    """The classifier and its shim; one without weights is none.
+
+    kind (type): Of the shim.
+    want (str): What its classifier has, for the message.
+    """
+    found = {name: shim for name, shim in networks_of(nlp).items() if isinstance(shim, kind) and shim.is_built}
+    name = name_meant(found, component)
+    if name is None:
         raise ValueError(T207.format(name=component or "the component", want=want, found=", ".join(found) or "none"))
     return name, found[name]
 
 
-def _remove(config: Any, name: str) -> None:
+def _remove(config: Config, name: str) -> None:
     """Take a component out of a config."""
     config["nlp"]["pipeline"] = [one for one in config["nlp"]["pipeline"] if one != name]
     del config["components"][name]
@@ -163,7 +162,7 @@ def _remove(config: Any, name: str) -> None:
             config["training"][key] = [one for one in config["training"][key] if one != name]
 
 
-def _rebuilt(nlp: Language, config: Any, name: str, gone: list[str], stored: StoredNetwork) -> Language:
+def _rebuilt(nlp: Language, config: Config, name: str, gone: list[str], stored: StoredNetwork) -> Language:
     """A pipeline of another config, with the data of the old one and a network of its own."""
     out = load_model_from_config(config, auto_fill=True)
     out.from_bytes(nlp.to_bytes(exclude=[name, *gone]))

@@ -1,4 +1,4 @@
-"""The layer through which states arrive; the only file of this floor that imports spacy-transformers."""
+"""The layer through which states arrive; the only file in the package's `model` that imports spacy-transformers."""
 
 import inspect
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         for i, (doc, one) in enumerate(zip(docs, data, strict=True)):
             # What spaCy compares does not change with the order.
             if len(one.align.lengths) > len(doc):
-                reason = f"document {i} had {len(one.align.lengths)} tokens, not {len(doc)}: the order is another"
+                reason = f"document {i} had {len(one.align.lengths)} tokens, not {len(doc)}: the order differs"
                 raise ValueError(T203.format(name=name, reason=reason))
         return data, backprop
 
@@ -109,7 +109,9 @@ def body_of(transformer: Any) -> tuple[nn.Module | None, int]:
 def find_upstream(nlp: Language | None, name: str, upstream: str, *, training: bool = True) -> Any:
     """The transformer component that a component listens to.
 
-    nlp (Language | None): The pipeline. name (str): Of the component. upstream (str): As in the block.
+    nlp (Language | None): The pipeline.
+    name (str): Of the component.
+    upstream (str): As in the block.
     training (bool): Whether states have to arrive in training.
     RAISES (ValueError): T201 if there is none before it, several, or one without weights; T202 if it is frozen and not
         told to annotate.
@@ -118,7 +120,7 @@ def find_upstream(nlp: Language | None, name: str, upstream: str, *, training: b
     if nlp is None:
         problem = T201_NO_NLP
     else:
-        # A frozen component is disabled while the others are initialised.
+        # A frozen component is disabled while the others are initialized.
         names = list(nlp.component_names)
         before = names[: names.index(name)] if name in names else names
         fitting = [one for one in before if isinstance(nlp.get_pipe(one), Transformer) and upstream in ("*", one)]

@@ -1,8 +1,7 @@
-"""Pooling and head on the states of somebody else's encoder."""
+"""Pooling and head on the states of an encoder owned by another component."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast, final
 from weakref import ref
 
 import numpy as np
@@ -11,24 +10,25 @@ from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ...errors import T204, T205, T351
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
 from ...nn.encoders.shared_body import SharedBody
 from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
-from ...nn.losses import Loss, label_weights
-from ...nn.network import Network
-from ...nn.scratch.tokenizer_training import Texts, no_texts
+from ...nn.joined import Joined
+from ...nn.losses import Loss
+from ...nn.network import Network, RowBatch
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
-from ..features.joining import Joined, rows
+from ..features.joining import Inputs
 from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
+from ..shims.classifier_shim import ClassifierShim, Floats
 from ..shims.settings import Settings
-from ..shims.shim import Floats, NetworkShim
-from ..shims.torch_shim import TrainingShim, predicts
+from ..shims.torch_shim import predicts
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import fill_weights, weights_of
 from ..text.text import Text
@@ -44,9 +44,10 @@ def _nobody(gradients: list[Any]) -> None:
     """Takes the gradients of states that nothing is behind."""
 
 
-class SharedShim(NetworkShim):
-    """The shim of a classifier whose encoder another component runs. Where the other one takes texts, this takes the
-    states of documents, as spacy-transformers gives them.
+@final
+class SharedEncoderShim(ClassifierShim):
+    """The shim of a classifier whose encoder another component runs. It takes the states of documents, as
+    spacy-transformers gives them.
 
     settings (Settings): The blocks of the config.
     RAISES (ValueError): T205 for a setting that a shared encoder cannot follow.
@@ -80,7 +81,8 @@ class SharedShim(NetworkShim):
     def meet(self, body: nn.Module | None, owner: int) -> None:
         """Get to know the encoder, and freeze in it what tuning says.
 
-        body (nn.Module | None): Of transformers. owner (int): Id under which an optimizer keeps its moments.
+        body (nn.Module | None): Of transformers.
+        owner (int): Id under which an optimizer keeps its moments.
         RAISES (ValueError): T061 for more frozen layers than it has, T208 for an encoder-decoder.
         """
         if body is None or (self._body is not None and self._body() is body):
@@ -93,14 +95,17 @@ class SharedShim(NetworkShim):
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    def initialize(
-        self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], texts: Texts = no_texts
-    ) -> None:
-        """Make a new head; see `NetworkShim.initialize`. `width` has to be known."""
-        weights = label_weights(self.settings.loss, labels, positives, n_known)
-        self.is_balanced = self.settings.loss.class_weights == "balanced"
-        self.n_steps = 0
-        self.epoch = None
+    @changes_network
+    def initialize(self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]) -> None:
+        """Make a new head. `width` has to be known.
+
+        labels (Sequence[str]): All labels.
+        positives (Sequence[float]): Sum of each label's targets over the training data.
+        n_known (Sequence[float]): Documents annotated for each label.
+        RAISES (ValueError): What the blocks find wrong.
+        """
+        weights = self._count_labels(labels, positives, n_known)
+        self._begin_anew()
         self._build_on(cast(int, self.width), len(labels), weights)
 
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
@@ -131,8 +136,9 @@ class SharedShim(NetworkShim):
             body.freeze(network, tuning, self._frozen_depth)
         network.eval()
 
-    def _unfreezes_now(self) -> bool:
-        return (body := self.body) is not None and self._depth_now(body.n_layers) != self._frozen_depth
+    @property
+    def _n_layers(self) -> int | None:
+        return None if (body := self.body) is None else body.n_layers
 
     def describe(self) -> list[DepthRow]:
         """Per depth: weights, trainable weights, rate factor; top first. The encoder's where it is known."""
@@ -143,62 +149,64 @@ class SharedShim(NetworkShim):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def _gather(self, data: Sequence[Any]) -> States:
-        found, width = width_of(data), cast(int, self.width)
+    def _gather(self, inputs: Inputs[Any]) -> States:
+        found, width = width_of(inputs.data), cast(int, self.width)
         if found is not None and found != width:
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
-        return gather(data, width, self.network.device)
+        return gather(inputs.data, width, self.network.device, inputs.features.joined)
 
     @predicts
-    def _predict(self, data: Sequence[Any], stage: Callable[..., Tensor], joined: Joined | None = None) -> Tensor:
+    def _predict(self, inputs: Inputs[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
         order: list[int] = []
         parts: list[Tensor] = []
         with torch.no_grad():
-            for group in groups(data, _BUDGET):
-                states = self._gather([data[i] for i in group])
-                beside = () if joined is None else (joined.of(group),)
+            for group in groups(inputs.data, _BUDGET):
+                states = self._gather(inputs.of(group))
                 order += group
-                parts.append(stage(states.states, states.batch, *beside))
+                parts.append(stage(states.states, states.batch))
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
     def vectors(self, data: Sequence[Any]) -> Tensor:
-        """Pooled states. RETURNS (Tensor): (n_docs, width)."""
+        """Pooled states.
+
+        RETURNS (Tensor): (n_docs, width).
+        """
         if not len(data):
             return torch.zeros((0, self.network.vector_width))
-        return self._predict(data, lambda states, batch: self.network.pool(states, batch))
+        return self._predict(Inputs(data), self.network.pool)
 
-    def logits(self, texts: Sequence[Any], joined: Joined | None = None) -> Floats:
-        """Logits (n_docs, n_labels) on the host. texts (Sequence): TransformerData of each document.
+    def logits(self, inputs: Inputs[Any]) -> Floats:
+        """Compute logits.
 
+        inputs (Inputs): TransformerData of each document, and features.
+        RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
-        return cast(Floats, self._predict(texts, self.network.head_from_states, joined).cpu().numpy())
+        return cast(Floats, self._predict(inputs, self.network.head_from_states).cpu().numpy())
 
-    def __call__(
-        self, texts: Sequence[Any], is_train: bool, joined: Joined | None = None, give_back: GiveBack = _nobody
-    ) -> tuple[Floats, Any]:
+    def __call__(self, inputs: Inputs[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
-            return self.logits(texts, joined), lambda d_logits: []
-        states = self._leaf(texts)
-        logits = self.network.head_from_states(states.states, states.batch, None if joined is None else joined.values)
+            return self.logits(inputs), lambda d_logits: []
+        states = self._leaf(inputs)
+        logits = self.network.head_from_states(states.states, states.batch)
 
         def backprop(d_logits: Any) -> list[Any]:
+            """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
-            self._return(states, texts, give_back, self.builder.grad_factor)
-            if joined is not None:
-                joined.give_back()
+            self._return(states, inputs.data, give_back, self.builder.grad_factor)
+            inputs.features.give_back()
             return []
 
         return cast(Floats, logits.detach().cpu().numpy()), backprop
 
-    def _leaf(self, data: Sequence[Any]) -> States:
+    def _leaf(self, inputs: Inputs[Any]) -> States:
         """The states, to which gradients come."""
         if not self.network.training:
             self.network.train()
-        states = self._gather(data)
+        states = self._gather(inputs)
         states.states.requires_grad_()
         return states
 
@@ -213,12 +221,11 @@ class SharedShim(NetworkShim):
     @changes_network
     def step(
         self,
-        texts: Sequence[Any],
+        inputs: Inputs[Any],
         targets: Floats,
         known: Floats,
         *,
         dropout: float,
-        joined: Joined | None = None,
         give_back: GiveBack = _nobody,
     ) -> float:
         """Forward, loss and backward of a batch; there are no micro-batches.
@@ -227,8 +234,11 @@ class SharedShim(NetworkShim):
         component steps, is the mean over the documents of this batch; with `accumulate_gradient`, of which we are not
         told, the encoder gets the sum of the means.
 
-        texts (Sequence): TransformerData of each document. targets, known (n_docs, n_labels): As in `NetworkShim`.
-        dropout (float): For the head. joined (Joined | None): Features. give_back (Callable): Takes the gradients.
+        inputs (Inputs): TransformerData of each document, and features, whose gradient is given back.
+        targets (n_docs, n_labels): As in `OwnEncoderShim`.
+        known (n_docs, n_labels): As in `OwnEncoderShim`.
+        dropout (float): For the head.
+        give_back (Callable): Takes the gradients of the states.
         RETURNS (float): Sum of the documents' losses.
         RAISES (ValueError): T063, T204.
         """
@@ -236,13 +246,14 @@ class SharedShim(NetworkShim):
         loss = cast(Loss, self.loss)
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
-        states = self._leaf(texts)
+        states = self._leaf(inputs)
         wanted, mask = (to_device(values, states.states.device) for values in (targets, known))
 
         def learn(group: Sequence[int]) -> Tensor:
-            return self.network.head_from_states(*states.of(group), rows(joined, group))
+            """Compute the logits of some documents with a graph."""
+            return self.network.head_from_states(*states.of(group))
 
-        everything = list(range(len(texts)))
+        everything = list(range(len(inputs.data)))
         if is_plain(loss):
             value = loss(learn(everything), wanted, mask).sum()
             self.gradients.backward(value)
@@ -251,9 +262,8 @@ class SharedShim(NetworkShim):
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)
-        self._return(states, texts, give_back, self.builder.grad_factor / max(n_docs, 1))
-        if joined is not None:
-            joined.give_back()
+        self._return(states, inputs.data, give_back, self.builder.grad_factor / max(n_docs, 1))
+        inputs.features.give_back()
         return self._loss(value.detach())
 
     @changes_network
@@ -262,13 +272,14 @@ class SharedShim(NetworkShim):
         read: Callable[[list[int]], Sequence[Any]],
         targets: Floats,
         known: Floats,
-        join: Callable[[Sequence[int]], Joined | None],
+        join: Callable[[Sequence[int]], Joined],
     ) -> None:
         """Solve the head where its block says so.
 
         read (Callable): Indices of training documents to their TransformerData.
-        targets, known (n_docs, n_labels): Of all training documents.
-        join (Callable): Indices of documents to their features, if there are any.
+        targets (n_docs, n_labels): Of all training documents.
+        known (n_docs, n_labels): Of all training documents.
+        join (Callable): Indices of documents to what is joined to their vectors.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
         chosen = self.settings.head_init.choose(len(targets))
@@ -281,60 +292,52 @@ class SharedShim(NetworkShim):
         stays = self.builder.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
         self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
 
-    @contextlib.contextmanager
-    def use_params(self, params: Any) -> Iterator[None]:
-        """Within: pooling and head have their averaged weights, and the encoder has its own, which nobody else would
-        give it: a head belongs to the encoder it was averaged with."""
+    def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
+        # Another component reads: there is nothing here to read names with.
+        return None
+
+    def _weights_elsewhere(self) -> list[tuple[int, Mapping[str, nn.Parameter]]]:
+        # The encoder's, which nobody else would average: a head belongs to the encoder it was averaged with.
         body = self._body() if self._body is not None else None
-        weights = {} if body is None else dict(body.named_parameters())
-        with super().use_params(params), self._averaged(weights, params, self._owner):
-            yield
+        return [] if body is None else [(self._owner, dict(body.named_parameters()))]
 
-    # ---- resuming ------------------------------------------------------------------------------------------------
+    def forget_texts(self) -> None:
+        """Nothing to drop: what the encoder has read is its component's business."""
 
-    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What training has made of pooling, head and freezing: JSON and tensors. The encoder's own weights and moments
-        are its component's, and nothing is cached."""
-        state, tensors = TrainingShim.checkpoint_state(self)
-        return {**state, **self._progress()}, tensors
+    # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    @changes_network
-    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Take what `checkpoint_state` gave, after the weights are in their place."""
-        TrainingShim.restore_state(self, state, tensors)
-        self._take_progress(state)
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
+        # The encoder's own weights and moments are its component's, and nothing is cached.
+        return self._progress_of_labels(), {}
 
-    # ---- storage -------------------------------------------------------------------------------------------------
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
+        self._take_progress_of_labels(state)
 
     def _stored(self) -> StoredNetwork:
-        state = {
-            "n_steps": self.n_steps, "label_weights": self.label_weights, "n_labels": self.network.head.n_labels,
-            "width": self.width, "n_features": self.n_features, "awaited": list(self.network.head.awaited),
-            "balanced": self.is_balanced,
-        }  # fmt: skip
-        return StoredNetwork({}, "", weights_of(self.network), state)
+        return StoredNetwork({}, "", weights_of(self.network), {**self._state_of_labels(), "width": self.width})
+
+    def _for_disk(self) -> StoredNetwork:
+        return self._stored()
 
     def _restore(self, stored: StoredNetwork) -> None:
         state = stored.state
-        self.n_steps, self.epoch = int(state["n_steps"]), None
-        self.n_features = int(state.get("n_features", 0))
+        self._take_counts(state)
         rng = torch.get_rng_state()
         with room_for(stored):
             self._build_on(state["width"], state["n_labels"], state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
-        self.network.head.awaited = tuple(state.get("awaited", ()))
-        self.is_balanced = bool(state.get("balanced", False))
+        self._take_labels(state)
         fill_weights(self.network, stored.weights)
 
 
 def _check(settings: Settings) -> None:
     own = "the transformer component runs the encoder"
-    one_rate = "its weights are stepped by its own component, at one rate"
+    one_rate = "its own component updates its weights, at one learning rate"
     checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
         ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
         ("tuning.embeddings_lr_factor", settings.tuning.embeddings_lr_factor, (1.0,), one_rate),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
-        ("tuning.adapter", settings.tuning.adapter, (None,), "nothing can be put into its layers from here"),
+        ("tuning.adapter", settings.tuning.adapter, (None,), "this component cannot add to its layers"),
         ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
         ("head.init", getattr(settings.head, "init", "random"), ("random",), "its own component reads the names"),
         ("text", settings.text, (Text(),), "its own component reads the documents"),

@@ -1,4 +1,4 @@
-"""States of rows that stay on a GPU, so that a cached row costs neither a copy nor a launch of its own."""
+"""States of rows kept on a GPU, so that a cached row needs no copy and no launch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,7 +17,9 @@ _SHARE = 0.5
 class StateMemory:
     """States by key, one after the other in one tensor.
 
-    width (int): Of a state. dtype (torch.dtype): Of what is kept. device (torch.device): A CUDA device.
+    width (int): Of a state.
+    dtype (torch.dtype): Of what is kept.
+    device (torch.device): A CUDA device.
     room (int): Bytes that it is asked to keep at most.
     """
 
@@ -44,8 +46,10 @@ class StateMemory:
         return key in self._places
 
     def add(self, entries: Mapping[bytes, Tensor]) -> bool:
-        """Keep states, (n_pieces, width) each. RETURNS (bool): False, and nothing is kept, where the device has no room
-        left."""
+        """Keep states, (n_pieces, width) each.
+
+        RETURNS (bool): False, and nothing is kept, where the device has no room left.
+        """
         if not entries:
             return True
         end = self._used + sum(len(states) for states in entries.values())

@@ -1,8 +1,8 @@
-"""States that a transformer component gives for documents, as rows of a network, and their gradients the way back."""
+"""The states of a transformer component as rows for a network, and the way back for their gradients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,11 @@ from torch import Tensor
 
 from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import to_device, together_to_device
+from ...nn.joined import NOTHING, Joined
 from ...nn.network import RowBatch
+
+if TYPE_CHECKING:
+    from thinc.types import ArrayXd
 
 # Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
 # import of it.
@@ -22,7 +26,8 @@ TransformerData = Any
 class States:
     """States of some documents.
 
-    states (Tensor): (n_rows, n_pieces, width), padding on the right. batch (RowBatch): What is counted, and for whom.
+    states (Tensor): (n_rows, n_pieces, width), padding on the right.
+    batch (RowBatch): What is counted, and for whom.
     places (list): Of each row its document, its span in it, first piece in the span and number of pieces; a document
         without states has a row of zeros and span -1.
     """
@@ -43,7 +48,8 @@ class States:
         owners = np.asarray([j for j, i in enumerate(group) for _ in rows_of[i]])
         host = None if batch.host is None else HostRows(batch.host.counted[numbers], owners, is_full=False)
         rows, owner = to_device(numbers, device), to_device(owners, device)
-        chosen = RowBatch(batch.ids[rows], batch.mask[rows], batch.counted[rows], owner, len(group), host)
+        ids, mask, counted = batch.ids[rows], batch.mask[rows], batch.counted[rows]
+        chosen = RowBatch(ids, mask, counted, owner, len(group), host, batch.joined.of(group))
         return self.states[rows], chosen
 
 
@@ -52,7 +58,7 @@ def width_of(data: Sequence[TransformerData]) -> int | None:
     return next((int(one.model_output["last_hidden_state"].shape[-1]) for one in data if _has_states(one)), None)
 
 
-def gather(data: Sequence[TransformerData], width: int, device: torch.device) -> States:
+def gather(data: Sequence[TransformerData], width: int, device: torch.device, joined: Joined = NOTHING) -> States:
     """Rows of documents, a row for each span.
 
     A piece that lies in several spans counts once: the tokens that two spans share are split between them in the
@@ -61,6 +67,9 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
 
     data (Sequence[TransformerData]): One per document; one without states (an empty document) gets a state of zero.
     width (int): Width of the states.
+    device (torch.device): Where the network computes.
+    joined (Joined): What is joined to the vectors of the documents.
+    RETURNS (States): States and rows.
     """
     places: list[tuple[int, int, int, int]] = []
     counted: list[tuple[int, int]] = []
@@ -88,7 +97,7 @@ def gather(data: Sequence[TransformerData], width: int, device: torch.device) ->
     owner = np.asarray([i for i, *_ in places])
     host = HostRows(counts > 0, owner, is_full=False)
     ids_there, mask_there, counts_there, owner_there = together_to_device((ids, mask, counts, owner), device)
-    batch = RowBatch(ids_there, mask_there, counts_there, owner_there, len(data), host)
+    batch = RowBatch(ids_there, mask_there, counts_there, owner_there, len(data), host, joined)
     return States(_padded(data, places, width, longest, device), batch, places)
 
 
@@ -125,7 +134,10 @@ def _positions(places: Sequence[tuple[int, int, int, int]], longest: int) -> NDA
 def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -> list[TransformerData]:
     """Gradients in the form that the transformer takes: of the documents that have states, in their order.
 
-    gradient (Tensor): On `states.states`. data: As for `gather`.
+    gradient (Tensor): On `states.states`.
+    states (States): As `gather` gave them.
+    data (Sequence[TransformerData]): As for `gather`.
+    RETURNS (list[TransformerData]): One for each document with states.
     """
     learning = [i for i, one in enumerate(data) if _has_states(one)]
     if not learning:
@@ -151,7 +163,10 @@ def scatter(gradient: Tensor, states: States, data: Sequence[TransformerData]) -
 
 
 def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
-    """Documents of like length together, under a budget of pieces, for prediction. YIELDS (list[int]): Indices."""
+    """Documents of like length together, under a budget of pieces, for prediction.
+
+    YIELDS (list[int]): Indices.
+    """
     shapes = [one.model_output["last_hidden_state"].shape[:2] if _has_states(one) else (1, 1) for one in data]
     order = sorted(range(len(data)), key=lambda i: -shapes[i][1])
     group: list[int] = []
@@ -167,12 +182,13 @@ def groups(data: Sequence[TransformerData], budget: int) -> Iterator[list[int]]:
 
 
 def counted_ranges(
-    positions: NDArray[Any], lengths: NDArray[Any], n_pieces: int, sizes: NDArray[Any]
+    positions: NDArray[np.integer], lengths: NDArray[np.integer], n_pieces: int, sizes: NDArray[np.integer]
 ) -> list[tuple[int, int]]:
     """The pieces that count in each row of a document.
 
     positions (n_aligned,): Flat positions, row * n_pieces + piece, of the pieces of each token, one after the other.
-    lengths (n_tokens,): How many of them each token has. n_pieces (int): Length of the padded rows.
+    lengths (n_tokens,): How many of them each token has.
+    n_pieces (int): Length of the padded rows.
     sizes (n_rows,): Pieces of each row, padding left out.
     RETURNS (list): First and one past the last counted piece of each row.
     """
@@ -206,11 +222,11 @@ def _has_states(one: TransformerData) -> bool:
     return "last_hidden_state" in one.model_output and one.model_output["last_hidden_state"].size > 0
 
 
-def _host(array: Any) -> NDArray[Any]:
+def _host(array: "ArrayXd") -> NDArray[Any]:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
-def _tensor(array: Any) -> Tensor:
+def _tensor(array: "ArrayXd") -> Tensor:
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array)
     from thinc.util import xp2torch
@@ -218,7 +234,7 @@ def _tensor(array: Any) -> Tensor:
     return xp2torch(array)
 
 
-def _like(tensor: Tensor) -> Any:
+def _like(tensor: Tensor) -> "ArrayXd":
     if tensor.device.type == "cpu":
         return tensor.numpy()
     from thinc.util import torch2xp

@@ -1,1 +1,1 @@
-"""What stands between Thinc and a torch network: settings, weights, state, one step."""
+"""The layer between Thinc and a torch network: settings, weights, state, one step."""

@@ -1,11 +1,12 @@
-"""An encoder with an adapter through the life of a model: made, stored, rebuilt, merged."""
+"""The life of an encoder with an adapter: build, store, rebuild, merge."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...nn.building import no_larger_than
 from ...nn.encoders.adapters import Adapter, attach, check_same, fingerprint, is_adapter_weight, merge, reattach
 from ...nn.encoders.encoder import Encoder
@@ -53,7 +54,7 @@ def rebuild(stored: StoredNetwork, settings: Settings) -> LoadedEncoder:
     RAISES (ImportError): T081 if there is an adapter and no peft.
     """
     record = dict(stored.record)
-    base: dict[str, Any] | None = record.pop("base", None)
+    base: JsonObject | None = record.pop("base", None)
     shapes = [tuple(weight.shape) for weight in stored.weights.values()]
     if base is None:
         with no_larger_than(shapes):
@@ -78,7 +79,7 @@ def fill(network: Network, stored: StoredNetwork) -> None:
     network.forget_copies()
 
 
-def merged(network: Network, settings: Settings, record: dict[str, Any]) -> tuple[Settings, dict[str, Any], int]:
+def merged(network: Network, settings: Settings, record: JsonObject) -> tuple[Settings, JsonObject, int]:
     """Merge the adapter of a network, in place.
 
     RETURNS (tuple): Settings and record without the adapter, and how many weights it had.
@@ -89,7 +90,7 @@ def merged(network: Network, settings: Settings, record: dict[str, Any]) -> tupl
     return replace(settings, tuning=tuning), {k: v for k, v in record.items() if k != "adapter"}, n_weights
 
 
-def _put_back(encoder: Encoder, stored: Mapping[str, Any] | None, adapter: Adapter | None) -> None:
+def _put_back(encoder: Encoder, stored: JsonMapping | None, adapter: Adapter | None) -> None:
     if stored is None:
         if adapter is not None:
             check_same({}, adapter)

@@ -1,4 +1,4 @@
-"""Whether what is predicted now is an evaluation within a training loop, whose texts come again at the next one."""
+"""Marks predictions made by an evaluation in a training loop, whose texts come again in the next one."""
 
 import sys
 from collections.abc import Iterator

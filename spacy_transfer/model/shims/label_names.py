@@ -1,4 +1,4 @@
-"""The names of labels as the encoder reads them, for what starts from names."""
+"""The names of labels as the encoder reads them, for heads initialized from names."""
 
 import re
 from collections.abc import Sequence
@@ -34,7 +34,9 @@ def words_of(label: str) -> str:
 def name_vectors(labels: Sequence[str], network: Network, reader: TextReader) -> Tensor:
     """The mean of the states of each name's pieces, special pieces included, as the encoder stands.
 
-    labels (Sequence[str]): Names. network (Network): Left in evaluation mode. reader (TextReader): Of its encoder.
+    labels (Sequence[str]): Names.
+    network (Network): Left in evaluation mode.
+    reader (TextReader): Of its encoder.
     RETURNS (Tensor): (n_labels, width).
     RAISES (ValueError): T146 for labels whose names give no pieces.
     """

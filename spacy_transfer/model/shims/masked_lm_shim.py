@@ -1,17 +1,18 @@
-"""The shim between Thinc and a network that predicts hidden pieces."""
+"""The shim between Thinc and a network that predicts masked pieces."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast, final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import T001, T005, T135
+from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.building import no_larger_than
 from ...nn.devices.few_shapes import are_wanted
@@ -28,8 +29,9 @@ from ..text.reader import Document
 from ..text.text import Text
 from ..text.tokenizer import PieceTokenizer
 from ..text.windows import Row, Windows
+from .encoder_shim import EncoderShim
 from .settings import EncoderLoader
-from .torch_shim import TrainingShim, predicts
+from .torch_shim import predicts
 
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
@@ -82,7 +84,8 @@ def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[in
     return found[0], sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
 
 
-class MaskedLMShim(TrainingShim):
+@final
+class MaskedLMShim(EncoderShim):
     """Holds tokenizer and network, from `initialize` or `load` on.
 
     settings (MaskedLMSettings): The blocks of the config.
@@ -90,6 +93,8 @@ class MaskedLMShim(TrainingShim):
 
     kind = "transfer_masked_lm"
     needed = ("n_steps", "n_draws")
+    has_encoder = True
+
     settings: MaskedLMSettings
 
     def __init__(self, settings: MaskedLMSettings) -> None:
@@ -103,7 +108,10 @@ class MaskedLMShim(TrainingShim):
 
     @property
     def network(self) -> MaskedLMNetwork:
-        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
+        """The torch network.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(MaskedLMNetwork, self._there(self._model))
 
     def initialize(self, texts: Texts) -> None:
@@ -147,6 +155,7 @@ class MaskedLMShim(TrainingShim):
         n_chosen = 0
 
         def run(budget: int) -> Tensor:
+            """Add up the loss of the hidden pieces, and its gradients, in micro-batches of a budget."""
             nonlocal n_chosen
             total, n_chosen = torch.zeros((), device=device), 0
             for batch, _, read, chosen in self._hidden(documents, budget, key, at_least_one=False):
@@ -215,31 +224,44 @@ class MaskedLMShim(TrainingShim):
         logits: Tensor = self.network(ids, mask, places, batch.is_full)
         return logits, wanted
 
-    def finish_update(self, optimizer: Any) -> None:
-        """As any network; what is hidden next is drawn anew even where nothing was chosen and nothing moves."""
-        super().finish_update(optimizer)
+    def _also_summed(self) -> Mapping[str, nn.Parameter]:
+        return {}
+
+    def _stepped(self) -> None:
+        pass
+
+    def _update_finished(self) -> None:
+        # What is hidden next is drawn anew even where nothing was chosen and nothing moves.
         self.n_draws += 1
 
-    def drop_gradients(self) -> None:
-        """Forget what was summed since the last step, and what was hidden in it."""
-        super().drop_gradients()
+    def _gradients_dropped(self) -> None:
+        # What was hidden for them is forgotten with them.
         self.n_draws += 1
+
+    def _was_moved(self) -> None:
+        pass
+
+    def forget_copies(self) -> None:
+        """There are none: every layer moves, and none has a copy of another precision."""
+
+    def _texts_forgotten(self) -> None:
+        pass
 
     # ---- resuming and storage ------------------------------------------------------------------------------------
 
-    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
-        state, tensors = super().checkpoint_state()
-        return {**state, "n_draws": self.n_draws}, tensors
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
+        return {"piece_limit": self.room.limit, "n_draws": self.n_draws}, {}
 
-    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Take what `checkpoint_state` gave, after the weights are in their place."""
-        super().restore_state(state, tensors)
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
+        self.room.limit = state["piece_limit"]
         self.n_draws = state["n_draws"]
 
     def _stored(self) -> StoredNetwork:
         state = {"n_steps": self.n_steps, "n_draws": self.n_draws}
         return StoredNetwork(self.record, self.reader.tokenizer.text, weights_of(self.network), state)
+
+    def _for_disk(self) -> StoredNetwork:
+        return self._stored()
 
     def _restore(self, stored: StoredNetwork) -> None:
         rng = torch.get_rng_state()
@@ -249,6 +271,12 @@ class MaskedLMShim(TrainingShim):
         torch.set_rng_state(rng)
         fill_weights(self.network, stored.weights)
         self.n_steps, self.n_draws = int(stored.state["n_steps"]), int(stored.state["n_draws"])
+
+    def _state_of_copies(self) -> JsonObject:
+        return {}
+
+    def _take_state_of_copies(self, state: JsonMapping) -> None:
+        pass
 
 
 def _under(budget: int, document: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -1,4 +1,4 @@
-"""Which labels that were added later the texts since the last step had: from then on they count as trained."""
+"""Labels added later count as trained once a text with them was in a training step."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,10 @@ class MetLabels:
         self._summed: nn.Parameter | None = None
 
     def add(self, targets: NDArray[np.float32]) -> None:
-        """Count a batch. targets (NDArray): What is known of each label, (n_docs, n_labels)."""
+        """Count a batch.
+
+        targets (NDArray): What is known of each label, (n_docs, n_labels).
+        """
         counts = (targets > 0).sum(axis=0).astype(np.float32)
         self._counts = counts if self._counts is None else self._counts + counts
 

@@ -1,9 +1,10 @@
-"""What the config says about a classifier, checked."""
+"""The settings of a classifier from its config, checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 from ...errors import T001, T005, T148, T161, T222
+from ...json_types import JsonObject
 from ...nn.devices.precision import Precision
 from ...nn.encoders.encoder import Encoder
 from ...nn.encoders.pretrained import LoadedEncoder
@@ -28,14 +29,20 @@ class EncoderLoader(Protocol):
     """A block that brings an encoder, and rebuilds it offline from what was stored."""
 
     def load(self, texts: Texts) -> LoadedEncoder:
-        """For `initialize`. texts (Callable): Gives the training texts, for an encoder that is made of them."""
+        """For `initialize`.
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
+        texts (Callable): Gives the training texts, for an encoder that is made of them.
+        """
+
+    def rebuild(self, record: JsonObject) -> Encoder:
         """For a saved pipeline; the caller loads the weights."""
 
 
 class Top(NamedTuple):
-    """What stands on an encoder. vector_width (int): Of what the pooling gives."""
+    """What stands on an encoder.
+
+    vector_width (int): Of what the pooling gives.
+    """
 
     pooling: Pooling
     head: LabelHead | LabelQueryDecoder
@@ -115,7 +122,8 @@ class Settings:
     def build_top(self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None) -> Top:
         """Pooling and head on an encoder.
 
-        width (int): Of its states. n_features (int): Width of what is joined to a document's vector.
+        width (int): Of its states.
+        n_features (int): Width of what is joined to a document's vector.
         said (SentenceModules | None): What the encoder says of its pooling.
         RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
         """

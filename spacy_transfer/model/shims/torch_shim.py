@@ -1,37 +1,32 @@
-"""What every torch network that our loop trains has in common: a step of its optimizer, a checkpoint, storage."""
+"""The base of all shims: an optimizer step, checkpoints and storage for a torch network."""
 
 import contextlib
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Set
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import srsly
 import torch
 from thinc.shims import Shim
-from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
-from ...errors import T006, T024, T301, T302
+from ...errors import T006, T301, T302
+from ...json_types import JsonMapping, JsonObject
 from ...locks import NetworkLock, changes_network, reads_network
 from ...nn.devices.machine import describe_machine, versions
-from ...nn.devices.precision import Choice, Precision, choose_precision, resolve_device
-from ...nn.devices.product_speed import Shapes, shapes_of
-from ...nn.encoders.pretrained import LoadedEncoder
-from ...nn.sentence_pooling import SentenceModules
+from ...nn.devices.precision import Choice
 from ..learning.accumulation import Gradients
-from ..learning.memory import PieceBudget
 from ..learning.thinc_optimizers import averaged, step_by_weight
 from ..storage.snapshot import StoredNetwork
-from ..text.reader import TextReader
-from ..text.tokenizer import PieceTokenizer, check_rows
-from ..text.windows import FittedWindows, Windows
 from .forking import check_reach
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Owner = TypeVar("Owner", bound="TrainingShim")
+Owner = TypeVar("Owner", bound="TorchShim")
+Part = TypeVar("Part")
 Taken = TypeVar("Taken")
 
 
@@ -46,64 +41,51 @@ class NetworkOptimizer(Protocol):
         rates: Mapping[str, float],
         scale: float,
     ) -> Tensor:
-        """owner: id of the shim. weights, rates: trainable weights and their rate factors. scale: factor on gradients.
+        """Step all weights of a network.
 
+        owner (int): Id of the shim.
+        network (nn.Module): The network.
+        weights (Mapping[str, nn.Parameter]): Trainable weights.
+        rates (Mapping[str, float]): Factors on the learning rate, by weight.
+        scale (float): Factor on gradients.
         RETURNS (Tensor): 1 where a gradient that is not finite has kept the weights as they were, else 0; ().
         """
 
 
-class TrainingSettings(Protocol):
-    """Blocks that every network of ours has."""
-
-    @property
-    def windows(self) -> Windows:
-        """How long documents are read."""
-
-    @property
-    def piece_budget(self) -> int | Literal["auto"]:
-        """Most pieces in a micro-batch."""
-
-    @property
-    def precision(self) -> Precision:
-        """Of its arithmetic."""
+class DeviceSettings(Protocol):
+    """What the config of every network of ours says."""
 
     @property
     def device(self) -> str:
         """Where it computes."""
 
 
-class TrainingShim(Shim):  # type: ignore[misc]
-    """Holds a torch network from `initialize` or `load` on, and what training it remembers.
+class TorchShim(Shim, ABC):  # type: ignore[misc]
+    """Holds a torch network from initialization or `load` on, and what training it remembers.
 
-    Whoever derives from it makes gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), says
-    what moves (`_trainable`, `_rates`) and how the network is stored (`_stored`, `_restore`).
+    Subclasses accumulate gradients (summed in `gradients.n_docs` terms, through `gradients.backward`), say what is
+    trainable (`_trainable`, `_rates`) and how the network is stored (`_stored`, `_restore`).
 
-    settings (TrainingSettings): The blocks of the config.
+    settings (DeviceSettings): The blocks of the config.
     """
 
     # As messages name it.
-    kind = "network"
+    kind: ClassVar[str]
     # What its stored state must hold, and whether its encoder is stored with it.
-    needed: tuple[str, ...] = ("n_steps",)
-    has_encoder = True
+    needed: ClassVar[tuple[str, ...]]
+    has_encoder: ClassVar[bool]
 
-    settings: Any
+    settings: DeviceSettings
 
-    def __init__(self, settings: TrainingSettings) -> None:
+    def __init__(self, settings: DeviceSettings) -> None:
         super().__init__(None)
         self.settings = settings
-        self.record: dict[str, Any] = {}
-        # As the encoder reads them; from `initialize` or `load` on.
-        self.windows = FittedWindows(0, 0, "all")
         self.n_steps = 0
-        self._reader: TextReader | None = None
         # Whether training texts are read once and never again: then nothing is remembered of them.
         self.is_streamed = False
         # Training and predicting from several threads.
         self.lock = NetworkLock()
         self.gradients = Gradients(half=False)
-        # The least is that of the windows, once they are fitted to the encoder.
-        self.room = PieceBudget(settings.piece_budget, 1)
         # Set by a loop that trains on several ranks: sums gradients in place, and the number of terms.
         self.sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int] | None = None
         # Set by a loop that looks at losses some steps later: on a GPU they stay there, and no step waits for them.
@@ -125,57 +107,34 @@ class TrainingShim(Shim):  # type: ignore[misc]
         return self._model is not None
 
     @property
+    @abstractmethod
     def network(self) -> nn.Module:
-        """The torch network. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(nn.Module, self._there(self._model))
+        """The torch network, which has `device` and `precision`.
 
-    @property
-    def reader(self) -> TextReader:
-        """Texts to rows. RAISES (ValueError): T006 before `initialize` or loading."""
-        return cast(TextReader, self._there(self._reader))
+        RAISES (ValueError): T006 before it has weights.
+        """
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes. RAISES (ValueError): T006 before `initialize` or loading."""
+        """Where the network computes.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(torch.device, self.network.device)
 
     @property
     def precision(self) -> torch.dtype:
-        """dtype of its arithmetic. RAISES (ValueError): T006 before `initialize` or loading."""
+        """dtype of its arithmetic.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
         return cast(torch.dtype, self.network.precision)
 
-    def _there(self, part: Any) -> Any:
+    def _there(self, part: Part | None) -> Part:
         if part is None:
             raise ValueError(T006.format(name=self.kind))
         check_reach(self._model)
         return part
-
-    def _prepare_for(
-        self, loaded: LoadedEncoder, *, to_predict: bool = False
-    ) -> tuple[PieceTokenizer, torch.device, torch.dtype]:
-        """Tokenizer of an encoder, and where and how the network on it will compute.
-
-        to_predict (bool): It is loaded: where device or precision are not available here, others are taken, and a
-            warning says so (T301).
-        RAISES (ValueError): T024 for a budget below a window, and what windows, precision and device find wrong.
-        """
-        settings: TrainingSettings = self.settings
-        default = get_torch_default_device()
-        device = self._available("device", lambda value: resolve_device(value, default), to_predict)
-        precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
-        tokenizer = PieceTokenizer(loaded.tokenizer)
-        check_rows(tokenizer, loaded.encoder.n_pieces, str(loaded.record.get("source")))
-        longest = SentenceModules.of(loaded.record).max_length
-        windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
-        if settings.piece_budget != "auto" and settings.piece_budget < windows.length:
-            raise ValueError(T024.format(budget=settings.piece_budget, length=windows.length))
-        self.windows = windows
-        self.room.least = windows.length
-        return tokenizer, device, precision
-
-    def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
-        self._choice = self._available("precision", lambda value: choose_precision(value, device, shapes), to_predict)
-        return self._choice.dtype
 
     def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
         """What a setting stands for; of a loaded network "auto" where it is not available here."""
@@ -192,7 +151,9 @@ class TrainingShim(Shim):  # type: ignore[misc]
             return taken
 
     def require_settings(self, name: str) -> None:
-        """Before a run. name (str): Of the component.
+        """Before a run.
+
+        name (str): Of the component.
 
         RAISES (ValueError): T302 if device or precision of the config are not available here.
         """
@@ -200,33 +161,16 @@ class TrainingShim(Shim):  # type: ignore[misc]
             raise ValueError(T302.format(name=name, saved=saved, field=field))
 
     @property
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> JsonObject:
         """How the network computes: precision, why, what was measured; machine and versions. JSON-able."""
         choice = self._choice
         facts = {} if choice is None else {"precision": choice.precision, "chosen_by": choice.by}
         measured = {"gflops": dict(choice.gflops)} if choice is not None and choice.gflops else {}
         return {**facts, **measured, **describe_machine(self.device), "versions": versions()}
 
-    def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
-        """Take a network that was made on an encoder."""
-        self._model = network.to(device)
-        self.record = loaded.record
-        self._reader = TextReader(tokenizer, self.windows)
-        self.gradients = Gradients(half=self.precision == torch.float16)
-
-    @changes_network
+    @abstractmethod
     def to_device(self, device_type: str, device_id: int) -> None:
         """Thinc's `Model.to_gpu` and `to_cpu`."""
-        if self.is_built:
-            device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
-            network: Any = self.network.to(device)
-            network.precision = self._choose(device, shapes_of(network.encoder), to_predict=True)
-            self.gradients = Gradients(half=network.precision == torch.float16)
-            self._was_moved()
-
-    def _was_moved(self) -> None:
-        """The network is on another device, with other memory."""
-        self.room.limit = None
 
     # ---- a step --------------------------------------------------------------------------------------------------
 
@@ -234,10 +178,13 @@ class TrainingShim(Shim):  # type: ignore[misc]
     def finish_update(self, optimizer: Any) -> None:
         """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
 
-        optimizer: `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        optimizer (Any): `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
         """
-        if not self.is_built:
-            return
+        if self.is_built:
+            self._step_weights(optimizer)
+        self._update_finished()
+
+    def _step_weights(self, optimizer: Any) -> None:
         self._left_out = False
         if self.sum_over_ranks is not None:
             summed = {**self._trainable, **self._also_summed()}
@@ -261,25 +208,32 @@ class TrainingShim(Shim):  # type: ignore[misc]
         self.n_steps += 1
         self._stepped()
 
+    @abstractmethod
     def _also_summed(self) -> Mapping[str, nn.Parameter]:
         """What else the ranks sum before a step: as the gradients of these."""
-        return {}
+
+    @abstractmethod
+    def _stepped(self) -> None:
+        """A step is done, perhaps without moving anything, see `was_left_out`."""
+
+    @abstractmethod
+    def _update_finished(self) -> None:
+        """`finish_update` is done, even where there was nothing to step with."""
 
     @property
     def was_left_out(self) -> bool:
         """Whether the last step has moved nothing, since its gradients were not finite. A GPU is waited for."""
         return bool(self._left_out)
 
-    def _stepped(self) -> None:
-        """A step is done."""
-
     def _loss(self, total: Tensor) -> float:
         """A loss as spaCy's loops want it, which write it to JSON: a number, whatever device it was computed on.
 
-        total (Tensor): Without dimensions. RETURNS (float): Still a tensor where the loop asks for one.
+        total (Tensor): Without dimensions.
+        RETURNS (float): Still a tensor where the loop asks for one.
         """
         return cast(float, total) if self.keeps_losses_on_gpu and total.device.type == "cuda" else float(total)
 
+    @abstractmethod
     def forget_copies(self) -> None:
         """To be called when weights were changed by other means than an optimizer."""
 
@@ -289,12 +243,15 @@ class TrainingShim(Shim):  # type: ignore[misc]
         for weight in self._trainable.values():
             weight.grad = None
         self.gradients.n_docs = 0
+        self._gradients_dropped()
 
-    @changes_network
+    @abstractmethod
+    def _gradients_dropped(self) -> None:
+        """The batches since the last step count for nothing."""
+
+    @abstractmethod
     def forget_texts(self) -> None:
         """Drop what is remembered of texts for the next epoch and the next evaluation."""
-        if self._reader is not None:
-            self._reader.forget()
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
@@ -304,24 +261,38 @@ class TrainingShim(Shim):  # type: ignore[misc]
         return self._trainable.keys()
 
     @reads_network
-    def checkpoint_state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def checkpoint_state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What training has made besides the weights and the optimizer's moments: JSON and tensors."""
-        state = {"n_steps": self.n_steps, "gradients": self.gradients.state(), "piece_limit": self.room.limit}
-        return state, {}
+        more, tensors = self._progress()
+        return {"n_steps": self.n_steps, "gradients": self.gradients.state(), **more}, tensors
 
     @changes_network
-    def restore_state(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore_state(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """Take what `checkpoint_state` gave, after the weights are in their place."""
         self.n_steps = state["n_steps"]
         self.gradients.restore(state["gradients"])
-        self.room.limit = state["piece_limit"]
+        self._take_progress(state, tensors)
+
+    @abstractmethod
+    def _progress(self) -> tuple[JsonObject, dict[str, Tensor]]:
+        """What a checkpoint holds besides steps and gradients: JSON and tensors."""
+
+    @abstractmethod
+    def _take_progress(self, state: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `_progress` gave."""
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
         """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
-        weights = dict(self.network.named_parameters()) if self.is_built else {}
-        with self._averaged(weights, params, self.id):
+        own = dict(self.network.named_parameters()) if self.is_built else {}
+        with contextlib.ExitStack() as stack:
+            for owner, weights in ((self.id, own), *self._weights_elsewhere()):
+                stack.enter_context(self._averaged(weights, params, owner))
             yield
+
+    @abstractmethod
+    def _weights_elsewhere(self) -> list[tuple[int, Mapping[str, nn.Parameter]]]:
+        """Weights of others that the network needs averaged with its own, under their owners' ids."""
 
     @contextlib.contextmanager
     def _averaged(self, weights: Mapping[str, nn.Parameter], params: Any, owner: int) -> Iterator[None]:
@@ -356,22 +327,28 @@ class TrainingShim(Shim):  # type: ignore[misc]
 
     # ---- storage -------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _stored(self) -> StoredNetwork:
-        raise NotImplementedError
+        """All of the network."""
 
-    def _restore(self, stored: StoredNetwork) -> None:
-        raise NotImplementedError
-
+    @abstractmethod
     def _for_disk(self) -> StoredNetwork:
-        return self._stored()
+        """What is written to a folder: all of it, or without what can be had elsewhere."""
+
+    @abstractmethod
+    def _restore(self, stored: StoredNetwork) -> None:
+        """Take what `_stored` or `_for_disk` gave."""
 
     @reads_network
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the network into a folder. RETURNS (dict): What `load` needs beside the files: state and checksums."""
+    def save(self, folder: Path) -> JsonObject:
+        """Write the network into a folder.
+
+        RETURNS (dict): What `load` needs beside the files: state and checksums.
+        """
         return self._for_disk().to_folder(folder)
 
     @changes_network
-    def load(self, folder: Path, state: Mapping[str, Any]) -> None:
+    def load(self, folder: Path, state: JsonMapping) -> None:
         """Read what `save` wrote; needs neither the network nor the original encoder.
 
         RAISES (OSError): T082 for a file that is missing, cut short or altered.
@@ -384,19 +361,28 @@ class TrainingShim(Shim):  # type: ignore[misc]
         return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
 
     @changes_network
-    def from_bytes(self, data: bytes) -> "TrainingShim":
+    def from_bytes(self, data: bytes) -> "TorchShim":
         """Read what `to_bytes` gave."""
         if (stored := StoredNetwork.from_bytes(data, needed=self.needed, has_encoder=self.has_encoder)) is not None:
             self._restore(stored)
         return self
 
+    @abstractmethod
+    def _state_of_copies(self) -> JsonObject:
+        """What a copy within a process or a pickle takes along and no file does."""
+
+    @abstractmethod
+    def _take_state_of_copies(self, state: JsonMapping) -> None:
+        """Take what `_state_of_copies` gave; weights are there already."""
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "bytes": self.to_bytes()}
+        return {"settings": self.settings, "bytes": self.to_bytes(), **self._state_of_copies()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy gets an id of its own: two with the same one would share moments in an optimizer.
         self.__init__(state["settings"])  # type: ignore[misc]
         self.from_bytes(state["bytes"])
+        self._take_state_of_copies(state)
 
 
 def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
@@ -404,6 +390,7 @@ def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate
 
     @wraps(method)
     def undisturbed(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the method within `predicting`."""
         with self.predicting():
             return method(self, *args, **kwargs)
 

@@ -1,1 +1,1 @@
-"""A model's weights and files, whole."""
+"""Saving and loading weights and files."""

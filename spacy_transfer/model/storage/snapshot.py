@@ -1,11 +1,10 @@
-"""A network as it is stored: plain data to files or to one message, and back."""
+"""A network as plain data, saved to files or to one message and loaded again."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import srsly
 from torch import Tensor
@@ -14,6 +13,7 @@ from ...errors import T082, T082_LISTED
 from ...files import write_text
 from ...files.fields import FLAG, SHA256, Kind, dict_of, list_of, real, refuse, take, whole
 from ...files.strangers import parse_object, read_string
+from ...json_types import JsonMapping, JsonObject
 from ...nn.building import no_larger_than
 from ...nn.encoders.config import naming_sizes
 from ...nn.encoders.record import clean_record, read_record
@@ -41,12 +41,12 @@ class StoredNetwork:
     state (dict): Whatever else the shim needs; JSON-able.
     """
 
-    record: dict[str, Any]
+    record: JsonObject
     tokenizer: str
     weights: Mapping[str, Tensor]
-    state: dict[str, Any]
+    state: JsonObject
 
-    def to_folder(self, folder: Path) -> dict[str, Any]:
+    def to_folder(self, folder: Path) -> JsonObject:
         """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's licence into a folder.
 
         RETURNS (dict): What `from_folder` needs beside them: state and checksums.
@@ -61,11 +61,15 @@ class StoredNetwork:
 
     @classmethod
     def from_folder(
-        cls, folder: Path, state: Mapping[str, Any], *, needed: tuple[str, ...], has_encoder: bool
+        cls, folder: Path, state: JsonMapping, *, needed: tuple[str, ...], has_encoder: bool
     ) -> "StoredNetwork":
         """Read what `to_folder` wrote.
 
-        needed (tuple[str, ...]): What the state must hold. has_encoder (bool): Whether the encoder is stored too.
+        folder (Path): The folder.
+        state (Mapping): What `to_folder` gave.
+        needed (tuple[str, ...]): What the state must hold.
+        has_encoder (bool): Whether the encoder is stored too.
+        RETURNS (StoredNetwork): Checked.
         RAISES (OSError): T082 for a file that is missing, cut short, altered or not listed; T450 to T453 for one that
             holds what cannot be used.
         """
@@ -88,13 +92,16 @@ class StoredNetwork:
             "tokenizer": self.tokenizer,
             "weights": weights_to_bytes(self.weights),
         }
-        return cast(bytes, srsly.msgpack_dumps(message))
+        return srsly.msgpack_dumps(message)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, needed: tuple[str, ...], has_encoder: bool) -> "StoredNetwork | None":
         """Read what `to_bytes` gave; None for the message of a network that has no weights yet.
 
-        needed, has_encoder: As in `from_folder`.
+        data (bytes): A message.
+        needed (tuple[str, ...]): As in `from_folder`.
+        has_encoder (bool): As in `from_folder`.
+        RETURNS (StoredNetwork | None): None without weights.
         RAISES (OSError): T082 for damaged weights; T450 to T453 for what cannot be used.
         """
         message = srsly.msgpack_loads(data)
@@ -121,6 +128,6 @@ def room_for(stored: StoredNetwork) -> Iterator[None]:
         yield
 
 
-def _clean_state(state: Mapping[str, Any], file: Path | str, needed: tuple[str, ...]) -> dict[str, Any]:
+def _clean_state(state: JsonMapping, file: Path | str, needed: tuple[str, ...]) -> dict[str, object]:
     must = {key: kind for key, kind in STATE.items() if key in needed}
     return take(file, state, must, STATE, within="network.")

@@ -49,7 +49,10 @@ def weights_to_bytes(weights: Mapping[str, Tensor]) -> bytes:
 
 
 def weights_from_bytes(data: bytes) -> dict[str, Tensor]:
-    """The inverse of `weights_to_bytes`. RAISES (OSError): T082 for damaged bytes, T452 for NaN or infinity."""
+    """The inverse of `weights_to_bytes`.
+
+    RAISES (OSError): T082 for damaged bytes, T452 for NaN or infinity.
+    """
     where = "the message's weights"
     try:
         weights = safetensors.torch.load(data)
@@ -71,8 +74,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fill_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path | str = "weights.safetensors") -> None:
-    """Copy stored weights into every weight of a network. file (Path | str): Where they come from.
+    """Copy stored weights into every weight of a network.
 
+    network (nn.Module): Changed in place.
+    weights (Mapping[str, Tensor]): By name.
+    file (Path | str): Where they come from.
     RAISES (OSError): T082 for weights of another network, T452 for weights of another type.
     """
     own = weights_of(network)
@@ -91,7 +97,10 @@ def fill_weights(network: nn.Module, weights: Mapping[str, Tensor], file: Path |
 
 
 def check_file(path: Path, checksum: str) -> None:
-    """Compare a file with its SHA-256. RAISES (OSError): T082 if it is missing, cut short or altered."""
+    """Compare a file with its SHA-256.
+
+    RAISES (OSError): T082 if it is missing, cut short or altered.
+    """
     try:
         found = sha256_of(path)
     except OSError as error:

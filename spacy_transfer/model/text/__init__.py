@@ -1,1 +1,1 @@
-"""Documents to rows of pieces, rows to micro-batches."""
+"""From documents to rows of pieces, and from rows to micro-batches."""

@@ -8,6 +8,7 @@ import torch
 from ...nn.devices.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
 from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import together_to_device
+from ...nn.joined import NOTHING, Joined
 from ...nn.network import RowBatch
 from .windows import Row
 
@@ -68,7 +69,9 @@ def _in_few_shapes(
 ) -> Iterator[list[int]]:
     """Micro-batches of neighbors that cost least in all, what they are filled up with included.
 
-    lengths, n_rows (Sequence[int]): Of each document, longest first. order (Sequence[int]): Their indices.
+    lengths (Sequence[int]): Of each document, longest first.
+    n_rows (Sequence[int]): Of each document, longest first.
+    order (Sequence[int]): Their indices.
     """
     n_docs, most = len(order), min(budget, MOST_PIECES)
     rows_before = np.concatenate([[0], np.cumsum(n_rows)])
@@ -92,13 +95,22 @@ def _in_few_shapes(
         i = ends[i]
 
 
-def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.device, most: int | None = 0) -> RowBatch:
+def collate(
+    documents: Sequence[Sequence[Row]],
+    pad_id: int,
+    device: torch.device,
+    most: int | None = 0,
+    joined: Joined = NOTHING,
+) -> RowBatch:
     """Rows of some documents as one batch of tensors.
 
     documents (Sequence[Sequence[Row]]): Rows of each document.
     pad_id (int): Id of padding.
+    device (torch.device): Where the tensors go.
     most (int | None): Longest row that the encoder can read, None where there is no limit: on CUDA rows are padded to
         multiples of 8 up to there, since attention kernels otherwise copy the mask in each layer, or are not taken.
+    joined (Joined): What is joined to the vectors of the documents.
+    RETURNS (RowBatch): Ids, mask, and the document of each row.
     """
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
@@ -117,4 +129,4 @@ def collate(documents: Sequence[Sequence[Row]], pad_id: int, device: torch.devic
     arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
     host = HostRows(counted, owner, bool(inside.all()))
     ids_there, mask, counts, owner_there = together_to_device(arrays, device)
-    return RowBatch(ids_there, mask, counts, owner_there, len(documents), host)
+    return RowBatch(ids_there, mask, counts, owner_there, len(documents), host, joined)

@@ -1,4 +1,4 @@
-"""Text clean-up before the tokenizer: Unicode form, HTML, case, masks, white space."""
+"""Text clean-up before the tokenizer: Unicode form, HTML, case, masks, whitespace."""
 
 import re
 import unicodedata
@@ -118,6 +118,7 @@ def _url_length(url: str) -> int:
 
 def _mask_urls(text: str, mask: str) -> str:
     def masked(match: re.Match[str]) -> str:
+        """Put the mask in place of a URL, and keep what follows it."""
         return mask + match[0][_url_length(match[0]) :]
 
     return _URL.sub(masked, text)
@@ -163,13 +164,14 @@ class Normalization:
             mask = getattr(self, field)
             # White space around a mask may go: it is no part of it.
             if mask is not None and (found := self.apply([mask.strip()])[0]) != mask.strip():
-                want = f"a mask that the other steps leave as it is (they make {found!r} of it)"
+                want = f"a mask that the other steps do not change (they turn it into {found!r})"
                 raise ValueError(T005.format(block="normalization", field=field, value=mask, want=want))
 
     def apply(self, texts: Sequence[str]) -> list[str]:
         """Clean texts.
 
-        texts (Sequence[str]): Any texts. RETURNS (list[str]): As many, cleaned; the very same where every step is off.
+        texts (Sequence[str]): The texts.
+        RETURNS (list[str]): As many, cleaned; the very same where every step is off.
         """
         steps = self._steps()
         return [_until_stable(text, steps) for text in texts] if steps else list(texts)

@@ -1,9 +1,11 @@
-"""Texts to documents of rows, each text once per training run."""
+"""From texts to documents of rows; each text is read once per training run."""
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ...errors import T025
+from ...nn.joined import NOTHING, Joined
 from .tokenizer import PieceTokenizer
 from .windows import FittedWindows, Row
 
@@ -14,7 +16,8 @@ _MOST_REMEMBERED = 20_000_000
 class Document(list[Row]):
     """Rows of one text, in order.
 
-    rows (Iterable[Row]): At least one. text (str): What they were made of.
+    rows (Iterable[Row]): At least one.
+    text (str): What they were made of.
     """
 
     __slots__ = ("text",)
@@ -24,10 +27,33 @@ class Document(list[Row]):
         self.text = text
 
 
+@dataclass(frozen=True)
+class DocumentBatch:
+    """Documents that run together, with all that belongs to each of them.
+
+    documents (Sequence[Document]): The documents.
+    lasting (Sequence[bool]): For each, whether the same rows will come again, so that a cache may have it.
+    joined (Joined): What is joined to their vectors.
+    """
+
+    documents: Sequence[Document]
+    lasting: Sequence[bool]
+    joined: Joined = NOTHING
+
+    def of(self, places: Sequence[int]) -> "DocumentBatch":
+        """Select documents.
+
+        places (Sequence[int]): Their numbers, each as often as it is wanted.
+        """
+        documents, lasting = [self.documents[i] for i in places], [self.lasting[i] for i in places]
+        return DocumentBatch(documents, lasting, self.joined.of(places))
+
+
 class TextReader:
     """Tokenizes and cuts.
 
-    tokenizer (PieceTokenizer): Of the encoder. windows (FittedWindows): How long documents are read.
+    tokenizer (PieceTokenizer): Of the encoder.
+    windows (FittedWindows): How long documents are read.
     """
 
     def __init__(self, tokenizer: PieceTokenizer, windows: FittedWindows) -> None:
@@ -39,7 +65,9 @@ class TextReader:
     def read(self, texts: Sequence[str], *, remember: bool | Sequence[bool]) -> list[Document]:
         """Rows of each text.
 
+        texts (Sequence[str]): Cleaned.
         remember (bool | Sequence[bool]): Keep them for the next epoch, all or each; for clean training texts.
+        RETURNS (list[Document]): In the order of the texts.
         """
         new = [text for text in texts if text not in self._known]
         fresh = dict(zip(new, self._cut(new), strict=True)) if new else {}

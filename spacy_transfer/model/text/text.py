@@ -1,4 +1,4 @@
-"""What a classifier reads of a document, as one clean text."""
+"""The parts of a document that a classifier reads, as one clean text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class Text:
     missing (str): Where an attribute or a group is absent, None, or empty once cleaned: "error" stops, "skip" reads the
         rest, "text" reads the whole text in its place, once. Where nothing is left the document counts as empty and
         gets scores like any empty one. An empty whole text is never an error.
-    normalization: `spacy-transfer.Normalization.v1`; each part is cleaned for itself, before they are joined.
+    normalization (Normalization | None): `spacy-transfer.Normalization.v1`; each part is cleaned for itself, before
+        they are joined.
     RAISES (ValueError): T001 for a normalization that is none, T005 for sources that are none.
     """
 

@@ -1,4 +1,4 @@
-"""Texts to piece ids, with the Rust tokenizer alone."""
+"""From texts to piece ids, using only the Rust tokenizer."""
 
 import json
 import secrets
@@ -49,7 +49,8 @@ class PieceTokenizer:
         """The pieces that `AutoTokenizer` makes of a folder.
 
         folder (str | Path): Of an encoder, or of one of our own components.
-        RAISES (OSError): T450, T451, T454 for a tokenizer that cannot be read. RAISES (ValueError): T017.
+        RAISES (OSError): T450, T451, T454 for a tokenizer that cannot be read.
+        RAISES (ValueError): T017.
         """
         folder = Path(folder)
         if (folder / "encoder.json").is_file() or not (folder / "config.json").is_file():
@@ -75,7 +76,11 @@ class PieceTokenizer:
         return len(self.prefix) + len(self.suffix)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """RETURNS (list[list[int]]): Piece ids of each text, special pieces not included."""
+        """Cut texts into pieces.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (list[list[int]]): Piece ids of each text, special pieces not included.
+        """
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
@@ -96,7 +101,9 @@ class PieceTokenizer:
 def check_rows(tokenizer: PieceTokenizer, n_rows: int, name: str) -> None:
     """Refuse pieces for which the encoder has no row: a text with one of them would end in an IndexError.
 
-    n_rows (int): Rows of the encoder's table of pieces. name (str): What the user calls the encoder.
+    tokenizer (PieceTokenizer): Of the encoder.
+    n_rows (int): Rows of the encoder's table of pieces.
+    name (str): What the user calls the encoder.
     RAISES (UnusableFile): T455 with the first of them; special pieces that no text gives are no reason.
     """
     above = {piece: i for piece, i in tokenizer.vocabulary().items() if i >= n_rows}

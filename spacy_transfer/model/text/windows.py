@@ -17,9 +17,9 @@ _LONGEST = 512
 class Row(NamedTuple):
     """One row of pieces.
 
-    ids: Piece ids, special pieces included, (n_pieces,) int32.
-    counted: First and one past the last position that pooling counts; windows that overlap share a middle, which is
-        split between them, so that each piece counts in the window where it has more context.
+    ids (NDArray[np.int32]): Piece ids, special pieces included, (n_pieces,) int32.
+    counted (tuple[int, int]): First and one past the last position that pooling counts; windows that overlap share a
+        middle, which is split between them, so that each piece counts in the window where it has more context.
     """
 
     ids: NDArray[np.int32]
@@ -55,8 +55,10 @@ class Windows:
     ) -> "FittedWindows":
         """Compare with what the encoder can read, and settle what is "auto".
 
+        tokenizer (PieceTokenizer): Of the encoder.
         max_pieces (int | None): Longest row the encoder's positions allow.
         max_length (int | None): Longest text that it was trained on, as its folder says.
+        RETURNS (FittedWindows): With numbers only.
         RAISES (ValueError): T021 if the stride leaves pieces unread, T022 if the length is above the limit, T023 if
             nothing fits beside the special pieces.
         """
@@ -91,6 +93,7 @@ class FittedWindows:
         """Rows of one document.
 
         pieces (Sequence[int]): Its piece ids, special pieces not included; may be empty.
+        tokenizer (PieceTokenizer): Gives the special pieces.
         RETURNS (list[Row]): At least one row.
         """
         room = self.length - tokenizer.n_special

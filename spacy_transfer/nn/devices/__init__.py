@@ -1,1 +1,1 @@
-"""What depends on the machine: precision, kernels, shapes, copies between host and device."""
+"""Everything that depends on the machine: precision, kernels, shapes, copies between host and device."""

@@ -1,4 +1,4 @@
-"""Faster arithmetic on a CPU, for any encoder of transformers, without touching its code.
+"""Faster arithmetic on a CPU for any transformers encoder, without changing its code.
 
 Two things cost a CPU more than they should in training: random numbers for dropout, drawn one by one on one core, and
 torch's attention kernels, which fall back to a slow path under dropout and backward. Measured for all-MiniLM-L6-v2 on
@@ -25,7 +25,7 @@ _MOST_WEIGHTS = 800_000
 class CpuKernels(TorchFunctionMode):
     """Within: dropout and attention on a CPU take the faster way. The result is the same but for the random draws."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         if func is F.dropout:
             return _dropout_call(func, *args, **kwargs)
@@ -84,9 +84,13 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention by plain matrix products.
 
-    query, key, value (Tensor): (n_rows, n_heads, n_pieces, width of a head). mask (Tensor | None): Boolean, true where
-        attention may look, or added to the logits; broadcast to (n_rows, n_heads, n_pieces, n_pieces).
-    dropout_p (float): Share of attention weights to drop. scale (float | None): Of the logits.
+    query (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    key (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    value (Tensor): (n_rows, n_heads, n_pieces, width of a head).
+    mask (Tensor | None): Boolean, true where attention may look, or added to the logits; broadcast to (n_rows, n_heads,
+        n_pieces, n_pieces).
+    dropout_p (float): Share of attention weights to drop.
+    scale (float | None): Of the logits.
     RETURNS (Tensor): As query.
     """
     logits = torch.matmul(query * (scale or 1.0 / math.sqrt(query.shape[-1])), key.transpose(-1, -2))
@@ -121,6 +125,13 @@ def dropout(states: Tensor, p: float) -> Tensor:
 class _ByteDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
+        """Drop values by random bytes and keep the mask.
+
+        ctx (Any): Of torch.
+        states (Tensor): Of any shape.
+        p (float): Share that is dropped, in steps of 1/256.
+        RETURNS (Tensor): Same shape, what is kept scaled up.
+        """
         threshold = min(max(round(p * 256), 1), 255)
         seed = int(torch.empty((), dtype=torch.int64).random_(0, None))
         n = states.numel()
@@ -138,6 +149,12 @@ class _ByteDropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Mask the gradient as the values were.
+
+        ctx (Any): Of torch.
+        gradients (Tensor): That of the output, the only one.
+        RETURNS (tuple[Tensor, None]): Gradient of the states; the share has none.
+        """
         (mask,) = ctx.saved_tensors
         return _masked(gradients[0], mask, ctx.factor), None
 

@@ -1,4 +1,4 @@
-"""Few shapes for products of low precision on a CPU.
+"""Limits the number of shapes of low-precision products on a CPU.
 
 oneDNN keeps memory for every new shape of a bf16 product, and makes a kernel for it: of 50,000 distinct short texts a
 pipeline grew by 1 GB. So rows of pieces are filled up to few lengths and few numbers of rows; in fp32, whose products
@@ -23,7 +23,8 @@ def are_wanted(device: torch.device, precision: torch.dtype) -> bool:
 def few_pieces(n: int, most: int | None = None) -> int:
     """The next length of rows: multiples of 8, from 64 on four to an octave.
 
-    n (int): Pieces in the longest row. most (int | None): Longest row that the encoder can read.
+    n (int): Pieces in the longest row.
+    most (int | None): Longest row that the encoder can read.
     """
     return max(n, min(_rounded(n, 8), most or n * 2 + 8))
 
@@ -48,10 +49,15 @@ def _rounded(n: int, per_octaves: int) -> int:
 
 
 def filled_up(ids: Tensor, mask: Tensor, pad_id: int, most: int | None) -> tuple[Tensor, Tensor]:
-    """Ids and mask in one of few shapes: padding on the right, and the last row again, whose states nobody reads. (A
-    row without any piece gives NaN in some encoders.)
+    """Bring ids and mask into one of few shapes: padding on the right, and the last row again.
 
-    ids, mask (Tensor): (n_rows, n_pieces). most (int | None): Longest row that the encoder can read.
+    Nobody reads the states of that row; one without any piece would give NaN in some encoders.
+
+    ids (Tensor): (n_rows, n_pieces).
+    mask (Tensor): (n_rows, n_pieces).
+    pad_id (int): Id of the padding.
+    most (int | None): Longest row that the encoder can read.
+    RETURNS (tuple[Tensor, Tensor]): Ids and mask.
     """
     n_rows, n_pieces = ids.shape
     width = few_pieces(n_pieces, most)

@@ -1,4 +1,4 @@
-"""Keeps the host ahead of a GPU while an encoder of transformers makes its masks and positions.
+"""Keeps the host ahead of a GPU while a transformers encoder makes its masks and positions.
 
 Before the first layer most encoders ask the device whether anything is padded, or make positions on the host and copy
 them. Each time the host stands still until the device has done everything it was given, and the device then idles until
@@ -19,7 +19,8 @@ class HostAhead(TorchFunctionMode):
     Only until then, since a mode costs every call of torch some microseconds of the host. What is answered is what the
     device would say: `True` lets transformers leave the mask out, so that flash attention may be taken.
 
-    mask (Tensor): (n_rows, n_pieces), on CUDA. is_full (bool | None): Whether it is all ones; None asks the device.
+    mask (Tensor): (n_rows, n_pieces), on CUDA.
+    is_full (bool | None): Whether it is all ones; None asks the device.
     first (nn.Module): The first layer.
     """
 
@@ -36,17 +37,17 @@ class HostAhead(TorchFunctionMode):
         self._hook = self._first.register_forward_pre_hook(self._end)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._hook.remove()
         self._end()
 
-    def _end(self, *_: Any) -> None:
+    def _end(self, *_: object) -> None:
         # The layer may run in another thread, too, and another mode may have come on top.
         if self._thread == threading.get_ident() and _get_current_function_mode() is self:
             self._thread = None
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         if func in (torch.all, Tensor.all) and self._answer is not None and len(args) == 1 and not kwargs:
             if args[0].dtype == torch.bool and args[0].shape == self._shape:

@@ -1,8 +1,7 @@
-"""Copies of an encoder with weights of low precision, which follow the weights that they were made of."""
+"""Low-precision copies of an encoder's weights that follow the original weights."""
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ class LowPrecisionCopy:
     def __init__(self, make: Callable[[Encoder, int, torch.dtype], tuple[Encoder, list[nn.Module]]]) -> None:
         self._make = make
         # In a tuple, so that torch does not take it for a part of the network.
-        self._made: tuple[Any, Encoder, list[_Seen]] | None = None
+        self._made: tuple[object, Encoder, list[_Seen]] | None = None
 
     def of(self, encoder: Encoder, boundary: int, dtype: torch.dtype) -> Encoder:
         """The copy as the weights are now."""
@@ -59,6 +58,10 @@ class _Seen:
         self._version, self._place = self._alias._version, _place(self._alias)
 
     def is_as_it_was(self) -> bool:
+        """Decide whether the weight is the tensor that was copied, in its place and unchanged.
+
+        RETURNS (bool): False if the copy must be made again.
+        """
         weight = self._module._parameters.get(self._name)
         return (
             weight is self._weight
@@ -110,7 +113,7 @@ def _holding(encoder: Encoder, concerns: Callable[[str], bool]) -> list[nn.Modul
     ]  # fmt: skip
 
 
-def _shared_hooks(encoder: Encoder) -> dict[int, Any]:
+def _shared_hooks(encoder: Encoder) -> dict[int, object]:
     """For `deepcopy`: dictionaries of hooks are not copied."""
     return {
         id(value): value for module in encoder.modules() for name, value in vars(module).items()

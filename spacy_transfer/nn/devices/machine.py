@@ -1,13 +1,14 @@
-"""What computes: device, model of the CPU or GPU, threads, versions; for the records of runs and pipelines."""
+"""Describes the machine for the records of runs and pipelines: device, CPU or GPU model, threads, versions."""
 
 import functools
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from ...json_types import JsonObject
 
 PACKAGES = ("spacy-transfer", "spacy", "thinc", "torch", "transformers", "tokenizers", "numpy")
 # Of a CPU's instructions, those that decide how fast it multiplies matrices.
@@ -28,14 +29,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
+def describe_machine(device: torch.device) -> JsonObject:
     """Describe what a network computes on.
 
     device (torch.device): Where its weights are.
     RETURNS (dict): JSON-able: device, model, system, threads; of a CPU also cores and flags, of a GPU its memory in
         bytes and the version of CUDA.
     """
-    facts: dict[str, Any] = {"device": str(device), "threads": torch.get_num_threads(), "system": _system()}
+    facts: JsonObject = {"device": str(device), "threads": torch.get_num_threads(), "system": _system()}
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         facts.update(

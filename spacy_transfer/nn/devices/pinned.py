@@ -1,7 +1,6 @@
-"""Copies to a device that the host does not wait for."""
+"""Copies to a device without making the host wait."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor
 def together_to_device(arrays: Sequence[NDArray[np.int64]], device: torch.device) -> list[Tensor]:
     """Copy arrays of one kind to a device as `to_device` does, all in one copy.
 
-    arrays (Sequence[NDArray]): Any shapes. device (torch.device): On the CPU, nothing is copied.
+    arrays (Sequence[NDArray]): Of any shapes.
+    device (torch.device): On the CPU, nothing is copied.
     RETURNS (list[Tensor]): On the device, in the same shapes; at a GPU parts of one block of memory.
     """
     if device.type != "cuda":
@@ -22,13 +22,14 @@ def together_to_device(arrays: Sequence[NDArray[np.int64]], device: torch.device
     return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
-def to_device(values: NDArray[Any] | Tensor | Sequence[int], device: torch.device) -> Tensor:
+def to_device(values: NDArray[np.generic] | Tensor | Sequence[int], device: torch.device) -> Tensor:
     """Copy values of the host to a device.
 
     On CUDA by way of pinned memory: a copy from any other memory holds the host up until the device has done all that
     it was given before, whatever `non_blocking` says.
 
-    values: Any shape; a sequence becomes int64. device (torch.device): On the CPU, an array or tensor is not copied.
+    values (NDArray[np.generic] | Tensor | Sequence[int]): Of any shape; a sequence becomes int64.
+    device (torch.device): On the CPU, an array or tensor is not copied.
     RETURNS (Tensor): On the device.
     """
     if isinstance(values, Tensor):

@@ -1,5 +1,5 @@
-"""Device and arithmetic. What `precision = "auto"` stands for is measured, once per process, device and shapes, and
-kept with a run, so that its resumption, its ranks and the other runs of a search compute alike."""
+"""Device and precision. `precision = "auto"` is measured once per process, device and shapes, and kept with a run, so
+that resumed runs, ranks and the other runs of a search compute in the same way."""
 
 import json
 import os
@@ -32,8 +32,9 @@ _preferred: torch.device | None = None
 class Choice:
     """The precision of a network's arithmetic, and why.
 
-    precision (str): "fp32", "bf16" or "fp16". by (str): "config", "measured", "device" where there is but one, "small"
-        where the network is too small to gain, or the name of the environment variable.
+    precision (str): "fp32", "bf16" or "fp16".
+    by (str): "config", "measured", "device" where there is but one, "small" where the network is too small to gain, or
+        the name of the environment variable.
     gflops (dict[str, float]): What was measured, by precision.
     """
 
@@ -65,7 +66,10 @@ _share: ContextVar[Callable[[Callable[[], str]], str] | None] = ContextVar("shar
 
 
 def prefer_device(device: torch.device | None) -> None:
-    """Set what "auto" means from now on. device (torch.device | None): None for the device of Thinc's ops."""
+    """Set what "auto" means from now on.
+
+    device (torch.device | None): None for the device of Thinc's ops.
+    """
     global _preferred
     _preferred = device
 
@@ -97,7 +101,9 @@ def choose_precision(precision: Precision, device: torch.device, shapes: Shapes 
 
     precision (str): "auto" takes what the run under way has recorded, else what the environment variable says, else
         what is measured: bf16 where it is at least 1.2 times as fast as fp32. fp16 is never taken by itself.
+    device (torch.device): Where the network computes.
     shapes (Shapes): Of the encoder's weights.
+    RETURNS (Choice): The precision.
     RAISES (ValueError): T072 for a precision the device lacks, T300 for another value of the environment variable.
     """
     if precision != "auto":
@@ -128,7 +134,7 @@ def resolve_precision(precision: Precision, device: torch.device, shapes: Shapes
 
 @contextmanager
 def recorded(
-    known: Mapping[str, Any] | None = None, share: Callable[[Callable[[], str]], str] | None = None
+    known: Mapping[str, object] | None = None, share: Callable[[Callable[[], str]], str] | None = None
 ) -> Iterator[Record]:
     """Within: "auto" is what is known, and what it turns out to be is known from then on.
 

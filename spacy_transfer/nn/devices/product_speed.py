@@ -1,4 +1,4 @@
-"""How fast a device multiplies matrices in each precision: measured, since flags do not tell.
+"""Measures how fast a device multiplies matrices in each precision, since feature flags do not say.
 
 Tried for all-MiniLM-L6-v2's shapes: on an Intel Xeon with AVX512-BF16 and without AMX, bf16 products run at half the
 speed of fp32 (162 to 169 against 290 to 325 GFLOP/s), on an AMD EPYC with AVX512-BF16 at twice (360 against 180), on an
@@ -45,7 +45,9 @@ def shapes_of(encoder: nn.Module) -> Shapes:
 def product_speeds(device: torch.device, shapes: Shapes, precisions: Sequence[str]) -> dict[str, float]:
     """Speed of matrix products, the best of several interleaved turns; some tens of milliseconds in all.
 
-    device (torch.device): Where. shapes (Shapes): Of the weights. precisions (Sequence[str]): "fp32", "bf16".
+    device (torch.device): Where.
+    shapes (Shapes): Of the weights.
+    precisions (Sequence[str]): "fp32", "bf16".
     RETURNS (dict[str, float]): GFLOP/s by precision; one that the device refuses is missing.
     """
     work = 2.0 * sum(n * m for n, m in shapes)

@@ -1,1 +1,1 @@
-"""Pretrained encoders: built from their folders, cut at any depth, adapted, shared, handed on."""
+"""Pretrained encoders: load, cut at any depth, adapt, share, export."""

@@ -1,6 +1,5 @@
-"""The door to peft: small weights beside the linear maps of a frozen encoder, and merged into them."""
+"""The only entry to peft: small weights added to the linear layers of a frozen encoder, and merged into them."""
 
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,8 @@ from torch import nn
 
 from ...checks import check_least, check_number, check_share
 from ...errors import T155, T156, T160, require
+from ...files import sha256_of_parts
+from ...json_types import JsonMapping, JsonObject
 from .encoder import Encoder
 
 Targets: TypeAlias = list[str] | Literal["auto", "all_linear"]
@@ -28,8 +29,10 @@ _BEFORE_LAYER = re.compile(r"^.*?(?:layer|layers|block|albert_layer_groups)\.\d+
 class Places:
     """Linear maps of an encoder, by the names of its body.
 
-    linear (tuple[str, ...]): All that an adapter may sit in. in_layers: Those in the layers. attention: Those in
-    attention. last: The last one of each layer outside attention, which ends its feed-forward part.
+    linear (tuple[str, ...]): All that an adapter may sit in.
+    in_layers (tuple[str, ...]): Those in the layers.
+    attention (tuple[str, ...]): Those in attention.
+    last (tuple[str, ...]): The last one of each layer outside attention, which ends its feed-forward part.
     """
 
     linear: tuple[str, ...]
@@ -53,24 +56,33 @@ class Adapter(Protocol):
     def kind(self) -> str:
         """Name under which it is stored."""
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """The fields that must be the same for stored weights to mean the same; JSON-able."""
 
     def choose(self, places: Places) -> list[str]:
-        """Names of the linear maps to adapt. RAISES (ValueError): T155 for a target that matches nothing."""
+        """Names of the linear maps to adapt.
+
+        RAISES (ValueError): T155 for a target that matches nothing.
+        """
 
     def peft_config(self, modules: list[str], last: list[str]) -> Any:
-        """peft's configuration. modules, last (list[str]): Full names of linear maps; see `Places`."""
+        """Make peft's configuration.
+
+        modules (list[str]): Full names of linear maps to adapt.
+        last (list[str]): Full names of those that end a feed-forward part; see `Places`.
+        RETURNS (PeftConfig): Of peft.
+        """
 
 
 @dataclass(frozen=True)
 class LoRA:
     """Low-rank adapters: beside a frozen weight W a product B A of rank `rank`; B starts at zero.
 
-    rank (int): Rank of the update. alpha (float): The update is scaled by alpha / rank.
+    rank (int): Rank of the update.
+    alpha (float): The update is scaled by alpha / rank.
     dropout (float): On what enters the adapter; 0 <= dropout < 1.
-    targets (list[str] | str): "auto" adapts query, key, value and output of attention, "all_linear" every linear map
-        of the layers; or names, or ends of names, such as ["query", "value"]. Only above the frozen depth.
+    targets (list[str] | str): "auto" adapts query, key, value and output of attention, "all_linear" every linear map of
+        the layers; or names, or ends of names, such as ["query", "value"]. Only above the frozen depth.
     variant (str): "dora" learns the length of each weight's columns apart from its direction.
     scaling (str): "root" scales by alpha / sqrt(rank), which keeps high ranks learning (rsLoRA).
     lr_factor (float): Factor on the learning rate of adapter weights; LoRA wants about ten times that of full tuning.
@@ -99,7 +111,7 @@ class LoRA:
         check_share("adapter", self, "dropout")
         check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """See `Adapter`."""
         return {"rank": self.rank, "alpha": self.alpha, "variant": self.variant, "scaling": self.scaling}
 
@@ -134,7 +146,7 @@ class IA3:
     def __post_init__(self) -> None:
         check_number("adapter", self, "lr_factor", "lr_factor > 0", lambda value: value > 0)
 
-    def shape(self) -> dict[str, Any]:
+    def shape(self) -> JsonObject:
         """See `Adapter`."""
         return {}
 
@@ -151,9 +163,11 @@ class IA3:
 _KINDS: Mapping[str, Callable[..., Adapter]] = {"LoRA": LoRA, "IA3": IA3}
 
 
-def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
+def attach(encoder: Encoder, adapter: Adapter, above: int) -> JsonObject:
     """Put a new adapter into an encoder, in place; it changes no state yet.
 
+    encoder (Encoder): Changed in place.
+    adapter (Adapter): The block.
     above (int): Layers at or below this depth get none.
     RETURNS (dict): What `reattach` needs; JSON-able.
     RAISES (ValueError): T155 for a target that matches nothing, T156 if no linear map lies above the depth.
@@ -168,10 +182,12 @@ def attach(encoder: Encoder, adapter: Adapter, above: int) -> dict[str, Any]:
     return {"kind": adapter.kind, **adapter.shape(), "modules": modules, "last": last}
 
 
-def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | None = None) -> None:
+def reattach(encoder: Encoder, stored: JsonMapping, adapter: Adapter | None = None) -> None:
     """Put the adapter of a saved encoder into it; the caller loads the weights. torch's random state does not move.
 
-    stored (Mapping): As `attach` gave it. adapter (Adapter | None): The config's block, for dropout.
+    encoder (Encoder): Changed in place.
+    stored (Mapping): As `attach` gave it.
+    adapter (Adapter | None): The config's block, for dropout.
     RAISES (ImportError): T081 without peft.
     """
     fields = {key: value for key, value in stored.items() if key not in ("kind", "modules", "last")}
@@ -180,8 +196,11 @@ def reattach(encoder: Encoder, stored: Mapping[str, Any], adapter: Adapter | Non
         _inject(encoder, block.peft_config(list(stored["modules"]), list(stored["last"])))
 
 
-def check_same(stored: Mapping[str, Any], adapter: Adapter) -> None:
-    """Compare the config's adapter with the stored one. RAISES (ValueError): T160 if the weights would not fit."""
+def check_same(stored: JsonMapping, adapter: Adapter) -> None:
+    """Compare the config's adapter with the stored one.
+
+    RAISES (ValueError): T160 if the weights would not fit.
+    """
     want = {"kind": adapter.kind, **adapter.shape()}
     have = {key: value for key, value in stored.items() if key not in ("modules", "last")}
     if want != have:
@@ -207,7 +226,10 @@ def merge(encoder: Encoder) -> int:
 
 
 def is_adapter_weight(name: str) -> bool:
-    """Whether a weight belongs to an adapter. name (str): As `named_parameters()` gives it."""
+    """Whether a weight belongs to an adapter.
+
+    name (str): As `named_parameters()` gives it.
+    """
     return _ADAPTER_WEIGHT.search(name) is not None
 
 
@@ -218,11 +240,13 @@ def is_factor(name: str) -> bool:
 
 def fingerprint(encoder: Encoder) -> str:
     """SHA-256 over an encoder's own weights, adapters left out: the same before and after `attach`."""
-    digest = hashlib.sha256()
+    return sha256_of_parts(_as_bytes(encoder))
+
+
+def _as_bytes(encoder: Encoder) -> Iterator[bytes]:
     for name, weight in sorted(_own_weights(encoder)):
-        digest.update(f"{name} {tuple(weight.shape)}\0".encode())
-        digest.update(weight.detach().cpu().float().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        yield f"{name} {tuple(weight.shape)}\0".encode()
+        yield weight.detach().cpu().float().contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
@@ -231,7 +255,7 @@ def _own_weights(encoder: Encoder) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(".base_layer.", "."), weight
 
 
-def _inject(encoder: Encoder, config: Any) -> None:
+def _inject(encoder: Encoder, config: object) -> None:
     with warnings.catch_warnings():
         # peft warns of what it would have to know for its own way of saving.
         warnings.simplefilter("ignore")

@@ -1,6 +1,5 @@
-"""Stored weights into an encoder: names, shapes and types are compared first, then each tensor is read once."""
+"""Loads stored weights into an encoder: compares names, shapes and types first, then reads each tensor once."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,20 @@ from torch import Tensor, nn
 
 from ...errors import T014, T014_MISSING, T082, T453, T453_LAYERS, T453_SHAPE
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping
 from ...repository.weight_files import WeightFiles, names_for
 from .config import suspects
 from .encoder import Encoder
 
 
-def fill_body(whole: Any, half: nn.Module, weights: WeightFiles, config: Mapping[str, Any], file: Path) -> nn.Module:
+def fill_body(whole: Any, half: nn.Module, weights: WeightFiles, config: JsonMapping, file: Path) -> nn.Module:
     """Load the weights of an encoder's folder.
 
-    whole (nn.Module): A model of transformers. half (nn.Module): What of it is wanted, `whole` itself or its encoder.
-    weights (WeightFiles): Of the folder. config (Mapping): Of which the model was built. file (Path): Its file.
+    whole (nn.Module): A model of transformers.
+    half (nn.Module): What of it is wanted, `whole` itself or its encoder.
+    weights (WeightFiles): Of the folder.
+    config (Mapping): Of which the model was built.
+    file (Path): Its file.
     RETURNS (nn.Module): `half`, with its weights.
     RAISES (UnusableFile): T014 for weights that are missing, T452 for values or types that are wrong, T453 for sizes
         that are not those of the weights.
@@ -71,7 +74,9 @@ def _places(
 def fill_encoder(encoder: Encoder, weights: WeightFiles, *, is_whole: bool) -> None:
     """Load the encoder of one of our components.
 
-    weights (WeightFiles): Of the component. is_whole (bool): All of its weights are stored, not an adapter alone.
+    encoder (Encoder): Changed in place.
+    weights (WeightFiles): Of the component.
+    is_whole (bool): All of its weights are stored, not an adapter alone.
     RAISES (UnusableFile): T082 for weights of another encoder, T452 for values or types that are wrong.
     """
     own = encoder.state_dict(keep_vars=True)

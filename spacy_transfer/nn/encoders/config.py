@@ -1,12 +1,12 @@
-"""The configuration of an encoder as a stranger may have written it, cleaned: only what describes the network, each
-value of the right type and range."""
+"""Cleans an untrusted encoder configuration: keeps only what describes the network, each value with the right type and
+range."""
 
 import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE
 from ...files.fields import (
@@ -26,9 +26,13 @@ from ...files.fields import (
     whole,
 )
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping, JsonObject
 from ...repository.encoder_demands import check_asks_nothing
 from ..building import TooLarge
 from ..scratch.transformer import SCRATCH
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # Read by families through `getattr`, so they do not stand in the signature of their configuration.
 _MORE = {
@@ -60,11 +64,12 @@ _SCRATCH_LATER = {
 _CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
 
-def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict[str, Any]:
+def clean_config(values: JsonMapping, file: Path | str, name: str) -> JsonObject:
     """What of a configuration describes the network.
 
     values (Mapping): As config.json, or "config" of encoder.json, holds them.
-    file (Path | str): Where they come from. name (str): What the user calls the encoder.
+    file (Path | str): Where they come from.
+    name (str): What the user calls the encoder.
     RETURNS (dict): `model_type`, and what the configuration class of that family takes.
     RAISES (UnusableFile): T016 for a family that is not known, or a key that asks for more; T451 for a value of the
         wrong type or out of range.
@@ -83,10 +88,12 @@ def clean_config(values: Mapping[str, Any], file: Path | str, name: str) -> dict
     return {"model_type": family, **cleaned, _HALVED: defaults.get(_HALVED) is True}
 
 
-def build_config(cleaned: Mapping[str, Any], file: Path | str) -> Any:
+def build_config(cleaned: Mapping[str, object], file: Path | str) -> "PretrainedConfig":
     """The configuration object of transformers.
 
     cleaned (Mapping): As `clean_config` gives it.
+    file (Path | str): Where it comes from.
+    RETURNS (PretrainedConfig): Of the encoder's family.
     RAISES (UnusableFile): T453 where the family's own class refuses it.
     """
     from transformers import AutoConfig
@@ -97,7 +104,7 @@ def build_config(cleaned: Mapping[str, Any], file: Path | str) -> Any:
 
 
 @contextmanager
-def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
+def naming_sizes(config: JsonMapping, file: Path | str) -> Iterator[None]:
     """Within: whatever fails is said of the configuration, with the keys that may be the reason.
 
     RAISES (UnusableFile): T453.
@@ -114,8 +121,13 @@ def naming_sizes(config: Mapping[str, Any], file: Path | str) -> Iterator[None]:
         raise UnusableFile(T453.format(file=file, keys=suspects(config, set(), told), problem=told)) from error
 
 
-def check_family(config: Any, name: str) -> None:
-    """RAISES (ValueError): T012 unless it is a text encoder, or has one."""
+def check_family(config: "PretrainedConfig", name: str) -> None:
+    """Refuse what is no text encoder.
+
+    config (PretrainedConfig): Of transformers.
+    name (str): Of the encoder, for the message.
+    RAISES (ValueError): T012 unless it is a text encoder, or has one.
+    """
     from transformers.models.auto import modeling_auto
 
     family = config.model_type
@@ -125,10 +137,13 @@ def check_family(config: Any, name: str) -> None:
         raise ValueError(T012.format(name=name, family=family))
 
 
-def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> str:
+def suspects(config: JsonMapping, numbers: set[int], text: str = "") -> str:
     """Keys that may be the reason for sizes that do not fit, with their values, for messages.
 
-    numbers (set[int]): Sizes. text (str): What another package says.
+    config (JsonMapping): Of the encoder.
+    numbers (set[int]): Sizes.
+    text (str): What another package says.
+    RETURNS (str): Keys and values, in one line.
     """
     words = set(re.findall(r"[\w./-]+", text))
     found = [
@@ -139,7 +154,7 @@ def suspects(config: Mapping[str, Any], numbers: set[int], text: str = "") -> st
     return ", ".join(found[:5]) or "its sizes"
 
 
-def _defaults_of(family: str, name: str) -> dict[str, Any]:
+def _defaults_of(family: str, name: str) -> dict[str, object]:
     """The keys of a family's configuration, and the defaults that its class has."""
     from transformers import CONFIG_MAPPING
 
@@ -176,7 +191,7 @@ def _kind_of(key: str, default: Any) -> Kind:
     return _PLAIN
 
 
-def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
+def _check_ids(config: JsonMapping, file: Path | str) -> None:
     """A padding piece above the table of the pieces ends deep inside torch."""
     size = config.get("vocab_size")
     for key in ("pad_token_id", "pad_index"):
@@ -185,7 +200,7 @@ def _check_ids(config: Mapping[str, Any], file: Path | str) -> None:
             refuse(file, key, found, f"a piece id below vocab_size = {size}")
 
 
-def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+def _clean_scratch(values: JsonMapping, file: Path | str) -> dict[str, object]:
     cleaned = {"model_type": SCRATCH, **take(file, values, _SCRATCH, _SCRATCH_LATER)}
     if cleaned["positions"] == "learned" and cleaned["max_position_embeddings"] is None:
         refuse(file, "max_position_embeddings", None, "a whole number where positions are learned")
@@ -197,13 +212,13 @@ def _clean_scratch(values: Mapping[str, Any], file: Path | str) -> dict[str, Any
     return cleaned
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= 200
     return value is None or isinstance(value, bool) or (is_real(value) and abs(value) <= _MOST)
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
+def _is_plain(value: object, depth: int = 0) -> bool:
     if isinstance(value, list) and depth < 3 and len(value) <= _MOST_LAYERS:
         return all(_is_plain(one, depth + 1) for one in value)
     if isinstance(value, dict) and depth < 3 and len(value) <= _MOST_LAYERS:

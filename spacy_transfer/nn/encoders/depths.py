@@ -38,7 +38,7 @@ def depth_of(name: str, n_layers: int, n_modules: int) -> int:
     """Depth of a weight by its name in the encoder.
 
     A weight that several depths use belongs to the lowest: T5's and MPNet's relative attention bias, DeBERTa-v2's
-    `rel_embeddings` and `encoder.LayerNorm` (which normalises them) and ALBERT's mapping are depth 0, ALBERT's shared
+    `rel_embeddings` and `encoder.LayerNorm` (which normalizes them) and ALBERT's mapping are depth 0, ALBERT's shared
     layers belong to the first layer that uses them, so freezing one layer freezes all that share its weights.
 
     name (str): Name of the parameter.

@@ -1,19 +1,25 @@
-"""A pretrained encoder that can stop at any depth and go on from there."""
+"""A pretrained encoder that can stop at any depth and continue from there."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...json_types import JsonObject
 from ...locks import CACHE, ForkLock
 from ..devices.cpu_kernels import CpuKernels
 from ..devices.host_ahead import HostAhead
 from .depths import depth_of, find_layers, is_after_first
-from .layer_gate import LayerGate, Passages
+from .layer_gate import Forward, LayerGate, Passages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ..scratch.transformer import ScratchBody
 
 # Finding out how a layer gives its states sets the mode of the whole encoder for a moment.
 _one_probe = ForkLock(CACHE)
@@ -30,7 +36,7 @@ class Encoder(nn.Module):
     config (dict): Its configuration, from which it can be rebuilt.
     """
 
-    def __init__(self, body: nn.Module, config: dict[str, Any]) -> None:
+    def __init__(self, body: nn.Module, config: JsonObject) -> None:
         super().__init__()
         self.body = body
         self.family: str = config["model_type"]
@@ -39,7 +45,7 @@ class Encoder(nn.Module):
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
         self._row_multiple = _row_multiple(body)
-        self._layer_output: Any = None
+        self._layer_output: object = None
         self._passages = Passages()
 
     def depth_of(self, name: str) -> int:
@@ -58,7 +64,7 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        body = cast(Any, self.body)
+        body: Any = self.body
         # LED's encoder does not say which of its embeddings is the table.
         table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
         return int(table.weight.shape[0])
@@ -82,12 +88,14 @@ class Encoder(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Compute the states inside the layers again in the backward pass instead of keeping them."""
 
-        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+            """Give the contexts of the first computation and of the second."""
             # The second computation must draw the same dropout, so it takes the same kernels as the first.
             again = CpuKernels() if next(self.body.parameters()).device.type == "cpu" else nullcontext()
             return nullcontext(), again
 
-        cast(Any, self.body).gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+        body: PreTrainedModel | ScratchBody = self.body
+        body.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
 
     def modules_up_to(self, depth: int) -> Iterator[nn.Module]:
         """The modules that lie wholly at depths 0..depth; at n_layers the whole encoder."""
@@ -106,7 +114,8 @@ class Encoder(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor, is_full: bool | None = None) -> Tensor:
         """All depths.
 
-        ids, mask (Tensor): (n_rows, n_pieces).
+        ids (Tensor): (n_rows, n_pieces).
+        mask (Tensor): (n_rows, n_pieces).
         is_full (bool | None): Whether the mask is all ones, where the host knows.
         RETURNS (Tensor): States, (n_rows, n_pieces, width).
         """
@@ -124,7 +133,7 @@ class Encoder(nn.Module):
             return ids, mask, is_full
         return F.pad(ids, (0, more), value=self.pad_id), F.pad(mask, (0, more)), False if is_full else is_full
 
-    def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[Any]:
+    def _ahead(self, mask: Tensor, is_full: bool | None) -> AbstractContextManager[object]:
         """A CPU waits for nobody."""
         cuda = mask.device.type == "cuda" and bool(self._layers)
         return HostAhead(mask, is_full, self._layers[0]) if cuda else nullcontext()
@@ -132,7 +141,8 @@ class Encoder(nn.Module):
     def prefix(self, ids: Tensor, mask: Tensor, depth: int, is_full: bool | None = None) -> Tensor:
         """Run the depths 0..depth only.
 
-        ids, mask (Tensor): (n_rows, n_pieces).
+        ids (Tensor): (n_rows, n_pieces).
+        mask (Tensor): (n_rows, n_pieces).
         depth (int): 0 to n_layers.
         is_full (bool | None): As for `forward`.
         RETURNS (Tensor): States after that depth, (n_rows, n_pieces, width), bit-identical to those of a full run.
@@ -153,7 +163,8 @@ class Encoder(nn.Module):
     ) -> Tensor:  # fmt: skip
         """Go on from the states that `prefix` gave.
 
-        ids, mask (Tensor): (n_rows, n_pieces), as for `prefix`.
+        ids (Tensor): (n_rows, n_pieces), as for `prefix`.
+        mask (Tensor): (n_rows, n_pieces), as for `prefix`.
         states (Tensor): (n_rows, n_pieces, width), after `depth`.
         depth (int): 0 to n_layers.
         is_full (bool | None): As for `forward`.
@@ -177,7 +188,8 @@ class Encoder(nn.Module):
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> object:
+            """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
                 return own(*args, **kwargs)
@@ -191,13 +203,14 @@ class Encoder(nn.Module):
         self._put_gates()
         return self._passages.taking(passage)
 
-    def _handed_through(self, states: Tensor, depth: int, form: Any) -> AbstractContextManager[None]:
+    def _handed_through(self, states: Tensor, depth: int, form: object) -> AbstractContextManager[None]:
         """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
         layer's output."""
         calls = 0
         tail = form[1:] if isinstance(form, tuple) else None
 
-        def passage(gate: LayerGate, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
+            """Call a layer, or pass it by."""
             nonlocal calls, tail
             if gate.number < 0:
                 return args[1]
@@ -229,15 +242,15 @@ class Encoder(nn.Module):
         for module, number in reversed(modules):
             module.forward = LayerGate(module, self._passages, number)
 
-    def _recorded_output(self) -> Any:
+    def _recorded_output(self) -> object:
         """What a layer returns besides its states: a tuple's tail in transformers 4, a bare tensor mostly in 5."""
         with _one_probe:
             if self._layer_output is None and self._layers:
                 self._layer_output = self._probe()
             return self._layer_output
 
-    def _probe(self) -> Any:
-        seen: list[Any] = []
+    def _probe(self) -> object:
+        seen: list[object] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
         row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)
@@ -274,17 +287,17 @@ def _stop(states: Tensor) -> Tensor:
     raise _Stop(states)
 
 
-def _width(body: Any) -> int:
+def _width(body: "PreTrainedModel | ScratchBody") -> int:
     return int(body.config.hidden_size)
 
 
-def _n_layers(body: Any, n_modules: int) -> int:
+def _n_layers(body: "PreTrainedModel | ScratchBody", n_modules: int) -> int:
     if body.config.model_type == "albert":
         return int(body.config.num_hidden_layers)
     return n_modules
 
 
-def _row_multiple(body: Any) -> int:
+def _row_multiple(body: "PreTrainedModel | ScratchBody") -> int:
     """What the length of a row must be a multiple of."""
     windows = getattr(body.config, "attention_window", None)
     if windows is None:

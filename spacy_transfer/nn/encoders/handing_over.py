@@ -1,27 +1,32 @@
-"""An encoder from another component's hands into ours, and from ours into a folder that the other one reads."""
+"""Takes over an encoder from a transformer component, and exports one to a folder that it can read."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
 from torch import nn
 
 from ...errors import T208, T210
+from ...json_types import JsonObject
 from ...repository.tokenizer_files import settled
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
+
+def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) -> LoadedEncoder:
     """A copy of an encoder that a transformer component holds.
 
-    body (nn.Module): An encoder of transformers; a pooler is left behind. tokenizer: Its tokenizer, a fast one.
+    body (nn.Module): An encoder of transformers; a pooler is left behind.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     name (str): What the record calls it.
     RAISES (ValueError): T208 for an encoder-decoder, T210 for a slow tokenizer.
     """
-    config: Any = body.config
+    config: PretrainedConfig = body.config
     if config.is_encoder_decoder:
         raise ValueError(T208.format(family=config.model_type))
     if not getattr(tokenizer, "is_fast", False):
@@ -33,13 +38,16 @@ def from_body(body: nn.Module, tokenizer: Any, name: str) -> LoadedEncoder:
     return LoadedEncoder(encoder.cpu(), settled(tokenizer, encoder.n_pieces).text, record)
 
 
-def write_folder(encoder: Encoder, tokenizer: str, record: dict[str, Any], folder: Path) -> None:
+def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: Path) -> None:
     """Write an encoder of ours so that `from_pretrained` of transformers reads it, texts cut as we cut them.
 
-    encoder (Encoder): With weights. tokenizer (str): As JSON. record (dict): As `LoadedEncoder.record`.
+    encoder (Encoder): With weights.
+    tokenizer (str): As JSON.
+    record (dict): As `LoadedEncoder.record`.
+    folder (Path): Where they go; it is there.
     RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
     """
-    config: Any = encoder.body.config
+    config: PretrainedConfig = encoder.body.config
     if config.is_encoder_decoder or record["config"].get("is_encoder_decoder"):
         raise ValueError(T208.format(family=encoder.family))
     weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.body.named_parameters()}
@@ -68,7 +76,9 @@ def load_folder(folder: Path, load: Any) -> Any:
     """Call a loader of another package on such a folder, without noise, and without moving torch's random state: a
     pooler that nobody uses is drawn anew.
 
+    folder (Path): As `write_folder` wrote it.
     load (Callable): Takes the folder as a str.
+    RETURNS (Any): What the loader gives.
     """
     random = torch.get_rng_state()
     try:

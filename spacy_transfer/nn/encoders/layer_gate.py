@@ -1,4 +1,4 @@
-"""Gates before an encoder's layers: a run may change what its own thread meets there, and nobody else notices.
+"""Gates before an encoder's layers, which a run can change for its own thread only.
 
 Changing a layer for the time of a run instead would be seen by other threads, by a child that is forked meanwhile, and
 by copies of the encoder: they would predict with another text's states.
@@ -13,14 +13,17 @@ from typing import Any
 
 from torch import nn
 
+# A layer's forward pass; what it takes and gives is its family's own.
+Forward = Callable[..., Any]
+
 
 class Passages(threading.local):
     """What each thread has put in the place of the layers' forward passes; by default nothing."""
 
-    current: "Callable[..., Any] | None" = None
+    current: Forward | None = None
 
     @contextmanager
-    def taking(self, passage: "Callable[..., Any]") -> Iterator[None]:
+    def taking(self, passage: Forward) -> Iterator[None]:
         """Within: this thread takes `passage(gate, own forward, *args, **kwargs)` in the place of `forward(...)`."""
         before, self.current = self.current, passage
         try:
@@ -28,11 +31,11 @@ class Passages(threading.local):
         finally:
             self.current = before
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         # A copy belongs to another encoder, in which no run is under way.
         return Passages, ()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Passages":
+    def __deepcopy__(self, memo: dict[int, object]) -> "Passages":
         memo[id(self)] = copied = Passages()
         return copied
 
@@ -42,15 +45,16 @@ class LayerGate:
 
     Not a hook: T5 in transformers 4.45 calls `forward` itself under gradient checkpointing.
 
-    layer (nn.Module): The layer. passages (Passages): Of its encoder. number (int): Of the layer, from 0; -1 for what
-        is called between the layers.
+    layer (nn.Module): The layer.
+    passages (Passages): Of its encoder.
+    number (int): Of the layer, from 0; -1 for what is called between the layers.
     """
 
     def __init__(self, layer: nn.Module, passages: Passages, number: int) -> None:
         # Weakly: the layer holds the gate, and weights in a circle would wait for the garbage collector.
         self._layer, self.passages, self.number = weakref.ref(layer), passages, number
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         own = type(self.layer).forward
         if (passage := self.passages.current) is None:
             return own(self.layer, *args, **kwargs)
@@ -61,8 +65,8 @@ class LayerGate:
         """The layer."""
         return self._layer()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         return LayerGate, (self.layer, self.passages, self.number)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "LayerGate":
+    def __deepcopy__(self, memo: dict[int, object]) -> "LayerGate":
         return LayerGate(copy.deepcopy(self.layer, memo), copy.deepcopy(self.passages, memo), self.number)

@@ -1,17 +1,18 @@
-"""The door to transformers: a pretrained encoder from a folder, a hub name or one of our own pipelines."""
+"""The only entry to transformers: a pretrained encoder from a folder, a hub name or a trained pipeline."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import T005, T157, T158, T340, T348, T470
 from ...files.strangers import read_object, read_string
+from ...json_types import JsonObject
 from ...log import announce
 from ...repository.encoder_folder import weight_paths
 from ...repository.resolve import EncoderFolder, find_encoder
@@ -26,6 +27,9 @@ from .body_weights import fill_body, fill_encoder
 from .config import build_config, check_family, clean_config, naming_sizes
 from .encoder import Encoder
 from .record import read_record
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # What families call the dropout of states and attention.
 _DROPOUTS = (
@@ -45,12 +49,12 @@ class LoadedEncoder:
 
     encoder (Encoder): With weights, on the CPU, fp32.
     tokenizer (str): The fast tokenizer as JSON (the `tokenizers` library's own form).
-    record (dict): What rebuilds the encoder offline: its configuration, source, revision, licence. JSON-able.
+    record (dict): What rebuilds the encoder offline: its configuration, source, revision, license. JSON-able.
     """
 
     encoder: Encoder
     tokenizer: str
-    record: dict[str, Any]
+    record: JsonObject
     # Of the dense layers that a sentence-transformers folder has behind its pooling, for `AutoPooling`.
     pooling_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -114,8 +118,11 @@ class PretrainedEncoder:
             raise OSError(T158.format(name=self.name, found=own, expected=sha256))
         return loaded.encoder
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
+    def rebuild(self, record: JsonObject) -> Encoder:
+        """Build the encoder of a saved pipeline.
+
+        RETURNS (Encoder): With arbitrary weights; the caller loads them.
+        """
         return build_encoder(record, self.attention, self.dropout)
 
 
@@ -129,7 +136,8 @@ def transformers_version() -> str:
 def tokenizer_of(name: str, revision: str | None = None) -> str:
     """The fast tokenizer of an encoder alone, as JSON.
 
-    name, revision: As in `PretrainedEncoder`.
+    name (str): As in `PretrainedEncoder`.
+    revision (str | None): As in `PretrainedEncoder`.
     RAISES (OSError): T050 to T052 if it is nowhere.
     """
     found = find_encoder(name, revision)
@@ -138,10 +146,12 @@ def tokenizer_of(name: str, revision: str | None = None) -> str:
     return fast_tokenizer(found.folder, read_object(found.folder / "config.json")).text
 
 
-def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout: float | None = None) -> Encoder:
+def build_encoder(record: JsonObject, attention: Attention = "auto", dropout: float | None = None) -> Encoder:
     """Rebuild an encoder from its stored record, offline and without drawing random weights.
 
-    record (dict): As `LoadedEncoder.record`. dropout (float | None): In place of the recorded one.
+    record (dict): As `LoadedEncoder.record`.
+    attention (Attention): Which implementation.
+    dropout (float | None): In place of the recorded one.
     RETURNS (Encoder): With arbitrary weights; the caller loads them all.
     RAISES (ValueError): T014, T016, T451, T453 for a configuration of which no encoder can be built.
     """
@@ -151,8 +161,11 @@ def build_encoder(record: dict[str, Any], attention: Attention = "auto", dropout
     return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
 
 
-def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) -> Any:
-    """A network with arbitrary weights. config (dict): Cleaned."""
+def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
+    """A network with arbitrary weights.
+
+    config (dict): Cleaned.
+    """
     if config["model_type"] == SCRATCH:
         with naming_sizes(config, file), without_draws():
             return ScratchBody(config)
@@ -165,7 +178,7 @@ def _build_body(config: dict[str, Any], attention: Attention, file: Path | str) 
         return AutoModel.from_config(made, torch_dtype=torch.float32, **_attention(attention))
 
 
-def _dropouts(config: dict[str, Any], dropout: float | None) -> dict[str, float]:
+def _dropouts(config: JsonObject, dropout: float | None) -> dict[str, float]:
     """Keys of a configuration that hold a dropout inside of the encoder, with another value.
 
     RAISES (ValueError): T340 for a family that has none.
@@ -231,13 +244,13 @@ def _from_component(found: EncoderFolder, attention: Attention, dropout: float |
     return LoadedEncoder(encoder, read_string(found.folder / TOKENIZER_FILE, MOST_BYTES), record, pooling)
 
 
-def _compiled(config: Any) -> dict[str, bool]:
+def _compiled(config: "PretrainedConfig") -> dict[str, bool]:
     """ModernBERT compiles itself in its first pass on a GPU, which takes 20 to 60 s and a C compiler: only where
     its own config says so."""
     return {"reference_compile": bool(config.reference_compile)} if hasattr(config, "reference_compile") else {}
 
 
-def _encoder_half(body: Any) -> nn.Module:
+def _encoder_half(body: "PreTrainedModel") -> nn.Module:
     """The encoder of an encoder-decoder; without a pooler, which would never get a gradient from us."""
     if body.config.is_encoder_decoder:
         body = body.get_encoder()
@@ -254,19 +267,19 @@ def _encoder_half(body: Any) -> nn.Module:
 class _NoPooler(nn.Module):
     """In the place of a pooler; without weights."""
 
-    def forward(self, states: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, states: Tensor, *_: object, **__: object) -> Tensor:
         """Gives back what it was given, which nobody reads. BigBird applies an activation to it."""
         return states
 
 
-def _attention(attention: Attention) -> dict[str, Any]:
+def _attention(attention: Attention) -> dict[str, object]:
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 
-def portable(record: dict[str, Any]) -> dict[str, Any]:
+def portable(record: JsonObject) -> JsonObject:
     """Through JSON and back, without the paths of this machine."""
     record = {**record, "config": {k: v for k, v in record["config"].items() if k != "_name_or_path"}}
-    plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
+    plain: dict[str, object] = json.loads(json.dumps(record, default=str))
     return plain
 
 

@@ -1,11 +1,10 @@
-"""What rebuilds an encoder offline, as encoder.json holds it, checked before anything is built of it."""
+"""The record that rebuilds an encoder offline, as stored in encoder.json; checked before use."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...files.fields import FLAG, NAME, OBJECT, SHA256, TEXT, list_of, maybe, one_of, real, refuse, take, whole
 from ...files.strangers import MEGABYTE, parse_object, read_string
+from ...json_types import JsonMapping, JsonObject
 from .config import clean_config
 
 # What an encoder.json holds; anything else in it is left behind.
@@ -27,11 +26,11 @@ _SENTENCE = {
     "modes": list_of(one_of("cls", "max", "mean"), distinct=True), "after": list_of(maybe(OBJECT)),
     "max_length": maybe(whole(1)), "unknown": list_of(TEXT),
 }  # fmt: skip
-# The licence's text stands in it.
+# The license's text stands in it.
 _MOST_BYTES = 50 * MEGABYTE
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> JsonObject:
     """Read an encoder.json.
 
     RAISES (UnusableFile): T450 for what is not a JSON object, T451 for a value of the wrong type or out of range, T016
@@ -40,8 +39,11 @@ def read_record(path: Path) -> dict[str, Any]:
     return clean_record(parse_object(read_string(path, _MOST_BYTES), path), path)
 
 
-def clean_record(record: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
-    """What of a record is known, checked. record (Mapping): As `LoadedEncoder.record`. file: Where it comes from.
+def clean_record(record: JsonMapping, file: Path | str) -> JsonObject:
+    """What of a record is known, checked.
+
+    record (Mapping): As `LoadedEncoder.record`.
+    file (Path | str): Where it comes from.
 
     RAISES (UnusableFile): As `read_record`.
     """
@@ -57,7 +59,7 @@ def clean_record(record: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
     return found
 
 
-def _clean_sentence(said: Mapping[str, Any], file: Path | str) -> dict[str, Any]:
+def _clean_sentence(said: JsonMapping, file: Path | str) -> dict[str, object]:
     """As `SentenceModules.to_json` gives it."""
     if isinstance(said.get("after"), list):
         for one in said["after"]:

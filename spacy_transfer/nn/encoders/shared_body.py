@@ -1,8 +1,8 @@
-"""Freezing inside an encoder that is not ours: the body of a `transformer` component that several components share."""
+"""Freezing inside a shared encoder: the body of a `transformer` component."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -11,6 +11,9 @@ from torch import nn
 from ...errors import T208
 from ..tuning import DepthRow, Tuning
 from .encoder import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class _Claims:
@@ -36,14 +39,17 @@ class SharedBody:
 
     @property
     def _view(self) -> Encoder:
-        config: Any = self.body.config
+        config: PretrainedConfig = self.body.config
         if config.is_encoder_decoder:
             raise ValueError(T208.format(family=config.model_type))
         return Encoder(self.body, config.to_dict())
 
     @property
     def n_layers(self) -> int:
-        """Layers L. RAISES (ValueError): T208 for an encoder-decoder, whose last states are the decoder's."""
+        """Layers L.
+
+        RAISES (ValueError): T208 for an encoder-decoder, whose last states are the decoder's.
+        """
         return self._view.n_layers
 
     def freeze(self, owner: nn.Module, tuning: Tuning, frozen_depth: int) -> None:
@@ -51,7 +57,8 @@ class SharedBody:
 
         What one of several owners freezes is frozen for all; an owner that is gone freezes nothing.
 
-        owner (nn.Module): Whoever wants it: the network of one component. tuning (Tuning): Its block.
+        owner (nn.Module): Whoever wants it: the network of one component.
+        tuning (Tuning): Its block.
         frozen_depth (int): -1 to L.
         """
         view = self._view
@@ -88,7 +95,7 @@ class SharedBody:
         return rows
 
 
-def _without_dropout(body: nn.Module, args: Any) -> None:
+def _without_dropout(body: nn.Module, args: object) -> None:
     """Before each run: its owner has put all of it into training mode."""
     if (claims := _claims.get(body)) is not None:
         for one in claims.frozen:
@@ -96,7 +103,7 @@ def _without_dropout(body: nn.Module, args: Any) -> None:
                 module.training = False
 
 
-def _with_gradient(body: nn.Module, args: Any, output: Any) -> None:
+def _with_gradient(body: nn.Module, args: object, output: Any) -> None:
     """After each run: where all of the body is frozen, its owner's backward pass still wants something to arrive at."""
     states = output[0]
     if torch.is_grad_enabled() and isinstance(states, torch.Tensor) and not states.requires_grad:

@@ -1,12 +1,12 @@
-"""The block for an encoder that a `transformer` component holds, and what stands for it in our network."""
+"""The block for the encoder of a `transformer` component, and its stand-in in the network."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from ...checks import check_number
 from ...errors import T200
+from ...json_types import JsonObject
 from ..scratch.tokenizer_training import Texts, no_texts
 from .encoder import Encoder
 from .pretrained import LoadedEncoder
@@ -31,11 +31,17 @@ class SharedEncoder:
         check_number("encoder", self, "grad_factor", "grad_factor >= 0", lambda value: 0.0 <= value < float("inf"))
 
     def load(self, texts: Texts = no_texts) -> LoadedEncoder:
-        """There is nothing to load. RAISES (ValueError): T200."""
+        """There is nothing to load.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """There is nothing to rebuild. RAISES (ValueError): T200."""
+    def rebuild(self, record: JsonObject) -> Encoder:
+        """There is nothing to rebuild.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)
 
 
@@ -55,5 +61,8 @@ class EncoderElsewhere(nn.Module):
         self.width = width
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Never run. RAISES (ValueError): T200."""
+        """Never run.
+
+        RAISES (ValueError): T200.
+        """
         raise ValueError(T200)

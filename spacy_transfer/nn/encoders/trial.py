@@ -1,4 +1,4 @@
-"""Try an encoder once before it is trained: what nobody has tried before is refused if its states cannot be relied on.
+"""Tries an encoder once before it is trained: an untested family is refused if its states are not reliable.
 
 Texts run together with others, padded, and from stored states on: a score must not depend on it. Families of
 transformers differ in more than their config says: some mix padding into texts, some draw random numbers, some have no
@@ -50,6 +50,7 @@ def _differences(
     encoder: Encoder, name: str, depths: set[int], ids: torch.Tensor, mask: torch.Tensor, lengths: tuple[int, ...]
 ) -> float:
     def refused(problem: str) -> ValueError:
+        """Make the error for an encoder whose states cannot be relied on."""
         return ValueError(T473.format(name=name, family=encoder.family, problem=problem))
 
     try:

@@ -1,1 +1,1 @@
-"""From a vector or the states of a text to the logits of its labels."""
+"""From the vector or the states of a text to the logits of its labels."""

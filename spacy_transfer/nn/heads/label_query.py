@@ -1,4 +1,4 @@
-"""A decoder as head: one learned query per label reads the states of a document's pieces.
+"""A decoder head: one learned query per label reads the states of a document's pieces.
 
 Where a pooled vector must serve all labels at once, here each label looks at the pieces that speak for it.
 """
@@ -66,7 +66,10 @@ class LabelQueryDecoder(nn.Module):
         return len(self.queries)
 
     def start_from(self, vectors: Tensor) -> None:
-        """Set the queries. vectors (Tensor): (n_labels, width)."""
+        """Set the queries.
+
+        vectors (Tensor): (n_labels, width).
+        """
         with torch.no_grad():
             self.queries.copy_(vectors)
 
@@ -90,7 +93,10 @@ class LabelQueryDecoder(nn.Module):
         self.output.resize(n_labels)
 
     def set_dropout(self, rate: float) -> None:
-        """Dropout of the head from now on; `[training] dropout` arrives here. rate (float): 0 <= rate < 1."""
+        """Dropout of the head from now on; `[training] dropout` arrives here.
+
+        rate (float): 0 <= rate < 1.
+        """
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate
@@ -105,10 +111,19 @@ class _LabelWeights(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_labels))
 
     def forward(self, decoded: Tensor) -> Tensor:
+        """Compute one logit from the decoded state of each label.
+
+        decoded (Tensor): (n_docs, n_labels, width).
+        RETURNS (Tensor): Logits, (n_docs, n_labels).
+        """
         n = decoded.shape[1]
         return (decoded * self.weight[:n]).sum(dim=2) + self.bias[:n]
 
     def resize(self, n_labels: int) -> None:
+        """Grow; a new label starts as the mean of the others.
+
+        n_labels (int): Labels from now on.
+        """
         weight, bias = self.weight.detach(), self.bias.detach()
         n_new = n_labels - len(bias)
         # As in the linear head, a new label starts as the mean of the others.
@@ -135,8 +150,14 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, decoded: Tensor, known: Tensor, states: Tensor, seen: Tensor) -> Tensor:
-        """decoded (1 or n_docs, n_labels, width), known (n_labels, n_labels), states (n_docs, n_pieces, width),
-        seen (n_docs, 1, 1, n_pieces) -> (n_docs, n_labels, width)."""
+        """Let each label read the other labels, then the states.
+
+        decoded (Tensor): (1 or n_docs, n_labels, width).
+        known (Tensor): Which labels a label may read, (n_labels, n_labels).
+        states (Tensor): (n_docs, n_pieces, width).
+        seen (Tensor): Which pieces count, (n_docs, 1, 1, n_pieces).
+        RETURNS (Tensor): (n_docs, n_labels, width).
+        """
         if self.between is not None and self.between_norm is not None:
             labels = self.between_norm(decoded)
             decoded = decoded + self.dropout(self.between(labels, labels, known))
@@ -161,8 +182,13 @@ class _Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor) -> Tensor:
-        """asking (1 or n_docs, n_labels, width), asked (n_docs, n_asked, width), mask true where to look, broadcast to
-        (n_docs, heads, n_labels, n_asked) -> (n_docs, n_labels, width)."""
+        """Compute what each label finds.
+
+        asking (Tensor): (1 or n_docs, n_labels, width).
+        asked (Tensor): (n_docs, n_asked, width).
+        mask (Tensor): True where to look, broadcast to (n_docs, heads, n_labels, n_asked).
+        RETURNS (Tensor): (n_docs, n_labels, width).
+        """
         query = self._split(self.query(asking)).expand(len(asked), -1, -1, -1)
         key, value = (self._split(part) for part in self.key_value(asked).chunk(2, dim=2))
         if mask.ndim == 2:
@@ -187,8 +213,10 @@ def document_states(
 ) -> tuple[Tensor, Tensor]:
     """The states of each document's pieces in one row, whatever windows it was read in; each piece once.
 
-    states (Tensor): (n_rows, n_pieces, width). counted (Tensor): (n_rows, n_pieces) 0/1. owner (Tensor): Document of
-        each row, (n_rows,), ascending. n_docs (int): Documents.
+    states (Tensor): (n_rows, n_pieces, width).
+    counted (Tensor): (n_rows, n_pieces) 0/1.
+    owner (Tensor): Document of each row, (n_rows,), ascending.
+    n_docs (int): Documents.
     host (HostRows | None): The same on the host; without it the device is asked, and waited for.
     RETURNS (tuple[Tensor, Tensor]): States (n_docs, longest, width), and where there are any, (n_docs, longest) bool.
     """
@@ -243,7 +271,8 @@ class LabelQueryHead:
     def build(self, width: int, n_labels: int) -> LabelQueryDecoder:
         """Make the module, with random queries.
 
-        width (int): Width of the states. n_labels (int): Number of labels.
+        width (int): Width of the states.
+        n_labels (int): Number of labels.
         RAISES (ValueError): T145 if the heads do not divide the width.
         """
         if width % self.heads:

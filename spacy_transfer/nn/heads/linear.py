@@ -18,7 +18,7 @@ class LabelHead(nn.Module):
     """Hidden layers, then one row of weights per label.
 
     forward: vectors (n_docs, width) -> logits (n_docs, n_labels), in fp32.
-    reads: what the head reads of a document, its vector.
+    reads (Literal['vectors']): what the head reads of a document, its vector.
     awaited: labels that were added and not yet trained, by their place. In evaluation mode their logit is -inf, so they
         score 0 and the others score as if they were not there; in training mode they take part.
     """
@@ -62,7 +62,10 @@ class LabelHead(nn.Module):
         self.output = new
 
     def set_dropout(self, rate: float) -> None:
-        """Dropout of the head from now on; `[training] dropout` arrives here. rate (float): 0 <= rate < 1."""
+        """Dropout of the head from now on; `[training] dropout` arrives here.
+
+        rate (float): 0 <= rate < 1.
+        """
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = rate
@@ -81,7 +84,8 @@ class Awaiting(Protocol):
 def n_scored(n_labels: int, awaited: Sequence[int]) -> int:
     """Up to which label logits are computed: with just the old labels, the arithmetic is that of before, to the bit.
 
-    n_labels (int): All labels. awaited (Sequence[int]): Those that are not yet trained.
+    n_labels (int): All labels.
+    awaited (Sequence[int]): Those that are not yet trained.
     RETURNS (int): One past the last trained label.
     """
     return 1 + max(set(range(n_labels)).difference(awaited), default=-1)
@@ -90,7 +94,9 @@ def n_scored(n_labels: int, awaited: Sequence[int]) -> int:
 def without_awaited(logits: Tensor, head: Awaiting) -> Tensor:
     """Logits of the first labels to those of all, -inf where a label is not yet trained.
 
-    logits (Tensor): (n_docs, n_scored). RETURNS (Tensor): (n_docs, n_labels).
+    logits (Tensor): (n_docs, n_scored).
+    head (Awaiting): Knows how many labels are awaited.
+    RETURNS (Tensor): (n_docs, n_labels).
     """
     out = logits.new_full((len(logits), head.n_labels), -torch.inf)
     out[:, : logits.shape[1]] = logits
@@ -135,7 +141,7 @@ class Head:
             width = wide
         layers.append(nn.Dropout(rate))
         output = nn.Linear(width, n_labels)
-        # BERT's own initialisation of new weights.
+        # BERT's own initialization of new weights.
         for module in [*layers, output]:
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""Asymmetric loss: positives and negatives are focused on differently."""
+"""Asymmetric loss: different focusing for positives and negatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +28,13 @@ class _Asymmetric(WeightedLoss):
         self.gamma_negative, self.gamma_positive, self.clip = gamma_negative, gamma_positive, clip
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of each document.
+
+        logits (Tensor): (n_docs, n_labels).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (Tensor): (n_docs,).
+        """
         logits = widened(logits)
         log_no = F.logsigmoid(-logits)
         yes = self.weights * targets * torch.exp(self.gamma_positive * log_no) * F.logsigmoid(logits)
@@ -70,9 +77,17 @@ class Asymmetric:
         return balanced_positives(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label's positives, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label's positives, in label order.
+        RETURNS (Loss): The module.
+        """
         return _Asymmetric(weights, self.gamma_negative, self.gamma_positive, self.clip)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to independent scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Independent scores in 0..1, (n_docs, n_labels).
+        """
         return activated(logits, "sigmoid")

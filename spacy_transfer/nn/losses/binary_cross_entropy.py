@@ -1,4 +1,4 @@
-"""Cross-entropy of one yes or no per label."""
+"""Binary cross-entropy: one yes or no per label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,13 @@ class _BinaryCrossEntropy(WeightedLoss):
         self.smoothing = smoothing
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of each document.
+
+        logits (Tensor): (n_docs, n_labels).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (Tensor): (n_docs,).
+        """
         targets = targets * (1.0 - self.smoothing) + 0.5 * self.smoothing
         each = F.binary_cross_entropy_with_logits(
             widened(logits), targets, pos_weight=self.weights, reduction="none"
@@ -35,7 +42,7 @@ class _BinaryCrossEntropy(WeightedLoss):
 class BinaryCrossEntropy:
     """One yes or no per label, on logits, averaged over the labels: any number of labels a document.
 
-    label_smoothing (float): Moves the targets towards 0.5; 0 <= label_smoothing < 1.
+    label_smoothing (float): Moves the targets toward 0.5; 0 <= label_smoothing < 1.
     class_weights (str | list): "none", "balanced" (negatives / positives of the label), or pairs of label and weight,
         [["spam", 2.0]]; the weight multiplies the loss of the label's positives, labels left out weigh 1.
     RAISES (ValueError): T005, T035 for values out of range.
@@ -54,9 +61,17 @@ class BinaryCrossEntropy:
         return balanced_positives(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label's positives, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label's positives, in label order.
+        RETURNS (Loss): The module.
+        """
         return _BinaryCrossEntropy(weights, self.label_smoothing)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to independent scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Independent scores in 0..1, (n_docs, n_labels).
+        """
         return activated(logits, "sigmoid")

@@ -1,4 +1,4 @@
-"""Supervised contrast: vectors of documents with the same label are drawn together."""
+"""Supervised contrastive loss: pulls vectors of documents with the same label together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,14 @@ class _Contrastive(WrappedLoss):
         self.weight, self.temperature = weight, temperature
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the contrastive term to the inner loss.
+
+        vectors (Tensor): Of all passes, (n_passes, n_docs, width).
+        classify (Callable): Vectors to logits.
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (tuple[Tensor, Tensor]): Loss of each document, (n_docs,), and logits, (n_passes, n_docs, n_labels).
+        """
         values, logits = self.inner.of_batch(vectors, classify, targets, known)
         return values + self.weight * contrast(vectors, targets, known, self.temperature), logits
 
@@ -26,7 +34,8 @@ class _Contrastive(WrappedLoss):
 def overlap(targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """How alike the labels of documents are.
 
-    targets (Tensor): (n_docs, n_labels) in 0..1. known (Tensor): As targets, 0 where the annotation is missing.
+    targets (Tensor): (n_docs, n_labels) in 0..1.
+    known (Tensor): As targets, 0 where the annotation is missing.
     RETURNS (tuple[Tensor, Tensor]): (n_docs, n_docs): the Jaccard overlap of two documents over the labels that both
         are annotated for (for soft labels smaller over larger, summed); and whether there is such a label. A document
         is like itself, even without a label.
@@ -43,7 +52,9 @@ def overlap(targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 def contrast(vectors: Tensor, targets: Tensor, known: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss of each document, the mean over its passes.
 
-    vectors (Tensor): (n_passes, n_docs, width). targets, known (Tensor): (n_docs, n_labels).
+    vectors (Tensor): (n_passes, n_docs, width).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): (n_docs, n_labels).
     temperature (float): The cosine is divided by it.
     RETURNS (Tensor): (n_docs,); 0 for a document like no other one.
     """
@@ -88,5 +99,9 @@ class SupervisedContrastive(Wrapper):
         check_number("loss", self, "temperature", "0 < temperature", lambda value: 0.0 < value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label in the other loss."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label in the other loss.
+        RETURNS (Loss): The module.
+        """
         return _Contrastive(self._inner.build(weights), self.weight, self.temperature)

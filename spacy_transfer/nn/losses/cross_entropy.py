@@ -24,6 +24,13 @@ class _CrossEntropy(WeightedLoss):
         self.smoothing = smoothing
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of each document.
+
+        logits (Tensor): (n_docs, n_labels).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (Tensor): (n_docs,).
+        """
         targets = targets * (1.0 - self.smoothing) + self.smoothing / targets.shape[1]
         return -(targets * known * self.weights * F.log_softmax(widened(logits), dim=1)).sum(dim=1)
 
@@ -52,9 +59,17 @@ class CrossEntropy:
         return balanced_documents(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label, in label order.
+        RETURNS (Loss): The module.
+        """
         return _CrossEntropy(weights, self.label_smoothing)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to scores that sum to 1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Scores that sum to 1, (n_docs, n_labels).
+        """
         return activated(logits, "softmax")

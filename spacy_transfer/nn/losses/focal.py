@@ -1,4 +1,4 @@
-"""Focal loss: what is classified well already counts less."""
+"""Focal loss: well-classified texts count less."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +29,13 @@ class _FocalCrossEntropy(WeightedLoss):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of each document.
+
+        logits (Tensor): (n_docs, n_labels).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (Tensor): (n_docs,).
+        """
         log_scores = F.log_softmax(widened(logits), dim=1)
         # (1 - score) ** gamma by logarithms: as a power its gradient is infinite at a score of 1 for gamma < 1.
         focus = torch.exp(self.gamma * torch.log(-torch.expm1(log_scores.clamp(max=-_LEAST))))
@@ -41,6 +48,13 @@ class _FocalBinaryCrossEntropy(WeightedLoss):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Compute the loss of each document.
+
+        logits (Tensor): (n_docs, n_labels).
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (Tensor): (n_docs,).
+        """
         logits = widened(logits)
         log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
         yes = self.weights * targets * torch.exp(self.gamma * log_no) * log_yes
@@ -73,9 +87,17 @@ class Focal:
         return (balanced_documents if self.exclusive else balanced_positives)(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label, in label order.
+        RETURNS (Loss): The module.
+        """
         return (_FocalCrossEntropy if self.exclusive else _FocalBinaryCrossEntropy)(weights, self.gamma)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+        """
         return activated(logits, "softmax" if self.exclusive else "sigmoid")

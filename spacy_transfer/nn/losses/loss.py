@@ -1,4 +1,4 @@
-"""What every loss is, and what the blocks of all losses share: weights of labels and checks.
+"""The base class of losses, and the shared parts of loss blocks: label weights and checks.
 
 Every loss gives one value per document; the loop sums them and divides once, by the number of documents of the step.
 """
@@ -23,9 +23,9 @@ class Loss(nn.Module):
 
     forward: logits (n_docs, n_labels), targets (n_docs, n_labels) in 0..1, known (n_docs, n_labels) 0/1, 0 where the
         annotation is missing -> (n_docs,). `known` may also be a share of an annotation, which counts by its share.
-    couples: whether the loss of a document depends on the other documents of its batch.
-    n_passes: how often each document passes the network in a step, with a dropout of its own each time.
-    activation: which activation the logits are meant for.
+    couples (bool): whether the loss of a document depends on the other documents of its batch.
+    n_passes (int): how often each document passes the network in a step, with a dropout of its own each time.
+    activation (Activation): which activation the logits are meant for.
     """
 
     couples: bool = False
@@ -39,7 +39,10 @@ class Loss(nn.Module):
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each document of a whole batch, from all its passes.
 
-        vectors (Tensor): (n_passes, n_docs, width). classify: The head. targets, known (Tensor): (n_docs, n_labels).
+        vectors (Tensor): (n_passes, n_docs, width).
+        classify (Classify): The head.
+        targets (Tensor): (n_docs, n_labels).
+        known (Tensor): (n_docs, n_labels).
         RETURNS (tuple[Tensor, Tensor]): Losses (n_docs,), and the logits they come from, (n_passes, n_docs, n_labels).
         """
         logits = classify(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
@@ -60,14 +63,23 @@ class LossBuilder(Protocol):
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """Weight of each label from the training data.
 
-        positives (Sequence[float]): Sum of each label's targets. n_known (Sequence[float]): Documents annotated for it.
+        positives (Sequence[float]): Sum of each label's targets.
+        n_known (Sequence[float]): Documents annotated for it.
         """
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label, in label order.
+        RETURNS (Loss): The module.
+        """
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+        """
 
 
 class WeightedLoss(Loss):
@@ -90,7 +102,12 @@ def widened(logits: Tensor) -> Tensor:
 
 
 def activated(logits: Tensor, activation: Activation) -> Tensor:
-    """Logits (n_docs, n_labels) to scores: those of a softmax sum to 1, others are independent."""
+    """Turn logits into scores: those of a softmax sum to 1, others are independent.
+
+    logits (Tensor): (n_docs, n_labels).
+    activation (Activation): "softmax", "sigmoid" or "linear", which cuts at 0 and 1.
+    RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+    """
     if activation == "softmax":
         return widened(logits).softmax(dim=1)
     return widened(logits).sigmoid() if activation == "sigmoid" else widened(logits).clamp(0.0, 1.0)
@@ -104,7 +121,10 @@ def label_weights(
 ) -> list[float]:
     """The weight of each label, as the loss block asks for it.
 
-    labels (Sequence[str]): All labels. positives, n_known: Counts in the training data, in label order.
+    builder (LossBuilder): The loss block.
+    labels (Sequence[str]): All labels.
+    positives (Sequence[float]): Counts in the training data, in label order.
+    n_known (Sequence[float]): Counts in the training data, in label order.
     RETURNS (list[float]): In label order.
     RAISES (ValueError): T034 for a weight whose label does not exist.
     """
@@ -121,7 +141,10 @@ def label_weights(
 
 def balanced_documents(positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
     """For exclusive labels: n_docs / (n_labels * documents of the label), so that the mean weight of a training
-    document is 1. SOURCE: scikit-learn's "balanced"."""
+    document is 1.
+
+    SOURCE: scikit-learn's "balanced".
+    """
     return [n / (len(positives) * p) if p else 1.0 for p, n in zip(positives, n_known, strict=True)]
 
 
@@ -134,7 +157,11 @@ def balanced_positives(positives: Sequence[float], n_known: Sequence[float]) -> 
 
 
 def check_class_weights(asked: ClassWeights) -> None:
-    """RAISES (ValueError): T005 for what is no pair of label and weight, T035 for a weight that is not above 0."""
+    """Check the weights that a block names.
+
+    asked (ClassWeights): As the block says it.
+    RAISES (ValueError): T005 for what is no pair of label and weight, T035 for a weight that is not above 0.
+    """
     if isinstance(asked, str):
         return
     for pair in asked:

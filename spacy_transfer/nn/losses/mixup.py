@@ -1,4 +1,4 @@
-"""Hidden-state mixup: the head also learns between the documents."""
+"""Hidden-state mixup: the head also learns from mixtures of documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,14 @@ class _Mixup(WrappedLoss):
         self.alpha = alpha
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the inner loss on mixed vectors.
+
+        vectors (Tensor): Of all passes, (n_passes, n_docs, width).
+        classify (Callable): Vectors to logits.
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (tuple[Tensor, Tensor]): Loss of each document, (n_docs,), and logits, (n_passes, n_docs, n_labels).
+        """
         if not self.alpha:
             return self.inner.of_batch(vectors, classify, targets, known)
         share, partner = self._draw(known)
@@ -52,8 +60,10 @@ def beta(alpha: float, n: int) -> Tensor:
 def mix_targets(targets: Tensor, known: Tensor, share: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     """Targets of mixed documents.
 
-    targets, known (Tensor): (n_docs, n_labels). share (Tensor): Of a document's own, (n_docs,). partner (Tensor): Whom
-        it is mixed with, (n_docs,).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): (n_docs, n_labels).
+    share (Tensor): Of a document's own, (n_docs,).
+    partner (Tensor): Whom it is mixed with, (n_docs,).
     RETURNS (tuple[Tensor, Tensor]): Mixed targets and what is known of them. Where only one of the two is annotated,
         its target stands, and is known by its share.
     """
@@ -86,5 +96,9 @@ class Mixup(Wrapper):
         check_number("loss", self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label in the other loss."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label in the other loss.
+        RETURNS (Loss): The module.
+        """
         return _Mixup(self._inner.build(weights), self.alpha)

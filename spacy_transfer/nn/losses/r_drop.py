@@ -1,4 +1,4 @@
-"""R-Drop: two passes with different dropout shall agree."""
+"""R-Drop: two passes with different dropout should agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,14 @@ class _RDrop(WrappedLoss):
         self.alpha = alpha
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the divergence of two passes to the inner loss.
+
+        vectors (Tensor): Of both passes, (n_passes, n_docs, width).
+        classify (Callable): Vectors to logits.
+        targets (Tensor): 0..1, (n_docs, n_labels).
+        known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+        RETURNS (tuple[Tensor, Tensor]): Loss of each document, (n_docs,), and logits, (n_passes, n_docs, n_labels).
+        """
         values, logits = self.inner.of_batch(vectors, classify, targets, known)
         return values + self.alpha * divergence(logits[0], logits[1], known, self.activation), logits
 
@@ -25,7 +33,9 @@ class _RDrop(WrappedLoss):
 def divergence(one: Tensor, other: Tensor, known: Tensor, activation: Activation) -> Tensor:
     """Mean of both Kullback-Leibler divergences between what two passes predict.
 
-    one, other (Tensor): Logits, (n_docs, n_labels). known (Tensor): As they, 0 where the annotation is missing.
+    one (Tensor): Logits, (n_docs, n_labels).
+    other (Tensor): Logits, (n_docs, n_labels).
+    known (Tensor): As they, 0 where the annotation is missing.
     activation (str): "softmax": one distribution over the labels. "sigmoid": a Bernoulli distribution per label,
         averaged over them. "linear": a normal distribution of variance 1 per label, so half the squared distance.
     RETURNS (Tensor): (n_docs,).
@@ -61,5 +71,9 @@ class RDrop(Wrapper):
         check_number("loss", self, "alpha", "0 <= alpha", lambda value: 0.0 <= value < float("inf"))
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label in the other loss."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label in the other loss.
+        RETURNS (Loss): The module.
+        """
         return _RDrop(self._inner.build(weights), self.alpha)

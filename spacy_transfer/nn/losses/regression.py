@@ -16,7 +16,8 @@ Penalty = Callable[[Tensor], Tensor]
 class ScoreDistance(WeightedLoss):
     """Penalty of (logit - target), averaged over the labels.
 
-    weights (Sequence[float]): Of each label. penalty (Callable): Of distances.
+    weights (Sequence[float]): Of each label.
+    penalty (Callable): Of distances.
     """
 
     def __init__(self, weights: Sequence[float], penalty: Penalty) -> None:
@@ -31,7 +32,8 @@ class ScoreDistance(WeightedLoss):
 class RankDistance(WeightedLoss):
     """Penalty of the distance between the two cumulative distributions, summed over the ranks.
 
-    weights (Sequence[float]): Of each label's documents. penalty (Callable): Of distances.
+    weights (Sequence[float]): Of each label's documents.
+    penalty (Callable): Of distances.
     """
 
     def __init__(self, weights: Sequence[float], penalty: Penalty) -> None:
@@ -52,7 +54,7 @@ class Regression:
 
     targets (str): "scores": labels are independent and the score of each is a target in 0..1 (any number of labels a
         document); the logits are the scores, cut to 0..1 when predicting. "ordinal": labels are exclusive, and their
-        order, as given to `initialize`, is a scale (bad, fair, good): a neighbour of the right label is less wrong than
+        order, as given to `initialize`, is a scale (bad, fair, good): a neighbor of the right label is less wrong than
         one further away. Without labels given there the order is alphabetical.
     class_weights (str | list): "scores": "none", or pairs of label and weight, of the label's whole loss;
         "balanced" has nothing to count there. "ordinal": as in `CrossEntropy`, of the label's documents.
@@ -81,9 +83,17 @@ class Regression:
         return balanced_documents(positives, n_known)
 
     def build(self, weights: Sequence[float]) -> Loss:
-        """weights (Sequence[float]): Weight of each label, in label order."""
+        """Build the loss.
+
+        weights (Sequence[float]): Weight of each label, in label order.
+        RETURNS (Loss): The module.
+        """
         return (RankDistance if self.exclusive else ScoreDistance)(weights, self.penalty)
 
     def activate(self, logits: Tensor) -> Tensor:
-        """Logits (n_docs, n_labels) to scores in 0..1."""
+        """Turn logits into scores.
+
+        logits (Tensor): (n_docs, n_labels).
+        RETURNS (Tensor): Scores in 0..1, (n_docs, n_labels).
+        """
         return activated(logits, "softmax" if self.exclusive else "linear")

@@ -1,8 +1,8 @@
-"""What losses share that add to another loss."""
+"""Shared code of losses that add to another loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -63,7 +63,7 @@ class Wrapper:
 
     @property
     def _inner(self) -> LossBuilder:
-        return cast(LossBuilder, self.loss)
+        return self.loss
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """As the other block has it."""

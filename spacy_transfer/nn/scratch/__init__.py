@@ -1,1 +1,1 @@
-"""An encoder of one's own from nothing: its layers, its vocabulary, its tokenizer."""
+"""An encoder from scratch: its layers, vocabulary and tokenizer."""

@@ -1,4 +1,4 @@
-"""Parts of words that pieces share: the vector of a piece is its own and those of its character n-grams."""
+"""Character n-grams: the vector of a piece is the sum of its own and those of its n-grams."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ class CharNGrams:
     On few texts most words are rare, and their own vectors hardly learn. A piece that the tokenizer does not know is
     [UNK] and has no n-grams.
 
-    shortest (int), longest (int): Characters of an n-gram; the ends of a piece count as one each, "<refund>".
+    shortest (int): Fewest characters of an n-gram; the ends of a piece count as one each, "<refund>".
+    longest (int): Most characters of an n-gram, at least `shortest`.
     min_pieces (int): An n-gram that fewer pieces have is left out; one that a single piece has says nothing new.
     size (int): Most n-grams; those that most pieces have are kept.
     dropout (float): Share of the n-grams that are left out in training, for each place in each text anew; without it
@@ -59,8 +60,11 @@ class CharNGrams:
 class CharNGramVectors(nn.Module):
     """Sums of the vectors of n-grams: ids (n_rows, n_pieces) -> (n_rows, n_pieces, width).
 
-    n_pieces (int): Size of the vocabulary. n_ngrams (int): Different n-grams. n_members (int): Those of all pieces
-        added up. width (int): Of a vector. dropout (float): As in `CharNGrams`.
+    n_pieces (int): Size of the vocabulary.
+    n_ngrams (int): Different n-grams.
+    n_members (int): Those of all pieces added up.
+    width (int): Of a vector.
+    dropout (float): As in `CharNGrams`.
     """
 
     # Which n-grams a piece has: those of piece i are members[starts[i] : starts[i + 1]].
@@ -75,7 +79,10 @@ class CharNGramVectors(nn.Module):
         self.register_buffer("starts", torch.zeros(n_pieces + 1, dtype=torch.int64))
 
     def fill(self, members: Sequence[Sequence[int]]) -> None:
-        """Say which n-grams each piece has. members (Sequence): As `CharNGrams.members` gives them."""
+        """Say which n-grams each piece has.
+
+        members (Sequence): As `CharNGrams.members` gives them.
+        """
         self.members.copy_(torch.tensor([number for one in members for number in one], dtype=torch.int64))
         self.starts[1:] = torch.tensor([len(one) for one in members]).cumsum(0)
 

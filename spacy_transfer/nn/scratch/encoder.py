@@ -1,12 +1,13 @@
-"""An encoder from scratch: its pieces and its weights come from the user's texts alone."""
+"""An encoder from scratch: its pieces and weights come only from the user's texts."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tokenizers import Tokenizer
 
 from ...checks import check_least, check_share
 from ...errors import T001, T005, T130, T133
+from ...json_types import JsonObject
 from ..encoders.encoder import Encoder
 from ..encoders.pretrained import LoadedEncoder, build_encoder
 from .char_ngrams import CharNGrams
@@ -18,9 +19,10 @@ from .transformer import SCRATCH, ScratchBody
 class ScratchEncoder:
     """A Transformer encoder with random weights, and a tokenizer trained on the training texts.
 
-    tokenizer: Makes the pieces that a text is cut into: `spacy-transfer.WordLevel.v1`, `BPE` or `Unigram`.
-    char_ngrams: `spacy-transfer.CharNGrams.v1` adds the vectors of a piece's character n-grams to its own, None
-        does not.
+    tokenizer (TokenizerTrainer): Makes the pieces that a text is cut into: `spacy-transfer.WordLevel.v1`, `BPE` or
+        `Unigram`.
+    char_ngrams (CharNGrams | None): `spacy-transfer.CharNGrams.v1` adds the vectors of a piece's character n-grams to
+        its own, None does not.
     width (int): Width of the states, a multiple of `heads`.
     depth (int): Layers.
     heads (int): Attention heads of a layer.
@@ -37,8 +39,8 @@ class ScratchEncoder:
     zero_init_residual (bool): Attention and feed-forward add nothing before they have learned to, so that training
         begins with a bag of words.
     SOURCE: Vaswani et al. 2017, arXiv:1706.03762; norms first: Xiong et al. 2020, arXiv:2002.04745; starting at zero:
-        Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks),
-        Gal & Ghahramani 2016, arXiv:1512.05287.
+        Zhang et al. 2019 (Fixup), arXiv:1901.09321; dropping words: Iyyer et al. 2015 (deep averaging networks), Gal &
+        Ghahramani 2016, arXiv:1512.05287.
     """
 
     tokenizer: TokenizerTrainer
@@ -86,7 +88,7 @@ class ScratchEncoder:
         """
         tokenizer = self.tokenizer.train(texts())
         numbers = Tokenizer.from_str(tokenizer).get_vocab()
-        config: dict[str, Any] = {
+        config: JsonObject = {
             "model_type": SCRATCH, "vocab_size": len(numbers), "pad_token_id": PAD, "char_ngrams": None,
             "hidden_size": self.width, "num_hidden_layers": self.depth, "num_attention_heads": self.heads,
             "intermediate_size": self.feed_forward, "hidden_act": self.activation, "positions": self.positions,
@@ -106,6 +108,9 @@ class ScratchEncoder:
         record = {"config": config, "source": "scratch", "revision": None, "licence": None}
         return LoadedEncoder(Encoder(body, config), tokenizer, record)
 
-    def rebuild(self, record: dict[str, Any]) -> Encoder:
-        """Build the encoder of a saved pipeline. RETURNS (Encoder): With arbitrary weights; the caller loads them."""
+    def rebuild(self, record: JsonObject) -> Encoder:
+        """Build the encoder of a saved pipeline.
+
+        RETURNS (Encoder): With arbitrary weights; the caller loads them.
+        """
         return build_encoder(record)

@@ -6,7 +6,7 @@ The same texts give the same tokenizer, byte for byte and in whatever order they
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -31,7 +31,11 @@ class TokenizerTrainer(Protocol):
     """A block that makes a tokenizer of texts."""
 
     def train(self, texts: Iterable[str]) -> str:
-        """RETURNS (str): The tokenizer as JSON."""
+        """Train a tokenizer.
+
+        texts (Iterable[str]): The training texts.
+        RETURNS (str): The tokenizer as JSON.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,11 @@ class WordLevel:
         check_least("WordLevel", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Count words. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 if no word is left."""
+        """Count words.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 if no word is left.
+        """
         tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL[UNK]))
         steps = [normalizers.NFKC(), _bert_normalizer(self.lower_case)]
         if self.same_digits:
@@ -87,7 +95,11 @@ class BPE:
         check_least("BPE", self, "min_frequency", 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Join pairs. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word."""
+        """Join pairs.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 without any word.
+        """
         tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNK]))
         tokenizer.normalizer = _normalizer(self.lower_case)
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -114,8 +126,11 @@ class Unigram:
         check_least("Unigram", self, "size", len(SPECIAL) + 1)
 
     def train(self, texts: Iterable[str]) -> str:
-        """Fit the pieces. RETURNS (str): The tokenizer as JSON. RAISES (ValueError): T131 without any word, T132 where
-        the characters alone are more than `size`."""
+        """Fit the pieces.
+
+        RETURNS (str): The tokenizer as JSON.
+        RAISES (ValueError): T131 without any word, T132 where the characters alone are more than `size`.
+        """
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.normalizer = _normalizer(self.lower_case)
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -131,19 +146,19 @@ class Unigram:
         return _in_one_order(_train(tokenizer, trainer, texts, ""))
 
 
-def _normalizer(lower_case: bool) -> Any:
+def _normalizer(lower_case: bool) -> normalizers.Normalizer:
     steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lower_case else [])]
     return normalizers.Sequence(steps)
 
 
-def _bert_normalizer(lower_case: bool) -> Any:
+def _bert_normalizer(lower_case: bool) -> normalizers.Normalizer:
     # Chinese characters are words of their own; accents stay.
     return normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=lower_case
     )
 
 
-def _train(tokenizer: Any, trainer: Any, texts: Iterable[str], hint: str) -> str:
+def _train(tokenizer: Tokenizer, trainer: trainers.Trainer, texts: Iterable[str], hint: str) -> str:
     texts = list(texts)
     # White space and control characters, which the normalizer may take out, make no word.
     if not any(tokenizer.normalizer.normalize_str(text).strip() for text in texts):

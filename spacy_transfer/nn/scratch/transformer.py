@@ -1,14 +1,15 @@
-"""A Transformer encoder of torch.nn parts, built from a plain configuration."""
+"""A Transformer encoder made of torch.nn parts, built from a plain configuration."""
 
 import math
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...json_types import JsonObject
 from .char_ngrams import CharNGramVectors
 from .tokenizer_training import PAD, SPECIAL, UNK
 
@@ -32,7 +33,7 @@ class ScratchBody(nn.Module):
 
     supports_gradient_checkpointing = True
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: JsonObject) -> None:
         super().__init__()
         self.config = SimpleNamespace(**{**_EARLIER, **config}, _attn_implementation="sdpa")
         width, norm_first = self.config.hidden_size, self.config.norm_first
@@ -51,10 +52,15 @@ class ScratchBody(nn.Module):
                         nn.init.zeros_(weight)
         normed = norm_first and self.config.norm_states
         self.final_norm: nn.Module = nn.LayerNorm(width) if normed else nn.Identity()
-        self._checkpointing: dict[str, Any] | None = None
+        self._checkpointing: JsonObject | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
-        """input_ids, attention_mask (n_rows, n_pieces) -> last_hidden_state (n_rows, n_pieces, width)."""
+        """Compute the last states.
+
+        input_ids (Tensor): (n_rows, n_pieces).
+        attention_mask (Tensor): 0 at padding, (n_rows, n_pieces).
+        RETURNS (SimpleNamespace): With `last_hidden_state`, (n_rows, n_pieces, width).
+        """
         states = self.embeddings(input_ids)
         padding = attention_mask == 0
         for layer in self.layers:
@@ -68,8 +74,11 @@ class ScratchBody(nn.Module):
         """The vectors of the pieces, as encoders of transformers give theirs."""
         return self.embeddings.pieces
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any]) -> None:
-        """As encoders of transformers have it. gradient_checkpointing_kwargs (dict): Of torch's `checkpoint`."""
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, object]) -> None:
+        """As encoders of transformers have it.
+
+        gradient_checkpointing_kwargs (dict): Of torch's `checkpoint`.
+        """
         self._checkpointing = gradient_checkpointing_kwargs
 
 
@@ -138,7 +147,14 @@ class _Layer(nn.TransformerEncoderLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """src (n_rows, n_pieces, width), src_key_padding_mask (n_rows, n_pieces), true at padding."""
+        """Compute the states after the layer.
+
+        src (Tensor): (n_rows, n_pieces, width).
+        src_mask (Tensor | None): None; part of torch's signature.
+        src_key_padding_mask (Tensor | None): True at padding, (n_rows, n_pieces).
+        is_causal (bool): False; part of torch's signature.
+        RETURNS (Tensor): (n_rows, n_pieces, width).
+        """
         if self.norm_first:
             src = src + self._sa_block(self.norm1(src), src_mask, src_key_padding_mask)
             return src + self._ff_block(self.norm2(src))
@@ -150,7 +166,7 @@ class _Layer(nn.TransformerEncoderLayer):
     ) -> Tensor:
         own = self.self_attn
         n_rows, n_pieces, width = x.shape
-        both = F.linear(x, cast(Tensor, own.in_proj_weight), own.in_proj_bias)
+        both = F.linear(x, own.in_proj_weight, own.in_proj_bias)
         query, key, value = both.view(n_rows, n_pieces, 3, own.num_heads, -1).permute(2, 0, 3, 1, 4)
         seen = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
         found = F.scaled_dot_product_attention(

@@ -1,1 +1,1 @@
-"""Several processes that train one pipeline."""
+"""Several processes that train one pipeline together."""

@@ -1,4 +1,4 @@
-"""Start several ranks on this machine, and name the one that fails.
+"""Starts several ranks on this machine, and names the one that fails.
 
 Ranks meet in a file of a folder that only this user can open, and talk over the loopback interface: nobody else on the
 network can join, listen or send. torch's own launcher is not used for this: it keeps its state as a pickle in a store
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -38,8 +38,11 @@ _SECONDS_TO_END = {"asked": 120.0, "bereft": 30.0}
 def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
     """Run `python ARGUMENTS` in so many processes that know of each other, as `torchrun` does.
 
-    n_ranks (int): Processes. arguments (Sequence[str]): What follows `python`. gpu (bool): One GPU each.
-    RAISES (ValueError): T180 for more ranks than devices. RAISES (ChildProcessError): T178 if one of them fails.
+    n_ranks (int): Processes.
+    arguments (Sequence[str]): What follows `python`.
+    gpu (bool): One GPU each.
+    RAISES (ValueError): T180 for more ranks than devices.
+    RAISES (ChildProcessError): T178 if one of them fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C, which all ranks are told of.
     """
     n_devices = torch.cuda.device_count() if gpu else os.cpu_count() or 1
@@ -118,19 +121,23 @@ def _loopback() -> str | None:
 
 @contextmanager
 def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterator[list[int]]:
-    """Within: SIGTERM and Ctrl-C are handed on to the ranks. YIELDS (list[int]): Those that came."""
+    """Within: SIGTERM and Ctrl-C are handed on to the ranks.
+
+    YIELDS (list[int]): Those that came.
+    """
     signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
 
     def hand_on(number: int, frame: FrameType | None) -> None:
+        """Send the signal to all ranks that still run."""
         signals.append(number)
         for process in started:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before: dict[int, Any] = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield signals
     finally:
@@ -139,7 +146,10 @@ def _passing_signals_to(started: Sequence["subprocess.Popen[bytes]"]) -> Iterato
 
 
 def _wait(started: Sequence["subprocess.Popen[bytes]"], signals: Sequence[int]) -> list[int]:
-    """Wait until all ranks have ended, one has failed, or a signal was not obeyed. RETURNS (list[int]): The failed."""
+    """Wait until all ranks have ended, one has failed, or a signal was not obeyed.
+
+    RETURNS (list[int]): The failed.
+    """
     deadline = float("inf")
     while True:
         statuses = [process.poll() for process in started]
@@ -176,7 +186,7 @@ def _told_at(file: Path) -> float:
 
 def _reason(file: Path, status: int | None) -> str:
     """Of a failed rank: the error it has told, else how it ended."""
-    message: Any = ""
+    message: object = ""
     try:
         message = json.loads(file.read_text("utf-8"))["message"]
         message = message.get("message", message) if isinstance(message, dict) else message

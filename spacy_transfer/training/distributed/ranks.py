@@ -1,4 +1,4 @@
-"""Several ranks train as one: each takes a share of every batch, and sums go to all.
+"""Several ranks train together: each takes a share of every batch, and all get the sums.
 
 What they agree on (numbers of documents, flags, texts of the evaluation) travels over Gloo between the hosts' memories,
 so no GPU is waited for; gradients and losses travel where they are, over NCCL between GPUs.
@@ -7,7 +7,6 @@ so no GPU is waited for; gradients and losses travel where they are, over NCCL b
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -16,7 +15,8 @@ from spacy.training import Example
 from torch import Tensor, distributed, nn
 
 from ...errors import T179, T180, T181
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
+from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 
 # Gradients are copied into pieces of so many numbers: large enough for the network, small beside the weights.
@@ -58,12 +58,14 @@ class Ranks:
     def join(self, nlp: Language, names: list[str]) -> None:
         """Give all ranks the first one's weights, and let gradients be summed.
 
-        names (list[str]): Components that learn. RAISES (ValueError): T179 if one of them is not ours.
+        nlp (Language): The pipeline.
+        names (list[str]): Components that learn.
+        RAISES (ValueError): T179 if one of them is not ours.
         """
         nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
         others = [
             name for name in names
-            if not all(isinstance(shim, TrainingShim) for node in nodes[name] for shim in node.shims)
+            if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
             or any(node.param_names for node in nodes[name])
         ]  # fmt: skip
         if others:
@@ -82,7 +84,12 @@ class Ranks:
         torch.manual_seed(torch.initial_seed() + 1_000_003 * self.rank)
 
     def agree(self, what: str, value: str) -> None:
-        """RAISES (ValueError): T181 if a rank has another value."""
+        """Check that all ranks have the same value.
+
+        what (str): What it is, for the message.
+        value (str): This rank's.
+        RAISES (ValueError): T181 if a rank has another value.
+        """
         found = [part.decode("utf-8") for part in self._gather(value.encode("utf-8"))]
         if len(set(found)) > 1:
             raise ValueError(
@@ -90,7 +97,10 @@ class Ranks:
             )
 
     def from_first(self, make: Callable[[], str]) -> str:
-        """A text that the first rank makes, on every rank. make (Callable): Called on the first one only."""
+        """A text that the first rank makes, on every rank.
+
+        make (Callable): Called on the first one only.
+        """
         return self._gather(make().encode("utf-8") if self.is_first else b"")[0].decode("utf-8")
 
     # ---- the loop's side -----------------------------------------------------------------------------------------
@@ -113,7 +123,7 @@ class Ranks:
         distributed.all_reduce(value, distributed.ReduceOp.MAX, group=self._hosts)
         return bool(value.item())
 
-    def total(self, losses: dict[str, Any]) -> dict[str, Any]:
+    def total(self, losses: Losses) -> Losses:
         """Sums over the ranks; on GPUs they stay there."""
         found = [losses.get(name, 0.0) for name in self._names]
         on_gpu = next((value for value in found if isinstance(value, Tensor) and value.device.type == "cuda"), None)
@@ -123,8 +133,10 @@ class Ranks:
         return dict(zip(self._names, values if self._hosts is not None else values.tolist(), strict=True))
 
     def sum_gradients(self, weights: Mapping[str, nn.Parameter], n_docs: int) -> int:
-        """Sum gradients in place. weights (Mapping): What moves, in the same order on all ranks.
+        """Sum gradients in place.
 
+        weights (Mapping): What moves, in the same order on all ranks.
+        n_docs (int): Documents of this rank.
         RETURNS (int): Documents of all ranks.
         """
         trainable = list(weights.values())
@@ -148,7 +160,10 @@ class Ranks:
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
     def share_evaluation(self, examples: list[Example], predict: Callable[[list[Example]], None]) -> list[Example]:
-        """Let each rank predict a share of the dev data. RETURNS (list[Example]): All, predicted, on all ranks."""
+        """Let each rank predict a share of the dev data.
+
+        RETURNS (list[Example]): All, predicted, on all ranks.
+        """
         predict(examples[self.rank :: self.n_ranks])
         mine = [example.predicted.to_bytes(exclude=["tensor"]) for example in examples[self.rank :: self.n_ranks]]
         sizes = [len(one) for one in mine]

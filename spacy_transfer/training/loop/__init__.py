@@ -1,1 +1,1 @@
-"""Steps, their order, their rates, evaluations, and when to stop."""
+"""Steps, their order, learning rates, evaluations, and when to stop."""

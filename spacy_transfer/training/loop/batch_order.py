@@ -1,10 +1,8 @@
-"""Which texts make up each batch: as `spacy train` does it, and from any place in the run."""
+"""The texts of each batch: as in `spacy train`, and from any position in the run."""
 
-import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from spacy.language import Language
@@ -13,6 +11,8 @@ from torch import Tensor
 
 from ...corpora.docbins import check_path_of
 from ...errors import T171, T185
+from ...files import Fingerprint
+from ...json_types import JsonObject
 from ..state.fingerprint import example_digest, fingerprint_of
 from ..state.random_state import EVERY, RandomState
 from .schedules import CountedBatcher
@@ -25,7 +25,8 @@ _MOST_NUMBERS = 50_000
 class _Epoch:
     """How an epoch began, and what is needed to draw its batches again.
 
-    random (RandomState): After the shuffle. positions (list[int]): Of the batcher's schedules.
+    random (RandomState): After the shuffle.
+    positions (list[int]): Of the batcher's schedules.
     foreign (list): Before which batch somebody else had drawn random numbers that the batcher's own then followed.
     """
 
@@ -38,7 +39,8 @@ class _Epoch:
 class Order:
     """Batches of the training data, epoch after epoch.
 
-    nlp (Language): The pipeline. corpus (Callable): The reader of the training data.
+    nlp (Language): The pipeline.
+    corpus (Callable): The reader of the training data.
     batching (CountedBatcher): The batcher and its schedules.
     max_epochs (int): Ends after so many; 0 never, -1 never and reads the data anew in every epoch (streamed).
     apart (bool): Draw from random numbers of its own, so that ranks which train on different texts agree on the order.
@@ -62,7 +64,7 @@ class Order:
         self._begun: _Epoch | None = None
         self._after: RandomState | None = None
         self._own = RandomState.now() if apart else None
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = Fingerprint()
         self._n_read = 0
         # A reader that is read meanwhile may draw any.
         self._watched = EVERY if self.is_streamed else batching.draws
@@ -73,7 +75,10 @@ class Order:
         return self.max_epochs < 0
 
     def read(self) -> None:
-        """Read the training data. RAISES (ValueError): T171 if there are none."""
+        """Read the training data.
+
+        RAISES (ValueError): T171 if there are none.
+        """
         self._reading = RandomState.now()
         if self.is_streamed:
             return
@@ -89,7 +94,7 @@ class Order:
             return whole
         if self.is_streamed:
             return f"{self._n_read} read: {self._digest.hexdigest()}"
-        digest = hashlib.blake2b(digest_size=16)
+        digest = Fingerprint()
         for example in sorted(self.examples, key=lambda one: self._numbers[id(one)]):
             digest.update(example_digest(example))
         return digest.hexdigest()
@@ -148,7 +153,7 @@ class Order:
         self._stream = iter(self.batching.batcher(self._streamed() if self.is_streamed else self.examples))
 
     def _streamed(self) -> Iterator[Example]:
-        self._digest, self._n_read = hashlib.blake2b(digest_size=16), 0
+        self._digest, self._n_read = Fingerprint(), 0
         self._numbers.clear()
         is_known = fingerprint_of(self.corpus) is not None
         for example in self.corpus(self.nlp):
@@ -163,10 +168,10 @@ class Order:
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs: JSON, and the order of the texts in this epoch."""
         assert self._reading is not None
-        data: dict[str, Any] = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
+        data: JsonObject = {"epoch": self.epoch, "reading": self._reading.to_json(), "begun": None}
         if self._own is not None:
             data["own"] = self._own.to_json()
         if self._begun is not None:
@@ -179,12 +184,15 @@ class Order:
         numbers = [self._numbers[id(example)] for example in self.examples]
         return data, {"order": torch.tensor(numbers, dtype=torch.int32)} if numbers else {}
 
-    def reread(self, data: dict[str, Any]) -> None:
-        """Read the training data as at the start of the run. data (dict): Of `state`."""
+    def reread(self, data: JsonObject) -> None:
+        """Read the training data as at the start of the run.
+
+        data (dict): Of `state`.
+        """
         RandomState.from_json(data["reading"]).restore()
         self.read()
 
-    def restore(self, data: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def restore(self, data: JsonObject, tensors: dict[str, Tensor]) -> None:
         """After `reread`: go on to the place that `state` took down; moves the global random numbers."""
         if tensors:
             self.examples = [self.examples[i] for i in tensors["order"].tolist()]

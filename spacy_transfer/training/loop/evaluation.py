@@ -1,15 +1,15 @@
-"""The evaluations of a run: spaCy's scores, weighed into one."""
+"""Evaluations during a run: spaCy's scores, weighted into one."""
 
 import math
 from collections.abc import Callable, Iterable
 from timeit import default_timer
-from typing import Any
 
 from spacy.language import Language, _copy_examples
 from spacy.scorer import Scorer
 from spacy.training import Example, validate_examples
 
 from ...errors import T175
+from ...json_types import Scores
 from ...log import logger
 from ..state.fingerprint import examples_digest, fingerprint_of
 
@@ -20,7 +20,8 @@ Tick = Callable[[int, int], None]
 class Evaluation:
     """Scores a pipeline on the dev data.
 
-    nlp (Language): The pipeline. corpus (Callable): The reader of the dev data.
+    nlp (Language): The pipeline.
+    corpus (Callable): The reader of the dev data.
     weights (dict): Weight of each score in the main one; None counts nothing.
     share (Callable): Lets several ranks predict a part each; gives the examples with all predictions.
     """
@@ -43,20 +44,27 @@ class Evaluation:
         self.fingerprint: str | None = None
 
     def read(self) -> list[Example]:
-        """The dev data. RETURNS (list[Example]): Read anew."""
+        """The dev data.
+
+        RETURNS (list[Example]): Read anew.
+        """
         examples = list(self.corpus(self.nlp))
         if self.fingerprint is None:
             self.fingerprint = fingerprint_of(self.corpus) or examples_digest(examples)
         return examples
 
-    def __call__(self, tick: Tick) -> tuple[float, dict[str, Any]]:
-        """Evaluate. RETURNS (tuple): The main score, and all scores."""
+    def __call__(self, tick: Tick) -> tuple[float, dict[str, object]]:
+        """Evaluate.
+
+        RETURNS (tuple): The main score, and all scores.
+        """
         examples = self.read()
         validate_examples(examples, "spacy transfer train")
         examples = _copy_examples(examples)
         start = default_timer()
 
         def predict(some: list[Example]) -> None:
+            """Predict some examples and tell how far it is."""
             docs = self.nlp.pipe((example.predicted for example in some), batch_size=self.nlp.batch_size)
             for n_done, (example, doc) in enumerate(zip(some, docs, strict=True), start=1):
                 example.predicted = doc
@@ -77,7 +85,7 @@ class Evaluation:
         scores["speed"] = sum(len(example.predicted) for example in examples) / seconds
         return self.weigh(scores), scores
 
-    def measure(self, scores: dict[str, Any]) -> str:
+    def measure(self, scores: Scores) -> str:
         """What the main score is: the name of the one score that counts, or the sum that it is.
 
         scores (dict): Of the last evaluation; they say what spaCy's "cats_score" is.
@@ -88,7 +96,7 @@ class Evaluation:
             return str(scores.get(f"{key}_desc") or key)
         return " + ".join(f"{weight:g} {key}" for key, weight in counts.items())
 
-    def weigh(self, scores: dict[str, Any]) -> float:
+    def weigh(self, scores: Scores) -> float:
         """The main score of some scores."""
         self.weights = {key: value for key, value in self.weights.items() if key in scores}
         if not self.weights and not self._told:

@@ -1,4 +1,4 @@
-"""Gradients of any Thinc model, summed over several sub-batches, thrown away."""
+"""Gradients of any Thinc model: summed over sub-batches, or discarded."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from thinc.api import Model
 from torch import nn
 
 from ...model.learning.thinc_optimizers import forget_gradients
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
 
 
 def are_finite(models: Iterable[Model]) -> bool:
@@ -22,7 +22,7 @@ def are_finite(models: Iterable[Model]) -> bool:
                 if node.has_grad(name) and not math.isfinite(float(node.get_grad(name).sum())):
                     return False
             for shim in node.shims:
-                network = shim.network if isinstance(shim, TrainingShim) and shim.is_built else shim._model
+                network = shim.network if isinstance(shim, TorchShim) and shim.is_built else shim._model
                 for weight in network.parameters() if isinstance(network, nn.Module) else ():
                     if weight.grad is not None and not math.isfinite(float(weight.grad.sum())):
                         return False

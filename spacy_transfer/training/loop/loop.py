@@ -1,4 +1,4 @@
-"""The loop: the same updates as `spacy train`, one after the other."""
+"""The training loop: the same updates as `spacy train`, in the same order."""
 
 import math
 from collections import deque
@@ -14,8 +14,10 @@ from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
 from ...errors import T170, T170_IN_A_ROW, T170_SCORES, T176
+from ...json_types import ConfigBlock, JsonObject, Scores
 from ...log import logger
 from ...model.shims.evaluating import evaluating
+from ...pipeline.interface import ClassifierInterface, interface_of
 from ...pipeline.textcat import NonFiniteLoss
 from ..output.log_file import LogFile
 from ..output.result import numbers_of
@@ -26,7 +28,7 @@ from .evaluation import Evaluation, Tick
 from .gradients import are_finite, drop_gradients
 from .position import Position
 from .rates import set_landing
-from .single_step import Alone, Together
+from .single_step import Alone, Losses, Together
 from .time_limit import TimeLimit
 
 # Steps without a loss in a row after which nothing good can come any more: weights that are NaN stay so.
@@ -43,33 +45,42 @@ class Update(Protocol):
     """How a batch makes gradients; `nlp.update` for a pipeline, something else for pretraining or distillation."""
 
     def __call__(self, batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
-        """batch (list[Example]): Of one sub-batch. losses (dict): The sum of losses is added by component."""
+        """Add the gradients of a sub-batch.
+
+        batch (list[Example]): Of one sub-batch.
+        losses (dict): The sum of losses is added by component.
+        """
 
 
 @dataclass
 class Event:
     """A step is done.
 
-    info (dict): As spaCy's loggers expect it. is_best (bool | None): None where there was no evaluation.
+    info (dict): As spaCy's loggers expect it.
+    is_best (bool | None): None where there was no evaluation.
     """
 
-    info: dict[str, Any]
+    info: JsonObject
     is_best: bool | None
 
 
 class Run:
     """Trains until patience, steps or epochs end.
 
-    nlp (Language): Initialised. settings (dict): The resolved block [training]. order (Order): The data.
-    evaluation (Evaluation): Of the dev data. log (LogFile): Takes every figure.
-    on_nan (str): What to do when a loss is no finite number. update (Update | None): In place of `nlp.update`.
+    nlp (Language): Initialised.
+    settings (dict): The resolved block [training].
+    order (Order): The data.
+    evaluation (Evaluation): Of the dev data.
+    log (LogFile): Takes every figure.
+    on_nan (str): What to do when a loss is no finite number.
+    update (Update | None): In place of `nlp.update`.
     limit (TimeLimit | None): How long it may train.
     """
 
     def __init__(
         self,
         nlp: Language,
-        settings: dict[str, Any],
+        settings: ConfigBlock,
         order: Order,
         evaluation: Evaluation,
         log: LogFile,
@@ -116,7 +127,10 @@ class Run:
         self.is_time_up = self.limit.is_up(position.seconds)
 
     def show_evaluations(self, begin: Callable[[], Tick]) -> None:
-        """begin (Callable): Called when an evaluation begins; gives what is told after each document."""
+        """Show how far evaluations are.
+
+        begin (Callable): Called when an evaluation begins; gives what is told after each document.
+        """
         self._tick = begin
 
     @property
@@ -132,9 +146,12 @@ class Run:
         ]
 
     def events(self) -> Iterator[Event]:
-        """Go on to the end. YIELDS (Event): After each step, its evaluation in.
+        """Go on to the end.
 
-        RAISES (ValueError): T170 where a loss is no finite number. RAISES (Interrupted): Within an evaluation.
+        YIELDS (Event): After each step, its evaluation in.
+
+        RAISES (ValueError): T170 where a loss is no finite number.
+        RAISES (Interrupted): Within an evaluation.
         """
         shims = network_shims(self.nlp).values()
         try:
@@ -220,14 +237,14 @@ class Run:
         if settings["before_update"]:
             settings["before_update"](self.nlp, {"step": step, "epoch": self.at.epoch})
         dropout = settings["dropout"] if self._dropouts is None else next(self._dropouts)
-        losses: dict[str, Any] = {}
+        losses: Losses = {}
         for part in subdivide_batch(self.together.share(batch), settings["accumulate_gradient"]):
             # The loss stands in losses, for all ranks to see.
             with suppress(NonFiniteLoss):
                 self._update(part, drop=dropout, losses=losses)
         losses = self.together.total(losses)
         rate = self.at.rate = float(optimizer.learn_rate)
-        line: dict[str, Any] = {
+        line: JsonObject = {
             "kind": "step", "step": step, "epoch": self.at.epoch, "n_docs": len(batch), "learn_rate": rate,
             "loss": {name: value / len(batch) for name, value in losses.items()},
         }  # fmt: skip
@@ -266,8 +283,11 @@ class Run:
                 "rate": f"{rate:.2g}",
             }
 
-    def _finish_update(self) -> dict[str, Any]:
-        """Let the optimizer move the weights. RETURNS (dict): Gradient norm of each component that knows it."""
+    def _finish_update(self) -> dict[str, object]:
+        """Let the optimizer move the weights.
+
+        RETURNS (dict): Gradient norm of each component that knows it.
+        """
         norms = {}
         for name, proc in self.trainable:
             if hasattr(self.optimizer, "grad_norm"):
@@ -277,8 +297,11 @@ class Run:
                 norms[name] = norm
         return norms
 
-    def _bad(self, line: dict[str, Any]) -> None:
-        """A loss or a gradient norm is no finite number. RAISES (ValueError): T170, unless the step is left out."""
+    def _bad(self, line: JsonObject) -> None:
+        """A loss or a gradient norm is no finite number.
+
+        RAISES (ValueError): T170, unless the step is left out.
+        """
         step, batch, rate = next(one for one in self._recent if one[0] == line["step"])
         values = {name: float(value) for name, value in line["loss"].items()}
         facts = {
@@ -296,7 +319,7 @@ class Run:
             raise ValueError(T170_IN_A_ROW.format(n=n, step=step, rate=rate))
         logger.warning(T176.format(**facts, n_skipped=self.at.n_skipped))
 
-    def _check(self, lines: list[dict[str, Any]]) -> None:
+    def _check(self, lines: list[JsonObject]) -> None:
         """Look through figures that were fetched late."""
         for line in lines:
             if line["kind"] != "step":
@@ -308,7 +331,10 @@ class Run:
                 self._recent.popleft()
 
     def check_now(self) -> None:
-        """Before a checkpoint: no step that waits to be looked at may have gone wrong. RAISES (ValueError): T170."""
+        """Before a checkpoint: no step that waits to be looked at may have gone wrong.
+
+        RAISES (ValueError): T170.
+        """
         self._check(self.log.flush())
 
     # ---- an evaluation -------------------------------------------------------------------------------------------
@@ -319,12 +345,13 @@ class Run:
         tick = self._tick()
 
         def heed(done: int, total: int) -> None:
+            """Tell how far the evaluation is, and end it after a signal."""
             # Several ranks evaluate to the end: one that left would leave the others waiting.
             if self.is_wanted_to_end and isinstance(self.together, Alone):
                 raise Interrupted
             tick(done, total)
 
-        interrupted, score, scores = False, 0.0, dict[str, Any]()
+        interrupted, score, scores = False, 0.0, JsonObject()
         with self.nlp.use_params(self.optimizer.averages) if self.optimizer.averages else nullcontext():
             # Caught inside: spaCy puts the weights back only where no exception passes.
             try:
@@ -368,7 +395,7 @@ class Run:
         self._window_start = default_timer()
         return Event(info, is_best)
 
-    def _info(self, score: float | None, scores: dict[str, Any] | None) -> dict[str, Any]:
+    def _info(self, score: float | None, scores: Scores | None) -> JsonObject:
         at = self.at
         return {
             "epoch": at.epoch, "step": at.n_done - 1, "score": score, "other_scores": scores, "losses": at.losses,
@@ -381,12 +408,12 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, rate: float) -> dict[str, Any]:
+def _depths(proc: Any, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
-    describe = proc.model.attrs.get("describe")
-    if describe is None:
+    net = interface_of(proc.model)
+    if not isinstance(net, ClassifierInterface):
         return {}
-    rows = describe(proc.model)
+    rows = net.describe()
     trainable = [row for row in rows if row.n_trainable]
     frozen = [row.depth for row in rows if not row.n_trainable and row.n_weights]
     return {"frozen_depth": max(frozen, default=-1), "rates": {row.name: rate * row.lr_factor for row in trainable}}

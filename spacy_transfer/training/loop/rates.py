@@ -1,7 +1,6 @@
-"""A learning rate that knows how long the training is."""
+"""A learning rate schedule that knows the length of the training."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from thinc.api import Optimizer
 
@@ -72,7 +71,10 @@ class WarmupLinear(Iterator[float]):
         return self.total_steps or self.counted_steps
 
     def at(self, step: int) -> float:
-        """The rate of a step. step (int): From 0."""
+        """The rate of a step.
+
+        step (int): From 0.
+        """
         if self.landing is None or step < self.landing[0]:
             return self._unlimited(step)
         begin, end = self.landing
@@ -91,20 +93,27 @@ class WarmupLinear(Iterator[float]):
 def set_length(optimizer: Optimizer, n_steps: int, *, has_limit: bool = False) -> None:
     """Tell the schedules of an optimizer how many steps the training has.
 
-    n_steps (int): 0 where nobody knows. has_limit (bool): A limit of time will say it later.
+    optimizer (Optimizer): Of the training.
+    n_steps (int): 0 where nobody knows.
+    has_limit (bool): A limit of time will say it later.
     """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
             schedule.counted_steps = n_steps or None
             schedule.has_limit = has_limit
-            value: Any = schedule.at(max(0, schedule.n_drawn - 1))
+            value = schedule.at(max(0, schedule.n_drawn - 1))
             setattr(optimizer, field, value)
 
 
 def set_landing(optimizer: Optimizer, begin: int, end: int) -> None:
-    """Let the rates fall to 0 in a line. begin, end (int): The first step of the fall, and the number of all steps."""
+    """Let the rates fall to 0 in a line.
+
+    optimizer (Optimizer): Of the training.
+    begin (int): The first step of the fall.
+    end (int): The number of all steps.
+    """
     for field, schedule in optimizer.schedules.items():
         if isinstance(schedule, WarmupLinear):
             schedule.landing = (begin, end)
-            value: Any = schedule.at(max(0, schedule.n_drawn - 1))
+            value = schedule.at(max(0, schedule.n_drawn - 1))
             setattr(optimizer, field, value)

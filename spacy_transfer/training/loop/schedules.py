@@ -1,4 +1,4 @@
-"""A batcher whose size schedules can be taken down and put back: they run on across epochs."""
+"""A batcher whose size schedules can be saved and restored, since they continue across epochs."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from spacy import registry
+from spacy.training import Example
 
 from ..state.random_state import EVERY
 
@@ -16,14 +17,14 @@ class CountedSchedule:
     numbers (Iterable): Such as a block `@schedules` gives.
     """
 
-    def __init__(self, numbers: Iterable[Any]) -> None:
+    def __init__(self, numbers: Iterable[object]) -> None:
         self.n_drawn = 0
         self._numbers = iter(numbers)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> "Iterator[object]":
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> object:
         value = next(self._numbers)
         self.n_drawn += 1
         return value
@@ -46,11 +47,12 @@ _DRAWS: dict[str, Set[str]] = {
 class CountedBatcher:
     """A batcher and the schedules in its block.
 
-    batcher (Callable): Examples to batches. schedules (list[CountedSchedule]): In the order of the block.
+    batcher (Callable): Examples to batches.
+    schedules (list[CountedSchedule]): In the order of the block.
     draws (Set[str]): Which random numbers it may draw after its first batch: of "python", "numpy" and "torch".
     """
 
-    batcher: Callable[[Iterable[Any]], Iterable[list[Any]]]
+    batcher: Callable[[Iterable[Example]], Iterable[list[Example]]]
     schedules: list[CountedSchedule] = field(default_factory=list)
     draws: Set[str] = EVERY
 
@@ -64,15 +66,16 @@ class CountedBatcher:
             schedule.advance(n)
 
 
-def counted_batcher(block: Any, resolved: Callable[[Iterable[Any]], Iterable[list[Any]]]) -> CountedBatcher:
+def counted_batcher(block: Any, resolved: Callable[[Iterable[Example]], Iterable[list[Example]]]) -> CountedBatcher:
     """Make the batcher of a config block so that its schedules are counted.
 
-    block: The block as the config has it, checked already. resolved: The batcher that the config system made of it,
-        taken where there is no schedule in it.
+    block (Any): The block as the config has it, checked already.
+    resolved (Callable): The batcher that the config system made of it, taken where there is no schedule in it.
     """
     schedules: list[CountedSchedule] = []
 
     def make(value: Any) -> Any:
+        """Resolve a block inside out, and count its schedules."""
         if not isinstance(value, dict):
             return value
         arguments = {key: make(part) for key, part in value.items() if not key.startswith("@")}

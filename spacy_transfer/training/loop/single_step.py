@@ -1,9 +1,14 @@
-"""How one rank, or several, make one step."""
+"""One training step on one rank or several."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from spacy.training import Example
+
+from ...json_types import JsonObject
+
+# By component: the sum of losses, a number or a tensor that waits on the GPU.
+Losses = JsonObject
 
 
 class Together(Protocol):
@@ -15,7 +20,7 @@ class Together(Protocol):
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""
 
-    def total(self, losses: dict[str, Any]) -> dict[str, Any]:
+    def total(self, losses: Losses) -> Losses:
         """Sums over the ranks."""
 
     def from_first(self, make: Callable[[], str]) -> str:
@@ -33,7 +38,7 @@ class Alone:
         """As here."""
         return flag
 
-    def total(self, losses: dict[str, Any]) -> dict[str, Any]:
+    def total(self, losses: Losses) -> Losses:
         """As here."""
         return losses
 

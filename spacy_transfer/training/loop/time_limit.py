@@ -1,4 +1,4 @@
-"""A length in seconds: when the rate begins to fall, and when the run ends."""
+"""A training length in seconds: when the learning rate begins to fall, and when the run ends."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,11 @@ class TimeLimit:
     seconds: float = 0.0
 
     def is_up(self, elapsed: float) -> bool:
-        """elapsed (float): Seconds spent."""
+        """Decide whether the time is up.
+
+        elapsed (float): Seconds spent.
+        RETURNS (bool): False without a limit.
+        """
         return 0 < self.seconds <= elapsed
 
     def is_measuring(self, elapsed: float) -> bool:
@@ -43,7 +47,13 @@ class TimeLimit:
         return 0 < self.seconds * _LANDING <= elapsed
 
     def n_left(self, elapsed: float, n_done: int, since: tuple[float, int]) -> int:
-        """Steps that still fit. since (tuple): Seconds and steps at which measuring began."""
+        """Steps that still fit.
+
+        elapsed (float): Seconds spent.
+        n_done (int): Steps done.
+        since (tuple): Seconds and steps at which measuring began.
+        RETURNS (int): Steps.
+        """
         seconds, steps = elapsed - since[0], n_done - since[1]
         if seconds <= 0 or steps <= 0:
             seconds, steps = elapsed, n_done

@@ -1,1 +1,1 @@
-"""What a run writes and shows."""
+"""Everything a run writes and shows."""

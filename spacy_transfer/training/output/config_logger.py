@@ -1,19 +1,19 @@
-"""The logger that the config names, in our own loop."""
+"""Runs the logger named in the config within the training loop."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import srsly
 
 from ...errors import T335
 from ...files import write_text
+from ...json_types import ConfigBlock, ConfigMapping
 from ...log import logger
 
-LogStep = Callable[[dict[str, Any] | None], None]
+LogStep = Callable[[dict[str, object] | None], None]
 
 
-def takes_place_of_ours(block: Mapping[str, Any]) -> bool:
+def takes_place_of_ours(block: ConfigMapping) -> bool:
     """Whether a logger prints a line for each evaluation, as `Progress` does: only one of them shall."""
     return "ConsoleLogger" in str(block.get("@loggers", ""))
 
@@ -21,9 +21,11 @@ def takes_place_of_ours(block: Mapping[str, Any]) -> bool:
 class EvaluationFile:
     """The `output_file` of spaCy's ConsoleLogger, in its format: a line of JSON for each evaluation.
 
-    path (Path): The file. folder (Path): Output of the run; what lies there is the run's own.
+    path (Path): The file.
+    folder (Path): Output of the run; what lies there is the run's own.
     n_done (int): Steps that the run has made; lines of later ones, written before it was killed, are dropped.
-    is_resumed (bool): The run goes on from a checkpoint. is_pending (bool): The last step is still to be evaluated.
+    is_resumed (bool): The run goes on from a checkpoint.
+    is_pending (bool): The last step is still to be evaluated.
     """
 
     def __init__(self, path: Path, folder: Path, *, n_done: int, is_resumed: bool, is_pending: bool) -> None:
@@ -40,8 +42,11 @@ class EvaluationFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def __call__(self, info: dict[str, Any] | None) -> None:
-        """Add an evaluation. info (dict | None): As loggers of spaCy get it; None for a step without one."""
+    def __call__(self, info: ConfigBlock | None) -> None:
+        """Add an evaluation.
+
+        info (dict | None): As loggers of spaCy get it; None for a step without one.
+        """
         if info is None or self.path is None:
             return
         scores = {name: value for name, value in info["other_scores"].items() if isinstance(value, int | float)}

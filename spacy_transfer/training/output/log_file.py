@@ -1,11 +1,9 @@
-"""Every figure of a run as JSON lines."""
+"""The log of a run: all numbers as JSON lines."""
 
 import errno
-import hashlib
 import json
 import math
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom, BufferedWriter
 from pathlib import Path
@@ -15,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...errors import T377
-from ...files import saying_when_full, write_data
+from ...files import RunningSha256, put_aside, saying_when_full, sha256_of_data, write_data
+from ...json_types import JsonObject
 
 # Kept together: on a GPU fetching a number makes everybody wait for the device.
 _MOST_WAITING = 50
@@ -32,15 +31,18 @@ class LogFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[JsonObject] = []
         # Lines with their numbers, while an earlier run's log is still in its place.
         self._held = b""
         self._is_open = False
-        self._digest = hashlib.sha256()
+        self._digest = RunningSha256()
         self._size = 0
 
     def begin(self) -> None:
-        """Begin a new log in the place of an old one. RAISES (OSError): What the file system says."""
+        """Begin a new log in the place of an old one.
+
+        RAISES (OSError): What the file system says.
+        """
         if self.path is not None and not self._is_open:
             write_data(self.path, self._held)
             self._is_open, self._held = True, b""
@@ -48,7 +50,8 @@ class LogFile:
     def go_on(self, size: int, sha256: str) -> bool:
         """Go on where a checkpoint was.
 
-        size (int): Bytes of the log at that time. sha256 (str): Of these.
+        size (int): Bytes of the log at that time.
+        sha256 (str): Of these.
         RETURNS (bool): Whether they are there; if not, what is there steps aside and the log begins anew.
         RAISES (OSError): T377 for a link; what the file system says otherwise.
         """
@@ -59,23 +62,28 @@ class LogFile:
             return size == 0
         with self._open(os.O_RDWR) as file:
             data = file.read(size)
-            is_same = len(data) == size and hashlib.sha256(data).hexdigest() == sha256
+            is_same = len(data) == size and sha256_of_data(data) == sha256
             if is_same:
                 file.truncate(size)
         if is_same:
-            self._digest, self._size, self._is_open = hashlib.sha256(data), size, True
+            self._digest, self._size, self._is_open = RunningSha256(data), size, True
         else:
-            self.path.rename(self.path.with_name(f"log-put-aside-{secrets.token_hex(4)}.jsonl"))
+            put_aside(self.path)
             self.begin()
         return is_same
 
-    def add(self, line: dict[str, Any]) -> list[dict[str, Any]]:
-        """Add a line. RETURNS (list[dict]): Lines that were written now, numbers fetched."""
+    def add(self, line: JsonObject) -> list[JsonObject]:
+        """Add a line.
+
+        RETURNS (list[dict]): Lines that were written now, numbers fetched.
+        """
         self._waiting.append(line)
         return self.flush() if len(self._waiting) >= _MOST_WAITING else []
 
-    def flush(self) -> list[dict[str, Any]]:
-        """Write what waits. RETURNS (list[dict]): The lines written now.
+    def flush(self) -> list[JsonObject]:
+        """Write what waits.
+
+        RETURNS (list[dict]): The lines written now.
 
         RAISES (OSError): T372 for a full disk, T377 for a link; what the file system says otherwise.
         """
@@ -116,21 +124,21 @@ class LogFile:
         return os.fdopen(handle, "r+b" if flags & os.O_RDWR else "ab")  # type: ignore[return-value]
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[JsonObject]:
     """Lines of a log. They end at line feeds alone: what ends lines elsewhere may stand in labels."""
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
 
 
-def _text(line: dict[str, Any]) -> str:
+def _text(line: JsonObject) -> str:
     try:
         return json.dumps(line, ensure_ascii=False, allow_nan=False)
     except ValueError:
         return json.dumps(strict(line), ensure_ascii=False)
 
 
-def _fetched(value: Any) -> dict[int, float]:
+def _fetched(value: object) -> dict[int, float]:
     """Numbers of all tensors without dimensions in a value, by the tensors' ids; one transfer for all of a device."""
     found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     rest = [value]
@@ -150,7 +158,10 @@ def _fetched(value: Any) -> dict[int, float]:
 
 
 def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
-    """Tensors and numpy's numbers as numbers. numbers (Mapping): Those of tensors, by id."""
+    """Tensors and numpy's numbers as numbers.
+
+    numbers (Mapping): Those of tensors, by id.
+    """
     if type(value) in _PLAIN:
         return value
     if isinstance(value, dict):
@@ -167,7 +178,7 @@ def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
         return str(value)
 
 
-def strict(value: Any) -> Any:
+def strict(value: object) -> Any:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
         return {key: strict(part) for key, part in value.items()}

@@ -1,4 +1,4 @@
-"""What says that a folder is that of a run, a study or a pretraining of ours."""
+"""Marks a folder as belonging to a run, a search or a pretraining."""
 
 import json
 import secrets
@@ -25,7 +25,8 @@ RUN_NAMES = ("checkpoints", "log.jsonl", "result.json", DIR_MODEL_LAST, DIR_MODE
 class Marker:
     """What is in a folder.
 
-    kind (str): "run", "study" or "pretraining". token (str): Another one for each that begins.
+    kind (str): "run", "study" or "pretraining".
+    token (str): Another one for each that begins.
     """
 
     kind: str
@@ -41,7 +42,10 @@ class Marker:
 
     @classmethod
     def write(cls, folder: Path, kind: Kind) -> "Marker":
-        """Say that a folder is ours. RAISES (OSError): What the file system says."""
+        """Say that a folder is ours.
+
+        RAISES (OSError): What the file system says.
+        """
         marker = cls(kind, secrets.token_hex(8))
         data = {"kind": kind, "token": marker.token, "spacy-transfer": version("spacy-transfer")}
         write_text(folder / MARKER_FILE, json.dumps(data) + "\n")
@@ -51,7 +55,9 @@ class Marker:
 def refuse_strange(folder: Path, names: Iterable[str]) -> None:
     """Refuse to write where something stands that nothing says is ours.
 
-    names (Iterable[str]): In the folder. RAISES (FileExistsError): T371 for those that are there, without a marker.
+    folder (Path): Where the run will write.
+    names (Iterable[str]): In the folder.
+    RAISES (FileExistsError): T371 for those that are there, without a marker.
     """
     if Marker.read(folder) is None and (there := [name for name in names if _holds_something(folder / name)]):
         raise FileExistsError(T371.format(folder=folder, names=", ".join(there)))

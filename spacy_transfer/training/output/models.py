@@ -1,4 +1,4 @@
-"""The folders model-last and model-best: whole, or as they were."""
+"""The folders model-last and model-best: written completely or left unchanged."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from ...files import new_folder, size_of, sync_tree
 class Outcome:
     """Writes pipelines into an output folder.
 
-    folder (Path): Of the run. before_to_disk (Callable): Of the config.
+    folder (Path): Of the run.
+    before_to_disk (Callable): Of the config.
     """
 
     def __init__(self, folder: Path, before_to_disk: Callable[[Language], Language]) -> None:
@@ -28,7 +29,9 @@ class Outcome:
     def save(self, nlp: Language, averages: dict[object, object] | None, *, is_best: bool) -> None:
         """Write model-last, and copy it to model-best; what is there is replaced once the new one is whole.
 
+        nlp (Language): The pipeline.
         averages (dict | None): Weights to save in place of those that train.
+        is_best (bool): Whether it is the best so far.
         RAISES (OSError): T372 for a full disk; what the file system says otherwise.
         """
         with nlp.use_params(averages), new_folder(self.last, needs=size_of(self.last)) as folder:
@@ -44,6 +47,9 @@ class Outcome:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Put a copy of a folder in the place of another. RAISES (OSError): T372 for a full disk."""
+    """Put a copy of a folder in the place of another.
+
+    RAISES (OSError): T372 for a full disk.
+    """
     with new_folder(target, needs=size_of(source)) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)

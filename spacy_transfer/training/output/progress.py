@@ -1,13 +1,14 @@
-"""What a person sees while a run goes on."""
+"""Progress bars and lines during a run."""
 
 import math
 import sys
 from collections.abc import Callable
 from time import perf_counter
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from tqdm import tqdm
 
+from ...json_types import JsonObject
 from ...pipeline.length import Length
 
 Show = Literal["auto", "bar", "lines", "none"]
@@ -20,8 +21,11 @@ class Progress:
     """A bar over the steps and one over each evaluation; plain lines where the output is no terminal.
 
     show (str): "bar", "lines", "none", or "auto": a bar on a terminal, else lines.
-    length (Length): Of the whole run. done (int): Steps done before. every (int): Steps from evaluation to evaluation.
-    out (IO): Where to write. seconds (float): Left of a limit of time; infinite without one.
+    length (Length): Of the whole run.
+    done (int): Steps done before.
+    every (int): Steps from evaluation to evaluation.
+    out (IO): Where to write.
+    seconds (float): Left of a limit of time; infinite without one.
     """
 
     def __init__(
@@ -40,12 +44,15 @@ class Progress:
         self.length, self._done_before, self._done, self._every = length, done, done, every
         self._clock = Clock()
         self._bar = None
-        self._inner: Any = None
+        self._inner: tqdm | None = None
         if self.show == "bar":
             self._bar = tqdm(total=length.n_steps or None, initial=done, unit="step", file=self.out, leave=False)
 
-    def step(self, figures: dict[str, Any]) -> None:
-        """A step is done. figures (dict): Loss per document and rate, as numbers."""
+    def step(self, figures: JsonObject) -> None:
+        """A step is done.
+
+        figures (dict): Loss per document and rate, as numbers.
+        """
         self._done += 1
         self._clock.step()
         if self._bar is not None:
@@ -53,23 +60,30 @@ class Progress:
                 self._bar.set_postfix_str("  ".join(f"{key} {value}" for key, value in figures.items()), refresh=False)
             self._bar.update(1)
         elif self._done - self._done_before == _STEPS_MEASURED and self._seconds_left() >= _SECONDS_TOLD:
-            self.say(f"About {_duration(self._seconds_left())} to go.")
+            self.say(f"About {_duration(self._seconds_left())} left.")
 
     def evaluating(self) -> Callable[[int, int], None]:
-        """An evaluation begins. RETURNS (Callable): Takes documents done, and all."""
+        """An evaluation begins.
+
+        RETURNS (Callable): Takes documents done, and all.
+        """
         self._clock.evaluation_begins()
         if self.show != "bar":
             return lambda done, total: None
         bar = self._inner = tqdm(unit="doc", desc="evaluation", file=self.out, leave=False)
 
         def tick(done: int, total: int) -> None:
+            """Move the bar of the evaluation on."""
             bar.total = total
             bar.update(done - bar.n)
 
         return tick
 
-    def evaluated(self, line: dict[str, Any]) -> None:
-        """An evaluation is done. line (dict): Its figures, as they go into the log."""
+    def evaluated(self, line: JsonObject) -> None:
+        """An evaluation is done.
+
+        line (dict): Its figures, as they go into the log.
+        """
         self._clock.evaluation_ends()
         if self._inner is not None:
             self._inner.close()
@@ -104,7 +118,7 @@ class Progress:
         left = max(0.0, self._end - perf_counter())
         return min(found, left) if found else left
 
-    def _sentence(self, line: dict[str, Any], seconds_left: float) -> str:
+    def _sentence(self, line: JsonObject, seconds_left: float) -> str:
         length = self.length
         parts = [f"{_duration(seconds_left)} left"] if seconds_left else []
         step = f"step {line['step']}" + (f" of {length.n_steps}" if length.n_steps else "")

@@ -1,15 +1,15 @@
-"""What came of a run, for programs to read: DIR/result.json."""
+"""The result of a run, for programs to read: DIR/result.json."""
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...files import write_text
 from ...files.fields import OBJECT, TEXT, Kind, dict_of, is_real, maybe, one_of, real, take, whole
 from ...files.strangers import read_object
+from ...json_types import JsonMapping, JsonObject
 from .log_file import strict
 
 _SCORE = Kind("a number, or 'nan', 'inf' or '-inf'", lambda value: is_real(value) or value in ("nan", "inf", "-inf"))
@@ -24,13 +24,18 @@ _FIELDS = {
 class Result:
     """What came of a run.
 
-    status (str): "finished", "paused" or "interrupted". n_steps (int): Steps made. n_skipped (int): Of them left out.
-    score (float): Main score of the best evaluation. best_step (int): Its step, -1 where there was none.
-    scores (dict): All numbers among its scores. data (str): Fingerprint of the training data.
+    status (str): "finished", "paused" or "interrupted".
+    n_steps (int): Steps made.
+    n_skipped (int): Of them left out.
+    score (float): Main score of the best evaluation.
+    best_step (int): Its step, -1 where there was none.
+    scores (dict): All numbers among its scores.
+    data (str): Fingerprint of the training data.
     seconds (float): Spent in training, earlier parts of the run included.
     machine (dict): By component what it computed on and in which precision; versions.
     precision (dict): What "auto" stood for, as `nn.precision.recorded` takes it.
-    measure (str): What the score is. seed (int | None): Of the config.
+    measure (str): What the score is.
+    seed (int | None): Of the config.
     test (dict): All numbers among the scores on test data, where a study has some.
     """
 
@@ -42,8 +47,8 @@ class Result:
     scores: dict[str, float]
     data: str
     seconds: float
-    machine: dict[str, Any] = field(default_factory=dict)
-    precision: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, object] = field(default_factory=dict)
+    precision: JsonObject = field(default_factory=dict)
     measure: str = ""
     seed: int | None = None
     test: dict[str, float] = field(default_factory=dict)
@@ -54,14 +59,21 @@ class Result:
 
     @classmethod
     def read(cls, folder: Path) -> "Result":
-        """What `write` wrote. RAISES (OSError): T450 if it is not there or no JSON object, T451 for a wrong value."""
+        """What `write` wrote.
+
+        RAISES (OSError): T450 if it is not there or no JSON object, T451 for a wrong value.
+        """
         file = folder / "result.json"
         return cls.from_json(read_object(file), file)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], file: Path, within: str = "") -> "Result":
-        """As `strict(asdict(result))` gives it. file (Path): Where it comes from. within (str): Where in that.
+    def from_json(cls, data: JsonMapping, file: Path, within: str = "") -> "Result":
+        """As `strict(asdict(result))` gives it.
 
+        data (JsonMapping): The object.
+        file (Path): Where it comes from.
+        within (str): Where in that.
+        RETURNS (Result): Checked.
         RAISES (OSError): T451 for a wrong value.
         """
         found = take(file, data, _FIELDS, within=within)
@@ -69,7 +81,7 @@ class Result:
         return cls(**{**found, "score": float(found["score"])})
 
 
-def numbers_of(scores: Mapping[str, Any]) -> dict[str, float]:
+def numbers_of(scores: Mapping[str, object]) -> dict[str, float]:
     """Finite numbers among the scores of an evaluation, without its speed."""
     numbers = {name: value for name, value in scores.items() if isinstance(value, float | int)}
     return {name: value for name, value in numbers.items() if name != "speed" and math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""Warm an encoder up on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
+"""Pretrains an encoder on raw texts by masked-LM prediction; see `spacy transfer pretrain --help`."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from spacy.language import Language
 from spacy.training import Example
+from thinc.api import Config
 
+from ...config.reading import read_config
 from ...errors import T137, T244
 from ...files import held, hold_folder, hold_place, refuse_same, repair
-from ...model.architectures.masked_lm import shim_of
-from ...model.shims.settings import Settings
+from ...json_types import ConfigMapping
+from ...model.architectures.masked_lm import MaskedLM
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
 from ..loop.checkpoint_interval import Cadence
@@ -22,7 +24,9 @@ from ..output.progress import Show
 from ..search.study import Interrupted
 from ..session import Stopped
 from ..train import train
-from .work import NAME, Pretraining, Work
+from .blocks import blocks_of, model_of
+from .plan import Pretraining
+from .work import NAME, Work
 
 __all__ = ["Interrupted", "Pretrained", "Pretraining", "pretrain"]
 
@@ -33,8 +37,12 @@ Report = Callable[[int, float], None]
 class Pretrained:
     """What came of it.
 
-    folder (Path): The encoder. n_texts, n_rows (int): What it read. n_weights (int): Of the encoder.
-    loss_before, loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    folder (Path): The encoder.
+    n_texts (int): What it read.
+    n_rows (int): What it read.
+    n_weights (int): Of the encoder.
+    loss_before (float): Mean loss of a hidden piece in texts kept apart, in nats.
+    loss_after (float): Mean loss of a hidden piece in texts kept apart, in nats.
     """
 
     folder: Path
@@ -46,10 +54,12 @@ class Pretrained:
 
 
 def pretrain(
-    settings: Settings,
+    config: Path | Config,
     texts: Sequence[str],
     target: Path,
     *,
+    component: str | None = None,
+    overrides: ConfigMapping | None = None,
     plan: Pretraining | None = None,
     device: torch.device | None = None,
     report: Report | None = None,
@@ -65,24 +75,30 @@ def pretrain(
 
     It is the loop of `train`, on a pipeline of one component that predicts hidden pieces.
 
-    settings (Settings): Blocks of a classifier: its encoder starts, its windows cut the texts, its piece budget, device
-        and precision compute. A scratch encoder's pieces are made of the texts.
+    config (Path | Config): Config of a pipeline with a classifier: its encoder starts, its windows cut the texts, its
+        piece budget, device and precision compute. A scratch encoder's pieces are made of the texts.
     texts (Sequence[str]): Raw texts.
     target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
-    plan (Pretraining): Steps, rows, rate. device (torch.device | None): What "auto" means.
+    component (str | None): Name of the classifier; None means the only one.
+    overrides (Mapping | None): Values in place of the config's, by dotted key.
+    plan (Pretraining): Steps, rows, rate.
+    device (torch.device | None): What "auto" means.
     report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
         rank only, where there are several it stays silent.
     force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
         another run.
     work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
     resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
-    checkpoint_every (str): As for `train`. ranks (int): Processes that learn as one.
-    show (str): Progress, as for `train`. command (str): How to go on, for the message after a signal.
+    checkpoint_every (str): As for `train`.
+    ranks (int): Processes that learn as one.
+    show (str): Progress, as for `train`.
+    command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
     RAISES (FileExistsError): T137 for a target that is there already.
-    RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T172 for `checkpoint_every`,
-        T240 for an unfinished run in the work folder, T165, T167, T243 where there is none to resume or it is another,
-        T244 in a process of torchrun, what the blocks find wrong, and what `train` raises.
+    RAISES (ValueError): T138 unless it is clear which classifier is meant, T134 without texts, T135 for an encoder
+        without a mask piece, T172 for `checkpoint_every`, T240 for an unfinished run in the work folder, T165, T167,
+        T243 where there is none to resume or it is another, T244 in a process of torchrun, what the config's blocks
+        find wrong, and what `train` raises.
     RAISES (ChildProcessError): T178 for a rank that fails.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
@@ -91,18 +107,21 @@ def pretrain(
     # Before anything is written.
     Cadence.parse(checkpoint_every)
     plan = plan or Pretraining()
+    path = config if isinstance(config, Path) else "the config"
+    model = model_of(read_config(config, overrides), component, path=path)
+    settings = blocks_of(model, plan)
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T137.format(path=target))
     place = Work(target.with_name(f"{target.name}.work") if work is None else work)
-    refuse_same([target, place.folder], [Path(name)] if (name := str(getattr(settings.encoder, "name", ""))) else [])
+    refuse_same([target, place.folder], [Path(name)] if (name := str(model["encoder"].get("name", ""))) else [])
     with hold_place(target), hold_folder(place.folder):
         repair(place.folder)
         (place.take_up if resume else place.prepare)(settings, texts, plan, force=force)
         gpu_id = (device.index or 0) if device is not None and device.type == "cuda" else -1
-        where = settings.device
+        where = model["device"]
         if where == "auto" and device is not None and device.type not in ("cpu", "cuda"):
             where = str(device)
-        config = place.config(settings, plan, where)
+        run = place.config(model, plan, where)
         if ranks > 1:
             config_file = str(place.folder / "config.cfg")
             arguments = ["-m", "spacy", "transfer", "train", config_file, "--output", str(place.folder)]
@@ -112,7 +131,7 @@ def pretrain(
         else:
             try:
                 trained = train(
-                    config,
+                    run,
                     place.folder,
                     gpu_id=gpu_id,
                     resume=resume,
@@ -141,10 +160,11 @@ def pretrain(
 def _step(nlp: Language, plan: Pretraining, report: Report | None) -> Update:
     """The step function of the loop. Unlike `nlp.update` it copies no documents: they are made for one step anyway."""
     component = nlp.get_pipe(NAME)
-    shim, every, seen = shim_of(component.model), max(1, plan.steps // 20), list[float]()
+    shim, every, seen = MaskedLM(component.model).shim, max(1, plan.steps // 20), list[float]()
     n_seen = 0
 
     def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+        """Update the component and report the mean loss now and then."""
         nonlocal n_seen
         before = losses.get(NAME, 0.0)
         component.update(batch, drop=drop, losses=losses)

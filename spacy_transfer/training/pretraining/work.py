@@ -1,4 +1,4 @@
-"""The work folder of a pretraining: all that a killed one needs to go on, and the config of its loop.
+"""The work folder of a pretraining: everything needed to resume it, and the config of its loop.
 
 start/              the encoder as it began, tokenizer and all, as a component of ours keeps it
 rows/train, /held   rows of pieces to learn from, and those of the texts kept apart
@@ -7,14 +7,12 @@ config.cfg          for the loop, and for `spacy transfer train` where several r
 checkpoints, log.jsonl, result.json, model-best, model-last    as of any run
 """
 
-import hashlib
 import json
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +21,12 @@ from thinc.api import Config
 from torch import Tensor
 
 from ...corpora.piece_rows import write_rows
-from ...errors import T005, T134, T165, T240, T243
-from ...files import new_folder, write_text
+from ...errors import T134, T165, T240, T243
+from ...files import Fingerprint, new_folder, write_text
 from ...files.fields import OBJECT, take, whole
 from ...files.strangers import read_object
-from ...model.shims.masked_lm_shim import special_pieces
-from ...model.shims.settings import Settings
+from ...json_types import JsonMapping, JsonObject
+from ...model.shims.masked_lm_shim import MaskedLMSettings, special_pieces
 from ...model.storage.weights import read_weights, weights_of, write_weights
 from ...model.text.reader import TextReader
 from ...model.text.tokenizer import PieceTokenizer
@@ -37,6 +35,7 @@ from ..output.log_file import read_lines
 from ..output.marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
 from ..state.checkpoint import Checkpoints
 from ..state.fingerprint import differences, refuse_others
+from .plan import Pretraining
 
 NAME = "transfer_masked_lm"
 # In the work folder, what says that a run is there first.
@@ -51,39 +50,6 @@ _TOGETHER = 10_000
 _LOOKS, _LOOK_COST = 10, 20 / 3
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """How an encoder is warmed up.
-
-    steps (int): Steps of the optimizer. rows (int): Rows (windows of texts) in a step.
-    rate (float): Highest learning rate, after a tenth of the steps; it falls to 0 in a line.
-    weight_decay (float): Of AdamW. share (float): Of the pieces that is chosen for prediction.
-    seed (int): Of everything drawn.
-    accumulate (int): Parts in which the rows of a step are learned one after the other; changes memory, not the result.
-    """
-
-    steps: int = 2000
-    rows: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.01
-    share: float = 0.15
-    seed: int = 0
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        for field, good, want in (
-            ("steps", self.steps >= 1, "steps >= 1"),
-            ("rows", self.rows >= 1, "rows >= 1"),
-            ("rate", self.rate > 0.0, "rate > 0"),
-            ("weight_decay", 0.0 <= self.weight_decay <= 1.0, "0 to 1"),
-            ("share", 0.0 < self.share < 1.0, "0 < share < 1"),
-            ("seed", 0 <= self.seed < 2**32, "0 <= seed < 2 ** 32"),
-            ("accumulate", self.accumulate >= 1, "accumulate >= 1"),
-        ):
-            if not good:
-                raise ValueError(T005.format(block="pretrain", field=field, value=getattr(self, field), want=want))
-
-
 class Work:
     """The work folder.
 
@@ -92,14 +58,14 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.facts: dict[str, Any] = {}
+        self.facts: JsonObject = {}
 
     @property
     def checkpoints(self) -> Checkpoints:
         """Of the run."""
         return Checkpoints(self.folder / "checkpoints")
 
-    def prepare(self, settings: Settings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
+    def prepare(self, settings: MaskedLMSettings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
         """Begin: load or make the encoder, cut the texts into rows.
 
         RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T240 for an unfinished run
@@ -135,7 +101,7 @@ class Work:
         self.facts = {"n_texts": len(texts), "n_rows": n_rows, "n_held": n_held, "n_weights": n_weights}
         write_text(self.folder / "start.json", json.dumps({**self.facts, "made_of": identity}, indent=2))
 
-    def take_up(self, settings: Settings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
+    def take_up(self, settings: MaskedLMSettings, texts: Sequence[str], plan: Pretraining, *, force: bool) -> None:
         """Go on with what `prepare` has begun.
 
         RAISES (ValueError): T165 without a checkpoint, T167 where texts or blocks are others (told, where insisted on
@@ -146,13 +112,18 @@ class Work:
         try:
             file = self.folder / "start.json"
             self.facts = take(file, read_object(file), _START)
-            made_of: dict[str, Any] = self.facts.pop("made_of")
+            made_of: JsonObject = self.facts.pop("made_of")
         except (OSError, ValueError) as error:
             raise ValueError(T243.format(folder=self.folder, reason=error)) from error
         refuse_others(self.folder, differences(made_of, _identity(settings, texts, plan)), force=force)
 
-    def config(self, settings: Settings, plan: Pretraining, device: str) -> Config:
-        """The config of the run, also written to config.cfg. device (str): Of the component."""
+    def config(self, model: JsonMapping, plan: Pretraining, device: str) -> Config:
+        """The config of the run, also written to config.cfg.
+
+        model (JsonMapping): The block of the classifier, complete.
+        plan (Pretraining): Steps, rows, rate.
+        device (str): Of the component.
+        """
         rows = {"@readers": "spacy-transfer.PieceRows.v1"}
         train = {**rows, "path": str(self.folder / "rows" / "train"), "shuffle": True, "multiple_of": plan.rows}
         # Step 0 has the rate 0: its evaluation is that of the encoder as it came.
@@ -161,19 +132,18 @@ class Work:
             "warmup_steps": max(1, round(_WARM_UP * plan.steps)), "total_steps": plan.steps + 1,
         }  # fmt: skip
         encoder = {
-            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"), "revision": None,
-            "attention": getattr(settings.encoder, "attention", "auto"),
-            # An encoder from scratch has its own in its configuration.
-            "dropout": getattr(settings.encoder, "dropout", None),
+            "@misc": "spacy-transfer.PretrainedEncoder.v1", "name": str(self.folder / "start"),
+            # As far as the block has them: an encoder from scratch computes attention in one way only.
+            **{key: model["encoder"][key] for key in ("attention", "dropout") if key in model["encoder"]},
         }  # fmt: skip
-        model = {
+        masked_lm = {
             "@architectures": "spacy-transfer.MaskedLM.v1", "share": plan.share, "seed": plan.seed,
-            "piece_budget": settings.piece_budget, "precision": settings.precision, "device": device,
-            "encoder": encoder, "windows": {"@misc": "spacy-transfer.Windows.v1", **asdict(settings.windows)},
+            "piece_budget": model["piece_budget"], "precision": model["precision"], "device": device,
+            "encoder": encoder, "windows": dict(model["windows"]),
         }  # fmt: skip
         config = Config({
             "nlp": {"lang": "xx", "pipeline": [NAME]},
-            "components": {NAME: {"factory": NAME, "model": model}},
+            "components": {NAME: {"factory": NAME, "model": masked_lm}},
             "corpora": {"train": train, "dev": {**rows, "path": str(self.folder / "rows" / "held")}},
             "training": {
                 "seed": plan.seed, "gpu_allocator": None, "dropout": 0.0, "accumulate_gradient": plan.accumulate,
@@ -186,7 +156,7 @@ class Work:
                 "logger": {"@loggers": "spacy.ConsoleLogger.v3", "console_output": False},
             },
         })  # fmt: skip
-        config.to_disk(self.folder / "config.cfg")
+        write_text(self.folder / "config.cfg", config.to_str())
         return config
 
     def _every(self, plan: Pretraining) -> int:
@@ -197,14 +167,18 @@ class Work:
     # ---- the end -------------------------------------------------------------------------------------------------
 
     def losses(self) -> tuple[float, float]:
-        """Held-out loss of a hidden piece at the first and the last step. RETURNS: In nats."""
+        """Held-out loss of a hidden piece at the first and the last step.
+
+        RETURNS (tuple[float, float]): In nats.
+        """
         lines = read_lines(self.folder / "log.jsonl")
         found = [float(line["scores"]["masked_lm_loss"]) for line in lines if line["kind"] == "evaluation"]
         return found[0], found[-1]
 
-    def put_encoder(self, target: Path, told: Mapping[str, Any]) -> None:
+    def put_encoder(self, target: Path, told: Mapping[str, object]) -> None:
         """Write the encoder as it is at the end, and the log, into a folder; complete or not at all.
 
+        target (Path): The folder.
         told (Mapping): Goes into encoder.json.
         """
         last = self.folder / "model-last" / NAME
@@ -231,7 +205,7 @@ def _is_encoders(name: str) -> bool:
     return name.startswith("encoder.")
 
 
-def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: Mapping[str, Any]) -> None:
+def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, record: JsonMapping) -> None:
     """The files of an encoder as one of our components keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(weights, folder / "weights.safetensors")
@@ -256,9 +230,9 @@ def _rows(texts: Sequence[str], chosen: Sequence[int], reader: TextReader) -> It
             yield from (row.ids for row in document)
 
 
-def _identity(settings: Settings, texts: Iterable[str], plan: Pretraining) -> dict[str, Any]:
+def _identity(settings: MaskedLMSettings, texts: Iterable[str], plan: Pretraining) -> dict[str, object]:
     """What rows and encoder are made of."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     blocks = {"encoder": settings.encoder, "windows": settings.windows, "normalization": settings.text.normalization}

@@ -1,1 +1,1 @@
-"""Many runs: seeds, sweeps, studies, and their average."""
+"""Many runs: seeds, sweeps, trials, and the average of their weights."""

@@ -1,4 +1,4 @@
-"""The mean of several trained pipelines' weights, where it is better on the dev data than each of them."""
+"""Averages the weights of several trained pipelines if that scores better on dev than each of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 class Soup:
     """What was mixed.
 
-    nlp (Language): With the mean weights. ingredients (list[Path]): Pipelines that went in, the best one alone first.
-    score (float): Main score on the dev data. single (float): That of the best one alone, measured in the same way.
+    nlp (Language): With the mean weights.
+    ingredients (list[Path]): Pipelines that went in, the best one alone first.
+    score (float): Main score on the dev data.
+    single (float): That of the best one alone, measured in the same way.
     """
 
     nlp: Language
@@ -48,6 +50,7 @@ def mix(pipelines: Sequence[Path]) -> Soup:
     (dev_corpus,) = resolve_dot_names(config, [settings["dev_corpus"]])
 
     def score_of(weights: Mapping[str, Tensor]) -> float:
+        """Evaluate the pipeline with these weights."""
         _fill(nlp, weights)
         score, _ = Evaluation(nlp, dev_corpus, settings["score_weights"])(lambda done, total: None)
         return score

@@ -1,4 +1,4 @@
-"""Several runs of one config: other seeds, other values; what they reach, and the best of them."""
+"""A search: several runs of one config with different seeds or values, and the best of them."""
 
 import gc
 import json
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import spacy
 import torch
@@ -24,6 +24,7 @@ from ...evaluation.evaluate import evaluate
 from ...files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
 from ...files.fields import ANYTHING, FLAG, OBJECT, TEXT, dict_of, list_of, refuse, take, whole
 from ...files.strangers import read_object
+from ...json_types import ConfigBlock, ConfigMapping
 from ...log import logger
 from ...nn.devices.precision import recorded
 from ...pipeline.length import measure
@@ -48,7 +49,7 @@ _TRIAL = {
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not. Among the
 # values may be "config": the file to take in place of the study's config.
-Train = Callable[[Path, Mapping[str, Any], int, bool], None]
+Train = Callable[[Path, Mapping[str, object], int, bool], None]
 Keep = Literal["all", "best", "none"]
 # Says which run is next.
 Tell = Callable[[str], None]
@@ -69,7 +70,7 @@ class Plan:
     keep (str): Pipelines that stay: "all" of runs that went to the end, the "best" one alone, or "none".
     """
 
-    values: Sequence[Mapping[str, Any]] = ({},)
+    values: Sequence[ConfigMapping] = ({},)
     seeds: Sequence[int] = ()
     keep_one_in: int = 2
     soup: bool = False
@@ -82,14 +83,16 @@ class Plan:
 class Studied:
     """What came of it.
 
-    trials (list[Trial]): In the order of the plan. best (Trial): With the best mean score.
-    run (str): Folder of its best run. soup (dict): Ingredients and scores of the soup, empty without one.
+    trials (list[Trial]): In the order of the plan.
+    best (Trial): With the best mean score.
+    run (str): Folder of its best run.
+    soup (dict): Ingredients and scores of the soup, empty without one.
     """
 
     trials: list[Trial]
     best: Trial
     run: str
-    soup: dict[str, Any]
+    soup: ConfigBlock
 
 
 class Interrupted(Exception):
@@ -109,7 +112,7 @@ def study(
     plan: Plan,
     train: Train,
     *,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     resume: bool = False,
     force: bool = False,
     tell: Tell = lambda text: None,
@@ -117,22 +120,26 @@ def study(
     """Train every trial of a plan with every seed; after each rung the better trials go on where they were.
 
     A trial is judged by the mean of its runs' best scores on the dev data; of equal ones the earlier is better. Every
-    run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is no
-    number, a batch that no memory holds) is told and left out. Trials that were dropped keep their logs alone.
+    run is the one that `train` would make with these values. One that cannot be trained (a rate at which the loss is
+    not finite, a batch that no memory holds) is reported and skipped. Trials that were dropped keep their logs alone.
 
-    config (Path | Config): Of all runs. output (Path): Gets study.json, results.csv (a row for each run),
-        statistics.csv (one for each trial), a folder for each run, and model-best: that of the best run of the best
-        trial, or the soup.
-    plan (Plan): Trials, seeds, halving. train (Callable): Makes a run or a part of it, and its result.json.
-    overrides (Mapping): Values of the config for all runs. resume (bool): Go on where a study was interrupted.
+    config (Path | Config): Of all runs.
+    output (Path): Gets study.json, results.csv (a row for each run), statistics.csv (one for each trial), a folder for
+        each run, and model-best: that of the best run of the best trial, or the soup.
+    plan (Plan): Trials, seeds, halving.
+    train (Callable): Makes a run or a part of it, and its result.json.
+    overrides (Mapping | None): Values of the config for all runs.
+    resume (bool): Go on where a study was interrupted.
     force (bool): Go on although config or plan are others; without `resume` throw away what is there.
     tell (Callable): Takes a line before each run.
+    RETURNS (Studied): The trials and the best of them.
     RAISES (ValueError): T165 with nothing to resume, T166 where a single run would be lost, T167 where it is another
-        study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could
-        be trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that
-        are none; what `read_config` finds in a config or values.
-    RAISES (FileExistsError): T371 for what no run of ours has left. RAISES (OSError): T370 while another process has
-        the folder, T372 for a full disk. RAISES (Interrupted): By a signal.
+        study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could be
+        trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that are
+        none; what `read_config` finds in a config or values.
+    RAISES (FileExistsError): T371 for what no run of ours has left.
+    RAISES (OSError): T370 while another process has the folder, T372 for a full disk.
+    RAISES (Interrupted): By a signal.
     """
     work = _Study(config, output, plan, train, dict(overrides or {}), tell)
     with hold_folder(output):
@@ -145,14 +152,14 @@ class _Study:
     """The work of `study`; all that it knows is in study.json after each run."""
 
     def __init__(
-        self, config: Path | Config, output: Path, plan: Plan, train: Train, overrides: dict[str, Any], tell: Tell
+        self, config: Path | Config, output: Path, plan: Plan, train: Train, overrides: dict[str, object], tell: Tell
     ) -> None:
         self.output, self.plan, self.train, self.tell = output, plan, train, tell
         self.overrides = overrides
         self.trials = [Trial(i, dict(values)) for i, values in enumerate(plan.values, start=1)]
-        self.soup: dict[str, Any] = {}
+        self.soup: ConfigBlock = {}
         # What "auto" stood for in the first run holds for all.
-        self.precision: dict[str, Any] = {}
+        self.precision: ConfigBlock = {}
         self.best_run = ""
         # Runs that lay in our places when the study began, by their markers: each stays until its follower has begun.
         self.replaced: dict[str, str] = {}
@@ -189,7 +196,7 @@ class _Study:
             "--keep": plan.keep,
         }
 
-    def _given(self, values: Mapping[str, Any]) -> tuple[Path | Config, dict[str, Any]]:
+    def _given(self, values: ConfigMapping) -> tuple[Path | Config, ConfigBlock]:
         """The config of a trial, and the values to put into it."""
         file = values.get(CONFIG)
         given = {**self.overrides, **{key: value for key, value in values.items() if key != CONFIG}}
@@ -227,7 +234,7 @@ class _Study:
             Marker.write(self.output, "study")
         self._write()
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: ConfigBlock) -> None:
         path = self.output / "study.json"
         trials = [take(path, one, _TRIAL, within=f"trials.{i}.") for i, one in enumerate(state["trials"])]
         then = {json.dumps(one["values"]): one for one in trials}
@@ -243,7 +250,7 @@ class _Study:
                 }
         if (best := state["best_run"]) and not any(best in trial.results for trial in self.trials):
             # It names a folder.
-            refuse(path, "best_run", best, "the name of a run of this study")
+            refuse(path, "best_run", best, "the name of a run of this search")
         self.soup, self.best_run, self.precision = state["soup"], best, state["precision"]
         self.replaced = state["replaced"]
 
@@ -259,7 +266,7 @@ class _Study:
 
     # ---- runs ----------------------------------------------------------------------------------------------------
 
-    def _runs(self, trial: Trial) -> list[tuple[str, dict[str, Any]]]:
+    def _runs(self, trial: Trial) -> list[tuple[str, dict[str, object]]]:
         """Name of each run of a trial, which is its folder, and its values of the config."""
         at = f"trial-{trial.number:03d}" if len(self.trials) > 1 else ""
         if not self.plan.seeds:
@@ -292,7 +299,7 @@ class _Study:
     def _alive(self) -> list[Trial]:
         return [trial for trial in self.trials if not trial.is_dropped and not trial.failed]
 
-    def _advance(self, trial: Trial, name: str, values: dict[str, Any], rung: Rung) -> None:
+    def _advance(self, trial: Trial, name: str, values: ConfigBlock, rung: Rung) -> None:
         """Train a run to the end of a rung, unless it is there."""
         known = trial.results.get(name)
         if known is not None and (known.status == "finished" or 0 < rung.stop_at <= known.n_steps):
@@ -410,7 +417,7 @@ class _Study:
 
     def _mix(self, names: list[str]) -> None:
         """Write the soup of some runs, best first, as model-best if it is better than the best run."""
-        self.tell(f"mixing the weights of {len(names)} runs")
+        self.tell(f"averaging the weights of {len(names)} runs")
         mixed = mix([self.output / name / DIR_MODEL_BEST for name in names])
         ingredients = [path.parent.relative_to(self.output).as_posix() for path in mixed.ingredients]
         self.soup = {
@@ -437,7 +444,7 @@ def _shortest(configs: Sequence[Config]) -> int:
         parts = {key: block[key] for key in ("max_steps", "max_epochs", "batcher", "train_corpus", "patience")}
         key = json.dumps({**parts, "corpora": config["corpora"]}, sort_keys=True, default=str)
         if key not in counted:
-            examples: list[Any] = []
+            examples: list[object] = []
             if block["max_epochs"] > 0:
                 nlp = load_model_from_config(config, auto_fill=True)
                 (corpus,) = resolve_dot_names(config, [block["train_corpus"]])
@@ -446,6 +453,9 @@ def _shortest(configs: Sequence[Config]) -> int:
     return min(counted.values())
 
 
-def _checked(config: Path | Config, values: Mapping[str, Any]) -> Config:
-    """The config of a trial, interpolated. RAISES (ValueError): As `read_config`."""
+def _checked(config: Path | Config, values: ConfigMapping) -> Config:
+    """The config of a trial, interpolated.
+
+    RAISES (ValueError): As `read_config`.
+    """
     return DEFAULT_CONFIG.merge(read_config(config, values)).interpolate()

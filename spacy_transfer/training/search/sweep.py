@@ -1,4 +1,4 @@
-"""Which runs a sweep makes: values of config keys, each with each, and how long each of them trains."""
+"""The runs of a sweep: all combinations of config values, and how long each one trains."""
 
 import itertools
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import T187, T188, T426, T432, T435
+from ...json_types import ConfigBlock
 
 # Among the values of a trial: the file that it takes in place of the study's config. No key of a config has no dot.
 CONFIG = "config"
@@ -27,7 +28,7 @@ def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
     RAISES (ValueError): T187 without a key or a value, and for a key or a value that comes twice, T426 for broken JSON,
         T432 for values that are not as many as their keys, T435 for a config file that does not exist.
     """
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[object]] = {}
     seen: list[str] = []
     for spec in specs:
         if "=" not in spec and ".cfg" in spec:
@@ -51,7 +52,7 @@ def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _config_files(spec: str) -> list[Any]:
+def _config_files(spec: str) -> list[object]:
     paths = [part.strip() for part in spec.split(",")]
     for path in paths:
         if not Path(path).is_file():
@@ -78,7 +79,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _value(key: str, text: str) -> Any:
+def _value(key: str, text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
@@ -87,11 +88,12 @@ def _value(key: str, text: str) -> Any:
         return text
 
 
-def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
+def grid(values: Mapping[str, Sequence[object]], n_trials: int | None = None, seed: int = 0) -> list[ConfigBlock]:
     """Each value with each of the other keys, the last key fastest.
 
     values (Mapping): Values by key; of several keys, joined by commas, lists of values that belong together.
-    n_trials (int | None): Draw only so many of them. seed (int): Of the draw.
+    n_trials (int | None): Draw only so many of them.
+    seed (int): Of the draw.
     RETURNS (list[dict]): One value by key for each trial; a single empty one without keys.
     """
     factors = [[_together(key, value) for value in some] for key, some in values.items()]
@@ -102,14 +104,18 @@ def grid(values: Mapping[str, Sequence[Any]], n_trials: int | None = None, seed:
     return [every[i] for i in chosen]
 
 
-def _together(key: str, value: Any) -> dict[str, Any]:
+def _together(key: str, value: Any) -> dict[str, object]:
     keys = key.split(",")
     return {key: value} if len(keys) == 1 else dict(zip(keys, value, strict=True))
 
 
 @dataclass(frozen=True)
 class Rung:
-    """A part of a sweep. n_trials (int): How many take part. stop_at (int): Steps each has made at its end; 0: all."""
+    """A part of a sweep.
+
+    n_trials (int): How many take part.
+    stop_at (int): Steps each has made at its end; 0: all.
+    """
 
     n_trials: int
     stop_at: int
@@ -118,8 +124,10 @@ class Rung:
 def rungs(n_trials: int, n_steps: int, every: int, keep_one_in: int) -> list[Rung]:
     """Successive halving: many trials train for a short while, the better ones for longer, the last to the end.
 
-    n_trials (int): At the beginning. n_steps (int): Of a whole run, 0 if nobody knows. every (int): Steps from one
-        evaluation to the next: a rung ends with one. keep_one_in (int): Of so many trials one goes on; 1 keeps all.
+    n_trials (int): At the beginning.
+    n_steps (int): Of a whole run, 0 if nobody knows.
+    every (int): Steps from one evaluation to the next: a rung ends with one.
+    keep_one_in (int): Of so many trials one goes on; 1 keeps all.
     RETURNS (list[Rung]): Each rung trains `keep_one_in` times as long as the one before, and none is below a tenth of
         the run, where a rate that warms up still tells nothing.
     RAISES (ValueError): T188 for trials to be dropped in runs without a number of steps, or keep_one_in below 1.

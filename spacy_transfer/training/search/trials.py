@@ -1,4 +1,4 @@
-"""Trials of a study, and their tables."""
+"""The trials of a search, and their tables."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ...files import write_text
+from ...json_types import ConfigBlock, ConfigMapping
 from ..output.result import Result
 
 
@@ -18,12 +18,15 @@ from ..output.result import Result
 class Trial:
     """Values of the config, and the runs that were made with them: one for each seed.
 
-    number (int): From 1. values (dict): By dotted key. results (dict): By name of the run.
-    is_dropped (bool): Others were better at the end of a rung. failed (str): Why it could not be trained.
+    number (int): From 1.
+    values (dict): By dotted key.
+    results (dict): By name of the run.
+    is_dropped (bool): Others were better at the end of a rung.
+    failed (str): Why it could not be trained.
     """
 
     number: int
-    values: dict[str, Any]
+    values: ConfigBlock
     results: dict[str, Result] = field(default_factory=dict)
     is_dropped: bool = False
     failed: str = ""
@@ -50,12 +53,12 @@ class Trial:
         return max((result.n_steps for result in self.results.values()), default=0)
 
 
-def describe(values: Mapping[str, Any]) -> str:
+def describe(values: ConfigMapping) -> str:
     """Values of the config in one line, without the part of the keys that all of them share."""
     return ", ".join(f"{key}={shown(value)}" for key, value in zip(short_keys(values), values.values(), strict=True))
 
 
-def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
+def short_keys(keys: Mapping[str, object] | Sequence[str]) -> list[str]:
     """The ends of dotted keys, as long as they need to be to differ.
 
     keys (Sequence[str]): "training.optimizer.learn_rate.initial_rate".
@@ -68,7 +71,7 @@ def short_keys(keys: Mapping[str, Any] | Sequence[str]) -> list[str]:
     return [".".join(one[-n:]) for one in parts]
 
 
-Table = tuple[list[str], list[list[Any]]]
+Table = tuple[list[str], list[list[object]]]
 
 
 def results_table(trials: Sequence[Trial]) -> Table:
@@ -82,7 +85,7 @@ def results_table(trials: Sequence[Trial]) -> Table:
         "trial", "seed", "run", *short_keys(keys), "status", "steps", "best step", "seconds", "judged by", "score",
         *(f"dev {name}" for name in dev), *(f"test {name}" for name in test),
     ]  # fmt: skip
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         values = [trial.values.get(key) for key in keys]
         for run, result in trial.results.items():
@@ -109,7 +112,7 @@ def statistics_table(trials: Sequence[Trial]) -> Table:
     ]
     header = ["trial", *short_keys(keys), "runs", "judged by"]
     header += [f"{shown} {kind}" for shown, _ in names for kind in ("mean", "standard deviation")]
-    rows: list[list[Any]] = []
+    rows: list[list[object]] = []
     for trial in _ranked(trials):
         results = list(trial.results.values())
         row = [trial.number, *(trial.values.get(key) for key in keys), len(results)]
@@ -155,7 +158,7 @@ def _measured(measure: Callable[[Sequence[float]], float], values: Sequence[floa
     return measure(known)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of the config, short: of a block the name of its function and what else it says."""
     if isinstance(value, str):
         return value

@@ -1,1 +1,1 @@
-"""Everything that makes a resumed run the same run."""
+"""Everything needed to resume a run exactly."""

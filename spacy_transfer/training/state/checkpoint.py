@@ -1,4 +1,4 @@
-"""Checkpoints on disk: complete or not there, two of them, safetensors and JSON.
+"""Checkpoints on disk: the last two, each written completely or not at all, as safetensors and JSON.
 
 checkpoints/start.safetensors    all weights as the run began; frozen ones are nowhere else
 checkpoints/step-00000200/       what has changed since
@@ -7,21 +7,20 @@ checkpoints/latest               one line: the folder that counts
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ...errors import T165, T168, T169, T174
-from ...files import new_folder, sha256_of, write_text
+from ...files import new_folder, sha256_of, sync_file, write_text
 from ...files.fields import SHA256, take
 from ...files.strangers import MEGABYTE, read_object
+from ...json_types import JsonMapping, JsonObject
 from ...log import logger
 from ...model.storage.weights import read_weights, write_weights
 from .checkpoint_fields import clean_state
@@ -36,10 +35,15 @@ _MOST_BYTES = 2000 * MEGABYTE
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read. folder (Path): Where from. state (dict): JSON. tensors (dict): By file, then by name."""
+    """What was read.
+
+    folder (Path): Where from.
+    state (dict): JSON.
+    tensors (dict): By file, then by name.
+    """
 
     folder: Path
-    state: dict[str, Any]
+    state: JsonObject
     tensors: dict[str, dict[str, Tensor]]
 
 
@@ -64,7 +68,9 @@ class Checkpoints:
     # ---- writing -------------------------------------------------------------------------------------------------
 
     def begin(self, weights: Mapping[str, Tensor]) -> str:
-        """Write all weights once for the run. RETURNS (str): SHA-256 of the file.
+        """Write all weights once for the run.
+
+        RETURNS (str): SHA-256 of the file.
 
         Where an earlier run has left a folder, that stays as it is until `settle`.
 
@@ -96,10 +102,12 @@ class Checkpoints:
             with contextlib.suppress(InterruptedError):
                 self._replacing.__exit__(InterruptedError, InterruptedError(), None)
 
-    def write(self, n_done: int, state: Mapping[str, Any], tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
+    def write(self, n_done: int, state: JsonMapping, tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
         """Write a checkpoint beside, then give it its name; the one before the last goes.
 
-        n_done (int): Steps done. tensors (Mapping): By file name without suffix, then by name.
+        n_done (int): Steps done.
+        state (JsonMapping): JSON.
+        tensors (Mapping): By file name without suffix, then by name.
         RETURNS (bool): Whether it is there. A full disk or other trouble with it is told once, and the old ones stay.
         """
         folder = self._now / f"step-{n_done:08d}"
@@ -174,7 +182,7 @@ def _read(folder: Path, start: Path) -> Checkpoint:
     return Checkpoint(folder, state, tensors)
 
 
-def _check(path: Path, checksum: Any) -> None:
+def _check(path: Path, checksum: object) -> None:
     found = sha256_of(path)
     if found != checksum:
         raise OSError(f"{path.name}: SHA-256 {found[:12]}, not {str(checksum)[:12]}")  # pragma: no cover - within T168
@@ -186,5 +194,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        os.fsync(file.fileno())
+    """As far as the file system can: a checkpoint counts without it, but for a power cut."""
+    with contextlib.suppress(OSError):
+        sync_file(path)

@@ -1,9 +1,8 @@
-"""What a checkpoint's state must hold, looked at before any of it is used."""
+"""The fields that a checkpoint's state must have, checked before any of them is used."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import srsly
 import torch
@@ -26,6 +25,7 @@ from ...files.fields import (
     take,
     whole,
 )
+from ...json_types import JsonMapping, JsonObject
 
 _COUNT = whole()
 _NUMBER = Kind("a number", lambda value: isinstance(value, float) or is_real(value))
@@ -35,7 +35,7 @@ _MOST_HEX = 100_000
 _MOST_DRAWN = 100_000_000
 
 
-def _is_writable(value: Any) -> bool:
+def _is_writable(value: object) -> bool:
     """Whether a pipeline's meta.json can hold it."""
     try:
         srsly.json_dumps(value)
@@ -44,28 +44,28 @@ def _is_writable(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_words(value: Any, n: int) -> bool:
+def _is_words(value: object, n: int) -> bool:
     return isinstance(value, list) and len(value) == n and all(is_whole(one) and 0 <= one < 2**32 for one in value)
 
 
-def _is_python(value: Any) -> bool:
+def _is_python(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 3 or value[0] != 3 or not _is_words(value[1], 625):
         return False
     return value[1][-1] <= 624 and (value[2] is None or is_real(value[2]))
 
 
-def _is_numpy(value: Any) -> bool:
+def _is_numpy(value: object) -> bool:
     if not isinstance(value, list) or len(value) != 5 or value[0] != "MT19937" or not _is_words(value[1], 624):
         return False
     place, has_gauss, cached = value[2:]
     return is_whole(place) and 0 <= place <= 624 and is_whole(has_gauss) and has_gauss in (0, 1) and is_real(cached)
 
 
-def _is_hex(value: Any) -> bool:
+def _is_hex(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= _MOST_HEX and bool(_HEX.fullmatch(value))
 
 
-def _is_torch(value: Any) -> bool:
+def _is_torch(value: object) -> bool:
     if not _is_hex(value):
         return False
     try:
@@ -73,6 +73,10 @@ def _is_torch(value: Any) -> bool:
     except (RuntimeError, TypeError):
         return False
     return True
+
+
+def _is_pair(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and len(value) == 2
 
 
 _RANDOM = {
@@ -89,17 +93,14 @@ _STATE = {
     "precision": maybe(OBJECT),
 }  # fmt: skip
 _RANKS = {"ranks": maybe(list_of(OBJECT))}
-_PAIR = Kind("a pair of numbers", lambda value: isinstance(value, list) and len(value) == 2)
-_RESULT = Kind(
-    "a score and a step", lambda value: _PAIR.holds(value) and _NUMBER.holds(value[0]) and is_whole(value[1])
-)
+_RESULT = Kind("a score and a step", lambda value: _is_pair(value) and _NUMBER.holds(value[0]) and is_whole(value[1]))
 _MEASURED = Kind(
     "empty, or seconds and steps",
-    lambda value: value == [] or (_PAIR.holds(value) and is_real(value[0]) and is_whole(value[1])),
+    lambda value: value == [] or (_is_pair(value) and is_real(value[0]) and is_whole(value[1])),
 )
 _LANDING = Kind(
     "empty, or two steps, the first before the second",
-    lambda value: value == [] or (_PAIR.holds(value) and all(map(_COUNT.holds, value)) and value[0] < value[1]),
+    lambda value: value == [] or (_is_pair(value) and all(map(_COUNT.holds, value)) and value[0] < value[1]),
 )
 _POSITION = {
     "n_done": _COUNT, "n_words": _COUNT, "n_skipped": _COUNT, "n_skipped_in_a_row": _COUNT, "n_docs": _COUNT,
@@ -113,7 +114,8 @@ _IDENTITY = {
 }  # fmt: skip
 _ORDER = {"epoch": _COUNT, "reading": OBJECT, "begun": maybe(OBJECT)}
 _BEGUN = {
-    "random": OBJECT, "positions": list_of(whole(0, _MOST_DRAWN)), "foreign": list_of(_PAIR),
+    "random": OBJECT, "positions": list_of(whole(0, _MOST_DRAWN)),
+    "foreign": list_of(Kind("a pair of numbers", _is_pair)),
 }  # fmt: skip
 _OPTIMIZER = {
     "settings": dict_of(real()), "kinds": dict_of(one_of("torch", "array")),
@@ -121,10 +123,10 @@ _OPTIMIZER = {
     "last_seen": dict_of(_COUNT),
 }  # fmt: skip
 _SETTINGS = {field: real() for field in ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")}
-_NETWORK = {"n_steps": _COUNT, "gradients": OBJECT, "piece_limit": maybe(whole(1))}
+_NETWORK = {"n_steps": _COUNT, "gradients": OBJECT}
 _NETWORK_LATER = {
     "epoch": maybe(_COUNT), "label_weights": list_of(real(0)), "awaited": list_of(_COUNT, distinct=True),
-    "n_draws": _COUNT, "pathway": OBJECT,
+    "n_draws": _COUNT, "pathway": OBJECT, "piece_limit": maybe(whole(1)),
 }  # fmt: skip
 _GRADIENTS = {"loss_scale": real(2.0**-24, 2.0**127), "n_good": _COUNT, "is_fitted": FLAG}
 _PATHWAY = {"boundary": whole(-1), "n_filled": _COUNT, "n_predicted": _COUNT}
@@ -132,10 +134,13 @@ _PATHWAY_LATER = {"features": OBJECT, "fills": OBJECT}
 _FEATURES = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
 
 
-def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
+def clean_state(state: JsonMapping, file: Path, n_done: int) -> JsonObject:
     """What of a checkpoint's state is known, all of it checked.
 
-    file (Path): Where it comes from. n_done (int): Steps that the folder's name says.
+    state (JsonMapping): As it was read.
+    file (Path): Where it comes from.
+    n_done (int): Steps that the folder's name says.
+    RETURNS (JsonObject): Known fields, of the right kinds.
     RAISES (UnusableFile): T451 for what is missing, of another type or out of range.
     """
     found = take(file, state, _STATE, _RANKS)
@@ -156,13 +161,13 @@ def clean_state(state: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_random(data: Any, file: Path, within: str) -> dict[str, Any]:
+def _clean_random(data: object, file: Path, within: str) -> dict[str, object]:
     if not isinstance(data, dict):
         refuse(file, within.removesuffix("."), data, OBJECT.want)
     return take(file, data, _RANDOM, within=within)
 
 
-def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, Any]:
+def _clean_order(data: JsonMapping, file: Path, n_done: int) -> dict[str, object]:
     found = take(file, data, _ORDER, {"own": OBJECT}, within="order.")
     found["reading"] = _clean_random(found["reading"], file, "order.reading.")
     if "own" in found:
@@ -179,7 +184,7 @@ def _clean_order(data: Mapping[str, Any], file: Path, n_done: int) -> dict[str, 
     return found
 
 
-def _clean_network(data: Mapping[str, Any], file: Path, name: str) -> dict[str, Any]:
+def _clean_network(data: JsonMapping, file: Path, name: str) -> dict[str, object]:
     within = f"networks.{name}."
     found = take(file, data, _NETWORK, _NETWORK_LATER, within=within)
     found["gradients"] = take(file, found["gradients"], _GRADIENTS, within=f"{within}gradients.")

@@ -1,7 +1,4 @@
-"""Whether a checkpoint belongs to this pipeline and these texts, looked at before any of it is taken over."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Checks that a checkpoint belongs to this pipeline and these texts before any of it is used."""
 
 import torch
 from spacy.language import Language
@@ -10,6 +7,7 @@ from torch import Tensor
 from ...errors import T452, T452_ADAM, T452_OWNER, T452_SIZE
 from ...files.fields import refuse
 from ...files.strangers import UnusableFile
+from ...json_types import JsonMapping
 from ..loop.batch_order import Order
 from .checkpoint import Checkpoint
 from .pipeline_state import all_weights, network_shims, owners
@@ -54,10 +52,13 @@ def check_optimizer(nlp: Language, checkpoint: Checkpoint) -> None:
 
 
 def check_networks(nlp: Language, checkpoint: Checkpoint) -> None:
-    """Compare the states of the networks with the networks that are there. RAISES (UnusableFile): T451."""
+    """Compare the states of the networks with the networks that are there.
+
+    RAISES (UnusableFile): T451.
+    """
     file, then = checkpoint.folder / "state.json", checkpoint.state["networks"]
     for name, shim in network_shims(nlp).items():
-        now: Mapping[str, Any] = shim.checkpoint_state()[0]
+        now: JsonMapping = shim.checkpoint_state()[0]
         missing = sorted(set(now) - set(then.get(name, ())))
         if missing:
             refuse(file, f"networks.{name}", then.get(name), f"an object with {', '.join(missing)}")
@@ -69,7 +70,10 @@ def check_networks(nlp: Language, checkpoint: Checkpoint) -> None:
 
 
 def check_order(order: Order, checkpoint: Checkpoint) -> None:
-    """Compare the order of the texts with the texts that were read. RAISES (UnusableFile): T451 or T452."""
+    """Compare the order of the texts with the texts that were read.
+
+    RAISES (UnusableFile): T451 or T452.
+    """
     found: Tensor | None = checkpoint.tensors["places"].get("order")
     if not order.is_streamed:
         n_texts = len(order.examples)
@@ -80,5 +84,5 @@ def check_order(order: Order, checkpoint: Checkpoint) -> None:
         refuse(checkpoint.folder / "state.json", "order.begun.positions", begun["positions"], f"{n} numbers")
 
 
-def _refuse(file: Any, name: str, problem: str) -> None:
+def _refuse(file: object, name: str, problem: str) -> None:
     raise UnusableFile(T452.format(file=file, name=name, problem=problem))

@@ -1,6 +1,5 @@
-"""What a run is made of, so that a checkpoint is not continued with something else."""
+"""Fingerprint of a run, so that a checkpoint is not continued with other settings or data."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,11 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import T167
+from ...files import Fingerprint, fingerprint_of_data
+from ...json_types import ConfigMapping, JsonObject
 from ...log import logger
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.encoder_shim import EncoderShim
+from ...model.shims.torch_shim import TorchShim
 
 # Only others' values count: paths stand where they are used, and a logger changes no weight.
 _IGNORED = ("paths", "training.logger")
@@ -21,7 +23,7 @@ _ATTRS = ["ENT_IOB", "ENT_TYPE", "TAG", "POS", "MORPH", "LEMMA", "DEP", "HEAD", 
 def example_digest(example: Example) -> bytes:
     """Of a text and its annotations."""
     doc = example.reference
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     digest.update(doc.text.encode("utf-8", "surrogatepass"))
     digest.update(repr(sorted(doc.cats.items(), key=repr)).encode("utf-8", "surrogatepass"))
     digest.update(doc.to_array(_ATTRS).tobytes())
@@ -32,7 +34,7 @@ def example_digest(example: Example) -> bytes:
     return digest.digest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """A value that reads the same in every process."""
     if isinstance(value, str | int | float | bytes | None):
         return value
@@ -45,21 +47,21 @@ def _plain(value: Any) -> Any:
     return getattr(value, "text", type(value).__name__)
 
 
-def parts_of(nlp: Language) -> dict[str, Any]:
+def parts_of(nlp: Language) -> JsonObject:
     """What a pipeline is made of beside its weights, its config and the texts, as `initialize` has read it.
 
-    RETURNS (dict[str, Any]): Labels, tokenizer and encoder record of our components, digests of all others.
+    RETURNS (JsonObject): Labels, tokenizer and encoder record of our components, digests of all others.
     """
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     vectors = nlp.vocab.vectors
     if vectors.shape[0]:
         found["vectors"] = _digest(repr(vectors.shape).encode() + vectors.to_bytes())
     for name, proc in nlp.pipeline:
         if labels := list(getattr(proc, "labels", ())):
             found[f"labels of {name}"] = [str(label) for label in labels]
-        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TrainingShim)]
+        shims = [shim for shim in getattr(getattr(proc, "model", None), "shims", ()) if isinstance(shim, TorchShim)]
         for shim in shims:
-            if shim.is_built and shim.record:
+            if isinstance(shim, EncoderShim) and shim.is_built:
                 found[f"encoder of {name}"] = _digest(json.dumps(shim.record, sort_keys=True, default=str).encode())
                 found[f"tokenizer of {name}"] = _digest(shim.reader.tokenizer.text.encode("utf-8"))
         if not shims and hasattr(proc, "to_bytes"):
@@ -68,26 +70,26 @@ def parts_of(nlp: Language) -> dict[str, Any]:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return fingerprint_of_data(data, size=8).hex()
 
 
 def examples_digest(examples: Iterable[Example]) -> str:
     """Of texts in their order."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = Fingerprint()
     for example in examples:
         digest.update(example_digest(example))
     return digest.hexdigest()
 
 
-def fingerprint_of(corpus: Any) -> str | None:
+def fingerprint_of(corpus: object) -> str | None:
     """What a reader says itself of all its data, by a method `fingerprint() -> str`; None where it has none."""
     say = getattr(corpus, "fingerprint", None)
     return None if say is None else str(say())
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(config: ConfigMapping, prefix: str = "") -> JsonObject:
     """A config as dotted keys and plain values, without what changes no weight."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for key, value in config.items():
         dotted = f"{prefix}{key}"
         if dotted in _IGNORED:
@@ -100,7 +102,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """Lines that say what is other now."""
     missing = object()
     lines = []
@@ -118,7 +120,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def refuse_others(folder: Path, found: Sequence[str], *, force: bool) -> None:
     """What is in a folder is not continued with something else.
 
-    found (Sequence[str]): What is other now, as `differences` says it. force (bool): Only say so.
+    folder (Path): Of the run.
+    found (Sequence[str]): What is other now, as `differences` says it.
+    force (bool): Only say so.
     RAISES (ValueError): T167 if anything is, unless forced.
     """
     if found:

@@ -1,23 +1,24 @@
-"""What an optimizer remembers, by the names of weights: moments, averages, counts."""
+"""The state of an optimizer by the names of weights: moments, averages, step counts."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from spacy.language import Language
 from thinc.api import Optimizer
 from torch import Tensor
 
+from ...json_types import JsonMapping, JsonObject
 from ...model.learning.thinc_optimizers import from_xp
 from .pipeline_state import network_shims, owners
 
 _SETTINGS = ("learn_rate", "grad_clip", "b1", "b2", "eps", "L2")
 
 
-def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[JsonObject, dict[str, Tensor]]:
     """Take down an optimizer of Thinc or our own.
 
-    RETURNS: JSON and tensors; weights are named OWNER|NAME, the owner by its place in the pipeline.
+    RETURNS (tuple[dict, dict[str, Tensor]]): JSON and tensors; weights are named OWNER|NAME, the owner by its place in
+        the pipeline.
     """
     shims = network_shims(nlp)
     ours = {shim.id: name for name, shim in shims.items()}
@@ -25,6 +26,7 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
     tensors: dict[str, Tensor] = {}
 
     def name_of(key: tuple[int, str]) -> str | None:
+        """Name a weight OWNER|NAME by the key under which Thinc keeps its moments; None for nobody's."""
         owner, weight = key
         # Nodes and shims are numbered apart: which one it is shows in the names of its weights.
         node, shim = names.get(owner * 2), names.get(owner * 2 + 1)
@@ -61,13 +63,17 @@ def optimizer_state(nlp: Language, optimizer: Optimizer) -> tuple[dict[str, Any]
 def restore_optimizer(
     nlp: Language,
     optimizer: Optimizer,
-    data: Mapping[str, Any],
+    data: JsonMapping,
     tensors: Mapping[str, Tensor],
     *,
     keep_settings: bool = True,
 ) -> None:
     """Take what `optimizer_state` gave; its schedules are at their place already.
 
+    nlp (Language): The pipeline.
+    optimizer (Optimizer): Changed in place.
+    data (JsonMapping): JSON of `optimizer_state`.
+    tensors (Mapping[str, Tensor]): Those of `optimizer_state`.
     keep_settings (bool): Take its rate and other settings too; else those of the config count.
     """
     shims = network_shims(nlp)
@@ -85,7 +91,7 @@ def restore_optimizer(
             moments.setdefault(owner, {}).setdefault(weight, {})[what.removeprefix("adam.")] = value
             continue
         key = (key_of[owner], weight)
-        kept: Any = value
+        kept: object = value
         if data["kinds"][full] == "torch":
             kept = value.to(shims[owner].device) if owner in shims else value
         elif some_ops is not None:

@@ -1,16 +1,16 @@
-"""Weights of every component that learns, as named tensors; ours and any other of Thinc's."""
+"""The weights of every trained component as named tensors, spacy-transfer's and others'."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from spacy.language import Language
 from thinc.api import Model
+from thinc.shims import Shim
 from torch import Tensor
 
 from ...model.learning.thinc_optimizers import from_xp
-from ...model.shims.torch_shim import TrainingShim
+from ...model.shims.torch_shim import TorchShim
 from ...model.storage.weights import weights_of
 
 
@@ -28,21 +28,23 @@ def owners(nlp: Language) -> dict[int, str]:
     return found
 
 
-def network_shims(nlp: Language) -> dict[str, TrainingShim]:
+def network_shims(nlp: Language) -> dict[str, TorchShim]:
     """Our networks that have weights, by the names that `owners` gives them."""
     return {
         f"{component}/{i}/{j}": shim
         for component, i, node in _nodes(nlp)
         for j, shim in enumerate(node.shims)
-        if isinstance(shim, TrainingShim) and shim.is_built
+        if isinstance(shim, TorchShim) and shim.is_built
     }
 
 
 def all_weights(nlp: Language, *, only_trainable: bool, frozen: Sequence[str] = ()) -> dict[str, Tensor]:
     """Weights by name.
 
+    nlp (Language): The pipeline.
     only_trainable (bool): Only what may have moved: not the frozen depths of our networks, nor the frozen components.
     frozen (Sequence[str]): Names of these.
+    RETURNS (dict[str, Tensor]): The tensors themselves, not copies.
     """
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
@@ -79,7 +81,7 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
             mine = {name.removeprefix(prefix): rest.pop(name) for name in list(rest) if name.startswith(prefix)}
             if not mine:
                 continue
-            if isinstance(shim, TrainingShim) or hasattr(shim._model, "state_dict"):
+            if isinstance(shim, TorchShim) or hasattr(shim._model, "state_dict"):
                 own = _shim_weights(shim, False)
                 with torch.no_grad():
                     for name, value in mine.items():
@@ -94,8 +96,8 @@ def fill_all_weights(nlp: Language, weights: Mapping[str, Tensor]) -> list[str]:
     return sorted(rest)
 
 
-def _shim_weights(shim: Any, only_trainable: bool) -> dict[str, Tensor]:
-    if isinstance(shim, TrainingShim):
+def _shim_weights(shim: Shim, only_trainable: bool) -> dict[str, Tensor]:
+    if isinstance(shim, TorchShim):
         if not shim.is_built:
             return {}
         weights = weights_of(shim.network)

@@ -1,4 +1,4 @@
-"""The random numbers of python, numpy and torch: taken down and put back."""
+"""Saves and restores the random state of Python, numpy and torch."""
 
 import random
 from collections.abc import Set
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...json_types import JsonObject
+
 # Taking numpy's down costs as much as all else in a short step: 33 of 45 microseconds.
 EVERY = frozenset(("python", "numpy", "torch"))
 
@@ -17,7 +19,9 @@ EVERY = frozenset(("python", "numpy", "torch"))
 class RandomState:
     """Where the global random numbers stand; None for what was not looked at.
 
-    python: As `random.getstate` gives it. numpy: As `numpy.random.get_state`. torch (Tensor): Of the CPU.
+    python (Any): As `random.getstate` gives it.
+    numpy (Any): As `numpy.random.get_state`.
+    torch (Tensor): Of the CPU.
     cuda (tuple[Tensor, ...]): Of every CUDA device, none where CUDA is not in use.
     """
 
@@ -28,7 +32,10 @@ class RandomState:
 
     @classmethod
     def now(cls, parts: Set[str] = EVERY) -> "RandomState":
-        """Take them down. parts (Set[str]): Of "python", "numpy" and "torch"."""
+        """Take them down.
+
+        parts (Set[str]): Of "python", "numpy" and "torch".
+        """
         everything = parts == EVERY
         return cls(
             random.getstate() if "python" in parts else None,
@@ -60,9 +67,9 @@ class RandomState:
             drawn.add("torch")
         return drawn
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """As numbers and text."""
-        data: dict[str, Any] = {"python": None, "numpy": None, "torch": None, "cuda": [_hex(one) for one in self.cuda]}
+        data: JsonObject = {"python": None, "numpy": None, "torch": None, "cuda": [_hex(one) for one in self.cuda]}
         if self.python is not None:
             version, numbers, gauss = self.python
             data["python"] = [version, list(numbers), gauss]
@@ -74,7 +81,7 @@ class RandomState:
         return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "RandomState":
+    def from_json(cls, data: JsonObject) -> "RandomState":
         """The inverse of `to_json`."""
         python, numpy = data["python"], data["numpy"]
         return cls(

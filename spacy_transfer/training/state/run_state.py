@@ -1,13 +1,13 @@
-"""A whole run as JSON and tensors, and back."""
+"""The complete state of a run as JSON and tensors, and back."""
 
 import platform
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import T167
+from ...json_types import JsonObject
 from ...nn.devices import machine
 from ..loop.loop import Run
 from ..loop.position import Position
@@ -33,7 +33,7 @@ def precisions(run: Run) -> dict[str, str]:
     return {name: f"{shim.precision} on {shim.device.type}" for name, shim in shims.items()}
 
 
-def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def run_state(run: Run) -> tuple[JsonObject, dict[str, dict[str, Tensor]]]:
     """Everything that `restore_run` needs beside the weights that the run began with."""
     nlp, optimizer = run.nlp, run.optimizer
     # Between two steps every listener has handed its states on: they are in no checkpoint.
@@ -41,7 +41,7 @@ def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     assert not any(getattr(node, "is_waiting", False) for node in nodes)
     order, order_tensors = run.order.state()
     sums, moments = optimizer_state(nlp, optimizer)
-    networks: dict[str, Any] = {}
+    networks: JsonObject = {}
     places = dict(order_tensors)
     for name, shim in network_shims(nlp).items():
         networks[name], tensors = shim.checkpoint_state()
@@ -67,6 +67,8 @@ def run_state(run: Run) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
 def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same_batches: bool = True) -> None:
     """Put a run where a checkpoint was taken; its training data are read already.
 
+    run (Run): Begun with the same config.
+    checkpoint (Checkpoint): What was read.
     same_run (bool): Nothing is other than it was; else what is cached is computed as if it were new.
     same_batches (bool): Neither data nor batcher are; else the epoch begins anew.
     RAISES (ValueError): T167 for weights of another network; T451 or T452 for anything else that does not belong to
@@ -75,7 +77,7 @@ def restore_run(run: Run, checkpoint: Checkpoint, *, same_run: bool = True, same
     state, tensors, nlp = checkpoint.state, checkpoint.tensors, run.nlp
     unfit = fill_all_weights(nlp, {**tensors["start"], **tensors["weights"]})
     if unfit:
-        lines = "\n".join(f"weight {name}: no such place, or another shape" for name in unfit[:10])
+        lines = "\n".join(f"weight {name}: no such weight, or another shape" for name in unfit[:10])
         raise ValueError(T167.format(folder=checkpoint.folder, differences=lines))
     check_optimizer(nlp, checkpoint)
     check_networks(nlp, checkpoint)
@@ -107,7 +109,7 @@ def _under(places: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key.removeprefix(f"{name}|"): value for key, value in places.items() if key.startswith(f"{name}|")}
 
 
-def _extras(run: Run) -> dict[str, Any]:
+def _extras(run: Run) -> JsonObject:
     """Whatever else has a state of its own: components, readers, the batcher and callbacks may have the methods
     `training_state() -> JSON` and `restore_training_state(JSON)`."""
     parts = {

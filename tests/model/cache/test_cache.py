@@ -16,6 +16,10 @@ from spacy.training import Example
 from house_kit.cached import train
 from house_kit.pipelines import add_classifier, pipeline, scores_of, shim_of, weights_of
 from house_kit.texts import TEXTS, examples_of, exclusive_examples, one_hot
+from spacy_transfer.model.cache.direct import Direct
+from spacy_transfer.model.cache.state_cache import StateCache
+from spacy_transfer.model.cache.vector_cache import VectorCache
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.shims.evaluating import evaluating
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.loop.batch_order import Order
@@ -39,8 +43,7 @@ def test_cached_is_uncached(quiet_bert: Path, frozen: Any, pooling: str) -> None
     blocks = {"tuning": {"frozen_depth": frozen}, "pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}
     cached = pipeline(quiet_bert, **blocks)
     assert_alike(cached, pipeline(quiet_bert, **blocks, cache=OFF))
-    features = shim_of(cached).pathway._features
-    assert features is not None
+    features = shim_of(cached).pathway.features
     assert features.hits > features.misses
     kind = "vectors" if frozen == "all" and pooling != "AttentionPooling" else "states"
     assert kind in features.namespace
@@ -73,7 +76,40 @@ def test_the_cache_follows_the_boundary(quiet_bert: Path) -> None:
     cached = pipeline(quiet_bert, tuning=tuning)
     assert_alike(cached, pipeline(quiet_bert, tuning=tuning, cache=OFF), n_steps=10)
     assert shim_of(cached).network.boundary == -1
-    assert shim_of(cached).pathway._features is None
+    assert shim_of(cached).pathway is shim_of(cached).current_pathway.direct
+
+
+@pytest.mark.parametrize(
+    ("frozen", "pooling", "cache", "way"),
+    [
+        (-1, "MeanPooling", {}, Direct),
+        (0, "MeanPooling", {}, Direct),
+        (1, "MeanPooling", {}, StateCache),
+        (1, "MeanPooling", OFF, Direct),
+        ("all", "MeanPooling", {}, VectorCache),
+        ("all", "AttentionPooling", {}, StateCache),
+        ("all", "MeanPooling", OFF, Direct),
+    ],
+)
+def test_boundary_and_cache_choose_the_way(
+    quiet_bert: Path, frozen: Any, pooling: str, cache: dict[str, Any], way: type
+) -> None:
+    layers = {"@layers": f"spacy-transfer.{pooling}.v1"}
+    nlp = pipeline(quiet_bert, tuning={"frozen_depth": frozen}, pooling=layers, cache=cache)
+    assert type(shim_of(nlp).pathway) is Direct
+    train(nlp, n_steps=1)
+    assert type(shim_of(nlp).pathway) is way
+    nlp.get_pipe("transfer_textcat").clear_cache()
+    assert type(shim_of(nlp).pathway) is Direct
+
+
+def test_a_lower_boundary_replaces_the_way(quiet_bert: Path) -> None:
+    """Between the step that lowers it and the next one, nothing is cached."""
+    nlp, ways = pipeline(quiet_bert, tuning={"frozen_depth": "all", "unfreeze_every": 2}), []
+    for _ in range(6):
+        train(nlp, n_steps=1)
+        ways.append(type(shim_of(nlp).pathway))
+    assert ways == [VectorCache, Direct, StateCache, Direct, StateCache, Direct]
 
 
 def test_frozen_layers_run_once_per_text(quiet_bert: Path) -> None:
@@ -88,7 +124,7 @@ def test_frozen_layers_run_once_per_text(quiet_bert: Path) -> None:
 
 def kept(nlp: Language) -> tuple[int, int]:
     """Features in memory, and texts whose pieces are remembered."""
-    features = shim_of(nlp).pathway._features
+    features = getattr(shim_of(nlp).pathway, "features", None)
     return (0 if features is None else len(features._memory)), len(shim_of(nlp).reader._known)
 
 
@@ -194,9 +230,9 @@ def test_a_stream_without_a_network(quiet_bert: Path, monkeypatch: pytest.Monkey
     nlp = streaming(quiet_bert, tuning={"frozen_depth": 1})
     shim = shim_of(nlp)
     for begin in range(0, 100_000, 1000):
-        shim._draw([f"bill {begin + i}" for i in range(1000)], None)
+        shim._draw(Inputs([f"bill {begin + i}" for i in range(1000)]), None)
     assert kept(nlp) == (0, 0)
-    assert not shim.pathway._fills.groups
+    assert shim.pathway is shim.current_pathway.direct
     monkeypatch.setattr("spacy_transfer.training.loop.batch_order._MOST_NUMBERS", 100)
     order = Order(nlp, lambda _: (Example(doc, doc) for doc in docs()), CountedBatcher(one_batch, []), -1)
 
@@ -221,7 +257,7 @@ def test_a_pipeline_that_only_predicts_caches_nothing(quiet_bert: Path, tmp_path
 
     nlp = spacy.load(tmp_path / "p")
     scores_of(nlp, TEXTS)
-    assert shim_of(nlp).pathway._features is None
+    assert shim_of(nlp).pathway is shim_of(nlp).current_pathway.direct
 
 
 @pytest.mark.parametrize("memory", [0, 2_000, 10**9])

@@ -14,7 +14,8 @@ from thinc.api import Adam
 from house_kit.features import ALL, LEARNED, SOLVED, STARS, TOK2VEC, layer_of, params, placed, starred, with_features
 from house_kit.pipelines import add_classifier, network_of, scores_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
-from spacy_transfer.model.features.joining import balance
+from spacy_transfer.model.text.reader import Document, DocumentBatch
+from spacy_transfer.nn.joined import NOTHING, JoinedValues
 from spacy_transfer.training.adamw import AdamW
 
 # ---- gradients ---------------------------------------------------------------------------------------------------
@@ -198,17 +199,27 @@ def test_the_head_is_solved_on_features_too(quiet_bert: Path) -> None:
     assert plain.evaluate(starred(plain))["cats_macro_f"] < 0.5
 
 
+@pytest.mark.parametrize("places", [[0], [2, 0], [1, 1, 2], []])
+def test_selected_documents_keep_what_is_joined_to_them(places: list[int]) -> None:
+    documents, values = [Document([], text) for text in "abc"], torch.arange(6.0).view(3, 2)
+    chosen = DocumentBatch(documents, [True, False, True], JoinedValues(values)).of(places)
+    assert [document.text for document in chosen.documents] == ["abc"[i] for i in places]
+    assert chosen.lasting == [[True, False, True][i] for i in places]
+    assert torch.equal(chosen.joined.join(torch.zeros(len(places), 0)), values[places])
+    assert torch.equal(NOTHING.of(places).join(values), values)
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_balanced_features_have_the_scale_of_vectors(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
     vectors, joined = torch.randn(50, 6, generator=generator) * 0.3 + 1, torch.randn(50, 2, generator=generator) * scale
-    both, factors = balance(vectors, joined)
+    both, factors = JoinedValues(joined).balance(vectors)
     assert float(both[:, 6:].var()) == pytest.approx(float(vectors.var()), rel=0.3)
     weight = torch.randn(3, 8, generator=generator)
-    raw = torch.cat([vectors, joined], dim=1) @ (weight * factors).T
+    raw = JoinedValues(joined).join(vectors) @ (weight * factors).T
     torch.testing.assert_close(both @ weight.T, raw, atol=1e-4, rtol=1e-4)
-    assert torch.equal(balance(vectors, None)[0], vectors)
-    constant, factors = balance(vectors, torch.ones(50, 2))
+    assert torch.equal(NOTHING.balance(vectors)[0], vectors)
+    constant, factors = JoinedValues(torch.ones(50, 2)).balance(vectors)
     assert torch.isfinite(constant).all()
     assert torch.equal(factors, torch.ones(8))
 

@@ -103,7 +103,7 @@ def test_layers_of_others_will_do(quiet_bert: Path) -> None:
 
 
 def test_layers_that_are_none(quiet_bert: Path) -> None:
-    with pytest.raises(ValueError, match=r"T001.*'features'.*layer of Thinc"):
+    with pytest.raises(ValueError, match=r"T001.*'features'"):
         with_features(quiet_bert, {"@layers": "spacy-transfer.Head.v1"})
     with pytest.raises(ValueError, match="T221"):
         with_features(quiet_bert, CNN)

@@ -13,6 +13,7 @@ from house_kit.losses import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, bl
 from house_kit.pipelines import moved, network_of, pipeline, shim_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.learning.grad_cache import is_plain
+from spacy_transfer.model.text.reader import DocumentBatch
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -58,10 +59,11 @@ def test_the_second_run_draws_what_the_first_drew(name: str, bert: Path, checkpo
     network_of(nlp).zero_grad()
     gold = pipe._gold(examples)
     documents = shim.reader.read(TEXTS, remember=True)
-    groups, clean = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes)), [True] * len(TEXTS)
+    groups = list(shim.pathway.groups(documents, 64 // shim.loss.n_passes))
+    batch = DocumentBatch(documents, [True] * len(TEXTS))
     torch.manual_seed(5)
     with shim.network.headless():
-        parts = [shim.pathway.learn(documents, group * shim.loss.n_passes, shim.reader, clean) for group in groups]
+        parts = [shim.pathway.learn(batch.of(group * shim.loss.n_passes)) for group in groups]
     parts = [part.unflatten(0, (shim.loss.n_passes, -1)) for part in parts]
     vectors = torch.cat(parts, dim=1)[:, np.argsort(np.concatenate(groups))]
     targets, known = torch.from_numpy(gold.targets), torch.from_numpy(gold.known)
@@ -85,7 +87,7 @@ def test_cached_is_uncached(name: str, quiet_bert: Path, frozen: Any, cache: dic
     for memory in (cache, {"memory": 0}):
         nlp, examples = make(quiet_bert, name, cache=memory, tuning={"frozen_depth": frozen}, piece_budget=200)
         train(nlp, examples, 3)
-        found.append((weights_of(nlp), shim_of(nlp).pathway._features))
+        found.append((weights_of(nlp), getattr(shim_of(nlp).pathway, "features", None)))
     assert found[0][1] is not None
     assert found[1][1] is None
     if not cache:
@@ -116,7 +118,7 @@ def test_contrast_draws_labels_together(quiet_bert: Path) -> None:
         train(nlp, exclusive_examples(nlp), 20, learn_rate=1e-3)
         shim = shim_of(nlp)
         network_of(nlp).eval()
-        points = torch.nn.functional.normalize(shim.pathway.vectors(TEXTS, shim.reader), dim=1)
+        points = torch.nn.functional.normalize(shim.pathway.vectors(TEXTS), dim=1)
         same = torch.arange(len(TEXTS))[:, None] % 3 == torch.arange(len(TEXTS)) % 3
         cosines = points @ points.T
         found.append(float(cosines[same].mean() - cosines[~same].mean()))
@@ -135,7 +137,8 @@ def test_r_drop_makes_passes_agree(bert: Path) -> None:
         documents = shim.reader.read(TEXTS, remember=True)
         torch.manual_seed(0)
         with torch.no_grad():
-            logits = shim.pathway.learn(documents, list(range(len(TEXTS))) * 20, shim.reader, [True] * len(TEXTS))
+            batch = DocumentBatch(documents * 20, [True] * len(documents) * 20)
+            logits = shim.pathway.learn(batch)
         found.append(float(logits.softmax(dim=1).view(20, len(TEXTS), 3).std(dim=0).mean()))
     assert found[1] < 0.7 * found[0]
 

@@ -84,7 +84,7 @@ def test_attach_and_back(family: str, encoder_folder: Any, tmp_path: Path) -> No
 def test_take_over_errors(trained: Language, bert: Path, encoder_folder: Any) -> None:
     with pytest.raises(ValueError, match=r"T207.*'nobody'.*a shared encoder.*transfer_textcat"):
         detach(trained, "nobody")
-    with pytest.raises(ValueError, match=r"T207.*an encoder of its own.*none"):
+    with pytest.raises(ValueError, match=r"T207.*none"):
         attach(trained)
     own = pipeline(bert)
     with pytest.raises(ValueError, match=r"T207.*a shared encoder"):

@@ -99,7 +99,7 @@ def test_another_batch_and_another_order(quiet_bert: Path) -> None:
     with pytest.raises(ValueError, match=r"T203.*another batch"):
         pipe.update(examples[:2])
     transformer.update(examples)
-    with pytest.raises(ValueError, match=r"T203.*the order is another"):
+    with pytest.raises(ValueError, match=r"T203.*tokens"):
         pipe.update(sorted(examples, key=lambda example: len(example.predicted)))
 
 

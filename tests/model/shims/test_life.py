@@ -25,6 +25,7 @@ from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, mult
 from house_kit.ways import WAYS, fresh
 from spacy_transfer.model.shims.forking import _before
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
+from spacy_transfer.pipeline.interface import classifier_of
 from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"
@@ -144,6 +145,8 @@ def test_a_models_copy(trained: Language) -> None:
     model = trained.get_pipe(NAME).model
     other = model.copy()
     assert other.shims[0].id != model.shims[0].id
+    # Nothing that the copy asks of itself reaches the original.
+    assert (classifier_of(other).shim, classifier_of(model).shim) == (other.shims[0], model.shims[0])
     docs = list(map(trained.make_doc, TEXTS))
     torch.testing.assert_close(
         torch.tensor(other.predict(docs)), torch.tensor(model.predict(docs)), atol=1e-6, rtol=0.0

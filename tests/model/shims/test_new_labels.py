@@ -13,6 +13,7 @@ from spacy.training import Example
 from house_kit.pipelines import add_classifier, moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
 from house_kit.ways import WAYS, fresh
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"
@@ -25,9 +26,9 @@ def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, hidden: A
     examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
     nlp.update(examples, sgd=AdamW(learn_rate=1e-2))
     pipe = nlp.get_pipe(nlp.pipe_names[0])
-    before = torch.tensor(shim_of(nlp).logits(TEXTS))
+    before = torch.tensor(shim_of(nlp).logits(Inputs(TEXTS)))
     assert (pipe.add_label("new"), pipe.add_label("new")) == (1, 0)
-    after = torch.tensor(shim_of(nlp).logits(TEXTS))
+    after = torch.tensor(shim_of(nlp).logits(Inputs(TEXTS)))
     assert torch.equal(after[:, :-1], before)
     # It knows nothing of the texts yet.
     assert (after[:, -1] == -torch.inf).all()

@@ -18,6 +18,9 @@ from house_kit.encoders import WIDTH
 from house_kit.pipelines import add_classifier, moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.repository import REPOSITORY
 from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
+from spacy_transfer.model.cache.direct import Direct
+from spacy_transfer.model.cache.state_cache import StateCache
+from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.model.shims.label_names import name_vectors, words_of
 from spacy_transfer.nn.devices.precision import resolve_precision
 from spacy_transfer.nn.heads.label_query import LabelQueryDecoder, LabelQueryHead, document_states
@@ -41,7 +44,7 @@ def learn(nlp: Language, examples: Sequence[Any], steps: int = 3, rate: float = 
 
 
 def logits(nlp: Language, texts: Sequence[str]) -> torch.Tensor:
-    return torch.tensor(shim_of(nlp).logits(texts))
+    return torch.tensor(shim_of(nlp).logits(Inputs(texts)))
 
 
 def decoder(n_labels: int = 3, width: int = 8, **fields: Any) -> LabelQueryDecoder:
@@ -236,8 +239,7 @@ def test_cached_is_uncached(quiet_bert: Path, frozen: Any, precision: str) -> No
         assert {"head.queries", "head.output.weight"} <= changed
         assert any(name.startswith("encoder") for name in changed) == (frozen != "all")
         found.append(scores_of(nlp, MIXED))
-        kinds = (shim_of(nlp).pathway._kind, shim_of(nlp).pathway._features is not None)
-        assert kinds == (("states", True) if not cache else ("", False))
+        assert type(shim_of(nlp).pathway) is (Direct if cache else StateCache)
     exact = precision == "fp32" or resolve_precision("auto", torch.device("cpu")) == torch.float32
     torch.testing.assert_close(found[0], found[1], atol=1e-5 if exact else 2e-2, rtol=0.0)
 
@@ -376,7 +378,7 @@ def test_queries_start_from_the_names(bert: Path) -> None:
     labels = ["lost_card", "money", "passwordScreenBroken"]
     nlp.initialize(lambda: examples_of(nlp, labels, [one_hot(label, labels) for label in labels]))
     plain = pipeline(bert)
-    wanted = shim_of(plain).pathway.vectors(["lost card", "money", "password screen broken"], shim_of(plain).reader)
+    wanted = shim_of(plain).pathway.vectors(["lost card", "money", "password screen broken"])
     found = network_of(nlp).head.queries
     # Sorted, as the labels are.
     assert nlp.get_pipe("transfer_textcat").labels == tuple(labels)

@@ -15,6 +15,7 @@ from house_kit.losses import CONTRAST, LOSSES, assert_alike, make, train
 from house_kit.pipelines import add_classifier, merged, model_config, moved, pipeline, scores_of, shim_of, weights_of
 from house_kit.repository import REPOSITORY
 from house_kit.texts import TEXTS, examples_of, exclusive_examples, multilabel_examples
+from spacy_transfer.model.features.joining import Inputs
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -100,7 +101,7 @@ def test_the_head_is_solved_on_every_loss(name: str, quiet_bert: Path) -> None:
     for start in ({}, {"@misc": "spacy-transfer.LinearProbe.v1", "Cs": [100.0]}):
         nlp = pipeline(quiet_bert, multilabel=multilabel, loss=loss, head_init=start, tuning={"frozen_depth": "all"})
         examples = multilabel_examples(nlp) if multilabel else exclusive_examples(nlp)
-        logits = shim_of(nlp).logits(TEXTS)
+        logits = shim_of(nlp).logits(Inputs(TEXTS))
         value, gradient = nlp.get_pipe(nlp.pipe_names[0]).get_loss(examples, logits)
         assert gradient.shape == logits.shape
         found.append(value)

@@ -248,7 +248,7 @@ def test_it_is_drawn(trained: Language) -> None:
     picture = draw(NAME, trained)
     assert "spacy-transfer-scratch, width 16 (scratch)" in picture
     n_ngrams = shim_of(trained).record["config"]["char_ngrams"]["n_ngrams"]
-    assert f"{shim_of(trained).tokenizer.n_pieces} different ones with {n_ngrams} n-grams" in picture
+    assert f"{shim_of(trained).tokenizer.n_pieces} in the vocabulary with {n_ngrams} shared n-grams" in picture
 
 
 def test_raw_texts(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def by_epochs(bert: Path, corpus: Path, n_epochs: int = 2, **training: Any) -> C
         (99, 2, "12 steps = 2 epochs of your 23 training texts (max_epochs = 2 comes before max_steps = 99)"),
         (7, 2, "7 steps = 1.2 epochs of your 23 training texts (max_steps = 7 comes before max_epochs = 2)"),
         (9, -1, "9 steps on a stream of texts"),
-        (0, 0, "Training on your 23 training texts has no last step (max_steps and max_epochs are 0): it goes on until "
+        (0, 0, "Training on your 23 training texts has no end (max_steps and max_epochs are 0): it runs until "
                "you stop it"),
     ],
 )  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_run_in_seconds_lands_with_its_rate(
     trained = run(config, whole, max_seconds=20, show="lines", stderr=shown)
     assert (trained.status, trained.n_steps) == ("finished", 19)
     for sentence in (
-        "or until 20 seconds are over",
+        "or until 20 seconds have passed",
         "falls to 0 in 3 steps, 19 in all",
         "The time is up: 19 steps in 19",
     ):
@@ -339,7 +339,7 @@ def test_a_resumed_run_says_from_where_and_keeps_the_loggers_file(
             with killed_at(monkeypatch, 7):
                 run(config, tmp_path / name, checkpoint_every="3")
             run(config, tmp_path / name, show="lines", resume=True, stdout=out, stderr=shown)
-            begin = "Going on after step 5: 12 steps = 2 epochs of your 23 training texts.\n"
+            begin = "Resuming after step 5: 12 steps = 2 epochs of your 23 training texts.\n"
             assert shown.getvalue().startswith(begin)
         else:
             run(config, tmp_path / name, stdout=out)

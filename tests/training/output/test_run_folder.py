@@ -342,7 +342,7 @@ def test_a_full_disk_in_training_is_one_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(DiskFull, match=r"T372.*model-last.*needs at least.*go on with:\nspacy --resume$"):
+        with pytest.raises(DiskFull, match=r"T372.*model-last.*needs at least.*continue with:\nspacy --resume$"):
             run(config, tmp_path / "parts", checkpoint_every="100", command="spacy --resume")
     names = sorted(path.name for path in (tmp_path / "parts").iterdir())
     assert names == [".spacy-transfer.json", "checkpoints", "log.jsonl", "model-best", "model-last"]

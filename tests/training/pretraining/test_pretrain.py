@@ -17,6 +17,7 @@ import pytest
 import safetensors.torch
 import spacy
 import torch
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from house_kit.pipelines import moved, pipeline, shim_of, weights_of
@@ -25,7 +26,6 @@ from house_kit.scratches import NAME, WORDS, classifier
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.files import DiskFull
-from spacy_transfer.model.shims.settings import Settings
 from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.scratch.tokenizer_training import UNK
@@ -38,10 +38,9 @@ FEW = RAW[:60]
 PLAN = Pretraining(steps=7, rows=8, rate=1e-2, seed=3)
 
 
-def settings(**blocks: Any) -> Settings:
-    """Blocks of a tiny classifier from scratch; dropout as given."""
-    found: Settings = shim_of(classifier(initialize=False, **blocks)).settings
-    return found
+def config_with(**blocks: Any) -> Config:
+    """Config of a tiny classifier from scratch; dropout as given."""
+    return classifier(initialize=False, **blocks).config
 
 
 DROPPING = {"encoder": {"dropout": 0.1, "word_dropout": 0.1}}
@@ -64,7 +63,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("warm") / "encoder"
     told: list[tuple[int, float]] = []
     done = pretrain(
-        settings(), RAW, folder, plan=Pretraining(steps=60, rows=32, rate=1e-2, seed=1),
+        config_with(), RAW, folder, plan=Pretraining(steps=60, rows=32, rate=1e-2, seed=1),
         report=lambda step, loss: told.append((step, loss)),
     )  # fmt: skip
     assert done.loss_after < done.loss_before - 0.25
@@ -109,7 +108,7 @@ def test_the_first_look_is_at_the_encoder_as_it_came(bert: Path, tmp_path: Path)
     found = set()
     for rate in (1e-9, 5e-3):
         plan = Pretraining(steps=2, rows=16, rate=rate)
-        found.add(pretrain(shim_of(nlp).settings, FEW, tmp_path / str(rate), plan=plan).loss_before)
+        found.add(pretrain(nlp.config, FEW, tmp_path / str(rate), plan=plan).loss_before)
     assert len(found) == 1
     after = weights_in(tmp_path / "1e-09")
     for name, weight in PretrainedEncoder(str(bert)).load().encoder.named_parameters():
@@ -119,7 +118,7 @@ def test_the_first_look_is_at_the_encoder_as_it_came(bert: Path, tmp_path: Path)
 def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
         torch.rand(3)
-        pretrain(settings(**DROPPING), FEW, tmp_path / name, plan=Pretraining(steps=3, rows=8, seed=seed))
+        pretrain(config_with(**DROPPING), FEW, tmp_path / name, plan=Pretraining(steps=3, rows=8, seed=seed))
     one, two, three = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two", "three"))
     assert one == two != three
 
@@ -130,7 +129,7 @@ def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[
     model = {"encoder": {"name": str(encoder_folder(family))}, "windows": {"length": 32, "stride": 20}}
     nlp.add_pipe(NAME, config={"model": model})
     plan = Pretraining(steps=25, rows=16, rate=1e-2)
-    done = pretrain(shim_of(nlp).settings, RAW[:100], tmp_path / "adapted", plan=plan)
+    done = pretrain(nlp.config, RAW[:100], tmp_path / "adapted", plan=plan)
     assert done.loss_after < done.loss_before
     before, after = PretrainedEncoder(str(encoder_folder(family))).load(), PretrainedEncoder(str(done.folder)).load()
     changed = moved(dict(before.encoder.named_parameters()), dict(after.encoder.named_parameters()))
@@ -140,7 +139,7 @@ def test_a_pretrained_encoder_is_adapted(family: str, encoder_folder: Callable[[
 
 def test_raw_texts_are_cleaned_as_the_classifier_cleans_them(tmp_path: Path) -> None:
     upper = {"encoder": {"tokenizer": {**WORDS, "lower_case": False}}}
-    cleaning = settings(**upper, text={"normalization": {"lower": True}})
+    cleaning = config_with(**upper, text={"normalization": {"lower": True}})
     pretrain(cleaning, [text.upper() for text in TEXTS], tmp_path / "out", plan=Pretraining(steps=1, rows=4))
     tokenizer = PieceTokenizer.from_folder(tmp_path / "out")
     assert UNK not in tokenizer.encode(["my card"])[0]
@@ -149,7 +148,7 @@ def test_raw_texts_are_cleaned_as_the_classifier_cleans_them(tmp_path: Path) -> 
 
 def test_long_texts_are_many_rows(tmp_path: Path) -> None:
     long = [" ".join(TEXTS), " ".join(TEXTS[::-1])]
-    done = pretrain(settings(), long, tmp_path / "out", plan=Pretraining(steps=12, rows=64, rate=1e-2))
+    done = pretrain(config_with(), long, tmp_path / "out", plan=Pretraining(steps=12, rows=64, rate=1e-2))
     assert done.n_rows > 6
     assert done.loss_after < done.loss_before
 
@@ -160,7 +159,7 @@ def test_long_texts_are_many_rows(tmp_path: Path) -> None:
 def killed(monkeypatch: pytest.MonkeyPatch, step: int, target: Path, **options: Any) -> None:
     """A run that ends when a step is half done."""
     with killed_at(monkeypatch, step):
-        pretrain(settings(**DROPPING), FEW, target, plan=PLAN, checkpoint_every="2", **options)
+        pretrain(config_with(**DROPPING), FEW, target, plan=PLAN, checkpoint_every="2", **options)
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -175,7 +174,7 @@ def assert_same(one: Path, other: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pretrained]:
     """A run that nothing has stopped."""
     folder = tmp_path_factory.mktemp("whole") / "encoder"
-    return folder, pretrain(settings(**DROPPING), FEW, folder, plan=PLAN)
+    return folder, pretrain(config_with(**DROPPING), FEW, folder, plan=PLAN)
 
 
 def test_resumed_is_uninterrupted(
@@ -192,13 +191,13 @@ def test_resumed_is_uninterrupted(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted) as stopped:
-        pretrain(settings(**DROPPING), FEW, target, plan=PLAN, resume=True, report=end)
+        pretrain(config_with(**DROPPING), FEW, target, plan=PLAN, resume=True, report=end)
     assert stopped.value.signal == signal.SIGTERM
     assert not target.exists()
     killed(monkeypatch, 7, target, resume=True)
     # The numbers that somebody else draws meanwhile have no say.
     torch.rand(5)
-    done = pretrain(settings(**DROPPING), FEW, target, plan=PLAN, resume=True)
+    done = pretrain(config_with(**DROPPING), FEW, target, plan=PLAN, resume=True)
     assert (done.loss_before, done.loss_after) == (whole[1].loss_before, whole[1].loss_after)
     assert_same(whole[0], target)
     assert names(tmp_path) == ["parts"]
@@ -232,8 +231,8 @@ def test_killed_for_real(tmp_path: Path) -> None:
 )
 def test_parts_and_micro_batches_change_nothing(plan: dict[str, int], blocks: dict[str, Any], tmp_path: Path) -> None:
     fields = {"steps": 6, "rows": 8, "rate": 1e-3}
-    pretrain(settings(), FEW, tmp_path / "one", plan=Pretraining(**fields))
-    pretrain(settings(**blocks), FEW, tmp_path / "other", plan=Pretraining(**fields, **plan))
+    pretrain(config_with(), FEW, tmp_path / "one", plan=Pretraining(**fields))
+    pretrain(config_with(**blocks), FEW, tmp_path / "other", plan=Pretraining(**fields, **plan))
     one, other = weights_in(tmp_path / "one"), weights_in(tmp_path / "other")
     assert any(not torch.equal(one[name], other[name]) for name in one)
     for name in one:
@@ -245,7 +244,7 @@ def test_parts_and_micro_batches_change_nothing(plan: dict[str, int], blocks: di
 
 @pytest.mark.slow
 def test_two_ranks_are_one(quiet_bert: Path, tmp_path: Path) -> None:
-    blocks = shim_of(pipeline(quiet_bert)).settings
+    blocks = pipeline(quiet_bert).config
     plan = Pretraining(steps=4, rows=9, rate=1e-3)
     one = pretrain(blocks, FEW, tmp_path / "one", plan=plan)
     two = pretrain(blocks, FEW, tmp_path / "two", plan=plan, ranks=2)
@@ -270,12 +269,12 @@ def test_an_encoder_without_mask_piece(encoder_folder: Callable[[str], Path], tm
     model = {"encoder": {"name": str(encoder_folder("t5"))}, "windows": {"length": 32, "stride": 20}}
     nlp.add_pipe(NAME, config={"model": model})
     with pytest.raises(ValueError, match=r"T135.*'t5'.*<mask>"):
-        pretrain(shim_of(nlp).settings, RAW, tmp_path / "out")
+        pretrain(nlp.config, RAW, tmp_path / "out")
     assert not any(tmp_path.iterdir())
 
 
 def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks, plan = settings(), Pretraining(steps=1, rows=4)
+    blocks, plan = config_with(), Pretraining(steps=1, rows=4)
     with pytest.raises(ValueError, match="T134"):
         pretrain(blocks, ["", " "], tmp_path / "out", plan=plan)
     with pytest.raises(ValueError, match="T172"):
@@ -313,7 +312,7 @@ def test_another_run_is_refused(
     target = tmp_path / "out"
 
     def again(texts: list[str] = FEW, plan: Pretraining = PLAN, *, resume: bool = True, **options: Any) -> Pretrained:
-        return pretrain(settings(**DROPPING), texts, target, plan=plan, resume=resume, **options)
+        return pretrain(config_with(**DROPPING), texts, target, plan=plan, resume=resume, **options)
 
     with pytest.raises(ValueError, match=r"T165.*out\.work"):
         again()
@@ -341,7 +340,7 @@ def test_another_run_is_refused(
 
 
 def test_a_work_folder_that_was_named_stays(tmp_path: Path) -> None:
-    pretrain(settings(), FEW, tmp_path / "out", plan=PLAN, work=tmp_path / "run")
+    pretrain(config_with(), FEW, tmp_path / "out", plan=PLAN, work=tmp_path / "run")
     assert {"checkpoints", "config.cfg", "log.jsonl", "model-best", "model-last"} <= set(names(tmp_path / "run"))
     last = PretrainedEncoder(str(tmp_path / "run" / "model-last")).load().encoder
     for name, weight in PretrainedEncoder(str(tmp_path / "out")).load().encoder.named_parameters():
@@ -352,7 +351,7 @@ def test_a_process_of_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(ValueError, match=r"T244.*--ranks"):
-        pretrain(settings(), FEW, tmp_path / "out")
+        pretrain(config_with(), FEW, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

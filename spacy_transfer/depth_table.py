@@ -10,6 +10,10 @@ class DepthRow(Protocol):
     """One depth, as the model describes it."""
 
     @property
+    def depth(self) -> int:
+        """0 for the embeddings, 1..L for the layers, L + 1 for pooling and head."""
+
+    @property
     def name(self) -> str:
         """Of the depth."""
 

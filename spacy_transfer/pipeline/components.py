@@ -1,0 +1,56 @@
+"""The spacy-transfer components of a pipeline: which there are, what they read, and which one is meant."""
+
+from collections.abc import Iterable
+
+from spacy.language import Language
+
+from .interface import interface_of
+from .sources import Source, parse_sources
+from .stored_pipe import StoredPipe
+from .textcat import TransferTextCategorizer
+
+
+def components_of(nlp: Language, *, enabled_only: bool = False) -> dict[str, StoredPipe]:
+    """Find all spacy-transfer components of a pipeline.
+
+    nlp (Language): The pipeline.
+    enabled_only (bool): Leave out those that are disabled.
+    RETURNS (dict[str, StoredPipe]): By name, in the order of the pipeline.
+    """
+    pipes = nlp.pipeline if enabled_only else nlp.components
+    return {name: pipe for name, pipe in pipes if isinstance(pipe, StoredPipe)}
+
+
+def classifiers_of(nlp: Language, *, enabled_only: bool = False) -> dict[str, TransferTextCategorizer]:
+    """Find the spacy-transfer classifiers of a pipeline.
+
+    nlp (Language): The pipeline.
+    enabled_only (bool): Leave out those that are disabled.
+    RETURNS (dict[str, TransferTextCategorizer]): By name, in the order of the pipeline.
+    """
+    pipes = components_of(nlp, enabled_only=enabled_only)
+    return {name: pipe for name, pipe in pipes.items() if isinstance(pipe, TransferTextCategorizer)}
+
+
+def name_meant(names: Iterable[str], asked: str | None) -> str | None:
+    """Say which component is meant.
+
+    names (Iterable[str]): Those that fit the purpose.
+    asked (str | None): As the user names it; None means the only one.
+    RETURNS (str | None): Its name; None if it is not among them, or if none is named and there is not exactly one.
+    """
+    fitting = list(names)
+    if asked is not None:
+        return asked if asked in fitting else None
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def sources_read_by(nlp: Language) -> list[Source]:
+    """Say what the spacy-transfer components of a pipeline read.
+
+    nlp (Language): The pipeline.
+    RETURNS (list[Source]): Each once, in the order in which it is first read.
+    """
+    nets = [interface_of(pipe.model) for pipe in components_of(nlp).values()]
+    found = dict.fromkeys(name for net in nets if net is not None for name in net.sources)
+    return parse_sources(list(found)) if found else []
