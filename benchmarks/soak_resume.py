@@ -27,7 +27,6 @@ import spacy
 import torch
 import transformers
 from spacy.tokens import DocBin
-from spacy.util import load_model_from_config
 from thinc.api import Config
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -141,12 +140,10 @@ def pretrain_job(config: Config, texts: list[str]) -> Job:
     """An encoder that learns from raw texts."""
 
     def work(output: Path) -> None:
-        nlp = load_model_from_config(config.interpolate(), auto_fill=True)
         place = output / "work"
         resume = Checkpoints(place / "checkpoints").are_there
-        settings = nlp.get_pipe(MODEL).model.shims[0].settings
         pretrain(
-            settings, texts, output / "encoder", plan=Pretraining(steps=20, rows=6), work=place, resume=resume,
+            config, texts, output / "encoder", plan=Pretraining(steps=20, rows=6), work=place, resume=resume,
             force=True, checkpoint_every="2",
         )  # fmt: skip
 

@@ -18,8 +18,13 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 # a default is written once, there. `name` of the encoder has no default of its own.
 _ENCODER = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": DEFAULT_ENCODER}
 _WINDOWS = {"@misc": "spacy-transfer.Windows.v1"}
-# The dataclass takes None for a normalization that changes nothing; named here, its fields are written out.
-_TEXT = {"@misc": "spacy-transfer.Text.v1", "normalization": {"@misc": "spacy-transfer.Normalization.v1"}}
+_TEXT = {
+    "@misc": "spacy-transfer.Text.v1",
+    # A frozen dataclass has a tuple here, and a config that was written and read again a list.
+    "sources": ["text"],
+    # The dataclass takes None for a normalization that changes nothing; named here, its fields are written out.
+    "normalization": {"@misc": "spacy-transfer.Normalization.v1"},
+}
 
 
 def _default_config(loss: str) -> dict[str, object]:

@@ -224,8 +224,9 @@ class TransferTextCategorizer(StoredPipe):
         self._net.finish_update(sgd)
 
     def get_loss(self, examples: Iterable[Example], scores: Floats) -> tuple[float, Floats]:
-        """Loss of logits that `model.begin_update` gave, for loops of one's own.
+        """Compute the loss of logits that `model.begin_update` gave, for training loops of your own.
 
+        examples (Iterable[Example]): The annotated documents.
         scores (Floats): Logits, (n_docs, n_labels).
         RETURNS (tuple): Mean of the documents' losses, and its gradient, (n_docs, n_labels).
         """

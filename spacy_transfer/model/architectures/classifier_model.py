@@ -93,7 +93,11 @@ class ClassifierModel(ClassifierInterface):
         return self.shim.weigh_labels(labels)
 
     def resize(self, n_labels: int, labels: Sequence[str]) -> None:
-        """Make room for new labels; before `initialize` there is nothing to do."""
+        """Make room for new labels; before `initialize` there is nothing to do.
+
+        n_labels (int): Of all labels.
+        labels (Sequence[str]): All of them, for what starts from names.
+        """
         if self.shim.is_built:
             self.shim.resize(n_labels, labels)
             self.model.set_dim("nO", n_labels, force=True)

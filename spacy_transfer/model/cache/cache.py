@@ -133,8 +133,9 @@ class Features:
         return isinstance(self._memory, StateMemory)
 
     def padded(self, keys: Sequence[bytes], n_pieces: int, device: torch.device) -> Tensor | None:
-        """States of rows, filled up with zeros.
+        """Give the states of rows, filled up with zeros.
 
+        keys (Sequence[bytes]): Of the rows.
         n_pieces (int): Of the longest row at least.
         device (torch.device): Where they are wanted.
         RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
@@ -231,17 +232,21 @@ def _on_host(entries: Mapping[bytes, Tensor]) -> dict[bytes, Tensor]:
 
 
 def row_key(row: Row, purpose: bytes = b"") -> bytes:
-    """Key of the states of one row: its piece ids, special ones included.
+    """Make the key of the states of one row: its piece ids, special ones included.
 
-    purpose (bytes): As below.
+    row (Row): Any.
+    purpose (bytes): Keeps apart what was computed for something else, 16 bytes at most.
+    RETURNS (bytes): KEY_BYTES long.
     """
     return fingerprint_of_data(row.ids.tobytes(), size=KEY_BYTES, purpose=purpose)
 
 
 def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
-    """Key of the vector of one document: the piece ids of its rows, and what pooling counts of each.
+    """Make the key of the vector of one document: the piece ids of its rows, and what pooling counts of each.
 
-    purpose (bytes): Keeps apart what was computed for something else, 16 at most.
+    rows (Sequence[Row]): All rows of the document.
+    purpose (bytes): Keeps apart what was computed for something else, 16 bytes at most.
+    RETURNS (bytes): KEY_BYTES long.
     """
     digest = Fingerprint(size=KEY_BYTES, purpose=purpose)
     for row in rows:
@@ -251,8 +256,9 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 
 
 def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
-    """Name of everything that features depend on besides piece ids.
+    """Name everything that features depend on besides piece ids.
 
+    network (Network): Computes them.
     kind (str): "states" or "vectors".
     extra (Iterable[str]): Attention implementation, pooling, versions.
     RETURNS (str): Changes with the frozen weights, the boundary, the precision and everything in `extra`.

@@ -34,8 +34,9 @@ class Fills:
         self.recalled: dict[bytes, int] = {}
 
     def add(self, texts: list[str], kept: Sequence[bytes]) -> None:
-        """A micro-batch was computed.
+        """Note a micro-batch that was computed.
 
+        texts (list[str]): Its texts.
         kept (Sequence[bytes]): Keys of its features that the cache has taken.
         """
         if kept:

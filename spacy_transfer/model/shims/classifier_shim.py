@@ -107,6 +107,7 @@ class ClassifierShim(TorchShim):
         """Make room for new labels. They score 0 until a text with them has been learned from, and the scores of the
         old ones stay as they are.
 
+        n_labels (int): Of all labels.
         labels (Sequence[str]): All, if at hand.
         """
         head = self.network.head

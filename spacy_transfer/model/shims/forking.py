@@ -29,7 +29,11 @@ def _restore_tokenizers() -> None:
 
 
 def check_reach(network: Any) -> None:
-    """RAISES (RuntimeError): T310 for a network on CUDA in a child of a process that had used CUDA before it forked."""
+    """Check that a network can be reached from this process.
+
+    network (Network): On any device.
+    RAISES (RuntimeError): T310 for one on CUDA in a child of a process that had used CUDA before it forked.
+    """
     if torch.cuda._is_in_bad_fork() and network.device.type == "cuda":
         raise RuntimeError(T310)
 

@@ -72,8 +72,9 @@ class MaskedLMSettings:
 
 
 def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[int]]:
-    """The mask piece, and all pieces that are never asked for.
+    """Find the mask piece, and all pieces that are never asked for.
 
+    tokenizer (PieceTokenizer): Of the encoder.
     family (str): Of the encoder, for the message.
     RAISES (ValueError): T135 for a tokenizer without a mask piece.
     """

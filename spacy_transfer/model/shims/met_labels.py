@@ -39,7 +39,11 @@ class MetLabels:
         return {"labels met": self._summed}
 
     def still_awaited(self, awaited: Sequence[int]) -> tuple[int, ...]:
-        """RETURNS (tuple[int, ...]): Those of which no text has come, on any rank."""
+        """Say which labels are still waiting for a text.
+
+        awaited (Sequence[int]): Indices of labels that were added later.
+        RETURNS (tuple[int, ...]): Those of which no text has come, on any rank.
+        """
         if self._summed is not None and self._summed.grad is not None:
             met = (self._summed.grad > 0).tolist()
         else:

@@ -53,7 +53,10 @@ class PoolingBuilder(Protocol):
     """A block that makes a pooling module."""
 
     def build(self, width: int) -> Pooling:
-        """width (int): Width of the states."""
+        """Make the torch module.
+
+        width (int): Width of the states.
+        """
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,11 @@ class Settings:
         return [name for name, is_made in made.items() if is_made]
 
     def build_top(self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None) -> Top:
-        """Pooling and head on an encoder.
+        """Make pooling and head for an encoder.
 
         width (int): Of its states.
         n_features (int): Width of what is joined to a document's vector.
+        n_labels (int): Outputs of the head.
         said (SentenceModules | None): What the encoder says of its pooling.
         RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
         """
