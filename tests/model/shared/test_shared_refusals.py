@@ -43,7 +43,7 @@ def test_order_and_upstream(quiet_bert: Path) -> None:
     add_transformer(nlp, quiet_bert)
     add_transformer(nlp, quiet_bert, name="other")
     add_shared(nlp)
-    with pytest.raises(ValueError, match=r"T201.*leaves open which of \['transformer', 'other'\]"):
+    with pytest.raises(ValueError, match=r"T201.* \['transformer', 'other'\]"):
         start(nlp)
     with pytest.raises(ValueError, match=r"T201.*call nlp.initialize"):
         nlp.get_pipe(NAME).initialize(lambda: exclusive_examples(nlp))

@@ -268,7 +268,7 @@ def test_another_form_is_refused(version: int | None, saved: Path, tmp_path: Pat
     shutil.copytree(saved, tmp_path / "copy")
     cfg = tmp_path / "copy" / NAME / "cfg"
     cfg.write_text(json.dumps({**read_json(cfg), "format": version}))
-    with pytest.raises(ValueError, match=rf"T083.*form {version}.*reads 1"):
+    with pytest.raises(ValueError, match=rf"T083.*format {version}.*reads 1"):
         spacy.load(tmp_path / "copy")
 
 

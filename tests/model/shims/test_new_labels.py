@@ -112,7 +112,7 @@ def test_a_new_label_starts_level_with_the_others(bert: Path) -> None:
     nlp = pipeline(bert)
     nlp.update(exclusive_examples(nlp), sgd=AdamW(learn_rate=1e-2))
     nlp.get_pipe(NAME).add_label("delivery")
-    logits, _ = shim_of(nlp)(TEXTS, True)
+    logits, _ = shim_of(nlp)(Inputs(TEXTS), True)
     logits = torch.tensor(logits)
     torch.testing.assert_close(logits[:, -1], logits[:, :-1].mean(dim=1), atol=1e-5, rtol=1e-4)
 
