@@ -9,15 +9,8 @@ anything is left over.
 """
 
 import argparse
-import logging
 import os
 import random
-import shutil
-import signal
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,12 +18,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import spacy
 import torch
+from soak import Job, soak
 from soak_resume import LABELS, MODEL, WORDS, write_encoder
 from spacy.training import Example
 
 from spacy_transfer import apply
 
-Job = Callable[[Path], None]
 # Kills of one job, after which it may come to its end.
 _MOST_KILLS = 8
 _UNFINISHED = ".unfinished"
@@ -73,25 +66,15 @@ def make_job(folder: Path, pipeline: str, kind: str) -> Job:
     """A run that begins, or goes on."""
 
     def work(output: Path) -> None:
-        apply(folder / pipeline, folder / "in.csv", output / f"out.{kind}", look_ahead=64, resume=True)
+        output.mkdir(exist_ok=True)
+        try:
+            apply(folder / pipeline, folder / "in.csv", output / f"out.{kind}", look_ahead=64, resume=True)
+        except FileExistsError as error:
+            # It was killed after its last step.
+            if "T531" not in str(error):
+                raise
 
     return work
-
-
-def start(work: Job, output: Path) -> int:
-    """Begin or go on, in a process of its own. RETURNS (int): Its id."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        work(output)
-    except FileExistsError as error:
-        # It was killed behind its last step.
-        os._exit(0 if "T531" in str(error) else 1)
-    except BaseException as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(1)
-    os._exit(0)
 
 
 def files_of(output: Path) -> dict[str, bytes]:
@@ -103,6 +86,11 @@ def files_of(output: Path) -> dict[str, bytes]:
     }
 
 
+def is_resumed(output: Path) -> bool:
+    """Whether a run was left unfinished."""
+    return output.exists() and any(path.name.endswith(_UNFINISHED) for path in output.iterdir())
+
+
 def main() -> int:
     """RETURNS (int): Exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,58 +98,26 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=3000, help="Of the table")
     parser.add_argument("--seed", type=int, default=0, help="Of the moments")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    spacy.blank("en")
-    logging.getLogger("spacy_transfer").setLevel("ERROR")
-    chance = random.Random(options.seed)
-    n_kills = n_differing = n_finished = n_resumed = 0
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder, output = Path(name), Path(name) / "out"
+
+    def make_jobs(folder: Path) -> list[tuple[str, Job]]:
         write_pipelines(folder)
         write_table(folder / "in.csv", options.rows)
-        jobs = [
+        return [
             (f"{kind}, {pipeline}", make_job(folder, pipeline, kind))
             for pipeline in ("alone", "together")
             for kind in ("csv", "jsonl", "parquet", "spacy")
         ]
-        whole: dict[str, tuple[dict[str, bytes], float]] = {}
-        while n_kills < options.kills:
-            kind, work = jobs[n_finished % len(jobs)]
-            if kind not in whole:
-                output.mkdir()
-                begin = time.perf_counter()
-                if os.waitpid(start(work, output), 0)[1]:
-                    return 1
-                whole[kind] = files_of(output), time.perf_counter() - begin
-                shutil.rmtree(output)
-            output.mkdir()
-            status, n_here = -1, 0
-            while status:
-                n_resumed += any(path.name.endswith(_UNFINISHED) for path in output.iterdir())
-                process = start(work, output)
-                if n_kills < options.kills and n_here < _MOST_KILLS:
-                    time.sleep(chance.uniform(0, 0.9 * whole[kind][1]))
-                    os.kill(process, signal.SIGKILL)
-                status = os.waitpid(process, 0)[1]
-                if os.WIFEXITED(status) and status:
-                    print(f"after {n_kills} kills a run that went on failed: {kind}")
-                    return 1
-                n_here += os.WIFSIGNALED(status)
-                n_kills += os.WIFSIGNALED(status)
-            n_finished += 1
-            now, then = files_of(output), whole[kind][0]
-            if now != then:
-                n_differing += 1
-                print(f"  other: {sorted(key for key in {*now, *then} if now.get(key) != then.get(key))}")
-            shutil.rmtree(output)
-            print(f"{n_kills} kills, {n_finished} runs, {n_differing} differ ({kind})", flush=True)
-    minutes = (time.perf_counter() - begun) / 60
-    print(
-        f"{n_kills} kills, {n_resumed} resumptions, {n_finished} runs finished, {n_differing} differences, "
-        f"{minutes:.1f} min"
+
+    seen = soak(
+        make_jobs, files_of, kills=options.kills, seed=options.seed, most_kills=_MOST_KILLS, is_resumed=is_resumed
     )
-    return int(n_differing > 0)
+    if seen is None:
+        return 1
+    print(
+        f"{seen.n_kills} kills, {seen.n_resumed} resumptions, {seen.n_finished} runs finished, "
+        f"{seen.n_differing} differences, {seen.minutes:.1f} min"
+    )
+    return int(seen.n_differing > 0)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,6 @@ import argparse
 import json
 import os
 import random
-import shutil
-import signal
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +20,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import spacy
 import torch
 import transformers
+from soak import Job, soak
 from spacy.tokens import DocBin
 from thinc.api import Config
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -107,9 +102,6 @@ def config_of(folder: Path, kind: str, steps: int) -> Config:
     })  # fmt: skip
 
 
-Job = Callable[[Path], None]
-
-
 def train_job(config: Config) -> Job:
     """A training that begins, or goes on."""
 
@@ -170,21 +162,6 @@ def write_tables(folder: Path) -> list[str]:
     return texts
 
 
-def start(work: Job, output: Path) -> int:
-    """Begin or go on, in a process of its own. RETURNS (int): Its id."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        work(output)
-    except BaseException as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(1)
-    os._exit(0)
-
-
 def figures(output: Path) -> dict[str, Any]:
     """Everything of a run but times: weights, data, logs, scores; and no leftovers of this package."""
     found: dict[str, Any] = {}
@@ -217,17 +194,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=30, help="Of each training")
     parser.add_argument("--seed", type=int, default=0, help="Of the moments")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    spacy.blank("en")
-    import logging
 
-    logging.getLogger("spacy_transfer").setLevel("ERROR")
-    chance = random.Random(options.seed)
-    kills: dict[str, int] = {}
-    differing = finished = 0
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder, output = Path(name), Path(name) / "out"
+    def make_jobs(folder: Path) -> list[tuple[str, Job]]:
         write_encoder(folder)
         write_corpus(folder)
         texts = write_tables(folder)
@@ -243,39 +211,17 @@ def main() -> int:
             jobs.append((f"train, {kind}", train_job(config_of(folder, kind, options.steps))))
             if number % 2:
                 jobs.append(others[number // 2])
-        whole: dict[str, tuple[dict[str, Any], float]] = {}
-        while sum(kills.values()) < options.kills:
-            kind, work = jobs[finished % len(jobs)]
-            if kind not in whole:
-                begin = time.perf_counter()
-                if os.waitpid(start(work, output), 0)[1]:
-                    return 1
-                whole[kind] = figures(output), time.perf_counter() - begin
-                shutil.rmtree(output)
-            status, n_kills, what = -1, 0, kind.partition(",")[0]
-            while status:
-                process = start(work, output)
-                # A job that is too short to be hit often comes to its end after some kills.
-                if sum(kills.values()) < options.kills and n_kills < _MOST_KILLS:
-                    time.sleep(chance.uniform(0, 0.9 * whole[kind][1]))
-                    os.kill(process, signal.SIGKILL)
-                status = os.waitpid(process, 0)[1]
-                if os.WIFEXITED(status) and status:
-                    print(f"after {kills} kills a job that went on failed: {kind}")
-                    return 1
-                n_kills += os.WIFSIGNALED(status)
-                kills[what] = kills.get(what, 0) + os.WIFSIGNALED(status)
-            finished += 1
-            now, then = figures(output), whole[kind][0]
-            if now != then:
-                differing += 1
-                print(f"  other: {sorted(key for key in {*now, *then} if now.get(key) != then.get(key))}")
-            shutil.rmtree(output)
-            print(f"{sum(kills.values())} kills, {finished} jobs, {differing} differ ({kind})", flush=True)
-    minutes = (time.perf_counter() - begun) / 60
-    by = ", ".join(f"{n} of {what}" for what, n in kills.items())
-    print(f"{sum(kills.values())} kills ({by}), {finished} jobs finished, {differing} differences, {minutes:.1f} min")
-    return int(differing > 0)
+        return jobs
+
+    seen = soak(make_jobs, figures, kills=options.kills, seed=options.seed, most_kills=_MOST_KILLS)
+    if seen is None:
+        return 1
+    by = ", ".join(f"{n} of {what}" for what, n in seen.kills.items())
+    print(
+        f"{seen.n_kills} kills ({by}), {seen.n_finished} jobs finished, {seen.n_differing} differences, "
+        f"{seen.minutes:.1f} min"
+    )
+    return int(seen.n_differing > 0)
 
 
 if __name__ == "__main__":
