@@ -9,7 +9,7 @@ from spacy.training import Corpus, Example
 from spacy.training.corpus import dont_augment
 
 from ..errors import T005
-from ..pipeline.components import sources_read_by
+from ..pipeline.components import components_of, sources_read_by
 from ..pipeline.sources import carry_over
 from .docbins import find_docbins, read_docs
 
@@ -41,7 +41,7 @@ def make_corpus(
 
     def read(nlp: Language) -> Iterator[Example]:
         """Read the files, changed by the augmenter, with the attributes that components of the pipeline read."""
-        sources = sources_read_by(nlp)
+        sources = sources_read_by(components_of(nlp).values())
         files = find_docbins(Path(path).expanduser())
         docs = (doc for file in files for doc in read_docs(file, nlp.vocab) if len(doc))
         for example in corpus.make_examples(nlp, islice(docs, limit or None)):

@@ -13,7 +13,7 @@ from ..corpora.docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..json_types import Scores
-from ..pipeline.components import sources_read_by
+from ..pipeline.components import components_of, sources_read_by
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over
 
@@ -65,7 +65,7 @@ def write_scores(scores: Scores, path: Path) -> None:
 
 
 def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
-    sources = sources_read_by(pipeline)
+    sources = sources_read_by(components_of(pipeline).values())
     for file in find_docbins(data):
         for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):
             _check_cats(example.reference)

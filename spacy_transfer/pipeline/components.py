@@ -45,12 +45,12 @@ def name_meant(names: Iterable[str], asked: str | None) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def sources_read_by(nlp: Language) -> list[Source]:
-    """Say what the spacy-transfer components of a pipeline read.
+def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:
+    """Say what spacy-transfer components read.
 
-    nlp (Language): The pipeline.
+    pipes (Iterable[StoredPipe]): The components.
     RETURNS (list[Source]): Each once, in the order in which it is first read.
     """
-    nets = [interface_of(pipe.model) for pipe in components_of(nlp).values()]
+    nets = [interface_of(pipe.model) for pipe in pipes]
     found = dict.fromkeys(name for net in nets if net is not None for name in net.sources)
     return parse_sources(list(found)) if found else []

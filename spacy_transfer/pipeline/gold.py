@@ -7,12 +7,10 @@ from numbers import Real
 from typing import SupportsFloat, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import T032, T033, T036
-
-Floats = NDArray[np.float32]
+from .interface import Floats
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -37,13 +36,12 @@ from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
-from .interface import ClassifierInterface, SharedEncoderInterface, classifier_of, interface_of
+from .interface import ClassifierInterface, Floats, SharedEncoderInterface, classifier_of, interface_of
 from .length import forget_counted_steps, look_ahead
 from .neighbors import training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
 
-Floats = NDArray[np.float32]
 Scorer = Callable[..., JsonObject]
 
 

@@ -8,6 +8,7 @@ from spacy.language import Language
 
 from ..corpora.excerpt import excerpt
 from ..errors import T510, T511, T537, T538, T538_SURROGATE
+from ..pipeline.components import name_meant
 from ..pipeline.loading import load_pipeline
 from .apply.reading.rows import TEXT, Row
 from .apply.scoring import Component, Scoring, make_scoring
@@ -35,10 +36,9 @@ def classify(
     nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(pipeline)
     scoring = make_scoring(nlp, keeps_docs=False)
     names = [one.name for one in scoring.components]
-    if component not in names and (component is not None or len(names) > 1):
+    if (name := name_meant(names, component)) is None:
         raise ValueError(T537.format(component=component, components=", ".join(names)))
-    chosen = 0 if component is None else names.index(component)
-    return _classified(scoring, chosen, texts, max(1, batch_size or nlp.batch_size))
+    return _classified(scoring, names.index(name), texts, max(1, batch_size or nlp.batch_size))
 
 
 def _classified(scoring: Scoring, chosen: int, texts: Iterable[str], size: int) -> Iterator[tuple[str, float]]:

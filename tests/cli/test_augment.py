@@ -8,25 +8,15 @@ from pathlib import Path
 import pytest
 import spacy
 import torch
-from spacy.cli import app
 from spacy.tokens import DocBin
-from typer.testing import CliRunner
 
 import spacy_transfer.cli  # noqa: F401  (adds the commands)
+from house_kit.commands import run
 from house_kit.pipelines import scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer.corpora.augment import augment
 from spacy_transfer.corpora.augmentation import Augmentation
-
-
-def run(*args: str | Path, code: int = 0) -> str:
-    """Run `python -m spacy ARGS` in this process. RETURNS (str): What it printed."""
-    result = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=True)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")

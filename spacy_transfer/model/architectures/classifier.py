@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, cast, final
 
-import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
@@ -16,7 +14,7 @@ from ...nn.heads.linear import Head
 from ...nn.joined import Joined
 from ...nn.losses import LossBuilder
 from ...nn.tuning import Tuning
-from ...pipeline.interface import INTERFACE
+from ...pipeline.interface import INTERFACE, Floats
 from ..cache.cache import EncoderCache
 from ..features.joining import Inputs, begin
 from ..features.layer import as_layer, make_no_features
@@ -28,7 +26,6 @@ from ..text.text import Text
 from ..text.windows import Windows
 from .classifier_model import ClassifierModel, resize_output
 
-Floats = NDArray[np.float32]
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
 Classifier: TypeAlias = Model
 

@@ -4,8 +4,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
 
@@ -13,14 +11,12 @@ from ...errors import T223
 from ...files import write_data
 from ...json_types import JsonObject
 from ...nn.tuning import DepthRow
-from ...pipeline.interface import ClassifierInterface, classifier_of
+from ...pipeline.interface import ClassifierInterface, Floats, classifier_of
 from ..features.joining import FeatureBatch, finish, read, settle
 from ..features.layer import features_of
 from ..learning.thinc_optimizers import forget_gradients
 from ..shims.classifier_shim import ClassifierShim
 from ..storage.weights import check_file
-
-Floats = NDArray[np.float32]
 
 _FEATURES = "features.msgpack"
 

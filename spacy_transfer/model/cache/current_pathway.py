@@ -1,13 +1,17 @@
 """Which way leads from documents to logits, as the boundary stands."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
 from ...json_types import JsonMapping, JsonObject
+from ...nn.encoders.pretrained import LoadedEncoder, transformers_version
 from ...nn.network import Network
+from ...nn.sentence_pooling import SentenceModules
 from ..learning.memory import PieceBudget
 from ..text.reader import TextReader
 from .cache import EncoderCache, Features, namespace_of
@@ -90,6 +94,38 @@ class CurrentPathway:
         self._begin((data.get("features") or {}).get("seen"))
         self.expected.n_taken = data["n_filled"]
         self._pathway.restore(data, tensors)
+
+
+def pathways_on(
+    network: Network,
+    loaded: LoadedEncoder,
+    builder: EncoderCache,
+    pooling: object,
+    room: PieceBudget,
+    reader: TextReader,
+) -> CurrentPathway:
+    """Make the cached forward of a network, whose cache is valid for this encoder and this pooling only.
+
+    network (Network): The network.
+    loaded (LoadedEncoder): What it was made on.
+    builder (EncoderCache): The block of the config.
+    pooling (object): The block of the config.
+    room (PieceBudget): Most pieces in a micro-batch.
+    reader (TextReader): Reads training texts.
+    RETURNS (CurrentPathway): Documents to logits.
+    """
+    said = SentenceModules.from_json(loaded.record.get("sentence"))
+    config = json.dumps(loaded.record["config"], sort_keys=True)
+    identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
+    fields = [_fields(pooling), said.to_json() if said else None]
+    pooled_by = json.dumps(fields, sort_keys=True, default=str)
+    return CurrentPathway(network, builder, room, reader, identity, pooled_by)
+
+
+def _fields(block: object) -> list[object]:
+    """What tells a block from others of its kind, in every process."""
+    kind = f"{type(block).__module__}.{type(block).__qualname__}"
+    return [kind, asdict(block)] if is_dataclass(block) and not isinstance(block, type) else [kind]
 
 
 def choose_pathway(

@@ -7,10 +7,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from ...pipeline.interface import INTERFACE, SharedEncoderInterface
+from ...pipeline.interface import INTERFACE, Floats, SharedEncoderInterface
 from ..architectures.classifier_model import ClassifierModel, resize_output
 from ..features.joining import Inputs, begin
-from ..shims.classifier_shim import Floats
 from ..shims.settings import Settings
 from .listener import StatesListener, body_of, find_upstream, states_on
 from .shim import SharedEncoderShim

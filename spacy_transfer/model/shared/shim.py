@@ -21,12 +21,13 @@ from ...nn.losses import Loss
 from ...nn.network import Network, RowBatch
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
+from ...pipeline.interface import Floats
 from ..features.joining import Inputs
 from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
-from ..shims.classifier_shim import ClassifierShim, Floats
+from ..shims.classifier_shim import ClassifierShim
 from ..shims.settings import Settings
 from ..shims.torch_shim import predicts
 from ..storage.snapshot import StoredNetwork, room_for

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import T063
@@ -18,14 +17,13 @@ from ...nn.losses import Loss, label_weights
 from ...nn.network import Network
 from ...nn.own_blocks import check_loss
 from ...nn.tuning import DepthRow
+from ...pipeline.interface import Floats
 from ..features.joining import Inputs
 from ..learning.grad_cache import check_reads
 from ..learning.solving import solve_head
 from .met_labels import MetLabels
 from .settings import Settings
 from .torch_shim import TorchShim
-
-Floats = NDArray[np.float32]
 
 
 class ClassifierShim(TorchShim):

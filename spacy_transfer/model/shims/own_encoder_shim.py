@@ -22,7 +22,8 @@ from ...nn.network import Network
 from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import SentenceModules
 from ...nn.tuning import DepthRow, describe
-from ..cache.current_pathway import CurrentPathway
+from ...pipeline.interface import Floats
+from ..cache.current_pathway import CurrentPathway, pathways_on
 from ..cache.pathway import Pathway
 from ..features.joining import Inputs
 from ..learning.augmentation import draw_texts
@@ -33,10 +34,10 @@ from ..storage.weights import weights_of
 from ..text.batching import micro_batches
 from ..text.reader import DocumentBatch
 from .adapters import fill, for_disk, merged, rebuild, with_adapter
-from .classifier_shim import ClassifierShim, Floats
+from .classifier_shim import ClassifierShim
 from .encoder_shim import EncoderShim
 from .label_names import name_vectors
-from .sentence_folder import follow_folder, pathways_on
+from .sentence_folder import follow_folder
 from .settings import Settings
 from .torch_shim import predicts
 
@@ -129,7 +130,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
         self._hold(network, loaded, tokenizer, device)
-        self._current_pathway = pathways_on(self.network, loaded, s, self.room, self.reader)
+        self._current_pathway = pathways_on(self.network, loaded, s.cache, s.pooling, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()
 

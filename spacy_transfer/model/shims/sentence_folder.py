@@ -1,20 +1,12 @@
 """What the folder of an encoder says beyond the encoder: pooling and dense layers of sentence-transformers."""
 
-import json
-from dataclasses import asdict, is_dataclass
-
-import torch
-
 from ...errors import T349, T349_LENGTH, T350, T350_GONE
 from ...log import announce
-from ...nn.encoders.pretrained import LoadedEncoder, transformers_version
+from ...nn.encoders.pretrained import LoadedEncoder
 from ...nn.network import Network
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
-from ..cache.current_pathway import CurrentPathway
-from ..learning.memory import PieceBudget
-from ..text.reader import TextReader
 from ..text.windows import FittedWindows
-from .settings import PoolingBuilder, Settings
+from .settings import PoolingBuilder
 
 
 def follow_folder(loaded: LoadedEncoder, network: Network, pooling: PoolingBuilder, windows: FittedWindows) -> None:
@@ -43,29 +35,3 @@ def follow_folder(loaded: LoadedEncoder, network: Network, pooling: PoolingBuild
         what.append(T349_LENGTH.format(length=length, window=windows.length))
     if what:
         announce(T349.format(name=loaded.record.get("source"), what="; ".join(what)))
-
-
-def pathways_on(
-    network: Network, loaded: LoadedEncoder, settings: Settings, room: PieceBudget, reader: TextReader
-) -> CurrentPathway:
-    """Make the cached forward of a network, whose cache is valid for this encoder and this pooling only.
-
-    network (Network): The network.
-    loaded (LoadedEncoder): What it was made on.
-    settings (Settings): The blocks of the config.
-    room (PieceBudget): Most pieces in a micro-batch.
-    reader (TextReader): Reads training texts.
-    RETURNS (CurrentPathway): Documents to logits.
-    """
-    said = SentenceModules.from_json(loaded.record.get("sentence"))
-    config = json.dumps(loaded.record["config"], sort_keys=True)
-    identity = [config, loaded.encoder.attention, transformers_version(), torch.__version__]
-    fields = [_fields(settings.pooling), said.to_json() if said else None]
-    pooled_by = json.dumps(fields, sort_keys=True, default=str)
-    return CurrentPathway(network, settings.cache, room, reader, identity, pooled_by)
-
-
-def _fields(block: object) -> list[object]:
-    """What tells a block from others of its kind, in every process."""
-    kind = f"{type(block).__module__}.{type(block).__qualname__}"
-    return [kind, asdict(block)] if is_dataclass(block) and not isinstance(block, type) else [kind]

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import T532
 from ...files import fingerprint_of_data, sync_file
+from ...pipeline.interface import Floats
 
-Floats = NDArray[np.float32]
 _KEY_BYTES = 16
 _MOST_BYTES = 64_000_000
 _MOST_BLOCKS = 8

@@ -15,7 +15,7 @@ from ...errors import T530
 from ...files import sha256_of, sha256_of_data
 from ...log import logger
 from ...nn.devices.precision import recorded
-from ...pipeline.interface import classifier_of
+from ...pipeline.interface import Floats, classifier_of
 from ...pipeline.loading import load_pipeline
 from ...pipeline.textcat import TransferTextCategorizer
 from ...text_output import printable
@@ -24,7 +24,7 @@ from .progress import Progress, Show
 from .reading.blocks import bad_lines, closed_after, make_blocks, read_ahead
 from .reading.rows import Bad, Head, Row, look_into, read_source, require_columns
 from .reading.sources import Source, plain_file
-from .recent import Floats, Recent, key_of
+from .recent import Recent, key_of
 from .scoring import DirectScoring, Scoring, active_classifiers, attributes_read_by, make_scoring, reads_only_text
 from .unfinished import Unfinished
 from .writing.answers import Answers

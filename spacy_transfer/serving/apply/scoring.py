@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...errors import T527
 from ...model.architectures.classifier import OwnEncoderClassifier
 from ...model.features.joining import Inputs
-from ...pipeline.components import classifiers_of
-from ...pipeline.interface import classifier_of
-from ...pipeline.sources import WHOLE_TEXT, Source, parse_sources, store_attribute
+from ...pipeline.components import classifiers_of, sources_read_by
+from ...pipeline.interface import Floats, classifier_of
+from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.textcat import TransferTextCategorizer
 from .reading.rows import Row
 
-Floats = NDArray[np.float32]
 # Documents that go through the components together; a transformer keeps its states of all of them.
 _BATCH = 256
 # What msgpack has a form for.
@@ -66,17 +64,12 @@ def active_classifiers(nlp: Language) -> list[TransferTextCategorizer]:
     return found
 
 
-def _sources_read_by(nlp: Language) -> list[Source]:
-    names = [name for pipe in active_classifiers(nlp) for name in classifier_of(pipe.model).sources]
-    return parse_sources(list(dict.fromkeys(names)))
-
-
 def reads_only_text(nlp: Language) -> bool:
     """Check whether the scores of a document depend on its text alone.
 
     nlp (Language): The pipeline.
     """
-    return all(source.name == WHOLE_TEXT for source in _sources_read_by(nlp))
+    return all(source.name == WHOLE_TEXT for source in sources_read_by(active_classifiers(nlp)))
 
 
 def attributes_read_by(nlp: Language) -> list[str]:
@@ -85,13 +78,14 @@ def attributes_read_by(nlp: Language) -> list[str]:
     nlp (Language): The pipeline.
     RETURNS (list[str]): Names, without the underscore.
     """
-    return [one.attribute for one in _sources_read_by(nlp) if one.group is None and one.attribute is not None]
+    read = sources_read_by(active_classifiers(nlp))
+    return [one.attribute for one in read if one.group is None and one.attribute is not None]
 
 
 def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     """Find a way from texts to scores without documents: one component alone, which reads the whole text.
 
-    nlp (Language): The pipeline.
+    nlp (Language): The pipeline, trained.
     RETURNS (Callable | None): Texts to scores, (n_texts, n_labels), as `nlp.pipe` would give them. None if tokens or
         other components are needed, or if the tokenizer is not spaCy's, which never changes a text.
     """
@@ -102,8 +96,6 @@ def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     if not isinstance(net, OwnEncoderClassifier) or pipe.model.layers or net.sources != [WHOLE_TEXT]:
         return None
     shim = net.shim
-    # Says what is wrong with a component that was never trained.
-    pipe.predict([])
     normalization = shim.settings.text.normalization
 
     def scores(texts: Sequence[str]) -> Floats:
@@ -194,10 +186,8 @@ def make_scoring(nlp: Language, *, keeps_docs: bool) -> Scoring:
     RETURNS (Scoring): The shortest.
     RAISES (ValueError): T527 without a spacy-transfer component, T006 for one that was never trained.
     """
-    scores = None if keeps_docs else direct_scores(nlp)
-    if scores is not None:
-        return DirectScoring(nlp, scores)
     for pipe in active_classifiers(nlp):
         # Says what is wrong with a component that was never trained.
         pipe.predict([])
-    return PipelineScoring(nlp, keeps_docs=keeps_docs)
+    scores = None if keeps_docs else direct_scores(nlp)
+    return DirectScoring(nlp, scores) if scores is not None else PipelineScoring(nlp, keeps_docs=keeps_docs)

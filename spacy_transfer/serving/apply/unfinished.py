@@ -18,6 +18,7 @@ from ...files import GrowingFile, new_folder, sync_tree, write_data, write_text
 from ...files.fields import OBJECT, TEXT, take, whole
 from ...files.renames import put
 from ...files.staging import sync_folder
+from ...files.strangers import parse_object
 from ...json_types import JsonObject
 
 SUFFIX = ".unfinished"
@@ -144,8 +145,8 @@ class Unfinished:
             if not line.endswith(b"\n"):
                 break
             try:
-                found = take(self.folder / _JOURNAL, json.loads(line), _KINDS)
-            except (ValueError, RecursionError, AttributeError) as error:
+                found = take(self.folder / _JOURNAL, parse_object(line, self.folder / _JOURNAL), _KINDS)
+            except ValueError as error:
                 raise ValueError(T532.format(folder=self.folder, reason=error)) from error
             self.position = Position(**found)
             size += len(line)
@@ -173,7 +174,9 @@ class Unfinished:
         bad (bytes): For the side file.
         """
         for name, data in ((_ROWS, rows), (_BAD, bad)):
-            self._write(name, data)
+            # Most blocks have no bad row, and each write waits for the disk.
+            if data:
+                self._write(name, data)
         self.position.rows_size += len(rows)
         self.position.bad_size += len(bad)
 

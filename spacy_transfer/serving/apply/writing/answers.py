@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ....pipeline.interface import Floats
 from ..options import Options
 from ..scoring import Component
 
-Floats = NDArray[np.float32]
 # Of a score: beyond it nothing of a network in single precision says anything.
 _DIGITS = 6
 Answer = dict[str, object]
