@@ -985,7 +985,6 @@ T560_HEAD = "{head} has no counterpart there. Use spacy-transfer.Head.v1"
 T560_FEATURES = "its head also reads features (model.features), which a model of transformers does not have"
 T560_SCORES = "the scores of its loss {loss} are neither a softmax nor a sigmoid of the logits"
 T560_POOLING = "the pooling {pooling} is not from this package"
-T561 = "[T561] {difference}"
 T561_WINDOWS = (
     "Texts longer than {length} pieces are cut off there, while the pipeline reads all of a text, window by window."
 )
@@ -1014,9 +1013,16 @@ T563 = (
     "file that holds numbers only, in an environment that has scikit-learn, then import again:\n"
     "import json, joblib, numpy as np; from safetensors.numpy import save_file\n"
     "head = joblib.load('{path}'); parts = getattr(head, 'estimators_', [head]); weight, bias = (np.concatenate([getattr("
-    "part, key).astype('float32') for part in parts]) for key in ('coef_', 'intercept_'))\n"
+    "part, key).astype('float32') for part in parts]).copy('C') for key in ('coef_', 'intercept_'))\n"
     "save_file({{'weight': weight, 'bias': bias}}, '{target}', {{'classes': json.dumps([str(c) for c in head.classes_]), "
     "'problem': 'single-label' if parts == [head] else 'multi-label'}})"
+)
+T564 = (
+    "[T564] '{source}' has only pickled weights, which are never loaded. If you trust it, convert it, head included, then "
+    "import the folder 'converted':\n"
+    'python -c "from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer; '
+    "Model.from_pretrained('{source}').save_pretrained('converted', safe_serialization=True); "
+    "AutoTokenizer.from_pretrained('{source}').save_pretrained('converted')\""
 )
 T566 = "[T566] The head of '{name}' cannot be kept: {problem}."
 T566_FAMILY = "heads of the family '{family}' have no counterpart here. Families that have one: {known}"

@@ -9,7 +9,7 @@ import spacy
 from spacy.language import Language
 from torch import Tensor
 
-from ...errors import T163, T562, T562_PIPELINE, T562_PROBLEM, T562_WIDTH
+from ...errors import T163, T562, T562_PIPELINE, T562_PROBLEM, T562_WIDTH, T564
 from ...files import hold_place, new_folder, refuse_same
 from ...json_types import ConfigBlock
 from ...model.shims.own_encoder_shim import OwnEncoderShim
@@ -69,8 +69,8 @@ def import_classifier(
     revision (str | None): Branch, tag or commit on the hub.
     force (bool): Replace what is there.
     RETURNS (ImportedClassifier): What was written.
-    RAISES (ValueError): T562 for what is no classifier or has unclear labels, T563 for a head in a pickle, T566 for a
-        head that cannot be kept, T373 if the output is the source; T012 to T018, T053 and T054 for an unusable encoder.
+    RAISES (ValueError): T562 for what is no classifier or has unclear labels, T563 and T564 for pickles, T566 for a head
+        that cannot be kept, T373 if the output is the source; T012 to T018 and T054 for an unusable encoder.
     RAISES (OSError): T050 to T052 if the source is nowhere, T450 to T455 and T567 for damaged files.
     RAISES (FileExistsError): T163 if output exists.
     """
@@ -105,7 +105,13 @@ def read_classifier(
     RETURNS (Language): With one component.
     RAISES (ValueError, OSError): As there.
     """
-    found = find_encoder(source, revision)
+    try:
+        found = find_encoder(source, revision)
+    except ValueError as error:
+        if not str(error).startswith("[T053]"):
+            raise
+        # Its way out would leave the head behind.
+        raise ValueError(T564.format(source=source)) from error
     if found.is_component:
         raise ValueError(T562.format(name=source, problem=T562_PIPELINE))
     # The head first: what is no classifier is refused before any weight of an encoder is read.
