@@ -1,11 +1,11 @@
-"""A classifier as a folder of transformers: with its head where the family's class can hold it, else beside it."""
+"""A classifier as a folder of transformers: with its head where the family's class can hold it."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -222,7 +222,8 @@ def _config(shim: OwnEncoderShim, labels: Sequence[str], exclusive: bool) -> Jso
     }
     if "attention_type" in config:
         # BigBird: that of the network, which is full attention.
-        config["attention_type"] = shim.network.encoder.body.config.attention_type
+        body: Any = shim.network.encoder.body
+        config["attention_type"] = body.config.attention_type
     return config
 
 

@@ -20,6 +20,7 @@ from ...nn.encoders.trial import try_encoder
 from ...nn.sentence_pooling import SentenceModules
 from ...pipeline.gold import check_label
 from ...pipeline.textcat import TransferTextCategorizer
+from ...repository.encoder_folder import PickledWeights
 from ...repository.resolve import find_encoder
 from .trained_head import PROBLEMS, Problem, TrainedHead, read_head
 
@@ -69,8 +70,8 @@ def import_classifier(
     revision (str | None): Branch, tag or commit on the hub.
     force (bool): Replace what is there.
     RETURNS (ImportedClassifier): What was written.
-    RAISES (ValueError): T562 for what is no classifier or has unclear labels, T563 and T564 for pickles, T566 for a head
-        that cannot be kept, T373 if the output is the source; T012 to T018 and T054 for an unusable encoder.
+    RAISES (ValueError): T562 for what is no classifier or has unclear labels, T563 and T564 for pickles, T566 for a
+        head that cannot be kept, T373 if the output is the source; T012 to T018 and T054 for an unusable encoder.
     RAISES (OSError): T050 to T052 if the source is nowhere, T450 to T455 and T567 for damaged files.
     RAISES (FileExistsError): T163 if output exists.
     """
@@ -107,9 +108,7 @@ def read_classifier(
     """
     try:
         found = find_encoder(source, revision)
-    except ValueError as error:
-        if not str(error).startswith("[T053]"):
-            raise
+    except PickledWeights as error:
         # Its way out would leave the head behind.
         raise ValueError(T564.format(source=source)) from error
     if found.is_component:
