@@ -122,8 +122,8 @@ class SequenceClassifier:
             )
         else:
             bias = _tensor(weights, bias_name, name)
-        last, added = (_tensor(weights, f"{self.output}.{one}", name) for one in ("weight", "bias"))
-        head = HeadWeights(last, added, (HiddenLayer(weight, bias, norm),), _ACTIVATIONS[str(activation)])
+        last, offset = (_tensor(weights, f"{self.output}.{one}", name) for one in ("weight", "bias"))
+        head = HeadWeights(last, offset, (HiddenLayer(weight, bias, norm),), _ACTIVATIONS[str(activation)])
         head.check(next(iter(weights.stored.values())).file)
         return head, "mean" if mode == "mean" else "cls"
 
