@@ -76,8 +76,8 @@ commands:
     help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
     script:
       - >-
-        python -m spacy transfer apply training/model-best '${{vars.apply_to}}' predictions/predictions.jsonl
-        --prefix predicted_{above} --force --gpu-id ${{vars.gpu_id}}
+        python -m spacy transfer apply training/model-best '${{vars.apply_to}}'
+        --output predictions/predictions.jsonl --prefix predicted_{above} --force --gpu-id ${{vars.gpu_id}}
     deps: ["training/model-best", "${{vars.apply_to}}"]
     outputs: ["predictions/predictions.jsonl"]
 
