@@ -26,8 +26,8 @@ _LABELS = (
 )  # fmt: skip
 _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
 _SEPARATORS = ("|", ";", ",")
-# Characters of a label, on average, and words of a text.
-_LONGEST_LABEL, _FEWEST_WORDS = 60, 2.5
+# Characters of a label, on average, words of a text, on average, and words of a name.
+_LONGEST_LABEL, _FEWEST_WORDS, _LONGEST_NAME = 60, 2.5, 3
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def _fold(name: str) -> str:
 
 
 def _named(columns: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Columns with a known name, whole or as one of its words: "Label text", "coarse_label"."""
-    return [name for name in columns if set(_fold(name).split()) & set(known)]
+    """Columns with a known name, whole or as one of its words: "Label text", "coarse_label"; a sentence is no name."""
+    words = {name: _fold(name).split() for name in columns}
+    return [name for name, own in words.items() if len(own) <= _LONGEST_NAME and set(own) & set(known)]
 
 
 def _with_header(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
