@@ -1007,6 +1007,10 @@ T619 = (
     "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
     "--text-field and --label-field; if not, with --columns text,label."
 )
+T620 = (
+    "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
+    "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:
