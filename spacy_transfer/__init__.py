@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
     from .serving.merge import merge as merge
+    from .serving.service.app import make_app as make_app
+    from .serving.service.limits import ServiceLimits as ServiceLimits
+    from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
     from .training.linear_probe import LinearProbe as LinearProbe
@@ -80,6 +83,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.merge": ("merge",),
+    "serving.service.serve": ("serve",),
+    "serving.service.app": ("make_app",),
+    "serving.service.limits": ("ServiceLimits",),
     "model.show": ("show",),
     "model.shared.attach": ("attach", "detach"),
     # For scikit-learn, and for blocks of one's own.
