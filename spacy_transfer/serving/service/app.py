@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ... import __version__
@@ -19,7 +20,7 @@ from ...pipeline.interface import Floats
 from ...text_output import printable
 from ..apply.options import Options
 from ..apply.reading.rows import Row
-from .lanes import QueueFull
+from .lanes import QueueFull, ScoringFailed
 from .limits import ServiceLimits
 from .messages.answers import Answered, JsonAnswer, PipelinesShown, Refused, results_of, shown_pipelines
 from .messages.bodies import read_json
@@ -226,7 +227,7 @@ async def _require_key(request: Request) -> None:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     given = key.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key", "")
     if not service.lets_in(given.encode("utf-8")):
-        raise Refusal(401, T585, headers={"WWW-Authenticate": "Bearer", **_CLOSE})
+        raise Refusal(401, T585, headers={"WWW-Authenticate": "Bearer"})
 
 
 # ---- classifying -------------------------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ async def _classify(service: Service, request: Request, name: str | None) -> Res
     except Refusal as refusal:
         status = refusal.status
         raise
-    except _Left:
+    except ClientDisconnect:
         status = _CLIENT_LEFT
         return Response(status_code=status)
     finally:
@@ -286,18 +287,12 @@ async def _scores(service: Service, request: Request, one: Served, loaded: Loade
         if not waiting.done():
             # Nobody is there to hear the answer.
             waiting.cancel()
-            raise _Left
+            raise ClientDisconnect
         return waiting.result()
-    except _Left:
-        raise
-    except Exception as error:
-        raise _refusal_of(error, one.name) from error
+    except ScoringFailed as failed:
+        raise _refusal_of(failed.error, one.name) from failed
     finally:
         leaving.cancel()
-
-
-class _Left(Exception):
-    """The client has closed its connection before the answer."""
 
 
 async def _left(request: Request) -> None:
@@ -306,7 +301,7 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _refusal_of(error: Exception, name: str) -> Refusal:
+def _refusal_of(error: BaseException, name: str) -> Refusal:
     if isinstance(error, ValueError) and _OURS.match(str(error)):
         return Refusal(400, str(error))
     logger.error("%s failed", name, exc_info=error)

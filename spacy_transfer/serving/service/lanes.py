@@ -15,7 +15,6 @@ from time import perf_counter
 import numpy as np
 
 from ...errors import T594_SCORES
-from ...log import logger
 from ...pipeline.interface import Floats
 from ..apply.reading.rows import TEXT, Row
 from ..apply.scoring import Scoring
@@ -39,6 +38,17 @@ class QueueFull(Exception):
     def __init__(self, n_waiting: int) -> None:
         super().__init__(n_waiting)
         self.n_waiting = n_waiting
+
+
+class ScoringFailed(Exception):
+    """The pipeline failed at a request.
+
+    error (BaseException): What it raised; some kinds cannot be handed to another thread as they are.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self.error = error
 
 
 class Job:
@@ -68,14 +78,14 @@ class Job:
         if not self._n_left and self.done.set_running_or_notify_cancel():
             self.done.set_result(self._scores)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Give up.
 
-        error (Exception): Why.
+        error (BaseException): Why.
         """
         # An earlier part of it may have failed.
         if not self.done.done() and self.done.set_running_or_notify_cancel():
-            self.done.set_exception(error)
+            self.done.set_exception(ScoringFailed(error))
 
 
 # Rows of one batch: a job, and the place in it.
@@ -218,9 +228,9 @@ class Lane:
         parts = list(by_job.values())
         try:
             scores = self._scores([job.rows[place] for job, places in parts for place in places])
-        except Exception as error:
+        except BaseException as error:
+            # Whatever it is, the thread goes on: nobody else takes its place.
             if len(parts) == 1:
-                logger.debug("a batch failed", exc_info=error)
                 parts[0][0].fail(error)
                 return
             # Only the one that is to blame shall fail.

@@ -113,7 +113,7 @@ def run(
     """
     failed: list[BaseException] = []
 
-    def load(server: uvicorn.Server) -> None:
+    def load(server: _Server) -> None:
         """Load while the service already says that it is alive, and not yet ready."""
         try:
             service.load()

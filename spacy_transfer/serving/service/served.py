@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from spacy.language import Language
 
@@ -20,9 +21,9 @@ from ..apply.scoring import DirectScoring, Scoring, active_classifiers, attribut
 from .lanes import Lane, LaneClosed, row_of
 from .limits import ServiceLimits
 
-Given = Language | str | Path
+Given: TypeAlias = Language | str | Path
 # One pipeline, several folders or NAME=FOLDER, or pipelines by name.
-Pipelines = Given | Sequence[str | Path] | Mapping[str, Given]
+Pipelines: TypeAlias = Given | Sequence[str | Path] | Mapping[str, Given]
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 # Of the text that warms up: about as long as an e-mail.

@@ -119,8 +119,6 @@ def read_question(data: object) -> Question:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"] if part not in (_STRING, _OBJECT))
-        if first["type"] == "string_unicode":
-            raise _unusable(T586_SURROGATE.format(field=field), field) from None
         shown = excerpt(field)[1:-1]
         raise _unusable(T586_FIELD.format(field=shown, problem=first["msg"]), field) from None
 
@@ -157,6 +155,10 @@ def _row(field: str, given: str | Document, reads: Reads) -> Row:
     text = given if isinstance(given, str) else given.text
     if len(text) > reads.longest:
         raise Refusal(413, T590.format(field=field, n=len(text), most=reads.longest), field=field)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _unusable(T586_SURROGATE.format(field=field), field) from None
     if not text.strip():
         raise _unusable(T586_BLANK.format(field=field), field)
     attributes = {} if isinstance(given, str) else dict(given.model_extra or {})
