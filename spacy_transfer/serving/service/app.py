@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ... import __version__
 from ...errors import T585, T587, T591, T594, T598, T599
 from ...log import logger
 from ...pipeline.interface import Floats
@@ -92,7 +92,12 @@ def app_of(service: Service, lifespan: Callable[[FastAPI], Any]) -> FastAPI:
     RETURNS (FastAPI): The application.
     """
     app = FastAPI(
-        title=_TITLE, description=_DESCRIPTION, version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title=_TITLE,
+        description=_DESCRIPTION,
+        version=version(_TITLE),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
     )
     app.state.service = service
     app.add_exception_handler(Refusal, _refused)

@@ -77,7 +77,7 @@ class Question(BaseModel):
         if self.text is not None:
             return [("text", self.text)]
         if not self.texts:
-            raise _unusable(T586_EMPTY, "texts")
+            raise _unusable(T586_EMPTY, field="texts")
         return [(f"texts.{i}", one) for i, one in enumerate(self.texts)]
 
     def options(self, usual: Options, labels: Sequence[str]) -> Options:
