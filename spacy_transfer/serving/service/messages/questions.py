@@ -94,7 +94,7 @@ class Question(BaseModel):
         min_score = usual.min_score if self.min_score is None else self.min_score
         abstain = usual.abstain if self.abstain is None else self.abstain
         if min_score is not None and abstain in labels:
-            raise _unusable(T586_ABSTAIN.format(abstain=abstain), "abstain")
+            raise _unusable(T586_ABSTAIN.format(abstain=abstain), field="abstain")
         is_said = n_chosen or self.all_scores is not None
         return Options(
             all_scores=bool(self.all_scores) if is_said else usual.all_scores,
