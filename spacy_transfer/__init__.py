@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
+    from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
+    from .serving.model_card import card as card
     from .serving.service.app import make_app as make_app
     from .serving.service.limits import ServiceLimits as ServiceLimits
     from .serving.service.serve import serve as serve
@@ -82,7 +84,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "evaluation.evaluate": ("evaluate",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
+    "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
+    "serving.model_card": ("card",),
     "serving.service.serve": ("serve",),
     "serving.service.app": ("make_app",),
     "serving.service.limits": ("ServiceLimits",),
