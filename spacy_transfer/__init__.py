@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
+    from .projects.init import init as init
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
+    "projects.init": ("init",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
     "corpora.augment": ("augment",),

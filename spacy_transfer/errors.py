@@ -1035,6 +1035,44 @@ T597 = "[T597] Expected the header Content-Type: application/json, got '{given}'
 T598 = "[T598] {method} is not possible at {path}. It takes {allowed}."
 T599 = "[T599] The service failed at this request ({kind}). Its log has the traceback."
 
+T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
+T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
+T611_OTHERS = "it is not a project of this command as it left it ({names})"
+T611_DATA = "it holds the data, or the working folder"
+T612 = "[T612] Cannot tell which file is for training: {problem}."
+T612_UNNAMED = (
+    "the names of {files} do not say train, dev or test. Rename them (train.csv, dev.csv, test.csv), or give one file"
+)
+T612_NONE = "none of {files} is called train. Rename one, or give one file"
+T612_SEVERAL = "several are called {part}: {files}. Give one of each"
+T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
+T614 = (
+    "[T614] {path} has texts, but no labels: its columns are {columns}. To train without any labels is not possible yet; "
+    "label some texts first, at least five a label."
+)
+T615 = (
+    "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
+    "texts, or give files of your own for dev and test."
+)
+T616 = "[T616] {problem}. Choose one of: {names}."
+T616_FORM = "The recipe '{name}' is not for {kind} per text"
+T616_NONE = "There is no recipe '{name}'"
+T617 = "[T617] The budget cannot be kept: {problem}."
+T617_FORM = "{value} is no time. Write it as 90s, 10m or 2h"
+T617_EPOCH = (
+    "one pass of {recipe} over the texts takes about {one_pass}, and it is {budget}. Give more time, or leave --recipe "
+    "out and a faster recipe is chosen"
+)
+T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"
+T619 = (
+    "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
+    "--text-field and --label-field; if not, with --columns text,label."
+)
+T620 = (
+    "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
+    "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
+)
+
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------
 

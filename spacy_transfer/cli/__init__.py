@@ -3,6 +3,7 @@
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
+from .data.init import init_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 from .pipelines.apply import apply_cli
@@ -29,6 +30,7 @@ __all__ = [
     "evaluate_cli",
     "fetch_cli",
     "import_cli",
+    "init_cli",
     "merge_cli",
     "pretrain_cli",
     "serve_cli",
