@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
+    from .serving.export.export import export as export
     from .serving.merge import merge as merge
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
@@ -79,6 +80,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "evaluation.evaluate": ("evaluate",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
+    "serving.export.export": ("export",),
     "serving.merge": ("merge",),
     "model.show": ("show",),
     "model.shared.attach": ("attach", "detach"),

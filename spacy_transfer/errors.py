@@ -974,6 +974,47 @@ T537 = "[T537] Whose labels are meant? component = {component!r}, and the compon
 T538 = "[T538] Expected texts as str, got {kind}: {value}."
 T538_SURROGATE = "one with half a surrogate pair at character {position}"
 
+T540 = (
+    "[T540] '{name}' was exported to {runtime}: it predicts, and cannot be trained or changed. Train the pipeline that it "
+    "was exported from, and export that again."
+)
+T541 = "[T541] --to {to} is unknown. Choose one of {known}."
+T542 = "[T542] '{name}' cannot be exported to {to}: {problem}."
+T542_SHARED = "it reads the states of a transformer component. Give it an encoder of its own first: python -m spacy transfer detach"
+T542_FEATURES = "its features hold a layer that runs on torch ('{layer}'). Train it without that layer"
+T542_EXPORTED = "it is an exported network already. Export the pipeline that it was made from"
+T542_MODEL = "its model is of another package"
+T542_MASKED = "it learns from raw texts and scores none. Remove it from the pipeline"
+T542_TRACED = "PyTorch's exporter does not manage its {part} ({kind}): {error}"
+T542_DIFFERS = "the scores of the exported {part} ({kind}) differ from those of torch by up to {difference:.2g}"
+T542_LARGE = "its weights take {size:.1f} GB, and an ONNX file holds less than 2. Keep fewer layers with --layers"
+T543 = "[T543] The pipeline '{pipeline}' has no spacy-transfer classifier to export. Its components: {components}."
+T544 = "[T544] {file} is not a network that the installed onnxruntime {version} can run: {problem}."
+T544_DAMAGED = "it is no ONNX file, or it is damaged. Export the pipeline again"
+T544_EXTERNAL = "it names other files that hold weights, which is not allowed. Export the pipeline again"
+T544_INPUTS = "its inputs are {found}, expected {expected}. Export the pipeline again"
+T544_RUNTIME = "{error}. If it was made by a newer version, run: pip install --upgrade onnxruntime"
+T545 = (
+    "[T545] '{name}' in {precision} has an accuracy of {after:.4f} on {data}, and {before:.4f} before: a loss of {loss:.4f}, "
+    "more than --max-loss {max_loss:g}. Nothing was written. Allow more, or choose --precision fp32."
+)
+T546 = "[T546] {target} is already there. Replace it with --force, or choose another target."
+T547 = "[T547] {option} needs --data, a .spacy file with documents that were not trained on{more}."
+T547_ANNOTATED = ": none of those in {data} has a label of '{name}'"
+T548 = "[T548] Cannot keep {layers} layers: the encoder of '{name}' has {n_layers}. Choose 1 to {n_layers}."
+T549 = "[T549] {option} does not apply to --to {to}. Leave it out."
+T550 = (
+    "[T550] '{name}' computes other scores here than where it was exported: up to {difference:.2g} apart. Export it again "
+    "on this kind of machine, or with --precision fp32."
+)
+T551 = (
+    "[T551] Without --data, how much accuracy int8 costs was not measured, and only quantization without calibration was "
+    "tried. Give --data DEV.spacy to measure it."
+)
+T552 = (
+    "[T552] Cannot shorten the encoder of '{name}': its configuration ({family}) does not say how many layers it has."
+)
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

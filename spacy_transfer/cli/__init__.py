@@ -9,6 +9,7 @@ from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
+from .pipelines.export import export_cli
 from .pipelines.merge import merge_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
@@ -23,6 +24,7 @@ __all__ = [
     "convert_cli",
     "detach_cli",
     "evaluate_cli",
+    "export_cli",
     "fetch_cli",
     "merge_cli",
     "pretrain_cli",

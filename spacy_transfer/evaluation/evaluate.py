@@ -32,7 +32,7 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> Scores
     """
     if not data.exists():
         raise no_such_file(data)
-    examples: list[Example] = list(_examples(pipeline, data))
+    examples: list[Example] = list(annotated_examples(pipeline, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     start = perf_counter()
@@ -64,7 +64,14 @@ def write_scores(scores: Scores, path: Path) -> None:
     write_text(path, srsly.json_dumps(scores, indent=2))
 
 
-def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
+def annotated_examples(pipeline: Language, data: Path) -> Iterator[Example]:
+    """Read annotated documents, for a pipeline to predict.
+
+    pipeline (Language): A trained pipeline.
+    data (Path): A .spacy file or a folder of them.
+    YIELDS (Example): With all that its components read beside the text.
+    RAISES (FileNotFoundError, ValueError): As `evaluate`.
+    """
     sources = sources_read_by(components_of(pipeline).values())
     for file in find_docbins(data):
         for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):

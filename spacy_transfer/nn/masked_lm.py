@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .devices import few_shapes
 from .devices.cpu_kernels import CpuKernels
+from .devices.shape_sizes import few_values
 from .encoders.encoder import Encoder
 
 # Of the chosen pieces: hidden behind the mask piece, replaced by any piece; the rest stays as it is.
@@ -118,6 +119,6 @@ class MaskedLMNetwork(nn.Module):
             states = self.encoder(ids, mask, is_full)[:n_rows, :n_pieces].flatten(0, 1).index_select(0, chosen)
             n_chosen = len(states)
             if few:
-                states = F.pad(states, (0, 0, 0, few_shapes.few_values(n_chosen) - n_chosen))
+                states = F.pad(states, (0, 0, 0, few_values(n_chosen) - n_chosen))
             logits = F.linear(self.transform(states), self._table)[:n_chosen]
         return logits.float() + self.bias

@@ -104,7 +104,11 @@ def _per_document(rows: Tensor, owner: Tensor, n_docs: int) -> Tensor:
     """Sum the rows of each document. With one row a document nothing is to be done: rows come in document order."""
     if len(rows) == n_docs:
         return rows
-    return rows.new_zeros((n_docs, *rows.shape[1:])).index_add(0, owner, rows)
+    sums = rows.new_zeros((n_docs, *rows.shape[1:]))
+    if torch.jit.is_tracing():
+        # In an ONNX graph an index_add would add only once at each place.
+        return sums.scatter_add(0, owner.reshape(-1, *[1] * (rows.ndim - 1)).expand_as(rows), rows)
+    return sums.index_add(0, owner, rows)
 
 
 @dataclass(frozen=True)

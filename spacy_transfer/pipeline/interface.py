@@ -178,6 +178,31 @@ class ClassifierInterface(NetworkInterface, Protocol):
 
 
 @runtime_checkable
+class TextInterface(Protocol):
+    """A classifier that can score texts for which there are no documents."""
+
+    @property
+    def reads_whole_texts(self) -> bool:
+        """Whether the text is all that it reads of a document."""
+
+    def scores_of_texts(self, texts: Sequence[str]) -> Floats:
+        """Compute scores.
+
+        texts (Sequence[str]): As `doc.text` would give them; any number.
+        RETURNS (Floats): (n_texts, n_labels), those of `scores`.
+        """
+
+
+@runtime_checkable
+class ExportedInterface(Protocol):
+    """A classifier that was exported, and cannot learn."""
+
+    @property
+    def runtime(self) -> str:
+        """What it was exported to, for messages."""
+
+
+@runtime_checkable
 class SharedEncoderInterface(Protocol):
     """A model whose encoder is another component's."""
 

@@ -15,6 +15,7 @@ from ...nn.joined import Joined
 from ...nn.losses import LossBuilder
 from ...nn.tuning import Tuning
 from ...pipeline.interface import INTERFACE, Floats
+from ...pipeline.sources import WHOLE_TEXT
 from ..cache.cache import EncoderCache
 from ..features.joining import Inputs, begin
 from ..features.layer import as_layer, make_no_features
@@ -171,6 +172,15 @@ class OwnEncoderClassifier(ClassifierModel):
     def scores(self, docs: Sequence[Doc]) -> Floats:
         """Compute scores, (n_docs, n_labels), on the host."""
         return self.shim.scores(Inputs(self.texts(docs), self.read(docs)))
+
+    @property
+    def reads_whole_texts(self) -> bool:
+        """Whether the text is all that it reads of a document."""
+        return not self.model.layers and self.sources == [WHOLE_TEXT]
+
+    def scores_of_texts(self, texts: Sequence[str]) -> Floats:
+        """Compute scores of texts, (n_texts, n_labels), on the host."""
+        return self.shim.scores(Inputs(self.shim.settings.text.clean(texts)))
 
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""

@@ -12,7 +12,8 @@ from ...json_types import JsonMapping, JsonObject
 from ...log import logger
 from ...nn.devices.pinned import to_device
 from ..shims.evaluating import is_evaluating
-from ..text.reader import Document, DocumentBatch
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
 from .cache import Features
 from .direct import MOST_READ, Direct
 from .fills import Fills

@@ -6,7 +6,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ...json_types import JsonMapping, JsonObject
-from ..text.reader import Document, DocumentBatch
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
 
 
 class Pathway(Protocol):

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ...json_types import JsonMapping, JsonObject
 from ...nn.row_parts import logits_of, prefix_states
-from ..text.reader import Document, DocumentBatch
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
 from .cache import Features, row_key
 from .direct import Direct
 from .filled_features import PREDICTED, TRAINING, ExpectedTexts, FilledFeatures

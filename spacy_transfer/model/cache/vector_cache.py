@@ -10,7 +10,8 @@ from torch import Tensor
 from ...json_types import JsonMapping, JsonObject
 from ...nn.devices.pinned import to_device
 from ...nn.row_parts import prefix_states
-from ..text.reader import Document, DocumentBatch
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
 from .cache import Features, document_key
 from .direct import MOST_READ, Direct
 from .filled_features import PREDICTED, TRAINING, ExpectedTexts, FilledFeatures

@@ -24,7 +24,8 @@ from ...nn.network import RowBatch
 from ...nn.scratch.tokenizer_training import Texts
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import fill_weights, weights_of
-from ..text.batching import collate, micro_batches
+from ..text.batching import micro_batches
+from ..text.collating import collate
 from ..text.reader import Document
 from ..text.text import Text
 from ..text.tokenizer import PieceTokenizer

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, cast, final
 
 import numpy as np
@@ -29,10 +30,11 @@ from ..features.joining import Inputs
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
+from ..storage.lowest_layers import lowest_layers
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import weights_of
 from ..text.batching import micro_batches
-from ..text.reader import DocumentBatch
+from ..text.document_batch import DocumentBatch
 from .adapters import fill, for_disk, merged, rebuild, with_adapter
 from .classifier_shim import ClassifierShim
 from .encoder_shim import EncoderShim
@@ -379,6 +381,19 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         self.current_pathway.close()
         self._freeze()
         return n_weights
+
+    @changes_network
+    def keep_layers(self, n_layers: int, name: str) -> None:
+        """Keep the lowest layers of the encoder; what tuning says of depths above them then means the highest.
+
+        n_layers (int): How many, 1 to those it has.
+        name (str): Of the component, for the message.
+        RAISES (ValueError): T552 for a family whose configuration does not say how many layers it has.
+        """
+        rebuild, have = self.settings.encoder.rebuild, self.network.n_layers
+        stored = lowest_layers(self._stored(), rebuild, have=have, keep=n_layers, name=name)
+        self.settings = replace(self.settings, tuning=self.settings.tuning.within(n_layers))
+        self._restore(stored)
 
 
 def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:

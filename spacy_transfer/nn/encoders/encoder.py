@@ -44,7 +44,8 @@ class Encoder(nn.Module):
         self._layers: list[nn.Module] = find_layers(body)
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
-        self._row_multiple = _row_multiple(body)
+        # What the length of a row must be a multiple of.
+        self.row_multiple = _row_multiple(body)
         self._layer_output: object = None
         self._passages = Passages()
 
@@ -128,7 +129,7 @@ class Encoder(nn.Module):
     def _whole_windows(self, ids: Tensor, mask: Tensor, is_full: bool | None) -> tuple[Tensor, Tensor, bool | None]:
         """Rows filled up to whole windows of attention, where the layers ask for them (Longformer, LED): their models
         would do it themselves, and then states that are stored had the length of neither."""
-        more = -ids.shape[1] % self._row_multiple
+        more = -ids.shape[1] % self.row_multiple
         if not more:
             return ids, mask, is_full
         return F.pad(ids, (0, more), value=self.pad_id), F.pad(mask, (0, more)), False if is_full else is_full
@@ -253,7 +254,7 @@ class Encoder(nn.Module):
         seen: list[object] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
-        row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)
+        row = torch.zeros((1, self.row_multiple), dtype=torch.long, device=device)
         try:
             with torch.no_grad(), in_evaluation(self.body):
                 self.body(input_ids=row, attention_mask=torch.ones_like(row))

@@ -13,7 +13,7 @@ from house_kit.losses import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, bl
 from house_kit.pipelines import moved, network_of, pipeline, shim_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.learning.grad_cache import is_plain
-from spacy_transfer.model.text.reader import DocumentBatch
+from spacy_transfer.model.text.document_batch import DocumentBatch
 from spacy_transfer.training.adamw import AdamW
 
 

@@ -15,7 +15,8 @@ from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of,
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.corpora.batcher import make_batch_by_pieces
 from spacy_transfer.corpora.piece_length import make_piece_length
-from spacy_transfer.model.text.batching import collate, micro_batches
+from spacy_transfer.model.text.batching import micro_batches
+from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.windows import Row
 from spacy_transfer.training.adamw import AdamW
 

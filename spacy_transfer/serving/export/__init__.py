@@ -1,0 +1,1 @@
+"""Exporting trained pipelines: to ONNX Runtime, to Hugging Face, with fewer layers."""
