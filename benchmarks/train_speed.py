@@ -168,7 +168,11 @@ def machine(gpu: int = -1) -> str:
         return f"{torch.cuda.get_device_name(gpu)}, {machine()}"
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     about = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
-    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in about.get("flags", "").split()]
+    flags = [
+        flag
+        for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+        if flag in about.get("flags", "").split()
+    ]
     return f"{about.get('model name', platform.machine())}, {os.cpu_count()} cores, {' '.join(flags)}"
 
 
