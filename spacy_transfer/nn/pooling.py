@@ -68,7 +68,9 @@ class _Max(Pooling):
         if len(rows) == n_docs:
             return rows
         vectors = rows.new_full((n_docs, rows.shape[1]), lowest)
-        return vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
+        found = vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
+        # A trace would not know how many dimensions it has.
+        return found.reshape(n_docs, rows.shape[1])
 
 
 class _Attention(Pooling):
@@ -105,7 +107,7 @@ def _per_document(rows: Tensor, owner: Tensor, n_docs: int) -> Tensor:
     if len(rows) == n_docs:
         return rows
     sums = rows.new_zeros((n_docs, *rows.shape[1:]))
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         # In an ONNX graph an index_add would add only once at each place.
         return sums.scatter_add(0, owner.reshape(-1, *[1] * (rows.ndim - 1)).expand_as(rows), rows)
     return sums.index_add(0, owner, rows)

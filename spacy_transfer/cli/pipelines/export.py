@@ -11,7 +11,7 @@ from ..configs import Code, use_code
 from ..group import transfer_cli
 
 if TYPE_CHECKING:
-    from ...serving.export.onnx_pipeline import OnnxReport
+    from ...serving.export.comparison import OnnxReport
 
 
 class To(StrEnum):

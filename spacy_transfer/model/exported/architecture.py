@@ -171,36 +171,57 @@ class OnnxClassifier(ClassifierInterface):
     # ---- what it refuses -----------------------------------------------------------------------------------------
 
     def fit_features(self, docs: Sequence[Doc]) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def initialize(
         self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float], docs: Sequence[Doc]
     ) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def prepare(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def resize(self, n_labels: int, labels: Sequence[str]) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def finish_update(self, optimizer: Optimizer) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def drop_gradients(self) -> None:
         """There are none."""
 
     def loss_gradient(self, logits: Floats, targets: Floats, known: Floats) -> NoReturn:
-        """RAISES (ValueError): T540."""
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
         _refuse()
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,7 +1,7 @@
 """The bytes of a graph, kept for processes that are forked and for copies: in memory, or in the open file."""
 
 import os
-from io import BufferedReader
+import weakref
 from pathlib import Path
 
 from ...errors import T082
@@ -15,15 +15,17 @@ _AT_A_TIME = 2**24
 class GraphBytes:
     """Gives the bytes of a graph as often as they are asked for.
 
-    source (bytes | BufferedReader): The bytes, or a file that stays open: what takes its place, or removes it, does not
-        matter, and the graph takes no memory besides the runtime's.
+    source (bytes | int): The bytes, or the descriptor of a file that stays open: what takes its place, or removes it,
+        does not matter, and the graph takes no memory besides the runtime's.
     name (Path | str): What messages call it.
     sha256 (str): Of a file.
     """
 
-    def __init__(self, source: bytes | BufferedReader, name: Path | str, sha256: str = "") -> None:
+    def __init__(self, source: bytes | int, name: Path | str, sha256: str = "") -> None:
         self.name = name
         self._source, self._sha256 = source, sha256
+        if isinstance(source, int):
+            weakref.finalize(self, os.close, source)
 
     @classmethod
     def of_file(cls, path: Path, sha256: str) -> "GraphBytes":
@@ -38,10 +40,10 @@ class GraphBytes:
             opened = open_regular(path)
         except OSError as error:
             raise OSError(T082.format(file=path, error=error.strerror or error)) from error
-        if _HAS_PREAD:
-            return cls(opened, path, sha256)
-        with opened:  # pragma: no cover - Windows
-            return cls(_checked(opened.read(), path, sha256), path)
+        with opened:
+            if _HAS_PREAD:
+                return cls(os.dup(opened.fileno()), path, sha256)
+            return cls(_checked(opened.read(), path, sha256), path)  # pragma: no cover - Windows
 
     def read(self) -> bytes:
         """Read them.
@@ -53,7 +55,7 @@ class GraphBytes:
             return self._source
         parts: list[bytes] = []
         at = 0
-        while part := os.pread(self._source.fileno(), _AT_A_TIME, at):
+        while part := os.pread(self._source, _AT_A_TIME, at):
             parts.append(part)
             at += len(part)
         return _checked(b"".join(parts), self.name, self._sha256)

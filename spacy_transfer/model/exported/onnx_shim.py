@@ -161,7 +161,7 @@ class OnnxShim(Shim):  # type: ignore[misc]
             values["places"] = places_of(rows, len(documents))
         if state["n_features"]:
             values["joined"] = np.ascontiguousarray(joined, dtype=np.float32)
-        return cast(Floats, self._there.top.run(output, values))
+        return self._there.top.run(output, values)
 
     def _states(self, rows: RowArrays) -> NDArray[np.float32]:
         """States of rows; those of a long document in parts, as large as a micro-batch."""
@@ -225,7 +225,7 @@ class OnnxShim(Shim):  # type: ignore[misc]
         return {"settings": self.settings, "bytes": self.to_bytes()}
 
     def __setstate__(self, state: JsonMapping) -> None:
-        self.__init__(state["settings"])  # type: ignore[misc]
+        self.__init__(state["settings"])
         if (stored := StoredGraphs.from_bytes(state["bytes"])) is not None:
             # A copy of what was tried when it was loaded.
             self.take(stored, tries=False)

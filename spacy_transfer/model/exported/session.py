@@ -24,18 +24,25 @@ _ERRORS_ONLY = 3
 _FIRST_PID = os.getpid()
 
 
+class _Input(Protocol):
+    name: str
+
+
 class _Session(Protocol):
     """What is used of `onnxruntime.InferenceSession`."""
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, Array]) -> list[NDArray[np.float32]]:
         """Compute outputs."""
 
+    def get_inputs(self) -> Sequence["_Input"]:
+        """Describe the inputs."""
+
 
 class GraphSession:
     """Runs a graph. A forked process, which has none of the runtime's threads, makes a session of its own.
 
     graph (GraphBytes): The graph.
-    inputs (Sequence[str]): Names of its inputs.
+    inputs (Sequence[str]): Names that its inputs may have.
     threads (int | "auto"): Threads of one run.
     RAISES (UnusableFile): T544 for a file that the runtime cannot read.
     RAISES (OSError): T082 for an altered file.
@@ -56,7 +63,8 @@ class GraphSession:
         values (Mapping): Inputs by name.
         RETURNS (NDArray): The output.
         """
-        return self._made().run([output], values)[0]
+        session = self._made()
+        return session.run([output], {one.name: values[one.name] for one in session.get_inputs()})[0]
 
     @property
     def graph(self) -> GraphBytes:
@@ -81,7 +89,7 @@ def make_session(data: bytes, file: Path | str, inputs: Sequence[str], threads: 
 
     data (bytes): The graph.
     file (Path | str): What messages call it.
-    inputs (Sequence[str]): Names of its inputs.
+    inputs (Sequence[str]): Names that its inputs may have.
     threads (int | "auto"): Threads of one run; "auto" is `n_threads()`.
     RETURNS (InferenceSession): On the CPU.
     RAISES (UnusableFile): T544.
@@ -104,7 +112,8 @@ def make_session(data: bytes, file: Path | str, inputs: Sequence[str], threads: 
     except Exception as error:
         problem = T544_RUNTIME.format(error=f"{type(error).__name__}: {error}"[:_LONGEST])
         raise UnusableFile(T544.format(file=file, version=runtime_version(), problem=problem)) from error
-    if sorted(found) != sorted(inputs):
+    # What no node reads, PyTorch's exporter leaves out.
+    if not found or not set(found) <= set(inputs):
         problem = T544_INPUTS.format(found=", ".join(found)[:_LONGEST], expected=", ".join(inputs))
         raise UnusableFile(T544.format(file=file, version=runtime_version(), problem=problem))
     return cast(_Session, session)

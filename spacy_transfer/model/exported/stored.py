@@ -8,7 +8,7 @@ import srsly
 
 from ...errors import T082, T082_LISTED
 from ...files import write_data, write_text
-from ...files.fields import FLAG, OBJECT, SHA256, TEXT, Kind, dict_of, list_of, maybe, one_of, real, take, whole
+from ...files.fields import SHA256, TEXT, Kind, dict_of, list_of, maybe, one_of, real, take, whole
 from ...files.strangers import read_string
 from ...json_types import JsonMapping, JsonObject
 from ...repository.tokenizer_files import MOST_BYTES, TOKENIZER_FILE
@@ -17,26 +17,22 @@ from .graph_bytes import GraphBytes
 ENCODER, TOP, LICENSE = "encoder.onnx", "head.onnx", "LICENSE.encoder"
 _FILES = (ENCODER, TOP, TOKENIZER_FILE)
 _COUNT = whole(0, 2**31)
-# What it needs beside its files, as `_Described` has it.
+# What it needs beside its files.
 STATE: Mapping[str, Kind] = {
     "n_labels": _COUNT, "precision": one_of("fp32", "int8"), "pad_id": _COUNT, "max_pieces": maybe(whole(1, 2**31)),
     "n_pieces": whole(1, 2**31), "width": whole(1, 2**31), "row_multiple": whole(1, 2**20),
     "reads": one_of("vectors", "states"), "n_features": _COUNT, "probe": list_of(list_of(whole(0, 2**31))),
     "scores": list_of(list_of(real(0, 1))), "encoder": dict_of(maybe(TEXT)),
 }  # fmt: skip
-_OPTIONAL: Mapping[str, Kind] = {"report": OBJECT, "is_long": FLAG}
 
 
 @dataclass(frozen=True)
 class StoredGraphs:
     """What is kept of an exported network.
 
-    state (JsonObject): `precision`, and what the runtime must know of it; JSON-able.
-        n_labels, n_pieces, max_pieces, pad_id, width, row_multiple, n_features: As in the torch network.
-        reads: What the head reads, "vectors" or "states".
-        probe, scores: Piece ids of two documents, and their scores where it was exported.
-        encoder: Name, revision and family of the encoder that it was made from.
-        report: What was measured at export.
+    state (JsonObject): What the runtime must know of it, JSON-able: precision and sizes; what the head reads ("vectors"
+        or "states"); `probe`, piece ids of two documents, and `scores`, theirs where it was exported; which encoder it
+        was made from.
     tokenizer (str): The tokenizer as JSON.
     encoder (GraphBytes): Piece ids to states.
     top (GraphBytes): States to scores and vectors.
@@ -117,4 +113,4 @@ def clean_state(state: JsonMapping, file: Path | str) -> JsonObject:
     file (Path | str): Where it comes from.
     RAISES (UnusableFile): T451.
     """
-    return take(file, state, STATE, {"report": OBJECT}, within="network.")
+    return take(file, state, STATE, within="network.")

@@ -15,7 +15,8 @@ from ...pipeline.components import classifiers_of, components_of
 from ...pipeline.interface import ExportedInterface, SharedEncoderInterface, interface_of
 from ...pipeline.loading import load_pipeline
 from ..merge import merge_adapters
-from .onnx_pipeline import OnnxReport, Precision, to_onnx
+from .comparison import OnnxReport
+from .onnx_pipeline import Precision, to_onnx
 
 To = Literal["onnx", "spacy"]
 

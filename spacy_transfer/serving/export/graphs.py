@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import T542, T542_DIFFERS, T542_LARGE, T542_TRACED, require
-from ...model.exported.onnx_shim import ENCODER_INPUTS, top_inputs
-from ...model.exported.session import make_session
+from ...model.exported.graph_bytes import GraphBytes
+from ...model.exported.onnx_shim import ENCODER_INPUTS, places_of, top_inputs
+from ...model.exported.session import GraphSession
 from ...model.shims.own_encoder_shim import OwnEncoderShim
+from ...model.text.batching import RowArrays
 from ...nn.encoders.encoder import Encoder
 from ...nn.encoders.pretrained import PretrainedEncoder, build_encoder
 from ...nn.export_parts import EncoderPart, TopPart
@@ -44,7 +46,9 @@ class Graphs(NamedTuple):
 class Rows(NamedTuple):
     """Made-up rows of pieces.
 
-    ids, mask, counted (Tensor): (n_rows, n_pieces).
+    ids (Tensor): (n_rows, n_pieces).
+    mask (Tensor): (n_rows, n_pieces).
+    counted (Tensor): (n_rows, n_pieces).
     owner (Tensor): (n_rows,).
     n_rows (Tensor): (n_docs,).
     """
@@ -96,23 +100,23 @@ def make_graphs(shim: OwnEncoderShim, state: Mapping[str, object], name: str) ->
         )  # fmt: skip
     graphs = Graphs(encoder_graph, top_graph)
     with _naming(name, "encoder", kinds):
-        encoder_session = make_session(graphs.encoder, "encoder.onnx", ENCODER_INPUTS)
+        encoder_session = GraphSession(GraphBytes(graphs.encoder, "encoder.onnx"), ENCODER_INPUTS, "auto")
     with _naming(name, "pooling or head", kinds):
-        top_session = make_session(graphs.top, "head.onnx", inputs)
+        top_session = GraphSession(GraphBytes(graphs.top, "head.onnx"), inputs, "auto")
     own = (
         copy.deepcopy(network.encoder).cpu().float().eval() if network.device.type != "cpu" else network.encoder.eval()
     )
     for documents, longest in (((1,), 5), ((1, 1, 1), 9), ((3, 1, 2, 1), 17), ((1, 1), 33)):
         rows = _rows(encoder, documents, longest, rng)
         with _naming(name, "encoder", kinds):
-            found = encoder_session.run(["states"], {"ids": rows.ids.numpy(), "mask": rows.mask.numpy()})[0]
+            found = encoder_session.run("states", {"ids": rows.ids.numpy(), "mask": rows.mask.numpy()})
             wanted = own(rows.ids, rows.mask)
         inside = rows.mask.bool().numpy()
         difference = _difference(found[inside], wanted.numpy()[inside]) / max(1.0, float(wanted.abs().max()))
         _compare(difference, name, "encoder", kinds)
         values = (wanted, *_top_values(encoder, rows, inputs, n_features, rng)[1:])
         with _naming(name, "pooling or head", kinds):
-            scores = top_session.run(["scores"], {key: one.numpy() for key, one in zip(inputs, values, strict=True)})[0]
+            scores = top_session.run("scores", {key: one.numpy() for key, one in zip(inputs, values, strict=True)})
             difference = _difference(scores, top(*values)[0].numpy())
         _compare(difference, name, "pooling or head", kinds)
     return graphs
@@ -154,8 +158,6 @@ def _top_values(
     encoder: Encoder, rows: Rows, inputs: Sequence[str], n_features: int, rng: np.random.Generator
 ) -> tuple[Tensor, ...]:
     """Values for the inputs of head.onnx."""
-    from ...model.exported.onnx_shim import places_of
-    from ...model.text.batching import RowArrays
 
     def floats(*shape: int) -> Tensor:
         """Draw numbers."""
@@ -178,7 +180,8 @@ def _trace(
     require("onnx", "onnx")
     file = io.BytesIO()
     torch.onnx.export(
-        module, tuple(values), file, input_names=list(inputs), output_names=list(outputs), opset_version=OPSET,
+        module, tuple(values), file,  # type: ignore[arg-type]
+        input_names=list(inputs), output_names=list(outputs), opset_version=OPSET,
         # The other exporter is not there in torch 2.4, and its graphs are not those that fused attention is found in.
         dynamo=False, dynamic_axes={key: {i: f"{key}_{i}" for i in one} for key, one in axes.items()},
     )  # fmt: skip
