@@ -3,13 +3,16 @@
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
+from .data.init import init_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
+from .pipelines.card import card_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
 from .pipelines.export import export_cli
+from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
@@ -19,6 +22,7 @@ __all__ = [
     "apply_cli",
     "attach_cli",
     "augment_cli",
+    "card_cli",
     "check_cli",
     "classify_cli",
     "convert_cli",
@@ -26,6 +30,8 @@ __all__ = [
     "evaluate_cli",
     "export_cli",
     "fetch_cli",
+    "import_cli",
+    "init_cli",
     "merge_cli",
     "pretrain_cli",
     "show_cli",

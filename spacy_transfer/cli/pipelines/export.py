@@ -19,6 +19,7 @@ class To(StrEnum):
 
     onnx = "onnx"
     spacy = "spacy"
+    huggingface = "huggingface"
 
 
 class Precision(StrEnum):
@@ -36,7 +37,8 @@ def export_cli(
         To,
         Option(
             "--to",
-            help="onnx: a pipeline that predicts on ONNX Runtime, without torch. spacy: one that can be trained on",
+            help="onnx: a pipeline that predicts on ONNX Runtime, without torch. spacy: one that can be trained on. "
+            "huggingface: a folder that transformers loads",
         ),
     ],
     precision: Annotated[
@@ -45,6 +47,9 @@ def export_cli(
     layers: Annotated[
         int | None,
         Option("--layers", help="Keep only this many layers of the encoder, the lowest; train it afterwards"),
+    ] = None,
+    component: Annotated[
+        str | None, Option("--component", "-c", help="For huggingface: name of the classifier. Default: the only one")
     ] = None,
     data: Annotated[
         Path | None,
@@ -61,16 +66,16 @@ def export_cli(
     force: Annotated[bool, Option("--force", "-F", help="Replace the target folder")] = False,
     code: Code = None,
 ) -> None:
-    """Export a trained pipeline: for faster prediction without torch, or with fewer layers.
+    """Export a trained pipeline: for faster prediction without torch, for transformers, or with fewer layers.
 
-    Adapters are merged. The exported pipeline is loaded with `spacy.load` as before.
+    Adapters are merged. With --to onnx the exported pipeline is loaded with spacy.load as before.
     """
     from ...serving.export.export import export
 
     use_code(code)
     done = export(
         pipeline, target, to=to.value, precision=None if precision is None else precision.value, layers=layers,
-        data=data, max_loss=max_loss, force=force,
+        component=component, data=data, max_loss=max_loss, force=force,
     )  # fmt: skip
     for name, n_weights in done.merged.items():
         msg.good(f"{name}: {n_weights:,} adapter weights merged")
@@ -78,6 +83,10 @@ def export_cli(
         msg.good(f"{name}: {n_layers} layers")
     for name, report in done.reports.items():
         _print(name, report)
+    if done.huggingface is not None:
+        for difference in done.huggingface.differences:
+            msg.warn(difference)
+        msg.info(f"Load it with {done.huggingface.loads_with}; its README.md shows how")
     msg.good(f"Saved to {done.target}")
 
 

@@ -1,1 +1,1 @@
-"""Exporting trained pipelines: to ONNX Runtime, to Hugging Face, with fewer layers."""
+"""A pipeline in the form of other libraries, or with fewer layers."""

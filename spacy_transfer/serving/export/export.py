@@ -16,9 +16,10 @@ from ...pipeline.interface import ExportedInterface, SharedEncoderInterface, int
 from ...pipeline.loading import load_pipeline
 from ..merge import merge_adapters
 from .comparison import OnnxReport
+from .huggingface import HuggingFaceFolder, write_huggingface
 from .onnx_pipeline import Precision, to_onnx
 
-To = Literal["onnx", "spacy"]
+To = Literal["onnx", "spacy", "huggingface"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Exported:
     merged (Mapping[str, int]): Of each component with an adapter, how many weights that had.
     layers (Mapping[str, int]): Of each component, the layers of its encoder.
     reports (Mapping[str, OnnxReport]): What was measured, for --to onnx, by component.
+    huggingface (HuggingFaceFolder | None): What was written, for --to huggingface.
     """
 
     target: Path
@@ -37,6 +39,7 @@ class Exported:
     merged: Mapping[str, int]
     layers: Mapping[str, int]
     reports: Mapping[str, OnnxReport] = field(default_factory=dict)
+    huggingface: HuggingFaceFolder | None = None
 
 
 def export(
@@ -46,6 +49,7 @@ def export(
     to: To = "onnx",
     precision: Precision | None = None,
     layers: int | None = None,
+    component: str | None = None,
     data: str | Path | None = None,
     max_loss: float | None = None,
     force: bool = False,
@@ -53,27 +57,29 @@ def export(
     """Export a trained pipeline. The target is whole or not there; the pipeline itself is not changed.
 
     Adapters are merged. With "onnx" the target is a pipeline that `spacy.load` loads, whose networks run on ONNX
-    Runtime; with "spacy" it is one that can be trained on.
+    Runtime; with "spacy" it is one that can be trained on; with "huggingface" it is a folder that transformers loads,
+    see `export_huggingface`.
 
     pipeline (str | Path): Folder or package of a trained pipeline.
     target (str | Path): Folder to write.
-    to (str): "onnx" or "spacy".
+    to (str): "onnx", "spacy" or "huggingface".
     precision (str | None): Of "onnx": "fp32" (default) or "int8".
     layers (int | None): Keep only so many of the encoder's layers, the lowest. Train it, or distill into it, then.
+    component (str | None): Of "huggingface": name of the classifier; None for the only one.
     data (str | Path | None): A .spacy file, or a folder of them, with documents that were not trained on: to calibrate
         on and to measure accuracy.
     max_loss (float | None): Accuracy that an exported network may lose on the data. Default: 0.005.
     force (bool): Replace what is there.
     RETURNS (Exported): What was written, and what was measured.
-    RAISES (ValueError): T541 for another `to`, T542 for a component that cannot be exported, T543 without one, T545 for
-        too great a loss, T547, T549 for options that do not go together, T548 for too many layers, T373 if the target
-        is the pipeline.
+    RAISES (ValueError): T541 for another `to`, T542, T560 for a component that cannot be exported, T207, T543 without
+        one, T545 for too great a loss, T547, T549 for options that do not go together, T548 for too many layers, T373
+        if the target is the pipeline.
     RAISES (FileExistsError): T546 if the target is there.
     RAISES (OSError): T370 while another command writes it, T372 for a full disk.
     RAISES (ImportError): T081 without onnx and onnxruntime.
     """
     target = Path(target)
-    check_options(to, {"--precision": precision, "--data": data, "--max-loss": max_loss})
+    check_options(to, {"--precision": precision, "--data": data, "--max-loss": max_loss, "--component": component})
     if target.exists() and not (force and target.is_dir()):
         raise FileExistsError(T546.format(target=target))
     refuse_same([target], [Path(pipeline), *([Path(data)] if data is not None else [])])
@@ -86,22 +92,26 @@ def export(
         reports: Mapping[str, OnnxReport] = {}
         if to == "onnx":
             reports = to_onnx(nlp, precision or "fp32", None if data is None else Path(data), max_loss)
+        folder = None
         with new_folder(target, sync=True) as part:
-            nlp.to_disk(part)
-    return Exported(target, to, merged, _layers(nlp) if to == "spacy" else {}, reports)
+            if to == "huggingface":
+                folder = write_huggingface(nlp, part, component=component, place=target)
+            else:
+                nlp.to_disk(part)
+    return Exported(target, to, merged, _layers(nlp) if to == "spacy" else {}, reports, folder)
 
 
 def check_options(to: str, given: Mapping[str, object]) -> None:
     """Refuse what does not go together, before anything is loaded.
 
     to (str): What the pipeline is exported to.
-    given (Mapping[str, object]): Options that only ONNX has, None where they are not given.
+    given (Mapping[str, object]): Options that only one of them has, None where they are not given.
     RAISES (ValueError): T541, T547, T549.
     """
     if to not in get_args(To):
         raise ValueError(T541.format(to=to, known=", ".join(get_args(To))))
     for option, value in given.items():
-        if to != "onnx" and value is not None:
+        if value is not None and to != ("huggingface" if option == "--component" else "onnx"):
             raise ValueError(T549.format(option=option, to=to))
     if given["--max-loss"] is not None and given["--data"] is None:
         raise ValueError(T547.format(option="--max-loss", more=""))
