@@ -10,6 +10,7 @@ from .pipelines.attach import attach_cli, detach_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
 from .pipelines.merge import merge_cli
+from .pipelines.report import report_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
 from .train import train_cli
@@ -26,6 +27,7 @@ __all__ = [
     "fetch_cli",
     "merge_cli",
     "pretrain_cli",
+    "report_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",
