@@ -23,7 +23,7 @@ _VARIABLES = {
 _STYLES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
 # Width and height in inches: on a phone it is a column, on a screen there are two.
-_SIZE = (5.2, 3.3)
+_SIZE = (4.4, 2.9)
 _SETTINGS = {
     "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": _LINE,
     "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.spines.top": False,
