@@ -39,10 +39,11 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "check": ["x.spacy"], "classify": ["x", "a text"],
+    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "detach": ["x", "o"], "evaluate": ["x", "x.spacy"], "fetch": ["./x", "o"],
-    "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"], "report": ["x"], "show": ["x.cfg"],
-    "train": ["x.cfg", "--output", "o"],
+    "import": ["./x", "o"],
+    "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
+    "report": ["x"], "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 
 
