@@ -3,7 +3,8 @@
 import datetime
 import importlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,13 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
     RAISES (ValueError): T046 for unclear columns, T047 for what is no workbook, T397 for one that is too large.
     RAISES (ImportError): T395 without openpyxl.
     """
+    with _first_sheet(path, reading) as sheet:
+        yield from _read_sheet(path, sheet, fields, layout)
+
+
+@contextmanager
+def _first_sheet(path: Path, reading: Reading) -> "Iterator[Worksheet]":
+    """Within: the first sheet is open; errors of a damaged workbook say so."""
     try:
         openpyxl: Any = importlib.import_module("openpyxl")
     except ImportError as error:
@@ -38,7 +46,7 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
         try:
             sheets = book.sheetnames
             reading.notes.append(f"sheet {sheets[0]!r}" + (f", the first of {len(sheets)}" if len(sheets) > 1 else ""))
-            yield from _read_sheet(path, book.worksheets[0], fields, layout)
+            yield book.worksheets[0]
         finally:
             book.close()
     except Exception as error:
@@ -49,11 +57,36 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
         raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=reason)) from error
 
 
+def read_excel_header(path: Path, layout: TableFormat) -> list[str]:
+    """Find out which columns the first sheet of an .xlsx file has.
+
+    path (Path): The file.
+    layout (TableFormat): Its columns and header line.
+    RETURNS (list[str]): Their names; those of empty cells at the end are left out.
+    RAISES (ValueError): T047 for what is no workbook or holds nothing, T397 for one that is too large.
+    RAISES (ImportError): T395 without openpyxl.
+    """
+    if layout.columns:
+        return list(layout.columns)
+    with _first_sheet(path, Reading()) as sheet:
+        for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
+            if number >= layout.header_line and not _is_blank(values):
+                names = [_text(value).strip() for value in values]
+                while not names[-1]:
+                    names.pop()
+                return names
+    raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=errors.T047_HEADER))
+
+
+def _is_blank(values: Sequence[object]) -> bool:
+    return all(value is None or value == "" for value in values)
+
+
 def _read_sheet(path: Path, sheet: "Worksheet", fields: Fields, layout: TableFormat) -> Iterator[Row]:
     header = list(layout.columns)
     columns = _columns(path, header, fields) if header else []
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
-        if number < layout.header_line or all(value is None or value == "" for value in values):
+        if number < layout.header_line or _is_blank(values):
             continue
         cells = [_text(value) for value in values]
         if not header:
