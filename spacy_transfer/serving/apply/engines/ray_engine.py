@@ -3,14 +3,16 @@
 import logging
 import os
 import socket
+import sys
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import numpy as np
 import torch
@@ -81,10 +83,13 @@ class RayEngine:
         n_workers = self._room() if workers.n_workers is None else workers.n_workers
         self._stored = ray.put(shipped)
         first = self._hire(machine)
-        self._hired = [first]
-        # It settles how all others compute.
-        self._facts = self._greeted(first.actor.greet.remote(), _MOST_SECONDS).facts
-        self._coming: dict[Any, _Hired] = {}
+        self._hired, self._coming = [first], dict[Any, _Hired]()
+        try:
+            # It settles how all others compute.
+            self._facts = self._greeted(first.actor.greet.remote(), _MOST_SECONDS).facts
+        except BaseException:
+            self.close()
+            raise
         for _ in range(n_workers - 1):
             hired = self._hire(self._facts.machine)
             self._coming[hired.actor.greet.remote()] = hired
@@ -242,13 +247,33 @@ def ray_engine(
     # What newer versions will do, said in each process.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = require("ray", "ray")
-    with _connected(ray, workers, machine.get("n_threads") or torch.get_num_threads()):
+    with (
+        redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))),
+        _connected(ray, workers, machine.get("n_threads") or torch.get_num_threads()),
+    ):
         shipped = ship_pipeline(pipeline, workers.code)
         engine = RayEngine(ray, shipped, machine, folder, workers, keeps_docs=keeps_docs)
         try:
             yield engine
         finally:
             engine.close()
+
+
+class _WithoutRay:
+    """Standard output, which may be the result, without what threads of Ray write there.
+
+    out (TextIO): As it is.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write, but not for Ray."""
+        return len(text) if threading.current_thread().name.startswith("ray_") else self._out.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._out, name)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from ....training.device import use_device
 from .engine import Facts, LoadedPipeline, Scored, computing
 from .shipping import ShippedPipeline, ShippedRows
 
-_CODE = re.compile(r"\[[TE]\d{3,4}\]")
+_LONGEST = 500
+_CODE = re.compile(r"\[T\d{3}\]")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Worker:
 
 
 def _plain(error: Exception) -> Exception:
-    """An error that another process can read, with a code."""
+    """An error that another process can read, with a code of this package."""
     if _CODE.search(str(error)) and type(error).__module__ == "builtins":
         return error
-    reason = f"{type(error).__name__}: {error}"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
     return RuntimeError(T602.format(host=socket.gethostname(), reason=reason, version=version("spacy-transfer")))
