@@ -973,6 +973,171 @@ T536 = "[T536] Stopped. What is done so far is in {folder}. Continue with:\n{com
 T537 = "[T537] Whose labels are meant? component = {component!r}, and the components are: {components}."
 T538 = "[T538] Expected texts as str, got {kind}: {value}."
 T538_SURROGATE = "one with half a surrogate pair at character {position}"
+T580 = "[T580] Cannot listen on {host}, port {port}: {reason}. {way_out}"
+T580_USED = "another process uses it"
+T580_PORT = "Choose another port with --port, or 0 for any free one."
+T580_HOST = "Give a name or an address of this machine with --host, or 127.0.0.1 for this machine alone."
+T581 = "[T581] Cannot serve {given}: {problem}."
+T581_NAME = "a name has letters, digits, and the characters - _ . inside; give one as NAME=FOLDER"
+T581_TWICE = "two pipelines are called {name}; give them different names as NAME=FOLDER"
+T581_NONE = "give at least one pipeline"
+T582 = "[T582] {path} cannot be used as a file of API keys: {problem}."
+T582_EMPTY = "it has no key; write one key per line, at least {least} characters each"
+T582_SHORT = "the key in line {line} has {n} characters, and at least {least} are required"
+T582_ASCII = "the key in line {line} has characters other than visible ASCII, which a header cannot carry"
+T583 = "[T583] {path} can be read by other users of this machine. Make it private: chmod 600 {path}"
+T584 = (
+    "[T584] Listening on {host} without API keys: everyone who can reach this machine can use the service. Give "
+    "--api-key-file, or listen on 127.0.0.1."
+)
+T585 = "[T585] An API key is required. Send one of the keys as the header Authorization: Bearer KEY, or X-API-Key: KEY."
+T586 = "[T586] The request cannot be used: {problem}."
+T586_JSON = "the body is not valid JSON ({reason})"
+T586_KIND = "expected the body as an object, such as {example}"
+T586_TWICE = "the field '{field}' is there twice"
+T586_FIELD = "{field}: {problem}"
+T586_BOTH = "expected either text or texts"
+T586_EMPTY = "texts is an empty list"
+T586_BLANK = "{field} has no text"
+T586_SURROGATE = "{field} has half a surrogate pair, which is no character"
+T586_SCORES = "choose one of all_scores, above and top: each says which scores are given"
+T586_ABSTAIN = "abstain is '{abstain}', which is a label of the pipeline"
+T586_ATTRIBUTE = "{field} lacks '{name}', which the pipeline reads; give an object with text and {names}"
+T586_UNREAD = "{field} has '{name}', which the pipeline does not read"
+T586_LENGTH = "the header Content-Length is not a number"
+T587 = "[T587] There is nothing at {path}. POST /classify classifies texts; /docs describes everything."
+T588 = (
+    "[T588] The body has more than {most:,} bytes. Send fewer texts at a time, or start the service with a larger "
+    "--max-body."
+)
+T589 = (
+    "[T589] {n:,} texts are more than the {most:,} of one request. Send them in parts, or start the service with a "
+    "larger --max-texts."
+)
+T590 = (
+    "[T590] {field} has {n:,} characters, and {most:,} are allowed. Shorten it, or start the service with a larger "
+    "--max-length."
+)
+T591 = (
+    "[T591] {n:,} texts are waiting, and {most:,} may wait. Try again in a moment, or start the service with a larger "
+    "--max-queue."
+)
+T592 = "[T592] The service is not ready: {state}. Try again in a moment."
+T592_LOADING = "it is loading its pipelines"
+T592_STOPPING = "it is stopping"
+T593 = "[T593] There is no pipeline '{name}'. The service has: {names}."
+T593_WHICH = "[T593] Say which pipeline is meant, with the field pipeline or at /pipelines/NAME/classify: {names}."
+T594 = "[T594] The pipeline failed at this request ({kind}: {error}). The log of the service has the traceback."
+T594_SCORES = "[T594] The pipeline gives scores that are not numbers. Its weights are damaged: load or train it again."
+T595 = "[T595] {name} was not loaded again, and the service goes on with the one that it has: {error}"
+T596 = "[T596] The body did not arrive within {seconds:g} seconds."
+T597 = "[T597] Expected the header Content-Type: application/json, got '{given}'."
+T598 = "[T598] {method} is not possible at {path}. It takes {allowed}."
+T599 = "[T599] The service failed at this request ({kind}). Its log has the traceback."
+
+T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
+T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
+T611_OTHERS = "it is not a project of this command as it left it ({names})"
+T611_DATA = "it holds the data, or the working folder"
+T612 = "[T612] Cannot tell which file is for training: {problem}."
+T612_UNNAMED = (
+    "the names of {files} do not say train, dev or test. Rename them (train.csv, dev.csv, test.csv), or give one file"
+)
+T612_NONE = "none of {files} is called train. Rename one, or give one file"
+T612_SEVERAL = "several are called {part}: {files}. Give one of each"
+T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
+T614 = (
+    "[T614] {path} has texts, but no labels: its columns are {columns}. To train without any labels is not possible yet; "
+    "label some texts first, at least five a label."
+)
+T615 = (
+    "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
+    "texts, or give files of your own for dev and test."
+)
+T616 = "[T616] {problem}. Choose one of: {names}."
+T616_FORM = "The recipe '{name}' is not for {kind} per text"
+T616_NONE = "There is no recipe '{name}'"
+T617 = "[T617] The budget cannot be kept: {problem}."
+T617_FORM = "{value} is no time. Write it as 90s, 10m or 2h"
+T617_EPOCH = (
+    "one pass of {recipe} over the texts takes about {one_pass}, and it is {budget}. Give more time, or leave --recipe "
+    "out and a faster recipe is chosen"
+)
+T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"
+T619 = (
+    "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
+    "--text-field and --label-field; if not, with --columns text,label."
+)
+T620 = (
+    "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
+    "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
+)
+
+
+# ---- Hugging Face ------------------------------------------------------------------------------------------------
+
+T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
+T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
+T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
+T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
+T560_HEAD = "{head} has no counterpart there. Use spacy-transfer.Head.v1"
+T560_FEATURES = "its head also reads features (model.features), which a model of transformers does not have"
+T560_SCORES = "the scores of its loss {loss} are neither a softmax nor a sigmoid of the logits"
+T560_POOLING = "the pooling {pooling} is not from this package"
+T561_WINDOWS = (
+    "Texts longer than {length} pieces are cut off there, while the pipeline reads all of a text, window by window."
+)
+T561_HEAD_TAIL = (
+    "Texts longer than {length} pieces are cut off there, while the pipeline reads their beginning and their end."
+)
+T561_SOURCES = "It reads one text, while the pipeline reads {sources} of a document."
+T561_TEXT = "It reads the text as it is, while the pipeline cleans it first (model.text.normalization)."
+T562 = "[T562] '{name}' cannot be imported: {problem}."
+T562_PIPELINE = "it is a spaCy pipeline. Load it with spacy.load"
+T562_ARCHITECTURE = (
+    "config.json names {architectures}, which is not a sequence classifier, and there is no {file} next to it"
+)
+T562_REGRESSION = "it predicts a number, not a label (problem_type: regression)"
+T562_ONE_LOGIT = (
+    "it has one logit and its config.json does not say what it means. If it is yes or no for one label, add --problem "
+    "multi-label; if it chooses between two labels, add --problem single-label --labels NO,YES"
+)
+T562_ONE_NAME = "its one logit chooses between two labels. Name both, the one for a low logit first: --labels NO,YES"
+T562_LABELS = "it has {n_labels} labels, but {n_names} names: {names}. Name each label: --labels A,B,C"
+T562_TWICE = "two of its labels are called '{label}'. Name each label: --labels A,B,C"
+T562_PROBLEM = "its problem_type is {problem}. Say what it is: --problem single-label or --problem multi-label"
+T562_WIDTH = "its head reads vectors of width {found}, but its pooling gives {width}"
+T563 = (
+    "[T563] '{name}' has its head in {file}, which is a pickle and never loaded. If you trust it, write the weights to a "
+    "file that holds numbers only, in an environment that has scikit-learn, then import again:\n"
+    "import json, joblib, numpy as np; from safetensors.numpy import save_file\n"
+    "head = joblib.load('{path}'); parts = getattr(head, 'estimators_', [head]); weight, bias = (np.concatenate([getattr("
+    "part, key).astype('float32') for part in parts]).copy('C') for key in ('coef_', 'intercept_'))\n"
+    "save_file({{'weight': weight, 'bias': bias}}, '{target}', {{'classes': json.dumps([str(c) for c in head.classes_]), "
+    "'problem': 'single-label' if parts == [head] else 'multi-label'}})"
+)
+T564 = (
+    "[T564] '{source}' has only pickled weights, which are never loaded. If you trust it, convert it, head included, then "
+    "import the folder 'converted':\n"
+    'python -c "from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer; '
+    "Model.from_pretrained('{source}').save_pretrained('converted', safe_serialization=True); "
+    "AutoTokenizer.from_pretrained('{source}').save_pretrained('converted')\""
+)
+T566 = "[T566] The head of '{name}' cannot be kept: {problem}."
+T566_FAMILY = "heads of the family '{family}' have no counterpart here. Families that have one: {known}"
+T566_ACTIVATION = "its activation is {activation}, not one of relu, gelu and tanh"
+T566_POOLING = "its pooling is {pooling}, not one of cls and mean"
+T566_EPS = "its norm has an epsilon of {eps}, not 1e-05"
+T566_LACKS = "the weight '{weight}' is missing"
+T567 = "[T567] {file} does not hold the head of a classifier: {problem}."
+T567_ACTIVATION = "its activation is {activation!r}, not one of relu, gelu and tanh"
+T567_LACKS = "{names} missing"
+T567_SHAPE = "{name} has the shapes {found}, but needs {wanted}"
+T567_NOTE = "its note '{note}' is {value}, expected {want}"
+T568 = (
+    "[T568] '{pipeline}' is an installed package, which is never changed. Write a copy that has the model card: --output "
+    "FOLDER"
+)
 
 T600 = "[T600] {problem}"
 T600_OPTION = (

@@ -3,7 +3,7 @@
 import datetime
 import importlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +28,33 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
     RAISES (ValueError): T046 for unclear columns, T047 for what is no workbook, T397 for one that is too large.
     RAISES (ImportError): T395 without openpyxl.
     """
-    with _first_sheet(path, reading) as sheet:
-        yield from _read_sheet(path, sheet, fields, layout)
+    with _opened(path) as book:
+        sheets = book.sheetnames
+        reading.notes.append(f"sheet {sheets[0]!r}" + (f", the first of {len(sheets)}" if len(sheets) > 1 else ""))
+        yield from _read_sheet(path, book.worksheets[0], fields, layout)
+
+
+def excel_columns(path: Path, layout: TableFormat) -> list[str]:
+    """Read the names of the columns of the first sheet of an .xlsx file.
+
+    path (Path): The file.
+    layout (TableFormat): Its columns and header line.
+    RETURNS (list[str]): The names; empty for an empty sheet.
+    RAISES (ValueError): As `read_excel`.
+    RAISES (ImportError): T395 without openpyxl.
+    """
+    if layout.columns:
+        return list(layout.columns)
+    with _opened(path) as book:
+        for number, values in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+            if number >= layout.header_line and any(value is not None and value != "" for value in values):
+                return [_text(value).strip() for value in values]
+    return []
 
 
 @contextmanager
-def _first_sheet(path: Path, reading: Reading) -> "Iterator[Worksheet]":
-    """Within: the first sheet is open; errors of a damaged workbook say so."""
+def _opened(path: Path) -> Iterator[Any]:
+    """A workbook; what is wrong with it is said in our words."""
     try:
         openpyxl: Any = importlib.import_module("openpyxl")
     except ImportError as error:
@@ -44,9 +64,7 @@ def _first_sheet(path: Path, reading: Reading) -> "Iterator[Worksheet]":
             refuse_large(path, max((entry.file_size for entry in archive.infolist()), default=0))
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
-            sheets = book.sheetnames
-            reading.notes.append(f"sheet {sheets[0]!r}" + (f", the first of {len(sheets)}" if len(sheets) > 1 else ""))
-            yield book.worksheets[0]
+            yield book
         finally:
             book.close()
     except Exception as error:
@@ -57,36 +75,11 @@ def _first_sheet(path: Path, reading: Reading) -> "Iterator[Worksheet]":
         raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=reason)) from error
 
 
-def read_excel_header(path: Path, layout: TableFormat) -> list[str]:
-    """Find out which columns the first sheet of an .xlsx file has.
-
-    path (Path): The file.
-    layout (TableFormat): Its columns and header line.
-    RETURNS (list[str]): Their names; those of empty cells at the end are left out.
-    RAISES (ValueError): T047 for what is no workbook or holds nothing, T397 for one that is too large.
-    RAISES (ImportError): T395 without openpyxl.
-    """
-    if layout.columns:
-        return list(layout.columns)
-    with _first_sheet(path, Reading()) as sheet:
-        for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
-            if number >= layout.header_line and not _is_blank(values):
-                names = [_text(value).strip() for value in values]
-                while not names[-1]:
-                    names.pop()
-                return names
-    raise ValueError(errors.T047.format(path=path, format="an Excel workbook", reason=errors.T047_HEADER))
-
-
-def _is_blank(values: Sequence[object]) -> bool:
-    return all(value is None or value == "" for value in values)
-
-
 def _read_sheet(path: Path, sheet: "Worksheet", fields: Fields, layout: TableFormat) -> Iterator[Row]:
     header = list(layout.columns)
     columns = _columns(path, header, fields) if header else []
     for number, values in enumerate(sheet.iter_rows(values_only=True), start=1):
-        if number < layout.header_line or _is_blank(values):
+        if number < layout.header_line or all(value is None or value == "" for value in values):
             continue
         cells = [_text(value) for value in values]
         if not header:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ....corpora.decoding import decoded_lines, find_decoding
 from ....corpora.docbins import read_stored
-from ....corpora.excel_rows import read_excel, read_excel_header
+from ....corpora.excel_rows import excel_columns, read_excel
 from ....corpora.excerpt import excerpt
 from ....corpora.json_rows import read_json, read_jsonl
 from ....corpora.records import parse_text
 from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
 from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
-from ....errors import T524, T524_CHOICE, T524_NONE, T525, T526, require
+from ....errors import T047, T047_HEADER, T524, T524_CHOICE, T524_NONE, T525, T526, require
 from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
 from .sources import Source
@@ -113,7 +113,11 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
         return Head((TEXT,), TEXT, layout)
     if source.format == "xlsx":
         require("openpyxl", "excel")
-        columns = tuple(read_excel_header(path, layout))
+        columns = tuple(excel_columns(path, layout))
+        while columns and not columns[-1]:
+            columns = columns[:-1]
+        if not columns:
+            raise ValueError(T047.format(path=source.name, format="an Excel workbook", reason=T047_HEADER))
         _refuse_twice(source, columns)
         field = _text_field(source, columns, options)
         return Head(columns, field, layout, note=_field_note(field, options))
