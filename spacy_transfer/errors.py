@@ -676,7 +676,8 @@ T347 = (
 )
 
 T348 = (
-    "[T348] '{name}' is a trained classifier. Only its encoder is used; its head and its labels, {labels}, are dropped."
+    "[T348] '{name}' is a trained classifier. Only its encoder is used; its head and its labels, {labels}, are dropped. "
+    "To keep them: spacy transfer import FOLDER PIPELINE."
 )
 T349 = (
     "[T349] '{name}' is a sentence-transformers model. Ignored: {what}. To use it: pooling = {{\"@layers\": "
