@@ -14,6 +14,8 @@ from .pipelines.evaluate import evaluate_cli
 from .pipelines.export import export_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
+from .pipelines.report import report_cli
+from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
 from .train import train_cli
@@ -34,6 +36,8 @@ __all__ = [
     "init_cli",
     "merge_cli",
     "pretrain_cli",
+    "report_cli",
+    "serve_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",
