@@ -324,14 +324,17 @@ def test_an_optional_package_says_what_to_install() -> None:
 
 # ---- English -----------------------------------------------------------------------------------------------------
 
-# Regular expressions for whole words. The one list of what messages, help and pages avoid: add to it here.
-NOT_ENGLISH = [
-    # British spellings.
+# Regular expressions for whole words. Names and comments avoid these too.
+BRITISH = [
     r"\w*(?:initial|normal|recogn|optim|organ|summar|serial|minim|maxim|general|regular|standard|custom|util)"
     r"is(?:e|es|ed|ing|ation|ations)",
     r"licences?", r"(?:behavi|col|fav|hon|neighb)our\w*", r"grey", r"whilst", r"(?:un)?labell(?:ed|ing)",
     r"cancell(?:ed|ing)", r"modell(?:ed|ing)", r"travell(?:ed|ing)", r"centre", r"analyse[ds]?", r"artefacts?",
     r"learnt",
+]  # fmt: skip
+# The one list of what messages, help and pages avoid: add to it here.
+NOT_ENGLISH = [
+    *BRITISH,
     # Translated phrases.
     r"(?:wanted|needed|expected|looked at) (?:is|are)", r"told once", r"anew", r"beside", r"whoever", r"somebody",
     r"of ours", r"stands? there", r"that is none", r"no finite number", r"one's own", r"to be had", r"at hand",
@@ -377,6 +380,13 @@ def test_the_list_finds_what_it_is_for() -> None:
         assert AVOIDED.search(text)
     for text in ("besides", "expected a str", "license", "initialized", "unlabelled_file", "courses"):
         assert not AVOIDED.search(text)
+
+
+def test_names_and_comments_have_us_spelling() -> None:
+    """Also within snake case; what others have named aside: a license file, a field of Label Studio."""
+    found = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(BRITISH)})(?![a-z])", re.IGNORECASE)
+    texts = {file: ROOT.joinpath(file).read_text("utf-8") for file in FILES}
+    assert {word for text in texts.values() for word in found.findall(text)} <= {"LICENCE", "cancelled"}
 
 
 # ---- names and texts ---------------------------------------------------------------------------------------------

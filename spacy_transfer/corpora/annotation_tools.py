@@ -131,7 +131,7 @@ def _read_label_studio(record: Cells) -> dict[str, object]:
         if isinstance(one, Mapping) and not one.get("was_cancelled") and not one.get("skipped")
     ]
     if not valid:
-        raise Skipped(errors.T043_SKIPPED_CANCELLED if annotations else errors.T043_SKIPPED_NONE)
+        raise Skipped(errors.T043_SKIPPED_CANCELED if annotations else errors.T043_SKIPPED_NONE)
     votes = [_choices(one.get("result")) for one in valid]
     texts = [value for key, value in data.items() if isinstance(value, str)]
     text = data.get("text", texts[0] if len(texts) == 1 else None)

@@ -1,4 +1,4 @@
-"""Fits the head on frozen features of the training texts: the linear probe."""
+"""Fits the head on frozen vectors of the training texts: the linear probe."""
 
 from typing import cast
 

@@ -182,7 +182,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         *,
         is_streamed: bool = False,
     ) -> None:
-        """What training will read: the feature cache expects it, and the head may be solved on it.
+        """What training will read: the cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts.
         targets (Floats): (n_texts, n_labels), as for `step`.

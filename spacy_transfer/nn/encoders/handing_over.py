@@ -31,7 +31,7 @@ def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) 
         raise ValueError(T208.format(family=config.model_type))
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(T210.format(name=name))
-    record = portable({"config": config.to_dict(), "source": name, "revision": None, "licence": None})
+    record = portable({"config": config.to_dict(), "source": name, "revision": None, "license": None})
     encoder = build_encoder(record)
     state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
     encoder.body.load_state_dict(state)

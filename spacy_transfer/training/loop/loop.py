@@ -67,7 +67,7 @@ class Event:
 class Run:
     """Trains until patience, steps or epochs end.
 
-    nlp (Language): Initialised.
+    nlp (Language): Initialized.
     settings (dict): The resolved block [training].
     order (Order): The data.
     evaluation (Evaluation): Of the dev data.
