@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from .memory import refuse_large
+from ..memory import refuse_large
 from .rows import BadRow, Fields, Row, cell_of, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
 

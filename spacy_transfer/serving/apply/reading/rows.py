@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ....corpora.decoding import decoded_lines, find_decoding
-from ....corpora.docbins import read_docs
 from ....corpora.excerpt import excerpt
 from ....corpora.json_rows import read_json, read_jsonl
 from ....corpora.records import parse_text
 from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
 from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
+from ....docbins import read_docs
 from ....errors import T524, T524_CHOICE, T524_NONE, T525, T526
 from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
