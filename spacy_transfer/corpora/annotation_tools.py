@@ -254,7 +254,7 @@ def _read_argilla_1(record: Cells) -> dict[str, object]:
     return {**record, LABEL: annotation}
 
 
-def _agreed(text: object, votes: list[Any], tool: str, rest: Cells) -> dict[str, object]:
+def _agreed(text: object, votes: list[str | frozenset[str]], tool: str, rest: Cells) -> dict[str, object]:
     """The one thing that all annotators said."""
     if len(set(votes)) > 1:
         shown = " / ".join(vote if isinstance(vote, str) else ", ".join(sorted(vote)) or "nothing" for vote in votes)

@@ -5,7 +5,7 @@ import importlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import errors
 from ..memory import refuse_large
@@ -28,7 +28,7 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
     RAISES (ImportError): T395 without openpyxl.
     """
     try:
-        openpyxl: Any = importlib.import_module("openpyxl")
+        openpyxl = importlib.import_module("openpyxl")
     except ImportError as error:
         raise ImportError(errors.T395.format(path=path, way_out=errors.T395_INSTALL)) from error
     try:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from .. import errors
 from ..text_output import is_visible
@@ -190,7 +189,7 @@ def parse_text(value: object, field: str) -> str:
 
 
 def _attribute(value: object, name: str) -> Attribute:
-    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    parts: list[object] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
     for part in parts:
         # A bool is an int.
         if not isinstance(part, str | int | float) or (isinstance(part, int) and abs(part) >= _TOO_LARGE):

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,7 +43,7 @@ class WeightFiles:
     stored (dict[str, Stored]): What the headers say, by name.
     """
 
-    def __init__(self, files: Mapping[Path, Any]) -> None:
+    def __init__(self, files: "Mapping[Path, safe_open]") -> None:
         self._files = files
         self.stored: dict[str, Stored] = {}
         for path, file in files.items():

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import spacy
 import torch
@@ -127,7 +126,7 @@ def _trained(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool
     return nlp
 
 
-def _put(model: ConfigBlock, path: Sequence[str], value: Any) -> None:
+def _put(model: ConfigBlock, path: Sequence[str], value: object) -> None:
     for name in path[:-1]:
         model = model.setdefault(name, {})
         if name == "tuning":

@@ -1,4 +1,4 @@
-"""The linear probe: fits the head on frozen features, so that step 0 is already a strong classifier."""
+"""The linear probe: fits the head on vectors of the frozen encoder, so that step 0 is already a strong classifier."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -140,23 +140,24 @@ class CachedStates:
         device (torch.device): Where they are wanted.
         RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
         """
-        values = None
-        if not self.stay_on_gpu or any(key not in self._memory for key in keys):
+        memory = self._memory
+        values: list[Tensor] = []
+        if not isinstance(memory, StateMemory) or any(key not in memory for key in keys):
             # Those on disk come into memory, where there is room.
-            values = [self.get(key) for key in keys]
-            if any(value is None for value in values):
+            values = [value for key in keys if (value := self.get(key)) is not None]
+            if len(values) < len(keys):
                 return None
-        if not isinstance(self._memory, StateMemory):
-            return to_device(_filled_up(cast(list[Tensor], values), n_pieces, device), device)
-        there = [i for i, key in enumerate(keys) if key in self._memory]
-        self.hits += len(there) if values is None else 0
+        if not isinstance(memory, StateMemory):
+            return to_device(_filled_up(values, n_pieces, device), device)
+        there = [i for i, key in enumerate(keys) if key in memory]
+        self.hits += 0 if values else len(there)
         if len(there) == len(keys):
-            return self._memory.padded(keys, n_pieces)
-        found = torch.zeros((len(keys), n_pieces, self._memory.width), dtype=self.dtype, device=device)
+            return memory.padded(keys, n_pieces)
+        found = torch.zeros((len(keys), n_pieces, memory.width), dtype=self.dtype, device=device)
         if there:
-            found[to_device(there, device)] = self._memory.padded([keys[i] for i in there], n_pieces)
+            found[to_device(there, device)] = memory.padded([keys[i] for i in there], n_pieces)
         rest = sorted(set(range(len(keys))) - set(there))
-        host = _filled_up([cast(list[Tensor], values)[i] for i in rest], n_pieces, device)
+        host = _filled_up([values[i] for i in rest], n_pieces, device)
         found[to_device(rest, device)] = to_device(host, device)
         return found
 

@@ -1,8 +1,9 @@
 """Takes over an encoder from a transformer component, and exports one to a folder that it can read."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import safetensors.torch
 import torch
@@ -16,6 +17,8 @@ from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+Loaded = TypeVar("Loaded")
 
 
 def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) -> LoadedEncoder:
@@ -72,13 +75,13 @@ def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: P
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
 
 
-def load_folder(folder: Path, load: Any) -> Any:
+def load_folder(folder: Path, load: Callable[[str], Loaded]) -> Loaded:
     """Call a loader of another package on such a folder, without noise, and without moving torch's random state: a
     pooler that nobody uses is drawn anew.
 
     folder (Path): As `write_folder` wrote it.
     load (Callable): Takes the folder as a str.
-    RETURNS (Any): What the loader gives.
+    RETURNS (Loaded): What the loader gives.
     """
     random = torch.get_rng_state()
     try:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 
 from ...errors import T530
 from ...files import sha256_of, sha256_of_data
@@ -150,7 +150,7 @@ class Run:
         finally:
             progress.close()
 
-    def _rows(self, heads: Sequence[Head], vocab: Any) -> Iterator[Row | Bad]:
+    def _rows(self, heads: Sequence[Head], vocab: Vocab) -> Iterator[Row | Bad]:
         for number, (source, head) in enumerate(zip(self._sources, heads, strict=True)):
             with plain_file(source, self._unfinished.folder) as path:
                 yield from read_source(path, number, source, head, vocab)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from timeit import default_timer
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from spacy.language import Language
+from spacy.pipeline import TrainablePipe
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
@@ -134,7 +135,7 @@ class Run:
         self._tick = begin
 
     @property
-    def trainable(self) -> list[tuple[str, Any]]:
+    def trainable(self) -> list[tuple[str, TrainablePipe]]:
         """Components that learn, and their names."""
         exclude = self.settings["frozen_components"]
         return [
@@ -408,7 +409,7 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, rate: float) -> dict[str, object]:
+def _depths(proc: TrainablePipe, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
     net = interface_of(proc.model)
     if not isinstance(net, ClassifierInterface):

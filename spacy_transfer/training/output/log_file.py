@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom, BufferedWriter
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -157,7 +156,7 @@ def _fetched(value: object) -> dict[int, float]:
     }
 
 
-def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
+def _plain(value: object, numbers: Mapping[int, float]) -> object:
     """Tensors and numpy's numbers as numbers.
 
     numbers (Mapping): Those of tensors, by id.
@@ -178,7 +177,7 @@ def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
         return str(value)
 
 
-def strict(value: object) -> Any:
+def strict(value: object) -> object:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
         return {key: strict(part) for key, part in value.items()}

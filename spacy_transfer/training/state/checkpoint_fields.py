@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import srsly
 import torch
@@ -75,7 +75,7 @@ def _is_torch(value: object) -> bool:
     return True
 
 
-def _is_pair(value: object) -> TypeGuard[list[Any]]:
+def _is_pair(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list) and len(value) == 2
 
 

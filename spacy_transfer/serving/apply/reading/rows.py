@@ -1,16 +1,17 @@
 """Rows of the sources with their places: all columns come along, whichever format they are read from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....corpora.decoding import decoded_lines, find_decoding
 from ....corpora.excerpt import excerpt
 from ....corpora.json_rows import read_json, read_jsonl
 from ....corpora.records import parse_text
 from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ....corpora.rows import Row as FileRow
 from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
 from ....docbins import read_docs
@@ -184,7 +185,7 @@ def _fields(text: str, columns: Sequence[str]) -> Fields:
     return Fields(text=text, label=None, labels=None, cats=None, attributes={name: name for name in columns})
 
 
-def _json_reader(source: Source) -> Any:
+def _json_reader(source: Source) -> Callable[[Path, Fields, TableFormat, Reading], Iterator[FileRow]]:
     return read_json if source.format == "json" else read_jsonl
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Protocol
 
 from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
 from ....files import new_file, no_such_file, open_regular
@@ -159,8 +159,19 @@ def _name_source(error: Exception, plain: Path, name: str) -> None:
         error.args = (error.args[0].replace(str(plain), name), *error.args[1:])
 
 
+class _Packed(Protocol):
+    """A packed file that is read as if it were plain."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> object: ...
+
+    def read(self, size: int, /) -> bytes:
+        """Read so many bytes at most."""
+
+
 def _unpack(source: Source, plain: Path) -> None:
-    packed: IO[bytes] | Any
+    packed: _Packed
     damaged: tuple[type[Exception], ...]
     if source.packing == "gzip":
         packed, damaged = gzip.GzipFile(source.path, "rb"), (gzip.BadGzipFile, EOFError, zlib.error)
@@ -173,7 +184,7 @@ def _unpack(source: Source, plain: Path) -> None:
             file.write(chunk)
 
 
-def _chunk(packed: Any, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
+def _chunk(packed: _Packed, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
     try:
         return packed.read(1 << 20)
     except damaged as error:
