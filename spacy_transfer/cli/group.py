@@ -2,6 +2,7 @@
 
 import io
 import sys
+from typing import Any
 
 import typer
 from spacy.cli._util import app
@@ -23,7 +24,7 @@ _TYPERS_OWN: tuple[type[BaseException], ...] = (
 class TransferGroup(TyperGroup):
     """Runs a command: shows the log, and turns an error into one message with a code, never a traceback."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse arguments that are not valid text: they would be stored in configs and fail there."""
         for arg in args:
             if any(0xD800 <= ord(character) < 0xE000 for character in arg):
@@ -32,7 +33,7 @@ class TransferGroup(TyperGroup):
                 raise typer.Exit(1)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         """Run a command of the group."""
         _reconfigure()
         with shown():

@@ -288,7 +288,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             # Labels that `fit` has not seen are errors, not a reason to stop.
             found = [set(one) for one in predicted]
             correct = [set(one) == have for one, have in zip(label_lists(y), found, strict=True)]
-            return float(np.average(correct, weights=sample_weight))
+            weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+            return float(np.average(np.asarray(correct, dtype=np.float64), weights=weights))
         return float(accuracy_score(np.asarray(y), predicted, sample_weight=sample_weight))
 
     # ---- files ---------------------------------------------------------------------------------------------------
@@ -316,9 +317,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         estimator = cls(**params)
         estimator.nlp_ = spacy.load(folder)
         _, pipe = classifier_of(estimator.nlp_, folder=Path(folder))
-        if known is None:
-            known = np.asarray(pipe.labels), "exclusive" if pipe.exclusive else "lists"
-        estimator.classes_, estimator.kind_ = known
+        kind: Kind = "exclusive" if pipe.exclusive else "lists"
+        estimator.classes_, estimator.kind_ = (np.asarray(pipe.labels), kind) if known is None else known
         estimator.n_steps_, estimator.validation_score_ = 0, None
         return estimator
 

@@ -171,7 +171,7 @@ def _rebuilt(nlp: Language, config: Config, name: str, gone: list[str], stored: 
     pipe.cfg.update(old.cfg)
     pipe.model.shims[0].from_bytes(stored.to_bytes())
     pipe.model.set_dim("nO", len(old.labels), force=True)
-    features, stored = features_of(pipe.model), features_of(old.model)
-    if features is not None and stored is not None:
-        features.from_bytes(stored.to_bytes())
+    features, learned = features_of(pipe.model), features_of(old.model)
+    if features is not None and learned is not None:
+        features.from_bytes(learned.to_bytes())
     return out

@@ -14,8 +14,6 @@ from ...locks import changes_network
 from ...nn.devices.precision import Precision, choose_precision, resolve_device
 from ...nn.devices.product_speed import Shapes, shapes_of
 from ...nn.encoders.pretrained import LoadedEncoder
-from ...nn.masked_lm import MaskedLMNetwork
-from ...nn.network import Network
 from ...nn.sentence_pooling import SentenceModules
 from ..learning.accumulation import Gradients
 from ..learning.memory import PieceBudget
@@ -104,11 +102,8 @@ class EncoderShim(TorchShim):
         )
         return choice.dtype
 
-    def _hold(
-        self, network: Network | MaskedLMNetwork, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device
-    ) -> None:
-        """Take a network that was made on an encoder."""
-        self._model = network.to(device)
+    def _hold(self, loaded: LoadedEncoder, tokenizer: PieceTokenizer) -> None:
+        """Take what belongs to the network, which was made on an encoder and is there."""
         self.record = loaded.record
         self._reader = TextReader(tokenizer, self.windows)
         self.gradients = Gradients(half=self.precision == torch.float16)

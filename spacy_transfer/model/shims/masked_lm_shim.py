@@ -104,8 +104,7 @@ class MaskedLMShim(EncoderShim):
 
         RAISES (ValueError): T006 before `initialize` or loading.
         """
-        network: MaskedLMNetwork = self._there(self._model)
-        return network
+        return self._there(self._model)
 
     def initialize(self, texts: Texts) -> None:
         """Load the encoder, or make it of the texts, and make a new head.
@@ -121,7 +120,8 @@ class MaskedLMShim(EncoderShim):
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._hold(MaskedLMNetwork(loaded.encoder, precision), loaded, tokenizer, device)
+        self._model = MaskedLMNetwork(loaded.encoder, precision).to(device)
+        self._hold(loaded, tokenizer)
         self._trainable = dict(self.network.named_parameters())
         self._rates = dict.fromkeys(self._trainable, 1.0)
 

@@ -131,7 +131,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
-        self._hold(network, loaded, tokenizer, device)
+        self._model = network.to(device)
+        self._hold(loaded, tokenizer)
         self._current_pathway = pathways_on(self.network, loaded, s.cache, s.pooling, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()

@@ -71,9 +71,8 @@ class Windows:
         if room < 1:
             raise ValueError(T023.format(length=length, n_special=tokenizer.n_special))
         # With a length that nobody chose, a stride that does not fit is nobody's choice either.
-        stride = self.stride
-        if stride == "auto" or (asked == "auto" and stride > room):
-            stride = _stride(room)
+        wanted = self.stride
+        stride = _stride(room) if wanted == "auto" or (asked == "auto" and wanted > room) else wanted
         if self.keep == "all" and stride > room:
             raise ValueError(T021.format(stride=stride, room=room, length=length))
         return FittedWindows(length, stride, self.keep)

@@ -33,16 +33,14 @@ class CpuKernels(TorchFunctionMode):
         args: tuple[object, ...] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
-        faster: Callable[..., Tensor]
+        call = func
         if func is F.dropout:
-            faster = _dropout_call
+            call = _DROPOUT
         elif func is F.scaled_dot_product_attention:
-            faster = _attention_call
+            call = _ATTENTION
         elif func is F.embedding:
-            faster = _embedding_call
-        else:
-            return func(*args, **(kwargs or {}))
-        return faster(*args, **(kwargs or {}))
+            call = _EMBEDDING
+        return call(*args, **(kwargs or {}))
 
 
 def _dropout_call(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -73,6 +71,12 @@ def _attention_call(
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **kwargs
     )
+
+
+# By what torch calls them with, whatever that is.
+_DROPOUT: Callable[..., Tensor] = _dropout_call
+_ATTENTION: Callable[..., Tensor] = _attention_call
+_EMBEDDING: Callable[..., Tensor] = _embedding_call
 
 
 def _attention_in_parts(

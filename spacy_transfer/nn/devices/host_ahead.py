@@ -58,13 +58,15 @@ class HostAhead(TorchFunctionMode):
     ) -> object:
         kwargs = kwargs or {}
         first, other = (*args, None, None)[:2]
+        # Comparing it narrows its type.
+        call = func
         if not isinstance(first, Tensor):
             return func(*args, **kwargs)
         if func in (torch.all, Tensor.all) and self._answer is not None and len(args) == 1 and not kwargs:
             if first.dtype == torch.bool and first.shape == self._shape:
                 return self._answer
         elif func is Tensor.to and first.device.type == "cpu" and _goes_to_cuda(args, kwargs):
-            return func(first.pin_memory(), *args[1:], **{**kwargs, "non_blocking": True})
+            return call(first.pin_memory(), *args[1:], **{**kwargs, "non_blocking": True})
         elif func is Tensor.type_as and isinstance(other, Tensor) and (first.device.type, other.device.type) == _TO_GPU:
             return first.pin_memory().to(other.device, other.dtype, non_blocking=True)
         return func(*args, **kwargs)

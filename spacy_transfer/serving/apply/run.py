@@ -150,7 +150,7 @@ class Run:
         finally:
             progress.close()
 
-    def _rows(self, heads: Sequence[Head], vocab: Vocab) -> Iterator[Row | Bad]:
+    def _rows(self, heads: Sequence[Head], vocab: Vocab | None) -> Iterator[Row | Bad]:
         for number, (source, head) in enumerate(zip(self._sources, heads, strict=True)):
             with plain_file(source, self._unfinished.folder) as path:
                 yield from read_source(path, number, source, head, vocab)

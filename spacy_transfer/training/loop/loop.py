@@ -214,7 +214,7 @@ class Run:
         if not at.measured and limit.is_measuring(elapsed):
             at.measured = [elapsed, at.n_done]
         if not at.landing and not self.is_time_up and self.together.any(limit.is_landing(elapsed)):
-            since = (at.measured[0], at.measured[1]) if at.measured else (0.0, 0)
+            since = (at.measured[0], int(at.measured[1])) if at.measured else (0.0, 0)
             n_left = int(self.together.from_first(lambda: str(limit.n_left(elapsed, at.n_done, since))))
             # A training that ends by itself before that has a rate which falls in time anyway.
             if not self.n_steps or at.n_done + n_left < self.n_steps:
@@ -284,7 +284,7 @@ class Run:
                 "rate": f"{rate:.2g}",
             }
 
-    def _finish_update(self) -> dict[str, object]:
+    def _finish_update(self) -> dict[str, float | torch.Tensor]:
         """Let the optimizer move the weights.
 
         RETURNS (dict): Gradient norm of each component that knows it.

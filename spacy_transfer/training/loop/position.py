@@ -44,7 +44,7 @@ class Position:
     results: list[tuple[float, int]] = field(default_factory=list)
     best_scores: dict[str, float] = field(default_factory=dict)
     measure: str = ""
-    measured: list[float | int] = field(default_factory=list)
+    measured: list[float] = field(default_factory=list)
     landing: list[int] = field(default_factory=list)
 
     @property

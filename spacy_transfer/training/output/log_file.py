@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom, BufferedWriter
 from pathlib import Path
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ class LogFile:
         RAISES (OSError): T372 for a full disk, T377 for a link; what the file system says otherwise.
         """
         numbers = _fetched(self._waiting)
-        lines = [_plain(line, numbers) for line in self._waiting]
+        lines = [{str(key): _plain(part, numbers) for key, part in line.items()} for line in self._waiting]
         self._waiting.clear()
         if self.path is not None and lines:
             data = "".join(_text(line) + "\n" for line in lines).encode("utf-8")
@@ -172,7 +173,7 @@ def _plain(value: object, numbers: Mapping[int, float]) -> object:
     if isinstance(value, str | int):
         return value
     try:
-        return float(value)
+        return float(value) if isinstance(value, SupportsFloat) else str(value)
     except (TypeError, ValueError):
         return str(value)
 

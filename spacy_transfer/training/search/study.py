@@ -52,7 +52,7 @@ _TRIAL = {
 Train = Callable[[Path, Mapping[str, object], int, bool], None]
 Keep = Literal["all", "best", "none"]
 # Says which run is next.
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)

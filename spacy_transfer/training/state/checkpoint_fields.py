@@ -79,6 +79,10 @@ def _is_pair(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list) and len(value) == 2
 
 
+def _are_counts(value: list[object]) -> TypeGuard[list[int]]:
+    return all(map(_COUNT.holds, value))
+
+
 _RANDOM = {
     "python": maybe(Kind("a state of Python's random numbers", _is_python)),
     "numpy": maybe(Kind("a state of numpy's random numbers", _is_numpy)),
@@ -100,7 +104,7 @@ _MEASURED = Kind(
 )
 _LANDING = Kind(
     "empty, or two steps, the first before the second",
-    lambda value: value == [] or (_is_pair(value) and all(map(_COUNT.holds, value)) and value[0] < value[1]),
+    lambda value: value == [] or (_is_pair(value) and _are_counts(value) and value[0] < value[1]),
 )
 _POSITION = {
     "n_done": _COUNT, "n_words": _COUNT, "n_skipped": _COUNT, "n_skipped_in_a_row": _COUNT, "n_docs": _COUNT,

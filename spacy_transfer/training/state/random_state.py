@@ -43,7 +43,7 @@ class RandomState:
         everything = parts == EVERY
         return cls(
             random.getstate() if "python" in parts else None,
-            np.random.get_state() if "numpy" in parts else None,
+            _numpy_now() if "numpy" in parts else None,
             torch.get_rng_state() if "torch" in parts else None,
             tuple(torch.cuda.get_rng_state_all()) if everything and torch.cuda.is_initialized() else (),
         )
@@ -94,6 +94,12 @@ class RandomState:
             data["torch"] and _tensor(data["torch"]),
             tuple(_tensor(state) for state in data["cuda"]),
         )
+
+
+def _numpy_now() -> NumpyState:
+    state = np.random.get_state(legacy=True)
+    assert isinstance(state, tuple)
+    return state
 
 
 def _same_numpy(one: NumpyState, other: NumpyState) -> bool:

@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
 from ....files import new_file, no_such_file, open_regular
 from ....json_types import JsonObject
+
+if TYPE_CHECKING:
+    from pyarrow import CompressedInputStream
 
 STANDARD_INPUT = "-"
 FORMATS = {
@@ -159,19 +162,8 @@ def _name_source(error: Exception, plain: Path, name: str) -> None:
         error.args = (error.args[0].replace(str(plain), name), *error.args[1:])
 
 
-class _Packed(Protocol):
-    """A packed file that is read as if it were plain."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *error: object) -> object: ...
-
-    def read(self, size: int, /) -> bytes:
-        """Read so many bytes at most."""
-
-
 def _unpack(source: Source, plain: Path) -> None:
-    packed: _Packed
+    packed: gzip.GzipFile | CompressedInputStream
     damaged: tuple[type[Exception], ...]
     if source.packing == "gzip":
         packed, damaged = gzip.GzipFile(source.path, "rb"), (gzip.BadGzipFile, EOFError, zlib.error)
@@ -184,7 +176,9 @@ def _unpack(source: Source, plain: Path) -> None:
             file.write(chunk)
 
 
-def _chunk(packed: _Packed, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
+def _chunk(
+    packed: "gzip.GzipFile | CompressedInputStream", source: Source, damaged: tuple[type[Exception], ...]
+) -> bytes:
     try:
         return packed.read(1 << 20)
     except damaged as error:
