@@ -39,19 +39,27 @@ class Stored:
 
 
 class _Slice(Protocol):
-    def get_dtype(self) -> str: ...
+    def get_dtype(self) -> str:
+        """As safetensors names it."""
 
-    def get_shape(self) -> list[int]: ...
+    def get_shape(self) -> list[int]:
+        """Of the whole tensor."""
 
 
 class _OpenFile(Protocol):
     """What is used of `safe_open`."""
 
-    def keys(self) -> list[str]: ...
+    def keys(self) -> list[str]:
+        """Names of the tensors."""
 
-    def get_slice(self, name: str, /) -> _Slice: ...
+    def metadata(self) -> dict[str, str] | None:
+        """What the header says besides."""
 
-    def get_tensor(self, name: str, /) -> Tensor: ...
+    def get_slice(self, name: str, /) -> _Slice:
+        """What the header says of a tensor."""
+
+    def get_tensor(self, name: str, /) -> Tensor:
+        """Read a tensor."""
 
 
 class WeightFiles:
