@@ -32,6 +32,7 @@ FLOORS = [
     {"nn", "pipeline", "config"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
+    {"projects"},
     {"cli", "estimator", "testing"},
 ]  # fmt: skip
 
