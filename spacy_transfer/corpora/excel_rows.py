@@ -53,7 +53,7 @@ def excel_columns(path: Path, layout: TableFormat) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[object]:
     """A workbook; what is wrong with it is said in our words."""
     try:
         openpyxl = importlib.import_module("openpyxl")
