@@ -14,6 +14,7 @@ from .rows import BadRow, Fields, Row, cell_of, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
 
 if TYPE_CHECKING:
+    from openpyxl import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
 
@@ -53,7 +54,7 @@ def excel_columns(path: Path, layout: TableFormat) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[object]:
+def _opened(path: Path) -> Iterator["Workbook"]:
     """A workbook; what is wrong with it is said in our words."""
     try:
         openpyxl = importlib.import_module("openpyxl")
