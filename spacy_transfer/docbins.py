@@ -95,13 +95,26 @@ def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
     YIELDS (Doc): The documents.
     RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
     """
+    return (doc for doc, _ in read_stored(path, vocab))
+
+
+def read_stored(path: Path, vocab: "Vocab | None" = None) -> "Iterator[tuple[Doc, list[int]]]":
+    """Read the documents of a .spacy file, and what the file holds of them.
+
+    path (Path): One file.
+    vocab (Vocab | None): Of the pipeline, or a new one.
+    YIELDS (tuple[Doc, list[int]]): The documents, each with the attributes of tokens that the file has, as spaCy
+        numbers them.
+    RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
+    """
     import spacy.vocab
     from spacy.tokens import DocBin
 
     try:
         refuse_bomb(path)
         docs = DocBin(store_user_data=True).from_disk(path)
-        yield from docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab)
+        for doc in docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab):
+            yield doc, docs.attrs
     except MemoryError as error:
         size = path.stat().st_size
         raise ValueError(errors.T397.format(path=path, size=f"{size / 1e6:,.0f}", there="few")) from error

@@ -1140,6 +1140,38 @@ T568 = (
     "FOLDER"
 )
 
+T600 = "[T600] {problem}"
+T600_OPTION = (
+    "{option} says which workers of a Ray cluster classify: give it together with --engine ray, or leave it out."
+)
+T600_CONNECTED = (
+    "This process is already connected to a Ray cluster, so it cannot connect to {address}. Leave the address out, or "
+    "call ray.shutdown() first."
+)
+T601 = (
+    "[T601] No Ray cluster answers at {address}: {reason}. Check that `ray status` works on its head node, and that both "
+    "sides have the same version of Ray. Without --address the run uses the cores of this machine."
+)
+T602 = (
+    "[T602] A Ray worker on {host} cannot load the pipeline: {reason}. Each machine of the cluster needs the same packages "
+    "as this one, with spacy-transfer {version}; give registered functions with --code."
+)
+T602_VERSION = "it has spacy-transfer {version}"
+T603 = (
+    "[T603] No machine of the Ray cluster has room for a worker, which needs {needs} {kind}: there are {n_nodes} machines, "
+    "and the largest has {most}. A worker takes as many cores as this process has threads (OMP_NUM_THREADS), or one GPU "
+    "with --gpu-id 0."
+)
+T604 = (
+    "[T604] {n} Ray workers in turn were lost over the same {n_rows:,} rows, the last of them in line {line}: {reason}. "
+    "The blocks before them are kept. Give the workers more memory, or make the blocks smaller with --look-ahead, which "
+    "starts from the beginning."
+)
+T605 = (
+    "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
+    "write .parquet or .jsonl."
+)
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

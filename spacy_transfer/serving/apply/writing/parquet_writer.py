@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spacy.tokens import Doc
-
 from ....corpora.rows import BadRow
 from ....errors import require
 from ..reading.arrow_rows import ArrowCells
@@ -36,7 +34,7 @@ class ParquetWriter:
         """See `Writer`."""
         return b""
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
+    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: bytes) -> tuple[bytes, list[Bad]]:
         """See `Writer`."""
         bad: list[Bad] = []
         kept: list[int] = []
