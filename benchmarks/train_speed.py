@@ -5,8 +5,8 @@
 
 FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a
 process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a
-turn, and median and spread are over turns. Time runs from the first to the last step, filling of the feature cache
-included; loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and
+turn, and median and spread are over turns. Time runs from the first to the last step, filling of the cache
+included; loading, initializing and evaluating are left out on all sides. A peer's epoch is timed once and
 multiplied; with --accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
 
 What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with

@@ -12,7 +12,7 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 
-from ..corpora.docbins import find_docbins, read_docs
+from ..docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084, T640, T640_NONE, T642
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..json_types import Scores

@@ -55,7 +55,7 @@ class _First(Pooling):
 
 class _Max(Pooling):
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
-        """Take the largest value of each feature over a document's states.
+        """Take the largest value of each dimension over a document's states.
 
         states (Tensor): (n_rows, n_pieces, width).
         counted (Tensor): True at pieces that count, (n_rows, n_pieces).
@@ -147,7 +147,7 @@ class ClsPooling:
 
 @dataclass(frozen=True)
 class MaxPooling:
-    """The largest value of each feature over a document's states.
+    """The largest value of each dimension over a document's states.
 
     SOURCE: Collobert et al. 2011, arXiv:1103.0398.
     """

@@ -36,21 +36,21 @@ class NetworkInterface(Protocol):
     def computes_with(self) -> JsonObject:
         """Describe how the network computes.
 
-        RETURNS (dict[str, Any]): Precision, machine and versions, JSON-able.
+        RETURNS (JsonObject): Precision, machine and versions, JSON-able.
         """
 
     def save(self, folder: Path) -> JsonObject:
         """Write the network's files.
 
         folder (Path): An existing folder.
-        RETURNS (dict[str, Any]): What `load` needs besides the files, JSON-able.
+        RETURNS (JsonObject): What `load` needs besides the files, JSON-able.
         """
 
     def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
 
         folder (Path): Where `save` wrote them.
-        state (dict[str, Any]): What `save` gave.
+        state (JsonObject): What `save` gave.
         RAISES (OSError): T082 for a damaged file.
         """
 

@@ -275,7 +275,7 @@ class TransferTextCategorizer(StoredPipe):
         self._net.set_epoch(epoch)
 
     def clear_cache(self) -> None:
-        """Free the memory that training keeps for its next epoch: pieces of texts, and features of frozen layers.
+        """Free the memory that training keeps for its next epoch: pieces of texts, and states of frozen layers.
 
         Predictions outside a training loop add nothing to it. `spacy transfer train` does this at its end; call it
         yourself where one process trains, with `nlp.update` or `spacy train`, and then serves. Training may go on

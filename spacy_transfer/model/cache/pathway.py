@@ -65,7 +65,7 @@ class Pathway(Protocol):
         """
 
     def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
-        """What a resumed run needs to know: from which micro-batch features came, not their values.
+        """What a resumed run needs to know: from which micro-batch states came, not their values.
 
         RETURNS (tuple): JSON and tensors.
         """

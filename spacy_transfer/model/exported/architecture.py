@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeAlias, cast, final
+from typing import Literal, NoReturn, TypeAlias, cast, final
 
 import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
+from thinc.types import Floats2d
 
 from ...depth_table import DepthRow
 from ...errors import T001, T005, T223, T540
@@ -14,7 +15,7 @@ from ...files import write_data
 from ...json_types import JsonObject
 from ...pipeline.interface import INTERFACE, ClassifierInterface, Floats
 from ...pipeline.sources import WHOLE_TEXT
-from ..features.layer import as_layer, features_of, make_no_features
+from ..features.layer import Backprop, as_layer, features_of, make_no_features
 from ..text.text import Text
 from ..text.windows import Windows
 from .graph_bytes import GraphBytes
@@ -32,9 +33,9 @@ Classifier: TypeAlias = Model
 def build_onnx_classifier(
     *,
     exclusive: bool,
-    text: Any = None,
-    windows: Any = None,
-    features: Any = None,
+    text: object = None,
+    windows: object = None,
+    features: object = None,
     piece_budget: int | Literal["auto"] = "auto",
     threads: int | Literal["auto"] = "auto",
 ) -> Classifier:
@@ -42,23 +43,24 @@ def build_onnx_classifier(
     nor transformers.
 
     exclusive (bool): Exactly one label a document.
-    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned.
-    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
-    features (Any): What is joined to the document vectors; None is none.
+    text (object): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned.
+    windows (object): `spacy-transfer.Windows.v1`: how long documents are read.
+    features (object): What is joined to the document vectors; None is none.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; "auto" is 4,096.
     threads (int | "auto"): Threads of one prediction. "auto" is what torch has, if torch is loaded, else
         OMP_NUM_THREADS, else all cores; one in a forked process.
     RETURNS (Model[list[Doc], Floats2d]): Scores, (n_docs, n_labels).
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
     """
-    text, windows = Text() if text is None else text, Windows() if windows is None else windows
+    text = Text() if text is None else text
+    if not isinstance(text, Text):
+        raise _other_kind("text", "what is read of a document", text)
+    windows = Windows() if windows is None else windows
+    if not isinstance(windows, Windows):
+        raise _other_kind("windows", "windows", windows)
     features = make_no_features() if features is None else features
-    for field, block, kind, want in (
-        ("text", text, Text, "what is read of a document"), ("windows", windows, Windows, "windows"),
-        ("features", features, Model, "features, a layer of Thinc"),
-    ):  # fmt: skip
-        if not isinstance(block, kind):
-            raise ValueError(T001.format(field=field, arch=ARCHITECTURE, want=want, got=type(block).__name__))
+    if not isinstance(features, Model):
+        raise _other_kind("features", "features, a layer of Thinc", features)
     for field, value in (("piece_budget", piece_budget), ("threads", threads)):
         if value != "auto" and value < 1:
             raise ValueError(T005.format(block=ARCHITECTURE, field=field, value=value, want=f"{field} >= 1"))
@@ -73,7 +75,11 @@ def build_onnx_classifier(
     )
 
 
-def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+def _other_kind(field: str, want: str, got: object) -> ValueError:
+    return ValueError(T001.format(field=field, arch=ARCHITECTURE, want=want, got=type(got).__name__))
+
+
+def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     if is_train:
         _refuse()
     return model.ops.asarray2f(OnnxClassifier(model).scores(docs)), lambda d_scores: _refuse()

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast, final
+from typing import Literal, NoReturn, final
 
 import numpy as np
 import srsly
@@ -153,7 +153,7 @@ class OnnxShim(Shim):  # type: ignore[misc]
     def _run(self, output: str, documents: Sequence[Document], joined: Floats) -> Floats:
         state = self.state
         rows = row_arrays(documents, state["pad_id"])
-        values: dict[str, NDArray[Any]] = {
+        values: dict[str, NDArray[np.generic]] = {
             "states": self._states(rows), "counted": rows.counted.astype(np.int64), "owner": rows.owner,
             "n_rows": np.asarray([len(document) for document in documents], dtype=np.int64),
         }  # fmt: skip
@@ -213,7 +213,8 @@ class OnnxShim(Shim):  # type: ignore[misc]
 
     def to_bytes(self) -> bytes:
         """All of it as one message; empty before loading."""
-        return cast(bytes, srsly.msgpack_dumps({})) if self._loaded is None else self._loaded.stored.to_bytes()
+        empty: bytes = srsly.msgpack_dumps({})
+        return empty if self._loaded is None else self._loaded.stored.to_bytes()
 
     def from_bytes(self, data: bytes) -> "OnnxShim":
         """Read what `to_bytes` gave."""

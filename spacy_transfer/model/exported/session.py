@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def make_session(data: bytes, file: Path | str, inputs: Sequence[str], threads: 
     options.enable_mem_pattern = False
     options.log_severity_level = _ERRORS_ONLY
     try:
-        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session: _Session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         found = [one.name for one in session.get_inputs()]
     # Of its own kinds, which share no class.
     except Exception as error:
@@ -116,7 +116,7 @@ def make_session(data: bytes, file: Path | str, inputs: Sequence[str], threads: 
     if not found or not set(found) <= set(inputs):
         problem = T544_INPUTS.format(found=", ".join(found)[:_LONGEST], expected=", ".join(inputs))
         raise UnusableFile(T544.format(file=file, version=runtime_version(), problem=problem))
-    return cast(_Session, session)
+    return session
 
 
 def runtime_version() -> str:

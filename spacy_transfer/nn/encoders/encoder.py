@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        body: Any = self.body
+        body: PreTrainedModel = self.body
         # LED's encoder does not say which of its embeddings is the table.
         table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
         return int(table.weight.shape[0])
@@ -185,11 +185,11 @@ class Encoder(nn.Module):
         with self._handed_through(states, depth, self._recorded_output()):
             return self(ids, mask, is_full)[:, :n_pieces]
 
-    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
+    def _before_layer(self, index: int, change: Callable[[object], Tensor]) -> AbstractContextManager[None]:
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> object:
+        def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
             """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
@@ -208,7 +208,7 @@ class Encoder(nn.Module):
         """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
         layer's output."""
         calls = 0
-        tail = form[1:] if isinstance(form, tuple) else None
+        tail: Tensor | tuple[object, ...] | None = form[1:] if isinstance(form, tuple) else None
 
         def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
             """Call a layer, or pass it by."""
@@ -284,7 +284,8 @@ class _Stop(Exception):
         self.states = states
 
 
-def _stop(states: Tensor) -> Tensor:
+def _stop(states: object) -> Tensor:
+    assert isinstance(states, Tensor)
     raise _Stop(states)
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from spacy.language import Language
+from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
 from ...errors import T527
@@ -161,7 +162,7 @@ class PipelineScoring:
         return np.concatenate(found, axis=1)
 
 
-def _through(pipe: Any, docs: list[Doc]) -> list[Doc]:
+def _through(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=len(docs)))
     return [pipe(doc) for doc in docs]

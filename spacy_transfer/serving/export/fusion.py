@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ...errors import require
 from ...log import logger
@@ -17,9 +16,9 @@ def fused(graph: bytes, *, n_heads: int, width: int) -> bytes | None:
     width (int): Of the states.
     RETURNS (bytes | None): The fused graph; None where nothing of it looks like a BERT's.
     """
-    onnx: Any = require("onnx", "onnx")
-    optimizer: Any = require("onnxruntime.transformers.optimizer", "onnx")
-    options: Any = require("onnxruntime.transformers.fusion_options", "onnx").FusionOptions("bert")
+    onnx = require("onnx", "onnx")
+    optimizer = require("onnxruntime.transformers.optimizer", "onnx")
+    options = require("onnxruntime.transformers.fusion_options", "onnx").FusionOptions("bert")
     # It reads the mask as lengths, and asks for other types of the inputs.
     options.enable_embed_layer_norm = False
     model = onnx.load_from_string(graph)

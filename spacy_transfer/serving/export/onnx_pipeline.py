@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from spacy.language import Language
 from thinc.shims import PyTorchShim
 
 from ...errors import T542, T542_FEATURES, T545, T547, T547_ANNOTATED, T551
-from ...json_types import JsonObject
+from ...json_types import ConfigBlock, JsonObject
 from ...log import announce
 from ...model.architectures.classifier import OwnEncoderClassifier
 from ...model.exported.architecture import ARCHITECTURE, build_onnx_classifier
@@ -134,7 +134,7 @@ def _variants(
 def _replace(nlp: Language, name: str, settings: OnnxSettings, kept: OnnxShim, net: OwnEncoderClassifier) -> None:
     """Put an exported network in the place of a component's model, in the pipeline and its config."""
     pipe = nlp.get_pipe(name)
-    block: dict[str, Any] = nlp.get_pipe_config(name)["model"]
+    block: ConfigBlock = nlp.get_pipe_config(name)["model"]
     windows = settings.windows
     nlp.get_pipe_config(name)["model"] = {
         "@architectures": ARCHITECTURE, "exclusive": settings.exclusive, "piece_budget": "auto", "threads": "auto",

@@ -8,7 +8,6 @@ unsigned and signed bytes in pairs into 16 bits, where 8 bits would overflow and
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,5 +69,5 @@ def quantized_static(graph: bytes, feeds: Feeds) -> bytes:
         return made.read_bytes()
 
 
-def _model(graph: bytes) -> Any:
+def _model(graph: bytes) -> object:
     return require("onnx", "onnx").load_from_string(graph)

@@ -87,7 +87,7 @@ def test_cached_is_uncached(name: str, quiet_bert: Path, frozen: Any, cache: dic
     for memory in (cache, {"memory": 0}):
         nlp, examples = make(quiet_bert, name, cache=memory, tuning={"frozen_depth": frozen}, piece_budget=200)
         train(nlp, examples, 3)
-        found.append((weights_of(nlp), getattr(shim_of(nlp).pathway, "features", None)))
+        found.append((weights_of(nlp), getattr(shim_of(nlp).pathway, "cached", None)))
     assert found[0][1] is not None
     assert found[1][1] is None
     if not cache:
