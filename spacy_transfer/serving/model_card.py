@@ -10,7 +10,7 @@ import srsly
 from spacy.language import Language
 
 from ..corpora.docbins import find_docbins, read_docs
-from ..errors import T163, T527, T568
+from ..errors import T163, T527, T568, T569, T569_LICENSE
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
 from ..json_types import JsonObject, Scores
@@ -37,12 +37,14 @@ class ModelCard:
     n_docs (dict[str, int]): Documents of the data sets that were there: "train", "dev", "test".
     scores (Scores): On the test data; empty without.
     encoders (list[JsonObject]): Of each classifier: component, name, revision, license.
+    warnings (list[str]): What a package of it would lack.
     """
 
     folder: Path
     n_docs: dict[str, int]
     scores: Scores
     encoders: list[JsonObject]
+    warnings: list[str]
 
 
 def card(
@@ -149,7 +151,7 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
     files = {"meta.json": srsly.json_dumps(meta, indent=2)}
     if texts := _licenses(encoders):
         files[LICENSES] = "\n\n".join(f"{name}\n{'=' * len(name)}\n\n{text.strip()}\n" for name, text in texts.items())
-    return files, ModelCard(folder, n_docs, scores, encoders)
+    return files, ModelCard(folder, n_docs, scores, encoders, list(_lacks(nlp, encoders)))
 
 
 # ---- what it says ------------------------------------------------------------------------------------------------
@@ -182,6 +184,17 @@ def _encoders(nlp: Language) -> Iterator[JsonObject]:
                 "revision": record.get("revision"),
                 "license": None if text is None else whole_text(text),
             }
+
+
+def _lacks(nlp: Language, encoders: Iterable[JsonObject]) -> Iterator[str]:
+    shims = networks_of(nlp)
+    for encoder in encoders:
+        component, name = encoder["component"], encoder["name"]
+        adapter = shims[component].settings.tuning.adapter
+        if adapter is not None and adapter.save == "adapter":
+            yield T569.format(component=component, name=name)
+        if encoder["license"] is None:
+            yield T569_LICENSE.format(component=component, name=name)
 
 
 def _shared(nlp: Language, upstream: str) -> str:

@@ -114,6 +114,16 @@ def test_the_wheel(carded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_json(tmp_path / "copy" / "meta.json")["name"] == "card"
 
 
+def test_what_a_package_would_lack(bert: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    adapter = {"@misc": "spacy-transfer.LoRA.v1", "rank": 2, "save": "adapter"}
+    pipeline(bert, tuning={"adapter": adapter, "frozen_depth": 0}).to_disk(tmp_path / "nlp")
+    alone, unlicensed = card(tmp_path / "nlp").warnings
+    assert "T569" in alone
+    assert "spacy transfer merge" in alone
+    assert "license" in unlicensed
+
+
 def test_what_is_refused(made: Path, tmp_path: Path) -> None:
     spacy.blank("xx").to_disk(tmp_path / "empty")
     before = (made / "pipeline" / "meta.json").read_bytes()
