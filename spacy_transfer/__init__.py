@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.report.report import report as report
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
@@ -84,6 +85,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.importing.import_classifier": ("import_classifier",),

@@ -1074,6 +1074,24 @@ T620 = (
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
 )
 
+T640 = (
+    "[T640] No text in {data} has a label of this pipeline: it has {found}, and the pipeline knows {labels}. Give data "
+    "that was annotated with the labels of the pipeline."
+)
+T640_NONE = "no labels at all"
+T641 = "[T641] Cannot write errors to {path}: expected a name that ends in one of {suffixes}."
+T642 = "[T642] The pipeline has no active spacy-transfer classifier '{component}'. Its classifiers are: {components}."
+T643 = (
+    "[T643] Nothing to report on in {path}: it has neither a pipeline nor the log of a run. Give the output folder of "
+    "'spacy transfer train', or the folder of a pipeline."
+)
+T644 = (
+    "[T644] {path} has no pipeline that could be tested: the run has not saved one. Resume the run, or leave out --data "
+    "for a report on the training alone."
+)
+T645 = "[T645] Pipelines are compared on test data: add --data FILE."
+T646 = "[T646] Cannot write a report to {path}: expected a name that ends in .html."
+
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
+from .pipelines.report import report_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
@@ -33,6 +34,7 @@ __all__ = [
     "init_cli",
     "merge_cli",
     "pretrain_cli",
+    "report_cli",
     "serve_cli",
     "show_cli",
     "train_cli",
