@@ -25,7 +25,7 @@ from ..repository.licenses import whole_text
 LICENSES = "LICENSES_SOURCES"
 _KEY = "model_card"
 # Of `evaluate`, what is no score, or a score once more.
-_NO_SCORES = ("accuracy", "n_docs", "docs_per_second")
+_NO_SCORES = ("accuracy", "n_docs", "docs_per_second", "components")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -134,12 +134,15 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
         scores = evaluate(nlp, Path(given.test))
         n_docs["test"] = int(scores["n_docs"])
         said["scored_on"] = Path(given.test).name
+        # With its 95 % interval.
+        said["accuracy"] = {name: one["accuracy"] for name, one in scores["components"].items()}
         # How well tokens are cut is no question here.
         meta["performance"] = {
             name: value for name, value in scores.items() if name not in _NO_SCORES and not name.startswith("token_")
         }
     elif said["scored_on"] is not None:
         n_docs["test"] = int(old["n_docs"]["test"])
+        said["accuracy"] = old["accuracy"]
     encoders = list(_encoders(nlp))
     named = [{key: value for key, value in encoder.items() if key != "license"} for encoder in encoders]
     meta[_KEY] = {**said, "n_docs": n_docs, "encoders": named}
@@ -244,6 +247,9 @@ def _notes(nlp: Language, encoders: list[JsonObject]) -> Iterator[str]:
     said = nlp.meta[_KEY]
     scored_on = "the dev data of its training" if said["scored_on"] is None else f"`{said['scored_on']}`"
     yield f"Scores are those on {scored_on}."
+    for name, one in said.get("accuracy", {}).items():
+        share, low, high = (f"{one[key]:.1%}" for key in ("value", "low", "high"))
+        yield f"`{name}`: accuracy {share} (95 % interval {low} to {high}) on {said['n_docs']['test']:,} documents."
     yield from _tables(nlp.meta.get("performance", {}))
     if said["n_docs"]:
         rows = [f"| {split} | {n:,} |" for split, n in said["n_docs"].items()]

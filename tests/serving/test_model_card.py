@@ -52,7 +52,8 @@ def test_meta_says_it_all(made: Path, carded: Path) -> None:
     meta = read_json(carded / "meta.json")
     wanted = spacy.load(made / "pipeline").evaluate(exclusive_examples(spacy.blank("xx"), 6))
     assert meta["performance"]["cats_score"] == pytest.approx(wanted["cats_score"])
-    assert "n_docs" not in meta["performance"]
+    assert not {"n_docs", "components"} & set(meta["performance"])
+    assert "on 6 documents" in meta["notes"]
     said = meta["model_card"]
     assert said["n_docs"] == {"train": 24, "dev": 9, "test": 6}
     assert (said["scored_on"], said["dev_performance"]) == ("test.spacy", {"cats_score": 0.25})
