@@ -53,12 +53,16 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
+    from .projects.init import init as init
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
     from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
     from .serving.model_card import card as card
+    from .serving.service.app import make_app as make_app
+    from .serving.service.limits import ServiceLimits as ServiceLimits
+    from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
     from .training.linear_probe import LinearProbe as LinearProbe
@@ -71,6 +75,7 @@ if TYPE_CHECKING:
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
+    "projects.init": ("init",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
     "corpora.augment": ("augment",),
@@ -84,6 +89,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
     "serving.model_card": ("card",),
+    "serving.service.serve": ("serve",),
+    "serving.service.app": ("make_app",),
+    "serving.service.limits": ("ServiceLimits",),
     "model.show": ("show",),
     "model.shared.attach": ("attach", "detach"),
     # For scikit-learn, and for blocks of one's own.

@@ -973,6 +973,105 @@ T536 = "[T536] Stopped. What is done so far is in {folder}. Continue with:\n{com
 T537 = "[T537] Whose labels are meant? component = {component!r}, and the components are: {components}."
 T538 = "[T538] Expected texts as str, got {kind}: {value}."
 T538_SURROGATE = "one with half a surrogate pair at character {position}"
+T580 = "[T580] Cannot listen on {host}, port {port}: {reason}. {way_out}"
+T580_USED = "another process uses it"
+T580_PORT = "Choose another port with --port, or 0 for any free one."
+T580_HOST = "Give a name or an address of this machine with --host, or 127.0.0.1 for this machine alone."
+T581 = "[T581] Cannot serve {given}: {problem}."
+T581_NAME = "a name has letters, digits, and the characters - _ . inside; give one as NAME=FOLDER"
+T581_TWICE = "two pipelines are called {name}; give them different names as NAME=FOLDER"
+T581_NONE = "give at least one pipeline"
+T582 = "[T582] {path} cannot be used as a file of API keys: {problem}."
+T582_EMPTY = "it has no key; write one key per line, at least {least} characters each"
+T582_SHORT = "the key in line {line} has {n} characters, and at least {least} are required"
+T582_ASCII = "the key in line {line} has characters other than visible ASCII, which a header cannot carry"
+T583 = "[T583] {path} can be read by other users of this machine. Make it private: chmod 600 {path}"
+T584 = (
+    "[T584] Listening on {host} without API keys: everyone who can reach this machine can use the service. Give "
+    "--api-key-file, or listen on 127.0.0.1."
+)
+T585 = "[T585] An API key is required. Send one of the keys as the header Authorization: Bearer KEY, or X-API-Key: KEY."
+T586 = "[T586] The request cannot be used: {problem}."
+T586_JSON = "the body is not valid JSON ({reason})"
+T586_KIND = "expected the body as an object, such as {example}"
+T586_TWICE = "the field '{field}' is there twice"
+T586_FIELD = "{field}: {problem}"
+T586_BOTH = "expected either text or texts"
+T586_EMPTY = "texts is an empty list"
+T586_BLANK = "{field} has no text"
+T586_SURROGATE = "{field} has half a surrogate pair, which is no character"
+T586_SCORES = "choose one of all_scores, above and top: each says which scores are given"
+T586_ABSTAIN = "abstain is '{abstain}', which is a label of the pipeline"
+T586_ATTRIBUTE = "{field} lacks '{name}', which the pipeline reads; give an object with text and {names}"
+T586_UNREAD = "{field} has '{name}', which the pipeline does not read"
+T586_LENGTH = "the header Content-Length is not a number"
+T587 = "[T587] There is nothing at {path}. POST /classify classifies texts; /docs describes everything."
+T588 = (
+    "[T588] The body has more than {most:,} bytes. Send fewer texts at a time, or start the service with a larger "
+    "--max-body."
+)
+T589 = (
+    "[T589] {n:,} texts are more than the {most:,} of one request. Send them in parts, or start the service with a "
+    "larger --max-texts."
+)
+T590 = (
+    "[T590] {field} has {n:,} characters, and {most:,} are allowed. Shorten it, or start the service with a larger "
+    "--max-length."
+)
+T591 = (
+    "[T591] {n:,} texts are waiting, and {most:,} may wait. Try again in a moment, or start the service with a larger "
+    "--max-queue."
+)
+T592 = "[T592] The service is not ready: {state}. Try again in a moment."
+T592_LOADING = "it is loading its pipelines"
+T592_STOPPING = "it is stopping"
+T593 = "[T593] There is no pipeline '{name}'. The service has: {names}."
+T593_WHICH = "[T593] Say which pipeline is meant, with the field pipeline or at /pipelines/NAME/classify: {names}."
+T594 = "[T594] The pipeline failed at this request ({kind}: {error}). The log of the service has the traceback."
+T594_SCORES = "[T594] The pipeline gives scores that are not numbers. Its weights are damaged: load or train it again."
+T595 = "[T595] {name} was not loaded again, and the service goes on with the one that it has: {error}"
+T596 = "[T596] The body did not arrive within {seconds:g} seconds."
+T597 = "[T597] Expected the header Content-Type: application/json, got '{given}'."
+T598 = "[T598] {method} is not possible at {path}. It takes {allowed}."
+T599 = "[T599] The service failed at this request ({kind}). Its log has the traceback."
+
+T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
+T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
+T611_OTHERS = "it is not a project of this command as it left it ({names})"
+T611_DATA = "it holds the data, or the working folder"
+T612 = "[T612] Cannot tell which file is for training: {problem}."
+T612_UNNAMED = (
+    "the names of {files} do not say train, dev or test. Rename them (train.csv, dev.csv, test.csv), or give one file"
+)
+T612_NONE = "none of {files} is called train. Rename one, or give one file"
+T612_SEVERAL = "several are called {part}: {files}. Give one of each"
+T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
+T614 = (
+    "[T614] {path} has texts, but no labels: its columns are {columns}. To train without any labels is not possible yet; "
+    "label some texts first, at least five a label."
+)
+T615 = (
+    "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
+    "texts, or give files of your own for dev and test."
+)
+T616 = "[T616] {problem}. Choose one of: {names}."
+T616_FORM = "The recipe '{name}' is not for {kind} per text"
+T616_NONE = "There is no recipe '{name}'"
+T617 = "[T617] The budget cannot be kept: {problem}."
+T617_FORM = "{value} is no time. Write it as 90s, 10m or 2h"
+T617_EPOCH = (
+    "one pass of {recipe} over the texts takes about {one_pass}, and it is {budget}. Give more time, or leave --recipe "
+    "out and a faster recipe is chosen"
+)
+T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"
+T619 = (
+    "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
+    "--text-field and --label-field; if not, with --columns text,label."
+)
+T620 = (
+    "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
+    "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
+)
 
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------

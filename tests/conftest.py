@@ -52,7 +52,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def conversions_share_a_blank_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making one takes most of the time of converting a few rows; it holds nothing of them."""
-    monkeypatch.setattr("spacy_transfer.corpora.convert._blank", one_blank)
+    monkeypatch.setattr("spacy_transfer.corpora.convert.blank_language", one_blank)
 
 
 @pytest.fixture(autouse=True)

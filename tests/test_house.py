@@ -29,6 +29,7 @@ FLOORS = [
     {"nn", "pipeline", "config"},
     {"model"},
     {"training", "corpora", "serving", "evaluation"},
+    {"projects"},
     {"cli", "estimator", "testing"},
 ]
 

@@ -3,6 +3,7 @@
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
+from .data.init import init_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
 from .pipelines.apply import apply_cli
@@ -12,6 +13,7 @@ from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
+from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
 from .train import train_cli
@@ -28,8 +30,10 @@ __all__ = [
     "evaluate_cli",
     "fetch_cli",
     "import_cli",
+    "init_cli",
     "merge_cli",
     "pretrain_cli",
+    "serve_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",

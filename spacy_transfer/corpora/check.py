@@ -86,7 +86,21 @@ def check(
     RAISES (ValueError): T047 for what is no .spacy file, T391 for a table or a folder without any, T397 for a file that
         unpacks to too much, T048 for two splits of one name, T054 for an encoder without tokenizer.json.
     """
-    splits = read_splits(paths)
+    return check_splits(read_splits(paths), encoder=encoder, window=window, exclusive=exclusive)
+
+
+def check_splits(
+    splits: Sequence[Split], *, encoder: Path | None = None, window: int = 256, exclusive: bool | None = None
+) -> Report:
+    """Check splits that are in memory, as `check` does those in files.
+
+    splits (Sequence[Split]): The one to train on first.
+    encoder (Path | None): As in `check`.
+    window (int): As in `check`.
+    exclusive (bool | None): As in `check`.
+    RETURNS (Report): Numbers and findings.
+    RAISES (ValueError): T054 for an encoder without tokenizer.json.
+    """
     labels = sorted(set().union(*(split.named for split in splits)))
     if exclusive is None:
         exclusive = _looks_exclusive(splits)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors
 from ..files import all_or_none, hold_folder, refuse_same, repair
-from .dev_part import NAME, TEST, Part, Parts
+from .dev_part import NAME, TEST, Part, Parts, check_shares
 from .excerpt import excerpt
 from .findings import Finding, finding
 from .label_findings import find_label_names, why_no_labels
@@ -144,7 +144,7 @@ def convert(
     if text_field in (*fields.forms, *fields.label_columns):
         raise ValueError(errors.T398_FIELD.format(field=text_field))
     layout = layout or TableFormat()
-    _check_shares(dev_share, test_share)
+    check_shares(dev_share, test_share)
     files = _name_targets(sources, target, names)
     shares: dict[Part, float] = {NAME: dev_share, TEST: test_share}
     parts = {part: target / f"{part}.spacy" for part, share in shares.items() if share}
@@ -163,13 +163,13 @@ def convert(
         if merge_labels and rules.labels:
             rules = merging(rules)
         survey = survey_sources(sources, fields, layout, rules)
-        _refuse_bad(survey, rules, skip_bad=skip_bad)
+        refuse_bad(survey, rules, skip_bad=skip_bad)
         if merge_labels and not rules.labels:
             rules = merging(rules, survey)
         label_set = sorted(rules.labels or {rules.merged.get(label, label) for label in survey.total()})
         compact = survey.exclusive and len(label_set) > MOST_NAMED
         _refuse_many(survey, label_set, compact=compact)
-        nlp = _blank(lang)
+        nlp = blank_language(lang)
         n_written: dict[Path, int] = {}
         with all_or_none() as stage:
             for number, (source, path) in enumerate(files.items()):
@@ -229,15 +229,6 @@ def name_attributes(names: Sequence[str], taken: set[str | None]) -> dict[str, s
     return made
 
 
-def _check_shares(dev: float, test: float) -> None:
-    for name, share in (("dev_share", dev), ("test_share", test)):
-        if not 0.0 <= share < 1.0:
-            raise ValueError(errors.T005.format(block="convert", field=name, value=share, want="0 to below 1"))
-    if dev + test >= 1.0:
-        want = "below 1 together with dev_share"
-        raise ValueError(errors.T005.format(block="convert", field="test_share", value=test, want=want))
-
-
 def _name_targets(sources: Sequence[Path], target: Path, names: Sequence[str]) -> dict[Path, Path]:
     if target.exists() and not target.is_dir():
         raise FileExistsError(errors.T045_FOLDER.format(path=target))
@@ -279,7 +270,15 @@ def _refuse_existing(paths: list[Path], labels_file: Path) -> None:
         raise FileExistsError(errors.T045.format(paths=", ".join(existing), labels=labels_file))
 
 
-def _refuse_bad(survey: Survey, rules: LabelRules, *, skip_bad: bool) -> None:
+def refuse_bad(survey: Survey, rules: LabelRules, *, skip_bad: bool) -> None:
+    """Refuse sources of which nothing can be made.
+
+    survey (Survey): What the first reading found.
+    rules (LabelRules): What labels may be.
+    skip_bad (bool): Whether bad lines are left out.
+    RAISES (ValueError): T043 for bad lines, T044 for a source without texts, T390 and T392 for labels that cannot be
+        meant.
+    """
     n_bad = sum(survey.n_bad.values())
     if n_bad and not skip_bad:
         lines = "\n".join(f"  {bad}" for bad in survey.bad_lines)
@@ -332,7 +331,13 @@ def _find(survey: Survey, rules: LabelRules, labels: Sequence[str], *, compact: 
     return found
 
 
-def _blank(lang: str) -> "Language":
+def blank_language(lang: str) -> "Language":
+    """Make an empty pipeline of a language.
+
+    lang (str): Such as "en".
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): T049 for a language that spaCy does not have here.
+    """
     import spacy
 
     try:

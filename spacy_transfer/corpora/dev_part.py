@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
+from .. import errors
 from .records import Record
 
 Part = Literal["train", "dev", "test"]
@@ -48,3 +49,18 @@ def _is_due(seen: dict[str, int], label: str, share: float) -> bool:
 
 def _group(values: Iterable[tuple[str, float]]) -> str:
     return "\0".join(sorted(label for label, value in values if value))
+
+
+def check_shares(dev: float, test: float) -> None:
+    """Refuse shares that cannot be.
+
+    dev (float): Share of dev.
+    test (float): Share of test.
+    RAISES (ValueError): T005 for one below 0 or from 1 on, or for both together.
+    """
+    for name, share in (("dev_share", dev), ("test_share", test)):
+        if not 0.0 <= share < 1.0:
+            raise ValueError(errors.T005.format(block="convert", field=name, value=share, want="0 to below 1"))
+    if dev + test >= 1.0:
+        want = "below 1 together with dev_share"
+        raise ValueError(errors.T005.format(block="convert", field="test_share", value=test, want=want))

@@ -4,6 +4,7 @@ import datetime
 import importlib
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,33 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
     RAISES (ValueError): T046 for unclear columns, T047 for what is no workbook, T397 for one that is too large.
     RAISES (ImportError): T395 without openpyxl.
     """
+    with _opened(path) as book:
+        sheets = book.sheetnames
+        reading.notes.append(f"sheet {sheets[0]!r}" + (f", the first of {len(sheets)}" if len(sheets) > 1 else ""))
+        yield from _read_sheet(path, book.worksheets[0], fields, layout)
+
+
+def excel_columns(path: Path, layout: TableFormat) -> list[str]:
+    """Read the names of the columns of the first sheet of an .xlsx file.
+
+    path (Path): The file.
+    layout (TableFormat): Its columns and header line.
+    RETURNS (list[str]): The names; empty for an empty sheet.
+    RAISES (ValueError): As `read_excel`.
+    RAISES (ImportError): T395 without openpyxl.
+    """
+    if layout.columns:
+        return list(layout.columns)
+    with _opened(path) as book:
+        for number, values in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+            if number >= layout.header_line and any(value is not None and value != "" for value in values):
+                return [_text(value).strip() for value in values]
+    return []
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A workbook; what is wrong with it is said in our words."""
     try:
         openpyxl: Any = importlib.import_module("openpyxl")
     except ImportError as error:
@@ -36,9 +64,7 @@ def read_excel(path: Path, fields: Fields, layout: TableFormat, reading: Reading
             refuse_large(path, max((entry.file_size for entry in archive.infolist()), default=0))
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
-            sheets = book.sheetnames
-            reading.notes.append(f"sheet {sheets[0]!r}" + (f", the first of {len(sheets)}" if len(sheets) > 1 else ""))
-            yield from _read_sheet(path, book.worksheets[0], fields, layout)
+            yield book
         finally:
             book.close()
     except Exception as error:

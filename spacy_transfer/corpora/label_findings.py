@@ -92,7 +92,7 @@ def find_label_names(counts: Mapping[str, int], n_texts: int) -> Iterator[Findin
     lists = [label for label in labels if looks_like_list(label)]
     if lists:
         yield finding("list-labels", [_shown(label, counts) for label in lists], n=len(lists))
-    for separator, joined in _unsplit(labels):
+    for separator, joined in find_unsplit(labels):
         shown = [_shown(label, counts) for label in joined]
         yield finding(
             "unsplit-labels", shown, n=len(joined), share=len(joined) / len(labels), label=printable(separator)
@@ -135,8 +135,12 @@ def _is_date(label: str) -> bool:
     return any(character.isdigit() for character in label) and _DATE.fullmatch(label) is not None
 
 
-def _unsplit(labels: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Separators by which labels fall into parts that are labels elsewhere."""
+def find_unsplit(labels: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Find separators by which labels fall into parts that are labels elsewhere.
+
+    labels (list[str]): All labels.
+    YIELDS (tuple[str, list[str]]): A separator, and the labels that hold it.
+    """
     for separator in _SEPARATORS:
         joined = [label for label in labels if separator in label.strip(separator)]
         if len(joined) < 2:

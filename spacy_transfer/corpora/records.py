@@ -215,6 +215,9 @@ def _label(value: object, form: str, fields: Fields) -> str:
         raise BadRow(_no_label(form))
     if fields.label_names:
         value = _named(value, fields.label_names)
+    # A bool is an int.
+    if fields.numbers and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
         raise BadRow(errors.T043_LABEL_TYPE.format(value=excerpt(value)))
     _check_surrogates(value)

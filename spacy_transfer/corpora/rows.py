@@ -42,6 +42,7 @@ class Fields:
     attributes (Mapping[str, str]): Further fields that are kept, and the names of their extension attributes.
     id (str | None): The field by which messages name a row.
     named (bool): Whether the user named the fields of the labels, so that no annotation tool's are taken.
+    numbers (bool): Whether a label may be a whole number, which is then named by its digits.
     """
 
     text: str = "text"
@@ -55,6 +56,7 @@ class Fields:
     attributes: Mapping[str, str] = field(default_factory=dict)
     id: str | None = None
     named: bool = False
+    numbers: bool = False
 
     @property
     def forms(self) -> list[str]:

@@ -132,7 +132,10 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
         scores = evaluate(nlp, Path(given.test))
         n_docs["test"] = int(scores["n_docs"])
         said["scored_on"] = Path(given.test).name
-        meta["performance"] = {name: value for name, value in scores.items() if name not in _NO_SCORES}
+        # How well tokens are cut is no question here.
+        meta["performance"] = {
+            name: value for name, value in scores.items() if name not in _NO_SCORES and not name.startswith("token_")
+        }
     elif said["scored_on"] is not None:
         n_docs["test"] = int(old["n_docs"]["test"])
     encoders = list(_encoders(nlp))

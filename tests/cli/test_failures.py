@@ -41,7 +41,8 @@ COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
     "augment": ["x.cfg"], "attach": ["x", "o"], "check": ["x.spacy"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "detach": ["x", "o"], "evaluate": ["x", "x.spacy"], "fetch": ["./x", "o"],
-    "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
+    "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import catalogue
 
-from spacy_transfer.corpora.convert import _blank
+from spacy_transfer.corpora.convert import blank_language
 
 
 class EntryPoints:
@@ -22,5 +22,5 @@ def remember_entry_points() -> None:
 
 @functools.cache
 def one_blank(lang: str) -> Any:
-    """Instead of `_blank`: making one takes most of the time of converting a few rows; it holds nothing of them."""
-    return _blank(lang)
+    """Instead of `blank_language`: making one takes most of the time of converting a few rows, and it keeps nothing."""
+    return blank_language(lang)

@@ -1,0 +1,157 @@
+"""`spacy transfer init`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from ...text_output import echo, msg
+from ..group import transfer_cli
+from .findings import print_findings
+
+if TYPE_CHECKING:
+    from ...projects.init import Initialized
+
+_DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@transfer_cli.command("init", no_args_is_help=True)
+def init_cli(
+    data: Annotated[
+        list[Path],
+        Argument(
+            help="Texts and labels: a .csv, .tsv, .xlsx, .jsonl, .json or .parquet file; or several of them, or a "
+            "folder, with train, dev or test in their names"
+        ),
+    ],
+    folder: Annotated[Path, Argument(help="Folder of the new project")],
+    encoder: Annotated[
+        str,
+        Option("--encoder", "-e", help="Folder, pipeline, or hub name of an encoder that is on this machine"),
+    ] = _DEFAULT,
+    recipe: Annotated[
+        str,
+        Option(
+            "--recipe",
+            help="auto, half_frozen, full, frozen, linear_probe, probe_then_tune, lora, contrastive or multilabel",
+        ),
+    ] = "auto",
+    budget: Annotated[
+        str | None,
+        Option("--budget", "-b", help="Time for comparing recipes and for training on this machine: 90s, 10m, 2h"),
+    ] = None,
+    compare: Annotated[
+        bool,
+        Option(
+            "--compare/--no-compare", help="With few texts: compare recipes by cross-validation on the training texts"
+        ),
+    ] = True,
+    exclusive: Annotated[
+        bool | None,
+        Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
+    ] = None,
+    lang: Annotated[str | None, Option("--lang", "-l", help="Language, such as en or de. Default: guessed")] = None,
+    dev_share: Annotated[
+        float, Option("--dev-share", min=0.01, max=0.5, help="Share of train that becomes dev if there is none")
+    ] = 0.1,
+    test_share: Annotated[
+        float, Option("--test-share", min=0.01, max=0.5, help="Share of train that becomes test if there is none")
+    ] = 0.1,
+    text_field: Annotated[
+        str | None, Option("--text-field", help="Field or column of the text. Default: detected")
+    ] = None,
+    label_field: Annotated[
+        str | None, Option("--label-field", help="Field of a single label. Default: detected")
+    ] = None,
+    labels_field: Annotated[
+        str | None, Option("--labels-field", help="Field of a list of labels. Default: detected")
+    ] = None,
+    cats_field: Annotated[
+        str | None, Option("--cats-field", help="Field of labels with values from 0 to 1. Default: detected")
+    ] = None,
+    label_columns: Annotated[
+        str | None,
+        Option("--label-columns", help="Columns with 0 or 1, one per label: rude,threat,spam. Default: detected"),
+    ] = None,
+    label_names: Annotated[
+        str | None,
+        Option("--label-names", help="Names for numeric labels: neg,pos or 0=neg,4=pos, or a file with them"),
+    ] = None,
+    missing_labels: Annotated[
+        str | None,
+        Option(
+            "--missing-labels", help="Labels that stand for a missing label, such as nan,None: their rows are bad lines"
+        ),
+    ] = None,
+    merge_labels: Annotated[
+        bool, Option("--merge-labels", help="Merge labels that look alike, such as Refund and REFUND")
+    ] = False,
+    separator: Annotated[
+        str | None, Option("--separator", help="Separator of labels in one cell of a table. Default: detected")
+    ] = None,
+    delimiter: Annotated[
+        str | None, Option("--delimiter", help="Delimiter of a table: , ; | or tab. Default: detected")
+    ] = None,
+    encoding: Annotated[
+        str | None, Option("--encoding", help="Encoding of text files: utf-8, cp1252 ... Default: detected")
+    ] = None,
+    quoting: Annotated[
+        str, Option("--quoting", help="auto, csv, or none (quotation marks are ordinary characters)")
+    ] = "auto",
+    columns: Annotated[
+        str | None, Option("--columns", help="Names of the columns if the table has no header: text,label")
+    ] = None,
+    header_line: Annotated[
+        int, Option("--header-line", min=0, help="Line of the header. Default: the first line that is not blank")
+    ] = 0,
+    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave out bad lines instead of stopping")] = False,
+    seed: Annotated[int, Option("--seed", help="Seed of the splits and the training")] = 0,
+    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    force: Annotated[
+        bool, Option("--force", "-F", help="Replace a project that this command made, training included")
+    ] = False,
+) -> None:
+    """Make a project that trains a classifier on your texts.
+
+    Detects how the files are written and which columns hold texts and labels, splits off dev and test texts where there
+    are none, chooses what to train, and writes data, config.cfg, project.yml and a README.md with the reason for each
+    choice. Nothing is downloaded. Then run: python -m spacy project run all FOLDER
+    """
+    from ...corpora.table_format import TableFormat
+    from ...projects.init import init
+
+    made = init(
+        data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive, lang=lang,
+        dev_share=dev_share, test_share=test_share, text_field=text_field, label_field=label_field,
+        labels_field=labels_field, cats_field=cats_field, label_columns=_listed(label_columns),
+        label_names=label_names, missing_labels=_listed(missing_labels), merge_labels=merge_labels,
+        separator=separator,
+        layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
+        skip_bad=skip_bad, seed=seed, gpu_id=gpu_id, force=force,
+    )  # fmt: skip
+    _print(made)
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in names.split(",")] if names else []
+
+
+def _print(made: "Initialized") -> None:
+    for bad in made.bad_lines:
+        echo(str(bad))
+    if made.n_bad:
+        msg.warn(f"{made.n_bad} bad line(s) left out, {len(made.bad_lines)} shown")
+    for note in made.notes:
+        msg.info(note)
+    print_findings(made.findings)
+    for choice in made.choices:
+        echo(f"{choice.what}: {choice.value}")
+        echo(f"    {choice.reason}")
+    if made.compared:
+        rows = [
+            [one.name, f"{one.score:.1%}", ", ".join(f"{score:.1%}" for score in one.by_fold), f"{one.seconds:.0f} s"]
+            for one in made.compared
+        ]
+        msg.table(rows, header=["recipe", "held out", "by fold", "training"], divider=True)
+    msg.good(f"{made.folder}: a project with data, config.cfg, project.yml and README.md")
+    echo(f"Train, evaluate and package the classifier with:\npython -m spacy project run all {made.folder}")

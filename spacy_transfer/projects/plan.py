@@ -1,0 +1,248 @@
+"""Decides what a project trains and how long, with a reason for each choice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from spacy.tokens import Doc
+from thinc.api import Config
+
+from ..corpora.near_duplicates import group_near_duplicates
+from ..errors import T616, T616_FORM, T616_NONE, T617, T617_EPOCH, require
+from ..log import announce
+from ..training.search.compare import Compared, compare_recipes, time_updates
+from .budget import n_epochs_for, n_updates, shown_seconds
+from .config_text import write_config
+from .dividing import deal
+from .encoder_facts import EncoderFacts
+from .recipes import RECIPES, Recipe
+
+# Texts a label up to which they count as few: there a whole training costs little, and the recipes are compared.
+FEW = 64
+# Seconds for the comparison where no budget is given, and its share of one.
+_COMPARING, _SHARE = 120.0, 0.5
+_FOLDS = 3
+# Seconds that a training takes before its first update.
+_START = 2.0
+# Of an update the share that only computes states, as a probe does.
+_FORWARD = 1 / 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision.
+
+    what (str): What was decided.
+    value (str): How.
+    reason (str): Why, in one line.
+    """
+
+    what: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to train on.
+
+    docs (list[Doc]): Training texts with their labels.
+    strata (list[str]): Of each the label by which folds are kept alike.
+    counts (dict[str, int]): Training texts of each label.
+    exclusive (bool): Whether each text has exactly one label.
+    lang (str): Language of the tokenizer.
+    encoder (EncoderFacts): The encoder.
+    seed (int): Of the training and the folds.
+    gpu_id (int): -1 for the CPU.
+    """
+
+    docs: list[Doc]
+    strata: list[str]
+    counts: dict[str, int]
+    exclusive: bool
+    lang: str
+    encoder: EncoderFacts
+    seed: int
+    gpu_id: int
+
+    @property
+    def per_label(self) -> float:
+        """Texts a label, the median of all labels."""
+        return median(self.counts.values())
+
+    def config_text(self, recipe: Recipe, n_epochs: int) -> str:
+        """Write the config of a recipe."""
+        return write_config(
+            recipe, exclusive=self.exclusive, lang=self.lang, encoder=self.encoder, n_texts=len(self.docs),
+            n_epochs=n_epochs, seed=self.seed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and how long.
+
+    recipe (Recipe): What is trained.
+    n_epochs (int): Passes over the texts.
+    max_seconds (float): Limit of the training; 0 for none.
+    choices (list[Choice]): Why.
+    compared (list[Compared]): What a comparison gave, the best first; empty where there was none.
+    """
+
+    recipe: Recipe
+    n_epochs: int
+    max_seconds: float
+    choices: list[Choice] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+
+
+def named_recipe(name: str, *, exclusive: bool) -> Recipe:
+    """Find a recipe that the user named.
+
+    name (str): Its name.
+    exclusive (bool): Whether each text has exactly one label.
+    RETURNS (Recipe): The recipe.
+    RAISES (ValueError): T616 for a name that is none, or a recipe for the other kind of labels.
+    RAISES (ImportError): T081 for an extra that it needs.
+    """
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise ValueError(T616.format(problem=T616_NONE.format(name=name), names=", ".join(RECIPES)))
+    forms = ("both", "exclusive" if exclusive else "multilabel")
+    if recipe.form not in forms:
+        fitting = [one.name for one in RECIPES.values() if one.form in forms]
+        kind = "exactly one label" if exclusive else "any number of labels"
+        raise ValueError(T616.format(problem=T616_FORM.format(name=name, kind=kind), names=", ".join(fitting)))
+    if recipe.extra:
+        require(recipe.extra, recipe.extra)
+    return recipe
+
+
+def make_plan(task: Task, *, name: str = "auto", budget: float = 0.0, compare: bool = True) -> Plan:
+    """Decide what a project trains.
+
+    task (Task): What there is to train on.
+    name (str): A recipe, or "auto".
+    budget (float): Seconds that a comparison and the training may take here; 0 for no limit.
+    compare (bool): Whether recipes may be compared on few texts.
+    RETURNS (Plan): The decision.
+    RAISES (ValueError): T616 for a recipe that is none or does not fit, T617 for a budget in which a recipe that was
+        named makes no pass over the texts.
+    """
+    if name != "auto":
+        recipe = named_recipe(name, exclusive=task.exclusive)
+        plan = Plan(recipe, n_epochs_for(recipe, len(task.docs)), 0.0, [Choice("recipe", name, "as asked for")])
+        return _within(task, plan, budget, None, is_named=True)
+    if task.per_label <= FEW:
+        return _for_few(task, budget, compare=compare)
+    recipe, why = _by_rule(task)
+    plan = Plan(recipe, n_epochs_for(recipe, len(task.docs)), 0.0, [Choice("recipe", recipe.name, why)])
+    return _within(task, plan, budget, None, is_named=False)
+
+
+def _by_rule(task: Task) -> tuple[Recipe, str]:
+    many = f"{task.per_label:.0f} texts a label (median) are enough to tune the encoder"
+    if not task.exclusive:
+        return RECIPES["multilabel"], f"any number of labels per text; {many}"
+    if task.encoder.kind == "masked LM":
+        why = "a masked LM was trained on pieces, not on texts, so all layers are tuned (a rule of thumb, not measured)"
+        return RECIPES["full"], f"{many}; {why}"
+    why = "tuning its upper half was as accurate as tuning all of it (benchmarks/README.md), in half of the time"
+    return RECIPES["half_frozen"], f"{many}; {why}"
+
+
+# ---- few texts ---------------------------------------------------------------------------------------------------
+
+
+def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
+    """Compare a probe with tuning where there is time for it."""
+    tuned, probe = RECIPES["probe_then_tune"], RECIPES["linear_probe"]
+    few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
+    n_texts = len(task.docs)
+    n_epochs = n_epochs_for(tuned, n_texts)
+    default = Plan(tuned, n_epochs, 0.0)
+    if not compare or n_texts < 2 * _FOLDS:
+        reason = f"{few}; a rule, nothing was compared" + ("" if compare else " since --no-compare says so")
+        plan = replace(default, choices=[Choice("recipe", tuned.name, reason)])
+        return _within(task, plan, budget, None, is_named=False)
+    update = _timed(task, tuned, n_epochs)
+    limit = budget * _SHARE if budget else _COMPARING
+    expected = _FOLDS * (_START * 2 + n_epochs * n_updates(tuned, n_texts * (_FOLDS - 1) // _FOLDS) * update)
+    if expected > limit:
+        reason = (
+            f"{few}; a rule: comparing it with {probe.name} would take about {shown_seconds(expected)}, and "
+            f"{shown_seconds(limit)} are allowed for it (half of --budget, or 2 min without one)"
+        )
+        plan = replace(default, choices=[Choice("recipe", tuned.name, reason)])
+        return _within(task, plan, budget, update, is_named=False)
+    about = shown_seconds(expected)
+    announce(f"Comparing {tuned.name} with {probe.name} on the training texts, {_FOLDS} folds, about {about}")
+    groups = group_near_duplicates([doc.text for doc in task.docs])
+    configs = {
+        recipe.name: Config().from_str(task.config_text(recipe, n_epochs), interpolate=False)
+        for recipe in (probe, tuned)
+    }
+    folds = deal(task.strata, groups, _FOLDS, seed=task.seed)
+    compared = compare_recipes(configs, task.docs, folds, gpu_id=task.gpu_id, max_seconds=limit)
+    best = RECIPES[compared[0].name]
+    spent = sum(one.seconds for one in compared)
+    scores = ", ".join(f"{one.name} {one.score:.1%}" for one in compared)
+    measure = "entirely right" if task.exclusive else "micro F"
+    reason = (
+        f"{few}; compared on {compared[0].n_texts} held-out training texts, {measure}: {scores} "
+        f"(standard error about {compared[0].standard_error:.1%})"
+    )
+    plan = Plan(best, n_epochs_for(best, n_texts), 0.0, [Choice("recipe", best.name, reason)], compared)
+    return _within(task, plan, max(1.0, budget - spent) if budget else 0.0, update, is_named=False)
+
+
+# ---- the limit ---------------------------------------------------------------------------------------------------
+
+
+def _timed(task: Task, recipe: Recipe, n_epochs: int) -> float:
+    """Seconds that an update takes on some of the texts."""
+    some: Sequence[Doc] = task.docs[:: max(1, len(task.docs) // 200)][:200]
+    config = Config().from_str(task.config_text(recipe, n_epochs), interpolate=False)
+    return time_updates(config, some, gpu_id=task.gpu_id)
+
+
+def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_named: bool) -> Plan:
+    """Let a plan keep to a limit."""
+    recipe, n_texts = plan.recipe, len(task.docs)
+    if not recipe.trains:
+        length = Choice("length", "one pass", "the head is solved on the vectors; there is nothing to train longer")
+        return replace(plan, choices=[*plan.choices, length])
+    per_pass = n_updates(recipe, n_texts)
+    rule = (
+        f"{plan.n_epochs * per_pass:,} updates of {recipe.docs} texts; a rule: about {recipe.n_steps} updates, "
+        f"5 to {recipe.most_epochs} passes (fewer from 20,000 texts on)"
+    )
+    if not budget:
+        length = Choice("length", f"{plan.n_epochs} passes", f"{rule}; no --budget was given")
+        return replace(plan, choices=[*plan.choices, length])
+    seconds = _timed(task, recipe, plan.n_epochs) if update is None else update
+    one_pass = per_pass * seconds
+    fitting = int(budget / one_pass)
+    measured = (
+        f"an update takes about {seconds:.2g} s here (measured, before anything is cached), a pass "
+        f"{shown_seconds(one_pass)}"
+    )
+    if fitting >= plan.n_epochs:
+        length = Choice("length", f"{plan.n_epochs} passes", f"{rule}; {measured}: within {shown_seconds(budget)}")
+        return replace(plan, max_seconds=budget, choices=[*plan.choices, length])
+    if fitting >= 1:
+        reason = f"{measured}, so no more fit into {shown_seconds(budget)}; without a limit {plan.n_epochs} passes"
+        length = Choice("length", f"{fitting} passes" if fitting > 1 else "one pass", reason)
+        return replace(plan, n_epochs=fitting, max_seconds=budget, choices=[*plan.choices, length])
+    if is_named:
+        problem = T617_EPOCH.format(recipe=recipe.name, one_pass=shown_seconds(one_pass), budget=shown_seconds(budget))
+        raise ValueError(T617.format(problem=problem))
+    probe = RECIPES["linear_probe"]
+    expected = one_pass * _FORWARD
+    late = "" if expected <= budget else f": even that takes about {shown_seconds(expected)}, more than the budget"
+    reason = (
+        f"the budget of {shown_seconds(budget)} is too small for one pass of {recipe.name} "
+        f"({shown_seconds(one_pass)}){late}"
+    )
+    choices = [Choice("recipe", probe.name, reason), Choice("length", "one pass", "the head is solved on the vectors")]
+    return replace(plan, recipe=probe, n_epochs=0, choices=choices)

@@ -1,0 +1,271 @@
+"""Writes the project.yml and the README of a project."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..corpora.dev_part import Part
+from ..corpora.findings import Finding
+from ..training.search.compare import Compared
+from .budget import shown_seconds
+from .plan import Choice
+
+_PROJECT = """\
+# Written by `python -m spacy transfer init`. Run all of it: python -m spacy project run all
+title: {title}
+description: "Trains a classifier with {n_labels} labels by spacy-transfer; README.md says why in this way."
+
+vars:
+  # -1 for the CPU.
+  gpu_id: {gpu_id}
+  # Name and version of the package.
+  name: "{name}"
+  version: "0.1.0"
+  lang: "{lang}"
+  seed: {seed}
+  # Of the training; 0: no limit.
+  max_seconds: {max_seconds}
+  # What `apply` classifies: your own file without labels, for example.
+  apply_to: "data/test.jsonl"
+
+directories: ["data", "corpus", "training", "metrics", "predictions", "packages"]
+
+workflows:
+  all: [{all}]
+
+commands:
+  - name: "convert"
+    help: "Convert the texts in data/ to spaCy's format, all splits with one label set"
+    script:
+      - >-
+        python -m spacy transfer convert data/train.jsonl data/dev.jsonl data/test.jsonl corpus
+        --lang ${{vars.lang}} --force
+    deps: ["data/train.jsonl", "data/dev.jsonl", "data/test.jsonl"]
+    outputs: ["corpus/train.spacy", "corpus/dev.spacy", "corpus/test.spacy", "corpus/labels.json"]
+
+  - name: "check"
+    help: "Check for contradictions, duplicates, missing labels and texts in two splits; stops at errors"
+    script:
+      - >-
+        python -m spacy transfer check corpus/train.spacy corpus/dev.spacy corpus/test.spacy
+        --{form} --json metrics/check.json
+    deps: ["corpus/train.spacy", "corpus/dev.spacy", "corpus/test.spacy"]
+    outputs: ["metrics/check.json"]
+
+  - name: "train"
+    help: "Train config.cfg; the best pipeline on dev is training/model-best"
+    script:
+      - >-
+        python -m spacy transfer train config.cfg --output training --force --gpu-id ${{vars.gpu_id}}
+        --max-seconds ${{vars.max_seconds}} --training.seed ${{vars.seed}}
+    deps: ["config.cfg", "corpus/train.spacy", "corpus/dev.spacy", "corpus/labels.json"]
+    outputs: ["training/model-best"]
+
+  - name: "evaluate"
+    help: "Evaluate on the test texts, which nothing was chosen on"
+    script:
+      - >-
+        python -m spacy transfer evaluate training/model-best corpus/test.spacy --output metrics/test.json
+        --gpu-id ${{vars.gpu_id}}
+    deps: ["training/model-best", "corpus/test.spacy"]
+    outputs: ["metrics/test.json"]
+
+  - name: "apply"
+    help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
+    script:
+      - >-
+        python -m spacy transfer apply training/model-best '${{vars.apply_to}}'
+        --output predictions/predictions.jsonl --prefix predicted_{above} --force --gpu-id ${{vars.gpu_id}}
+    deps: ["training/model-best", "${{vars.apply_to}}"]
+    outputs: ["predictions/predictions.jsonl"]
+
+  - name: "package"
+    help: "{package_help}"
+    script:
+      - >-
+        python -m spacy package training/model-best packages --name ${{vars.name}} --version ${{vars.version}}
+        --build {build} --force
+    deps: ["training/model-best"]
+    outputs_no_cache: ["packages/${{vars.lang}}_${{vars.name}}-${{vars.version}}"]
+"""
+STEPS = ("convert", "check", "train", "evaluate", "apply", "package")
+
+_README = """\
+# {title}
+
+A text classifier with {labels}, made by `python -m spacy transfer init`. Train, evaluate, try and package it:
+
+```bash
+python -m spacy project run all
+```
+
+The pipeline is then `training/model-best`, its scores on test are `metrics/test.json`, the test texts with predictions
+`predictions/predictions.jsonl`.
+
+```python
+import spacy
+
+nlp = spacy.load("training/model-best")
+doc = nlp({example})
+print(doc.cats)
+```
+
+## Why it is made in this way
+
+| choice | is | since |
+|---|---|---|
+{choices}
+
+{splits}
+{compared}{notes}{findings}
+## What to change
+
+`config.cfg` says at each value what it is. For another recipe, call `spacy transfer init` again with `--recipe NAME
+--force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`. `data/` holds the
+texts as JSONL: correct them there and run the project again, which repeats what depends on them.
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the pages of a project say.
+
+    title (str): Name of the data.
+    name (str): Of the package.
+    lang (str): Language.
+    labels (list[str]): All labels.
+    exclusive (bool): Whether each text has exactly one label.
+    counts (dict[Part, int]): Texts in each split.
+    label_counts (dict[str, dict[Part, int]]): The same by label.
+    choices (list[Choice]): The choices and their reasons.
+    notes (list[str]): How the files were read.
+    findings (list[Finding]): What is odd about the texts.
+    compared (list[Compared]): Recipes that were compared.
+    example (str): A text.
+    seed (int): Of the training.
+    gpu_id (int): -1 for the CPU.
+    max_seconds (float): Limit of the training; 0 for none.
+    builds_wheel (bool): Whether what builds a wheel is installed.
+    """
+
+    title: str
+    name: str
+    lang: str
+    labels: list[str]
+    exclusive: bool
+    counts: dict[Part, int]
+    label_counts: dict[str, dict[Part, int]]
+    choices: list[Choice]
+    notes: list[str]
+    findings: list[Finding]
+    compared: list[Compared]
+    example: str
+    seed: int
+    gpu_id: int
+    max_seconds: float
+    builds_wheel: bool
+
+
+def package_name(stem: str) -> str:
+    """Make a name for a package of that of a file.
+
+    stem (str): Such as "Mails 2024".
+    RETURNS (str): Such as "mails_2024".
+    """
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode("ascii").lower()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return name if name[:1].isalpha() else f"texts_{name}".rstrip("_")
+
+
+def write_project(told: Told) -> str:
+    """Write project.yml.
+
+    told (Told): What there is to say.
+    RETURNS (str): YAML.
+    """
+    wheel = "Build an installable wheel, encoder and its license included"
+    folder = "Make an installable package; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
+    return _PROJECT.format(
+        title=json.dumps(told.title, ensure_ascii=False), n_labels=len(told.labels), gpu_id=told.gpu_id,
+        name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds), all=", ".join(STEPS),
+        above="" if told.exclusive else " --above 0.5",
+        form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
+        build="wheel" if told.builds_wheel else "none",
+    )  # fmt: skip
+
+
+def write_readme(told: Told) -> str:
+    """Write README.md.
+
+    told (Told): What there is to say.
+    RETURNS (str): Markdown.
+    """
+    kind = "exactly one per text" if told.exclusive else "any number of them per text"
+    rows = [f"| {_cell(one.what)} | {_cell(one.value)} | {_cell(one.reason)} |" for one in told.choices]
+    example = json.dumps(told.example, ensure_ascii=False)
+    return _README.format(
+        title=told.title, labels=f"{len(told.labels)} labels, {kind}", example=example,
+        choices="\n".join(rows), splits=_splits(told), compared=_compared(told.compared, exclusive=told.exclusive),
+        notes=_listed("How the data were read", told.notes),
+        findings=_listed("What to look at", [_finding(one) for one in told.findings]),
+    )  # fmt: skip
+
+
+def _splits(told: Told) -> str:
+    head = ["label", *told.counts]
+    body = [
+        [label, *(str(told.label_counts[label].get(part, 0)) for part in told.counts)]
+        for label in told.labels
+    ]  # fmt: skip
+    total = ["all texts", *(str(n) for n in told.counts.values())]
+    return _table(head, [*body[:_MOST_LABELS], total])
+
+
+# Rows of the table of labels.
+_MOST_LABELS = 100
+
+
+def _compared(compared: Sequence[Compared], *, exclusive: bool) -> str:
+    if not compared:
+        return ""
+    measure = "entirely right" if exclusive else "micro F"
+    rows = [
+        [one.name, f"{one.score:.1%}", ", ".join(f"{score:.1%}" for score in one.by_fold), shown_seconds(one.seconds)]
+        for one in compared
+    ]
+    head = ["recipe", f"{measure}, held-out training texts", "by fold", "training"]
+    return f"\n## What was compared\n\n{_table(head, rows)}\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in lines)
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return f"\n## {title}\n\n" + "".join(f"- {_line(line)}\n" for line in lines) if lines else ""
+
+
+def _finding(found: Finding) -> str:
+    return f"{found.code}: {found.message}" + (f" ({found.examples[0]})" if found.examples else "")
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")
+
+
+def _line(text: str) -> str:
+    """One line; what would be taken as HTML is not."""
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def label_counts(parts: Mapping[Part, Mapping[str, int]], labels: Sequence[str]) -> dict[str, dict[Part, int]]:
+    """Turn counts by split into counts by label.
+
+    parts (Mapping[Part, Mapping[str, int]]): For each split the texts of each label.
+    labels (Sequence[str]): All labels.
+    RETURNS (dict[str, dict[Part, int]]): For each label the texts in each split.
+    """
+    return {label: {part: counts.get(label, 0) for part, counts in parts.items()} for label in labels}

@@ -1,0 +1,172 @@
+"""Compares recipes on the training texts alone, by cross-validation."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from thinc.api import Config
+
+from ...config.values import put_values
+from ...evaluation.scorer import score_cats
+from ...pipeline.components import classifiers_of
+from ...quiet import quiet
+from ..loop.loop import Update
+from ..train import train
+
+# Evaluated once, at the end: a number of steps that no training reaches.
+_NEVER = 10**9
+# Texts that stand in for a dev part, which the loop wants to see.
+_MOST_STAND_INS = 32
+# Updates that are timed, the first left out.
+_TIMED = 6
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a recipe.
+
+    name (str): The recipe.
+    score (float): Of all held-out texts: the share that is right where labels exclude each other, else micro F.
+    by_fold (list[float]): The same of each fold.
+    n_texts (int): Held-out texts.
+    seconds (float): Of training, all folds together.
+    """
+
+    name: str
+    score: float
+    by_fold: list[float]
+    n_texts: int
+    seconds: float
+
+    @property
+    def standard_error(self) -> float:
+        """How far chance may move the score, as if it were a share of the texts."""
+        return math.sqrt(max(0.0, self.score * (1.0 - self.score)) / max(1, self.n_texts))
+
+
+def compare_recipes(
+    configs: Mapping[str, Config],
+    docs: Sequence[Doc],
+    folds: Sequence[int],
+    *,
+    gpu_id: int = -1,
+    max_seconds: float = 0.0,
+) -> list[Compared]:
+    """Train every recipe on all folds but one and score it on that one, fold by fold.
+
+    configs (Mapping[str, Config]): A config for each recipe; its corpora are replaced.
+    docs (Sequence[Doc]): The training texts, labels in `cats`.
+    folds (Sequence[int]): For each text its fold, from 0; near-duplicates should share one.
+    gpu_id (int): -1 for the CPU.
+    max_seconds (float): No fold is begun after so many seconds, or where the folds before say that it would end later;
+        the first always is. 0: no limit.
+    RETURNS (list[Compared]): The best first; equal ones in the order given. All on the same folds.
+    RAISES (ValueError): As `spacy_transfer.train`.
+    """
+    start = perf_counter()
+    labels = sorted({label for doc in docs for label in doc.cats})
+    seconds, by_fold = dict.fromkeys(configs, 0.0), {name: list[float]() for name in configs}
+    predicted: dict[str, list[Example]] = {name: [] for name in configs}
+    exclusive = True
+    for n_done, fold in enumerate(sorted(set(folds))):
+        spent = perf_counter() - start
+        if max_seconds and n_done and spent * (n_done + 1) / n_done > max_seconds:
+            break
+        learned = [doc for doc, own in zip(docs, folds, strict=True) if own != fold]
+        held = [doc for doc, own in zip(docs, folds, strict=True) if own == fold]
+        for name, config in configs.items():
+            began = perf_counter()
+            nlp = _fit(config, learned, gpu_id, None)
+            seconds[name] += perf_counter() - began
+            (classifier,) = classifiers_of(nlp, enabled_only=True).values()
+            exclusive = classifier.exclusive
+            examples = list(_scored(nlp, held))
+            by_fold[name].append(_score(examples, labels, exclusive=exclusive))
+            predicted[name] += examples
+    found = [
+        Compared(
+            name, _score(predicted[name], labels, exclusive=exclusive), by_fold[name], len(predicted[name]),
+            seconds[name],
+        )
+        for name in configs
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: -one.score)
+
+
+def time_updates(config: Config, docs: Sequence[Doc], *, gpu_id: int = -1) -> float:
+    """Measure how long an update of a training takes, before anything is cached.
+
+    config (Config): Of the training; its corpora are replaced.
+    docs (Sequence[Doc]): Some training texts, labels in `cats`.
+    gpu_id (int): -1 for the CPU.
+    RETURNS (float): Seconds, the median of some updates.
+    RAISES (ValueError): As `spacy_transfer.train`.
+    """
+    times: list[float] = []
+
+    def timing(nlp: Language) -> Update:
+        """Make the step function of a pipeline, which takes the time."""
+        frozen = nlp.config.interpolate()["training"]["frozen_components"]
+
+        def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            """Update as the pipeline does."""
+            begin = perf_counter()
+            nlp.update(batch, drop=drop, losses=losses, sgd=False, exclude=frozen)
+            times.append(perf_counter() - begin)
+
+        return update
+
+    _fit(put_values(config, {"training.max_epochs": 0, "training.max_steps": _TIMED}), docs, gpu_id, timing)
+    return median(times[1:] or times)
+
+
+def _fit(
+    config: Config, docs: Sequence[Doc], gpu_id: int, make_update: Callable[[Language], Update] | None
+) -> Language:
+    """A pipeline with the last weights of a training; nothing is held out of it."""
+    labels = sorted({label for doc in docs for label in doc.cats})
+    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, quiet():
+        folder = Path(name)
+        DocBin(attrs=["ORTH"], docs=docs).to_disk(folder / "train.spacy")
+        DocBin(attrs=["ORTH"], docs=_stand_ins(docs)).to_disk(folder / "dev.spacy")
+        values: dict[str, object] = {
+            "paths.train": str(folder / "train.spacy"), "paths.dev": str(folder / "dev.spacy"),
+            "training.eval_frequency": _NEVER,
+            **{f"initialize.components.{component}.labels": labels for component in config["nlp"]["pipeline"]},
+        }  # fmt: skip
+        trained = train(
+            put_values(config, values), folder / "run", gpu_id=gpu_id, checkpoint_every="1000h", show="none",
+            make_update=make_update,
+        )  # fmt: skip
+    for classifier in classifiers_of(trained.nlp, enabled_only=True).values():
+        classifier.clear_cache()
+    return trained.nlp
+
+
+def _stand_ins(docs: Sequence[Doc]) -> list[Doc]:
+    """The first text of each label."""
+    first: dict[str, Doc] = {}
+    for doc in docs:
+        for label, value in doc.cats.items():
+            if value:
+                first.setdefault(label, doc)
+    return list({id(doc): doc for doc in first.values()}.values())[:_MOST_STAND_INS] or list(docs[:1])
+
+
+def _scored(nlp: Language, docs: Sequence[Doc]) -> Iterator[Example]:
+    for predicted, doc in zip(nlp.pipe([doc.text for doc in docs]), docs, strict=True):
+        gold = nlp.make_doc(doc.text)
+        gold.cats = doc.cats
+        yield Example(predicted, gold)
+
+
+def _score(examples: Sequence[Example], labels: Sequence[str], *, exclusive: bool) -> float:
+    scores = score_cats(examples, labels=labels, exclusive=exclusive)
+    return float(scores["cats_acc" if exclusive else "cats_micro_f"] or 0.0)
