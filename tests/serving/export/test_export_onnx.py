@@ -75,10 +75,10 @@ def test_scores_are_those_of_torch(trained: Language, nlp: Language) -> None:
 CASES: dict[str, dict[str, Any]] = {
     "roberta": {"pooling": {"@layers": "spacy-transfer.ClsPooling.v1"}},
     "distilbert": {"pooling": {"@layers": "spacy-transfer.MaxPooling.v1"}, "head": {"hidden": [8], "norm": True}},
-    "albert": {"pooling": {"@layers": "spacy-transfer.AttentionPooling.v1"}},
+    "albert": {
+        "pooling": {"@layers": "spacy-transfer.AttentionPooling.v1"}, "windows": {"length": 16, "keep": "head_tail"}
+    },
     "mpnet": {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "heads": 2, "self_attention": True}},
-    "electra": {"windows": {"length": 16, "keep": "head_tail"}},
-    "deberta-v3": {},
     "modernbert": {
         "text": {"normalization": {"@misc": "spacy-transfer.Normalization.v1", "lower": True, "urls": "http"}},
         "windows": {"length": 12, "stride": 7},
