@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.report.report import report as report
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
+    from .serving.export.export import export as export
     from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
     from .serving.model_card import card as card
@@ -84,8 +86,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
+    "serving.export.export": ("export",),
     "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
     "serving.model_card": ("card",),

@@ -1,6 +1,6 @@
 """The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
@@ -42,7 +42,7 @@ def score_cats(
     """
     wanted = list(labels)
     examples = [eg for eg in examples if any(label in eg.reference.cats for label in wanted)]
-    gold = {id(eg.reference): _rounded(eg.reference, wanted, exclusive) for eg in examples}
+    gold = {id(eg.reference): round_gold(eg.reference, wanted, exclusive) for eg in examples}
 
     def cats(doc: Doc, attr: str) -> dict[str, float]:
         """Give the rounded annotations of a reference, and the scores of any other document."""
@@ -61,7 +61,16 @@ def score_cats(
     return {f"{score_prefix}{key}": value for key, value in scores.items()}
 
 
-def _rounded(doc: Doc, labels: list[str], exclusive: bool) -> dict[str, float]:
+def round_gold(doc: Doc, labels: Sequence[str], exclusive: bool) -> dict[str, float]:
+    """Round the annotations of a document to 0 and 1.
+
+    doc (Doc): Annotated.
+    labels (Sequence[str]): The component's.
+    exclusive (bool): Exactly one label a document: the highest is 1 and all others are 0.
+    RETURNS (dict[str, float]): By label; without those that have no annotation. Empty where labels are exclusive and
+        none of them is right.
+    RAISES (ValueError): T033 for a gold score that is no number from 0 to 1, T036 for a gold label that is no str.
+    """
     for label in doc.cats:
         check_label(label)
     known = {label: score_of(label, doc.cats[label], doc) for label in labels if label in doc.cats}

@@ -241,6 +241,19 @@ def test_weights_and_families_that_are_refused(bert: Path, classifier: Path, tmp
     write_head(headless, torch.zeros(2, WIDTH), torch.zeros(3))
     with pytest.raises(ValueError, match=r"T567.*the last layer"):
         import_classifier(headless, tmp_path / "nlp")
+    for weight in (torch.zeros(()), torch.zeros(WIDTH), torch.zeros(0, WIDTH), torch.zeros(2, WIDTH, 1)):
+        write_head(headless, weight, torch.zeros(2))
+        with pytest.raises(ValueError, match=r"T567.*rows, columns"):
+            import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.tensor([0.0, torch.nan]))
+    with pytest.raises(ValueError, match=r"T452.*'bias'.*NaN"):
+        import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.zeros(2), problem="ranking")
+    with pytest.raises(ValueError, match=r"T567.*'problem'.*'ranking'"):
+        import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.zeros(2), classes="[1]")
+    with pytest.raises(ValueError, match=r"T567.*'classes'"):
+        import_classifier(headless, tmp_path / "nlp")
     assert not (tmp_path / "nlp").exists()
 
 
