@@ -96,7 +96,7 @@ class StoredNetwork:
         return srsly.msgpack_dumps(message)
 
     def digest(self) -> str:
-        """SHA-256 of all of it, as 64 hexadecimal digits; far quicker than that of the message, which copies weights."""
+        """SHA-256 of all of it, as 64 hexadecimal digits. The message would copy the weights several times."""
         digest = RunningSha256(json.dumps([self.state, self.record, self.tokenizer], sort_keys=True).encode("utf-8"))
         for name, weight in sorted(self.weights.items()):
             digest.update(json.dumps([name, str(weight.dtype), list(weight.shape)]).encode("utf-8"))

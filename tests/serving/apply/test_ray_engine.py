@@ -164,6 +164,7 @@ def test_a_package_goes_as_its_files(nlp: Language, tmp_path: Path, monkeypatch:
     with_ray(monkeypatch, FakeRay(n_cores=1))
     monkeypatch.syspath_prepend(tmp_path)
     package = tmp_path / "xx_tiny_cards"
+    package.mkdir()
     nlp.to_disk(package / f"{nlp.meta['lang']}_{nlp.meta['name']}-{nlp.meta['version']}")
     (package / "__init__.py").write_text(PACKAGE, "utf-8")
     (package / "meta.json").write_text(json.dumps(nlp.meta), "utf-8")
