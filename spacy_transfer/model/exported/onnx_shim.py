@@ -78,7 +78,7 @@ class OnnxShim(Shim):  # type: ignore[misc]
 
     @property
     def license(self) -> str:
-        """Of the encoder that it was made from.
+        """Of the encoder that the network was made from; empty if it is not known.
 
         RAISES (ValueError): T006 before loading.
         """
