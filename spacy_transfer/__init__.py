@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
+    from .serving.export.export import export as export
     from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
     from .serving.model_card import card as card
@@ -90,6 +91,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "evaluation.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
+    "serving.export.export": ("export",),
     "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
     "serving.model_card": ("card",),

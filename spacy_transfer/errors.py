@@ -139,7 +139,7 @@ T043_NO_NAME = "the label {value} has no name: the numbers with a name are {numb
 T043_TRUTH = "the label column '{label}' holds {value}, expected 0 or 1"
 T043_TOOL = "an export of {tool} with {value} as {field}, which does not give labels"
 T043_SKIPPED = "{field}: {value}"
-T043_SKIPPED_CANCELLED = "canceled or skipped"
+T043_SKIPPED_CANCELED = "canceled or skipped"
 T043_SKIPPED_NONE = "no annotation yet"
 T043_VOTES = "annotators disagree in {tool}: {votes}. Resolve it there"
 T043_CATS_TYPE = "the field '{field}' takes an object that maps labels to numbers, not {value}"
@@ -1035,6 +1035,47 @@ T596 = "[T596] The body did not arrive within {seconds:g} seconds."
 T597 = "[T597] Expected the header Content-Type: application/json, got '{given}'."
 T598 = "[T598] {method} is not possible at {path}. It takes {allowed}."
 T599 = "[T599] The service failed at this request ({kind}). Its log has the traceback."
+
+T540 = (
+    "[T540] '{name}' was exported to {runtime}: it predicts, and cannot be trained or changed. Train the pipeline that it "
+    "was exported from, and export that again."
+)
+T541 = "[T541] --to {to} is unknown. Choose one of {known}."
+T542 = "[T542] '{name}' cannot be exported to {to}: {problem}."
+T542_SHARED = "it reads the states of a transformer component. Give it an encoder of its own first: python -m spacy transfer detach"
+T542_FEATURES = "its features hold a layer that runs on torch ('{layer}'). Train it without that layer"
+T542_EXPORTED = "it is an exported network already. Export the pipeline that it was made from"
+T542_MODEL = "its model is of another package"
+T542_MASKED = "it learns from raw texts and scores none. Remove it from the pipeline"
+T542_TRACED = "PyTorch's exporter does not manage its {part} ({kind}): {error}"
+T542_DIFFERS = "the scores of the exported {part} ({kind}) differ from those of torch by up to {difference:.2g}"
+T542_LARGE = "its weights take {size:.1f} GB, and an ONNX file holds less than 2. Keep fewer layers with --layers"
+T543 = "[T543] The pipeline '{pipeline}' has no spacy-transfer classifier to export. Its components: {components}."
+T544 = "[T544] {file} is not a network that the installed onnxruntime {version} can run: {problem}."
+T544_DAMAGED = "it is no ONNX file, or it is damaged. Export the pipeline again"
+T544_EXTERNAL = "it names other files that hold weights, which is not allowed. Export the pipeline again"
+T544_INPUTS = "its inputs are {found}, expected {expected}. Export the pipeline again"
+T544_RUNTIME = "{error}. If it was made by a newer version, run: pip install --upgrade onnxruntime"
+T545 = (
+    "[T545] '{name}' in {precision} has an accuracy of {after:.4f} on {data}, and {before:.4f} before: a loss of {loss:.4f}, "
+    "more than --max-loss {max_loss:g}. Nothing was written. Allow more, or choose --precision fp32."
+)
+T546 = "[T546] {target} is already there. Replace it with --force, or choose another target."
+T547 = "[T547] {option} needs --data, a .spacy file with documents that were not trained on{more}."
+T547_ANNOTATED = ": none of those in {data} has a label of '{name}'"
+T548 = "[T548] Cannot keep {layers} layers: the encoder of '{name}' has {n_layers}. Choose 1 to {n_layers}."
+T549 = "[T549] {option} does not apply to --to {to}. Leave it out."
+T550 = (
+    "[T550] '{name}' computes other scores here than where it was exported: up to {difference:.2g} apart. Export it again "
+    "on this kind of machine, or with --precision fp32."
+)
+T551 = (
+    "[T551] Without --data, how much accuracy int8 costs was not measured, and only quantization without calibration was "
+    "tried. Give --data DEV.spacy to measure it."
+)
+T552 = (
+    "[T552] Cannot shorten the encoder of '{name}': its configuration ({family}) does not say how many layers it has."
+)
 
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."

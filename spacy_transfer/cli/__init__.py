@@ -12,6 +12,7 @@ from .pipelines.attach import attach_cli, detach_cli
 from .pipelines.card import card_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
+from .pipelines.export import export_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.report import report_cli
@@ -31,6 +32,7 @@ __all__ = [
     "detach_cli",
     "doctor_cli",
     "evaluate_cli",
+    "export_cli",
     "fetch_cli",
     "import_cli",
     "init_cli",

@@ -12,7 +12,7 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 
-from ..corpora.docbins import find_docbins, read_docs
+from ..docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084, T640, T640_NONE, T642
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..json_types import Scores
@@ -94,7 +94,7 @@ def judge(pipeline: Language, data: Path, *, component: str | None = None, batch
         raise ValueError(T642.format(component=component, components=", ".join(names) or "none"))
     if not data.exists():
         raise no_such_file(data)
-    examples: list[Example] = list(_examples(pipeline, data))
+    examples: list[Example] = list(annotated_examples(pipeline, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     keeping = _KeepingScorer(nlp=pipeline)
@@ -150,7 +150,14 @@ def write_scores(scores: Scores, path: Path) -> None:
     write_text(path, srsly.json_dumps(scores, indent=2))
 
 
-def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
+def annotated_examples(pipeline: Language, data: Path) -> Iterator[Example]:
+    """Read annotated documents, for a pipeline to predict.
+
+    pipeline (Language): A trained pipeline.
+    data (Path): A .spacy file or a folder of them.
+    YIELDS (Example): With all that its components read beside the text.
+    RAISES (FileNotFoundError, ValueError): As `evaluate`.
+    """
     sources = sources_read_by(components_of(pipeline).values())
     for file in find_docbins(data):
         for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import srsly
 from spacy.language import Language
 
-from ..corpora.docbins import find_docbins, read_docs
+from ..docbins import find_docbins, read_docs
 from ..errors import T163, T527, T568
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
@@ -175,7 +175,7 @@ def _encoders(nlp: Language) -> Iterator[JsonObject]:
             yield {"component": name, "name": _shared(nlp, shim.builder.upstream), "revision": None, "license": None}
         elif isinstance(shim, OwnEncoderShim) and shim.is_built:
             record = shim.record
-            text = record.get("licence")
+            text = record.get("license")
             yield {
                 "component": name,
                 "name": str(record.get("source") or record["config"]["model_type"]),

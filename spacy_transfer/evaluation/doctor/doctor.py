@@ -11,9 +11,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ...corpora.check import Report, check
-from ...corpora.docbins import find_docbins, read_docs
 from ...corpora.repeats import normalise
 from ...corpora.splits import Split, read_splits
+from ...docbins import find_docbins, read_docs
 from ...errors import T642, T650
 from ...pipeline.components import classifiers_of, name_meant
 from ...pipeline.interface import Floats

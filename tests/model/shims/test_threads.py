@@ -55,7 +55,7 @@ class Held:
 
 def states(nlp: Any, texts: list[str] = TEXTS) -> torch.Tensor:
     """By prefix and resume, as training runs."""
-    from spacy_transfer.model.text.batching import collate
+    from spacy_transfer.model.text.collating import collate
 
     network, shim = network_of(nlp), shim_of(nlp)
     batch = collate(shim.reader.read(texts, remember=False), network.encoder.pad_id, network.device)

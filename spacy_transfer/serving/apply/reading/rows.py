@@ -1,20 +1,21 @@
 """Rows of the sources with their places: all columns come along, whichever format they are read from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....corpora.decoding import decoded_lines, find_decoding
-from ....corpora.docbins import read_stored
 from ....corpora.excel_rows import excel_columns, read_excel
 from ....corpora.excerpt import excerpt
 from ....corpora.json_rows import read_json, read_jsonl
 from ....corpora.records import parse_text
 from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ....corpora.rows import Row as FileRow
 from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
+from ....docbins import read_stored
 from ....errors import T047, T047_HEADER, T524, T524_CHOICE, T524_NONE, T525, T526, require
 from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
@@ -198,7 +199,7 @@ def _fields(text: str, columns: Sequence[str]) -> Fields:
     return Fields(text=text, label=None, labels=None, cats=None, attributes={name: name for name in columns})
 
 
-def _json_reader(source: Source) -> Any:
+def _json_reader(source: Source) -> Callable[[Path, Fields, TableFormat, Reading], Iterator[FileRow]]:
     return read_json if source.format == "json" else read_jsonl
 
 

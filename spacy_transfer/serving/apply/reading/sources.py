@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING
 
 from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
 from ....files import new_file, no_such_file, open_regular
 from ....json_types import JsonObject
+
+if TYPE_CHECKING:
+    from pyarrow import CompressedInputStream
 
 STANDARD_INPUT = "-"
 FORMATS = {
@@ -194,7 +197,7 @@ def _name_source(error: Exception, plain: Path, name: str) -> None:
 
 
 def _unpack(source: Source, plain: Path) -> None:
-    packed: IO[bytes] | Any
+    packed: gzip.GzipFile | CompressedInputStream
     damaged: tuple[type[Exception], ...]
     if source.packing == "gzip":
         packed, damaged = gzip.GzipFile(source.path, "rb"), (gzip.BadGzipFile, EOFError, zlib.error)
@@ -207,7 +210,9 @@ def _unpack(source: Source, plain: Path) -> None:
             file.write(chunk)
 
 
-def _chunk(packed: Any, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
+def _chunk(
+    packed: "gzip.GzipFile | CompressedInputStream", source: Source, damaged: tuple[type[Exception], ...]
+) -> bytes:
     try:
         return packed.read(1 << 20)
     except damaged as error:
