@@ -10,11 +10,13 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ...corpora.check import Report, check
-from ...corpora.repeats import normalise
+from ...corpora.check import Report, check_splits
+from ...corpora.repeats import normalize
 from ...corpora.splits import Split, read_splits
 from ...docbins import find_docbins, read_docs
 from ...errors import T642, T650
+from ...json_types import ConfigBlock
+from ...log import logger
 from ...pipeline.components import classifiers_of, name_meant
 from ...pipeline.interface import Floats
 from ...pipeline.textcat import TransferTextCategorizer
@@ -151,8 +153,8 @@ def doctor(
     RAISES (ValueError): T642 for a pipeline without that classifier, T650 for too few texts or labels; what `check`
         refuses.
     """
-    checked = check(paths, exclusive=exclusive)
     splits = read_splits(paths)
+    checked = check_splits(splits, exclusive=exclusive)
     places = [
         Place(split.name, i, text, split.cats[i].positives()) for split in splits for i, text in enumerate(split.texts)
     ]
@@ -174,7 +176,7 @@ def doctor(
     twins = [
         Twins(places[i], places[j], value)
         for i, j, value in near.pairs
-        if normalise(places[i].text) != normalise(places[j].text)
+        if normalize(places[i].text) != normalize(places[j].text)
     ]
     return Diagnosis(
         checked, accuracy, n_wrong, suspects, twins,
@@ -215,10 +217,21 @@ def _of_batch(nlp: Language, name: str, pipe: TransferTextCategorizer, docs: lis
 def _frozen(encoder: str | None) -> Language:
     """A pipeline around an encoder as it is."""
     nlp = spacy.blank("xx")
-    model = {"tuning": {"frozen_depth": "all"}, **({"encoder": {"name": encoder}} if encoder else {})}
+    model: ConfigBlock = {
+        "tuning": {"frozen_depth": "all"},
+        "windows": {"length": "auto", "stride": "auto"},
+        "pooling": {"@layers": "spacy-transfer.AutoPooling.v1"},
+        **({"encoder": {"name": encoder}} if encoder else {}),
+    }
     nlp.add_pipe("transfer_textcat", config={"model": model})
     examples = [Example.from_dict(nlp.make_doc(label), {"cats": {label: 1.0}}) for label in ("a", "b")]
-    nlp.initialize(lambda: examples)
+    level = logger.level
+    # The table of trainable weights would be about a head that nobody uses.
+    logger.setLevel("WARNING")
+    try:
+        nlp.initialize(lambda: examples)
+    finally:
+        logger.setLevel(level)
     return nlp
 
 
