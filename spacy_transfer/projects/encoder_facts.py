@@ -8,7 +8,7 @@ from ..errors import T620
 from ..files.strangers import read_object
 from ..nn.encoders.pretrained import PretrainedEncoder
 from ..nn.sentence_pooling import SentenceModules
-from ..quiet import quiet
+from ..quiet import silent
 from ..repository.known_encoders import KNOWN
 from ..repository.resolve import EncoderFolder, find_encoder
 
@@ -57,7 +57,7 @@ def look_at_encoder(name: str) -> EncoderFacts:
         if str(error).startswith("[T"):
             raise
         raise FileNotFoundError(T620.format(name=name)) from error
-    with quiet():
+    with silent():
         loaded = PretrainedEncoder(name).load()
     encoder, longest = loaded.encoder, SentenceModules.of(loaded.record).max_length
     limits = {

@@ -54,13 +54,13 @@ def build_onnx_classifier(
     """
     text = Text() if text is None else text
     if not isinstance(text, Text):
-        raise _other_kind("text", "what is read of a document", text)
+        _refuse_kind("text", "what is read of a document", text)
     windows = Windows() if windows is None else windows
     if not isinstance(windows, Windows):
-        raise _other_kind("windows", "windows", windows)
+        _refuse_kind("windows", "windows", windows)
     features = make_no_features() if features is None else features
     if not isinstance(features, Model):
-        raise _other_kind("features", "features, a layer of Thinc", features)
+        _refuse_kind("features", "features, a layer of Thinc", features)
     for field, value in (("piece_budget", piece_budget), ("threads", threads)):
         if value != "auto" and value < 1:
             raise ValueError(T005.format(block=ARCHITECTURE, field=field, value=value, want=f"{field} >= 1"))
@@ -75,8 +75,8 @@ def build_onnx_classifier(
     )
 
 
-def _other_kind(field: str, want: str, got: object) -> ValueError:
-    return ValueError(T001.format(field=field, arch=ARCHITECTURE, want=want, got=type(got).__name__))
+def _refuse_kind(field: str, want: str, got: object) -> NoReturn:
+    raise ValueError(T001.format(field=field, arch=ARCHITECTURE, want=want, got=type(got).__name__))
 
 
 def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:

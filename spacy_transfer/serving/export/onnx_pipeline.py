@@ -111,7 +111,7 @@ def _state(shim: OwnEncoderShim) -> JsonObject:
 
 def _stored(shim: OwnEncoderShim, graphs: Graphs, state: JsonObject) -> StoredGraphs:
     encoder, top = GraphBytes(graphs.encoder, "encoder.onnx"), GraphBytes(graphs.top, "head.onnx")
-    return StoredGraphs(state, shim.tokenizer.text, encoder, top, shim.record.get("licence") or "")
+    return StoredGraphs(state, shim.tokenizer.text, encoder, top, shim.record.get("license") or "")
 
 
 def _variants(

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ...errors import T585, T587, T591, T594, T598, T599
+from ...json_types import JsonObject
 from ...log import logger
 from ...pipeline.interface import Floats
 from ...text_output import printable
@@ -125,10 +126,10 @@ def _add_classifying(app: FastAPI, service: Service) -> None:
         413: "Too many bytes or texts, or a text that is too long", 415: "The body is not JSON",
         429: "Too many texts wait: try again later", 500: "The pipeline failed", 503: "Not ready: try again later",
     }  # fmt: skip
-    refusals: dict[int | str, dict[str, Any]] = {
+    refusals: dict[int | str, JsonObject] = {
         status: {"model": Refused, "description": text} for status, text in said.items()
     }
-    options: dict[str, Any] = {
+    options: JsonObject = {
         "openapi_extra": body, "responses": {200: {"model": Answered, "description": "Labels and scores"}, **refusals},
         "dependencies": [Depends(_require_key)],
     }  # fmt: skip
@@ -157,7 +158,7 @@ def _add_classifying(app: FastAPI, service: Service) -> None:
 
     usual = app.openapi
 
-    def with_question() -> dict[str, Any]:
+    def with_question() -> JsonObject:
         """Add the form of a question, which is read by hand."""
         document = usual()
         form = Question.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from starlette.responses import Response
+
+from ...json_types import JsonMapping
 
 _KINDS = {
     "index.html": "text/html; charset=utf-8",
@@ -40,7 +41,7 @@ def read_pages() -> dict[str, Response]:
     }
 
 
-def describe(openapi: Mapping[str, Any]) -> Response:
+def describe(openapi: JsonMapping) -> Response:
     """Make a page of an OpenAPI document.
 
     openapi (Mapping): The document.
@@ -74,7 +75,7 @@ def describe(openapi: Mapping[str, Any]) -> Response:
     return Response("".join(parts), media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
-def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+def _fields(schema: JsonMapping, schemas: JsonMapping) -> str:
     whole = schemas.get(_name_of(schema), schema)
     rows = "".join(
         f"<tr><th scope=row><code>{escape(name)}</code></th><td>{escape(_kind(field))}</td>"
@@ -84,7 +85,7 @@ def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
     return f"<table>{rows}</table>" if rows else ""
 
 
-def _kind(field: Mapping[str, Any]) -> str:
+def _kind(field: JsonMapping) -> str:
     if "anyOf" in field or "oneOf" in field:
         kinds = [_kind(one) for one in field.get("anyOf", field.get("oneOf", ())) if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
@@ -96,5 +97,5 @@ def _kind(field: Mapping[str, Any]) -> str:
     return _name_of(field) or str(field.get("type", "any"))
 
 
-def _name_of(schema: Mapping[str, Any]) -> str:
+def _name_of(schema: JsonMapping) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]

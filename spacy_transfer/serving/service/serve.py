@@ -27,6 +27,8 @@ from .service import Service
 # After a signal so long is waited for what is on its way on open connections.
 _GRACE = 0.25
 _BACKLOG = 2048
+# A client that does not read its answer keeps a stopping service no longer than that.
+_LAST_WAIT = 600
 _LAST_PORT = 65_535
 # Longer than most clients and proxies keep theirs: a connection that the service closes while a request comes is lost.
 _KEEP_ALIVE = 75
@@ -137,7 +139,7 @@ def run(
 
     config = uvicorn.Config(
         app_of(service, lifespan), lifespan="on", ws="none", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE, backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE, backlog=_BACKLOG, timeout_graceful_shutdown=_LAST_WAIT,
     )  # fmt: skip
     server = _Server(config, service)
     with _reloading(service), _signals_end_nothing_else():

@@ -118,8 +118,9 @@ class Served:
             if self._is_closed:
                 made.lane.close()
         if old is not None:
-            # What it has accepted it still answers; then it ends, and its memory is free.
+            # What it has accepted it still answers.
             old.lane.close()
+            old.lane.join()
 
     @property
     def may_change(self) -> bool:

@@ -1,5 +1,6 @@
 """The state of a service: its pipelines, its keys, what it counts, and whether it is ready."""
 
+import gc
 import threading
 from collections.abc import Mapping
 from functools import partial
@@ -79,6 +80,8 @@ class Service:
         else:
             logger.info("%s: loaded again", one.name)
             self.metrics.loaded_again(one.name, True)
+            # Pipelines refer to themselves: without it the old one could stay in memory for hours.
+            gc.collect()
 
     def close(self) -> None:
         """Finish what was accepted, and stop."""

@@ -5,14 +5,17 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 from typer.testing import CliRunner
 
@@ -22,6 +25,8 @@ from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer import ServiceLimits, make_app, serve
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.serving.apply.options import Options
+from spacy_transfer.serving.apply.scoring import DirectScoring
+from spacy_transfer.serving.service.messages import bodies
 from spacy_transfer.serving.service.service import Service
 
 KEY, OTHER_KEY = "0123456789abcdef", "fedcba9876543210-second"
@@ -213,30 +218,75 @@ def test_who_asks_first_is_told_before_sending(narrow: Running) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_a_full_queue(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+@dataclass
+class Blocked:
+    """A scoring that waits."""
+
+    inside: threading.Event
+    go_on: threading.Event
+    texts: list[str]
+
+
+@pytest.fixture
+def blocked(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blocked]:
     scoring = narrow.service.served["one"].loaded.scoring
-    inside, go_on, score = threading.Event(), threading.Event(), scoring.score
+    score, found = scoring.score, Blocked(threading.Event(), threading.Event(), [])
 
     def wait(rows: Any) -> Any:
-        inside.set()
-        assert go_on.wait(60)
+        found.texts.extend(row.text for row in rows)
+        found.inside.set()
+        assert found.go_on.wait(60)
         return score(rows)
 
     monkeypatch.setattr(scoring, "score", wait)
+    yield found
+    found.go_on.set()
+
+
+def sent(narrow: Running, body: bytes, n_bytes: int | None = None) -> socket.socket:
+    """A connection on which a request was sent, or a part of it."""
+    connection = socket.create_connection((narrow.client.base_url.host, narrow.client.base_url.port), timeout=60)
+    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: {KEY}\r\n"
+    connection.sendall(f"{head}Content-Length: {n_bytes or len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_a_full_queue(narrow: Running, blocked: Blocked) -> None:
     with ThreadPoolExecutor(2) as pool:
         # Two texts are being scored, three wait.
         first = pool.submit(narrow.ask, "a", "b")
-        assert inside.wait(60)
+        assert blocked.inside.wait(60)
         second = pool.submit(narrow.ask, "c", "d", "e")
         while narrow.service.served["one"].n_waiting < 3:
-            pass
+            time.sleep(0.01)
         try:
             answer = narrow.client.post("/classify", json={"texts": ["f", "g"]})
         finally:
-            go_on.set()
+            blocked.go_on.set()
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "T591")
         assert answer.headers["retry-after"] == "1"
         assert (len(first.result(60)), len(second.result(60))) == (2, 3)
+
+
+def test_who_leaves_is_not_waited_for(narrow: Running, blocked: Blocked) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(narrow.ask, "stays")
+        assert blocked.inside.wait(60)
+        with sent(narrow, b'{"text": "leaves"}'):
+            while not narrow.service.served["one"].n_waiting:
+                time.sleep(0.01)
+        while 'status="499"' not in narrow.client.get("/metrics").text:
+            time.sleep(0.01)
+        blocked.go_on.set()
+        assert len(first.result(60)) == 1
+    assert narrow.ask("next")
+    assert blocked.texts == ["stays", "next"]
+
+
+def test_a_body_that_does_not_arrive(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "_SECONDS", 0.1)
+    with sent(narrow, b'{"te', 100) as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408")
 
 
 def test_a_pipeline_that_fails(narrow: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +373,21 @@ def test_not_ready_before_it_is_loaded(single: Language) -> None:
 
 
 # ---- starting ----------------------------------------------------------------------------------------------------
+
+
+def test_threads_are_those_of_the_one_that_computes(single: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = torch.get_num_threads(), set[int]()
+    service = Service(single, Options(), ServiceLimits(), None, before + 1)
+    score = DirectScoring.score
+    monkeypatch.setattr(
+        DirectScoring, "score", lambda self, rows: seen.add(torch.get_num_threads()) or score(self, rows)
+    )
+    try:
+        service.load()
+        service.close()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {before + 1}
 
 
 def test_what_cannot_be_served(single: Language, tmp_path: Path) -> None:

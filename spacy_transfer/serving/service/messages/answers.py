@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -84,20 +83,20 @@ class PipelinesShown(BaseModel):
 class JsonAnswer(Response):
     """JSON in UTF-8; half a surrogate pair that a client sent goes back as the escape it was.
 
-    content (Any): What `json.dumps` takes.
+    content (object): What `json.dumps` takes.
     status_code (int): Of HTTP.
     headers (Mapping[str, str] | None): More headers.
     """
 
     media_type = "application/json"
 
-    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, content: object, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(content, status_code, {"Cache-Control": "no-store", **(headers or {})})
 
-    def render(self, content: Any) -> bytes:
+    def render(self, content: object) -> bytes:
         """Write JSON.
 
-        content (Any): What `json.dumps` takes.
+        content (object): What `json.dumps` takes.
         """
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode("utf-8", "backslashreplace")

@@ -49,7 +49,8 @@ function describe() {
   if (!one) return;
   const parts = one.components.map((component) => {
     const n = component.labels.length;
-    return `${n} ${n === 1 ? "label" : "labels"}${component.exclusive ? "" : ", any number of them per text"}`;
+    const kind = `${n} ${n === 1 ? "label" : "labels"}${component.exclusive ? "" : ", any number per text"}`;
+    return one.components.length > 1 ? `${component.name} (${kind})` : kind;
   });
   $("about").textContent = `${one.name}: ${parts.join(" · ")}`;
 }
