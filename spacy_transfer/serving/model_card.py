@@ -14,6 +14,7 @@ from ..errors import T163, T527, T568, T569, T569_LICENSE
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
 from ..json_types import JsonObject, Scores
+from ..model.exported.onnx_shim import OnnxShim
 from ..model.networks import networks_of
 from ..model.shared.shim import SharedEncoderShim
 from ..model.shims.own_encoder_shim import OwnEncoderShim
@@ -186,6 +187,16 @@ def _encoders(nlp: Language) -> Iterator[JsonObject]:
                 "name": str(record.get("source") or record["config"]["model_type"]),
                 "revision": record.get("revision"),
                 "license": None if text is None else whole_text(text),
+            }
+    for name, classifier in classifiers_of(nlp).items():
+        exported = next((one for one in classifier.model.shims if isinstance(one, OnnxShim)), None)
+        if exported is not None and exported.is_built:
+            about, text = exported.state["encoder"], exported.license
+            yield {
+                "component": name,
+                "name": str(about.get("source") or about.get("family")),
+                "revision": about.get("revision"),
+                "license": whole_text(text) if text else None,
             }
 
 

@@ -394,6 +394,15 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         """All of it as one message; empty before `initialize`."""
         return self._stored().to_bytes() if self.is_built else srsly.msgpack_dumps({})
 
+    @reads_network
+    def digest(self) -> str:
+        """SHA-256 of all that `to_bytes` gives.
+
+        RAISES (ValueError): T006 before `initialize` or loading.
+        """
+        self._there(self._model)
+        return self._stored().digest()
+
     @changes_network
     def from_bytes(self, data: bytes) -> "TorchShim":
         """Read what `to_bytes` gave."""

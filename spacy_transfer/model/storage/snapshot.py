@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import srsly
+import torch
 from torch import Tensor
 
 from ...errors import T082, T082_LISTED
-from ...files import write_text
+from ...files import RunningSha256, write_text
 from ...files.fields import FLAG, SHA256, Kind, dict_of, list_of, real, refuse, take, whole
 from ...files.strangers import parse_object, read_string
 from ...json_types import JsonMapping, JsonObject
@@ -93,6 +94,14 @@ class StoredNetwork:
             "weights": weights_to_bytes(self.weights),
         }
         return srsly.msgpack_dumps(message)
+
+    def digest(self) -> str:
+        """SHA-256 of all of it, as 64 hexadecimal digits. The message would copy the weights several times."""
+        digest = RunningSha256(json.dumps([self.state, self.record, self.tokenizer], sort_keys=True).encode("utf-8"))
+        for name, weight in sorted(self.weights.items()):
+            digest.update(json.dumps([name, str(weight.dtype), list(weight.shape)]).encode("utf-8"))
+            digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, needed: tuple[str, ...], has_encoder: bool) -> "StoredNetwork | None":

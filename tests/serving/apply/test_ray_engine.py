@@ -1,5 +1,6 @@
 """How blocks are given to workers and come back, with a Ray that runs nothing but keeps its promises."""
 
+import json
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,10 @@ from house_kit.applied import numbered, write_texts
 from house_kit.pipelines import add_classifier, pipeline
 from house_kit.texts import exclusive_examples
 from spacy_transfer import apply
+from spacy_transfer.pipeline.loading import load_pipeline
+from spacy_transfer.serving.apply.engines.local import digest_of
 from spacy_transfer.serving.apply.engines.ray_engine import _knock
+from spacy_transfer.serving.apply.engines.shipping import ship_pipeline
 
 
 class RayError(Exception):
@@ -146,6 +150,33 @@ def test_documents_and_columns_go_along(bert: Path, tmp_path: Path, monkeypatch:
             apply(tmp_path / "pipeline", given, tmp_path / f"{name}-there.{kind}", engine="ray", **options)
             here, there = (tmp_path / f"{name}-{where}.{kind}" for where in ("here", "there"))
             assert there.read_bytes() == here.read_bytes()
+
+
+PACKAGE = """
+from spacy.util import load_model_from_init_py
+
+def load(**overrides):
+    return load_model_from_init_py(__file__, **overrides)
+"""
+
+
+def test_a_package_goes_as_its_files(nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_ray(monkeypatch, FakeRay(n_cores=1))
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "xx_tiny_cards"
+    package.mkdir()
+    nlp.to_disk(package / f"{nlp.meta['lang']}_{nlp.meta['name']}-{nlp.meta['version']}")
+    (package / "__init__.py").write_text(PACKAGE, "utf-8")
+    (package / "meta.json").write_text(json.dumps(nlp.meta), "utf-8")
+    (tmp_path / "xx_tiny_cards-0.0.0.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: xx-tiny-cards\nVersion: 0.0.0\n"
+    (tmp_path / "xx_tiny_cards-0.0.0.dist-info" / "METADATA").write_text(about, "utf-8")
+    source = write_texts(tmp_path / "in.csv", numbered(20))
+    apply("xx_tiny_cards", source, tmp_path / "here.csv", look_ahead=7)
+    apply("xx_tiny_cards", source, tmp_path / "there.csv", look_ahead=7, engine="ray")
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    # Known again, so that either engine continues what the other began.
+    assert ship_pipeline("xx_tiny_cards", None).digest == digest_of(load_pipeline("xx_tiny_cards").path)
 
 
 def test_workers_that_cannot_do_it(nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

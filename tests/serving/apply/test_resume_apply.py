@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from house_kit.applied import numbered, write_texts
 from house_kit.kills import every_kill
-from house_kit.pipelines import pipeline
+from house_kit.pipelines import network_of, pipeline
 from house_kit.texts import TEXTS
 from spacy_transfer import apply
 from spacy_transfer.files import DiskFull
+from spacy_transfer.serving.apply.engines.local import digest_of_loaded
 from spacy_transfer.serving.apply.unfinished import Unfinished
 
 # Long and short ones, and texts that come again within a block, in the next one and much later.
@@ -216,6 +218,23 @@ def test_only_the_same_run_is_continued(
         apply(nlp, source, out, resume=True, **OPTIONS)
     with pytest.raises(FileExistsError, match="T528"):
         apply(nlp, source, out, **OPTIONS)
+
+
+def test_a_pipeline_in_memory_is_known_by_its_weights(bert: Path) -> None:
+    nlp = pipeline(bert)
+    before = digest_of_loaded(nlp)
+    list(nlp.pipe(TEXTS))
+    assert digest_of_loaded(nlp) == before
+    seen = {before}
+    with torch.no_grad():
+        for weight in (network_of(nlp).head.output.bias, next(network_of(nlp).encoder.parameters())):
+            weight.view(-1)[-1] += 1e-3
+            seen.add(digest_of_loaded(nlp))
+    nlp.get_pipe("transfer_textcat").add_label("new")
+    seen.add(digest_of_loaded(nlp))
+    nlp.add_pipe("sentencizer")
+    seen.add(digest_of_loaded(nlp))
+    assert len(seen) == 5
 
 
 def test_begun_again_by_force(nlp: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

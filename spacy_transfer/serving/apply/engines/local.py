@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from spacy.language import Language
 
-from ....files import sha256_of, sha256_of_data
+from ....files import sha256_of, sha256_of_data, sha256_of_parts
 from ....json_types import JsonObject
+from ....model.architectures.classifier import OwnEncoderClassifier
+from ....pipeline.components import classifiers_of
+from ....pipeline.interface import classifier_of
 from ....pipeline.loading import load_pipeline
 from .engine import Engine, Facts, LoadedPipeline, Scored, Work, computing
 
@@ -92,6 +95,16 @@ def digest_of_loaded(nlp: Language) -> str:
     nlp (Language): The pipeline.
     RETURNS (str): 64 hexadecimal digits.
     """
+    # As bytes of the pipeline, weights would be copied several times, more than a second for a small encoder.
+    own = {
+        pipe.name: (pipe, net)
+        for pipe in classifiers_of(nlp).values()
+        if isinstance(net := classifier_of(pipe.model), OwnEncoderClassifier)
+    }
     # A tokenizer may be any function.
     plain = [] if hasattr(nlp.tokenizer, "to_bytes") else ["tokenizer"]
-    return sha256_of_data(nlp.to_bytes(exclude=["vocab", *plain]))
+    parts = [nlp.to_bytes(exclude=["vocab", *plain, *own])]
+    for pipe, net in own.values():
+        parts += [pipe.to_bytes(exclude=["vocab", "model"]), net.shim.digest().encode("ascii")]
+        parts += [layer.to_bytes() for layer in pipe.model.layers]
+    return sha256_of_parts(parts)
