@@ -246,6 +246,8 @@ def ray_engine(
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # What newer versions will do, said in each process.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # It would warn that a lost worker cannot be started again when the pipeline it is given is lost; that is kept here.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = require("ray", "ray")
     with (
         redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))),
