@@ -14,6 +14,7 @@ from ..errors import T163, T527, T568, T569, T569_LICENSE
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
 from ..json_types import JsonObject, Scores
+from ..model.exported.onnx_shim import OnnxShim
 from ..model.networks import networks_of
 from ..model.shared.shim import SharedEncoderShim
 from ..model.shims.own_encoder_shim import OwnEncoderShim
@@ -175,9 +176,18 @@ def _count(path: str | Path, nlp: Language) -> int:
 
 
 def _encoders(nlp: Language) -> Iterator[JsonObject]:
-    for name, shim in networks_of(nlp).items():
+    for name, pipe in classifiers_of(nlp).items():
+        shim = next(iter(pipe.model.shims), None)
         if isinstance(shim, SharedEncoderShim):
             yield {"component": name, "name": _shared(nlp, shim.builder.upstream), "revision": None, "license": None}
+        elif isinstance(shim, OnnxShim) and shim.is_built:
+            said = shim.state["encoder"]
+            yield {
+                "component": name,
+                "name": str(said["source"] or said["family"]),
+                "revision": said["revision"],
+                "license": whole_text(shim.license) if shim.license else None,
+            }
         elif isinstance(shim, OwnEncoderShim) and shim.is_built:
             record = shim.record
             text = record.get("license")
@@ -193,7 +203,7 @@ def _lacks(nlp: Language, encoders: Iterable[JsonObject]) -> Iterator[str]:
     shims = networks_of(nlp)
     for encoder in encoders:
         component, name = encoder["component"], encoder["name"]
-        adapter = shims[component].settings.tuning.adapter
+        adapter = shims[component].settings.tuning.adapter if component in shims else None
         if adapter is not None and adapter.save == "adapter":
             yield T569.format(component=component, name=name)
         if encoder["license"] is None:

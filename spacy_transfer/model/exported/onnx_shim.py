@@ -77,6 +77,14 @@ class OnnxShim(Shim):  # type: ignore[misc]
         return self._there.stored.state
 
     @property
+    def license(self) -> str:
+        """Of the encoder that the network was made from; empty if it is not known.
+
+        RAISES (ValueError): T006 before loading.
+        """
+        return self._there.stored.license
+
+    @property
     def _there(self) -> _Loaded:
         if self._loaded is None:
             raise ValueError(T006.format(name="transfer_classifier"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.training import Example
 
+from ...errors import T084
 from ...evaluation.evaluate import annotated_examples
 from ...evaluation.scorer import score_cats
 from ...json_types import JsonObject
@@ -30,6 +31,8 @@ _COMPARED, _TIMED, _CALIBRATED = 256, 96, 128
 _TURNS = 3
 # A network counts as equally fast from so much of the speed of the fastest; the one with the nearest scores is taken.
 _AS_FAST = 0.95
+# Between two networks in fp32.
+_NEAR = 1e-4
 # Of a made-up text, in pieces.
 _SHORTEST, _LONGEST = 8, 96
 
@@ -157,9 +160,12 @@ def annotated_sample(nlp: Language, name: str, net: OwnEncoderClassifier, data: 
     net (OwnEncoderClassifier): Its torch network.
     data (Path): A .spacy file, or a folder of them.
     RETURNS (Sample): All of them.
-    RAISES (FileNotFoundError, ValueError): As `evaluate`.
+    RAISES (FileNotFoundError): T440 for a file that is missing.
+    RAISES (ValueError): T084 without documents, and what else `evaluate` raises.
     """
     examples = list(annotated_examples(nlp, data))
+    if not examples:
+        raise ValueError(T084.format(file=data, error="it holds no documents"))
     docs = [eg.predicted for eg in examples]
     for other, pipe in nlp.pipeline:
         if other == name:
@@ -178,14 +184,14 @@ def annotated_sample(nlp: Language, name: str, net: OwnEncoderClassifier, data: 
     return Sample(texts, values, examples, nlp.get_pipe(name), feeds)
 
 
-def measured(shim: OwnEncoderShim, trials: Sequence[Trial], sample: Sample, precision: str) -> OnnxReport:
+def measured(shim: OwnEncoderShim, trials: Sequence[Trial], sample: Sample, max_loss: float) -> OnnxReport:
     """Measure exported networks, and choose one: of those that are as fast as the fastest, the one with the nearest
     scores.
 
     shim (OwnEncoderShim): Of the torch network.
     trials (Sequence[Trial]): The exported ones.
     sample (Sample): Texts.
-    precision (str): Of the exported networks, for messages.
+    max_loss (float): Accuracy that the chosen one may lose; if all lose more, it is the first choice all the same.
     RETURNS (OnnxReport): torch and all trials.
     """
 
@@ -204,19 +210,40 @@ def measured(shim: OwnEncoderShim, trials: Sequence[Trial], sample: Sample, prec
             seconds[i] = min(seconds[i], perf_counter() - begin)
     some, joined = sample.first(_COMPARED)
     wanted = torch_scores(some, joined)
-    differences = [np.abs(trial.shim.scores(some, joined) - wanted) for trial in trials]
+    found = [trial.shim.scores(some, joined) for trial in trials]
+    differences = [np.abs(one - wanted) for one in found]
+    before = sample.accuracy(torch_scores(sample.texts, sample.joined))
     speeds = seconds[0] / seconds
-    fast = [i for i in range(len(trials)) if speeds[i + 1] >= _AS_FAST * max(speeds[1:])]
-    kept = min(fast, key=lambda i: float(differences[i].mean()))
+    kept, accuracies = _choose(trials, speeds[1:], differences, found, sample, before, max_loss)
     size = sum(weight.nbytes for weight in shim.network.parameters()) / 1e6
-    variants = [Variant("torch", size, 1.0, accuracy=sample.accuracy(torch_scores(sample.texts, sample.joined)))]
+    variants = [Variant("torch", size, 1.0, accuracy=before)]
     for i, trial in enumerate(trials):
-        accuracy = sample.accuracy(trial.shim.scores(sample.texts, sample.joined)) if i == kept else None
-        variants.append(
-            Variant(
-                trial.name, trial.megabytes, float(speeds[i + 1]), float(differences[i].max()),
-                float(differences[i].mean()), accuracy,
-            )
-        )  # fmt: skip
+        largest, mean = float(differences[i].max()), float(differences[i].mean())
+        variants.append(Variant(trial.name, trial.megabytes, float(speeds[i + 1]), largest, mean, accuracies.get(i)))
     dtype = str(shim.precision).removeprefix("torch.")
     return OnnxReport(trials[kept].name, tuple(variants), dtype, n_threads(), cpu_model())
+
+
+def _choose(
+    trials: Sequence[Trial], speeds: NDArray[np.float64], differences: Sequence[Floats], found: Sequence[Floats],
+    sample: Sample, before: float | None, max_loss: float,
+) -> tuple[int, dict[int, float | None]]:  # fmt: skip
+    """The number of the trial to keep, and the accuracies that were looked at on the way."""
+    same = [
+        i for i in range(len(trials)) if trials[i].shim.state["precision"] == "int8" or _is_near(found[i], found[0])
+    ]
+    left, accuracies, first = list(same), dict[int, float | None](), -1
+    while left:
+        fast = [i for i in left if speeds[i] >= _AS_FAST * max(speeds[j] for j in left)]
+        kept = min(fast, key=lambda i: float(differences[i].mean()))
+        first = kept if first < 0 else first
+        accuracies[kept] = after = sample.accuracy(trials[kept].shim.scores(sample.texts, sample.joined))
+        if before is None or after is None or before - after <= max_loss:
+            return kept, accuracies
+        left.remove(kept)
+    return first, accuracies
+
+
+def _is_near(one: Floats, other: Floats) -> bool:
+    """Whether two networks in fp32 are the same but for rounding."""
+    return float(np.abs(one - other).max()) <= _NEAR

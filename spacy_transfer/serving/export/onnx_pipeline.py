@@ -1,6 +1,7 @@
 """Puts networks on ONNX Runtime in the place of a pipeline's torch networks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -8,9 +9,9 @@ import numpy as np
 from spacy.language import Language
 from thinc.shims import PyTorchShim
 
-from ...errors import T542, T542_FEATURES, T545, T547, T547_ANNOTATED, T551
+from ...errors import T542, T542_FEATURES, T542_TRACED, T545, T547, T547_ANNOTATED, T551
 from ...json_types import ConfigBlock, JsonObject
-from ...log import announce
+from ...log import announce, logger
 from ...model.architectures.classifier import OwnEncoderClassifier
 from ...model.exported.architecture import ARCHITECTURE, build_onnx_classifier
 from ...model.exported.graph_bytes import GraphBytes
@@ -30,6 +31,7 @@ from .quantization import quantized_dynamic, quantized_static
 
 Precision = Literal["fp32", "int8"]
 MAX_LOSS = 0.005
+_LONGEST_ERROR = 300
 # Pieces of two made-up texts, whose scores tell whether another machine computes the same.
 _PROBES = (11, 6)
 
@@ -66,14 +68,25 @@ def _export(nlp: Language, name: str, precision: Precision, data: Path | None, m
         shim.settings.loss.exclusive, shim.settings.text,
         Windows(shim.windows.length, shim.windows.stride, shim.windows.keep), "auto", "auto",
     )  # fmt: skip
-    trials = []
-    for label, made in _variants(graphs, shim, precision, sample):
-        tried = OnnxShim(settings)
-        tried.take(_stored(shim, made, {**state, "precision": precision, "scores": []}), tries=False)
-        trials.append(Trial(label, tried, (len(made.encoder) + len(made.top)) / 1e6))
-    report = measured(shim, trials, sample, precision)
-    kept = next(trial for trial in trials if trial.name == report.chosen)
+    trials, problem = list[Trial](), ""
+    for label, make in _variants(graphs, shim, precision, sample):
+        try:
+            made = make()
+            tried = OnnxShim(settings)
+            tried.take(_stored(shim, made, {**state, "precision": precision, "scores": []}), tries=False)
+            trials.append(Trial(label, tried, (len(made.encoder) + len(made.top)) / 1e6))
+        except ImportError:
+            raise
+        # The tools of another package, on graphs of any family: one way that does not work is left out.
+        except Exception as error:
+            problem = problem or f"{label}: {type(error).__name__}: {error}"[:_LONGEST_ERROR]
+            logger.debug("not exported: %s", problem)
+    if not trials:
+        told = T542_TRACED.format(part="encoder", kind=shim.network.encoder.family, error=problem)
+        raise ValueError(T542.format(name=name, to="ONNX", problem=told))
     max_loss = MAX_LOSS if max_loss is None else max_loss
+    report = measured(shim, trials, sample, max_loss)
+    kept = next(trial for trial in trials if trial.name == report.chosen)
     before, after = report.variants[0].accuracy, next(v.accuracy for v in report.variants if v.name == report.chosen)
     if before is not None and after is not None and before - after > max_loss:
         raise ValueError(
@@ -116,19 +129,23 @@ def _stored(shim: OwnEncoderShim, graphs: Graphs, state: JsonObject) -> StoredGr
 
 def _variants(
     graphs: Graphs, shim: OwnEncoderShim, precision: Precision, sample: Sample
-) -> Iterator[tuple[str, Graphs]]:
-    """Ways to run a network in a precision, by name."""
+) -> Iterator[tuple[str, Callable[[], Graphs]]]:
+    """Ways to run a network in a precision: name, and what makes it."""
+
+    def of(change: Callable[[bytes], bytes], graph: bytes) -> Callable[[], Graphs]:
+        """Make the graphs of another encoder."""
+        return lambda: graphs._replace(encoder=change(graph))
+
     config = shim.record["config"]
     n_heads = next((int(config[key]) for key in ("num_attention_heads", "n_heads") if config.get(key)), 0)
     compact = fused(graphs.encoder, n_heads=n_heads, width=shim.network.encoder.width)
     plain = {"": graphs.encoder, **({", fused": compact} if compact is not None else {})}
     if precision == "fp32":
-        yield from ((f"fp32{how}", graphs._replace(encoder=graph)) for how, graph in plain.items())
+        yield from ((f"fp32{how}", of(bytes, graph)) for how, graph in plain.items())
         return
-    for how, graph in plain.items():
-        yield f"int8 dynamic{how}", graphs._replace(encoder=quantized_dynamic(graph))
+    yield from ((f"int8 dynamic{how}", of(quantized_dynamic, graph)) for how, graph in plain.items())
     if sample.feeds:
-        yield "int8 static", graphs._replace(encoder=quantized_static(graphs.encoder, sample.feeds))
+        yield "int8 static", of(partial(quantized_static, feeds=sample.feeds), graphs.encoder)
 
 
 def _replace(nlp: Language, name: str, settings: OnnxSettings, kept: OnnxShim, net: OwnEncoderClassifier) -> None:

@@ -75,10 +75,10 @@ def test_scores_are_those_of_torch(trained: Language, nlp: Language) -> None:
 CASES: dict[str, dict[str, Any]] = {
     "roberta": {"pooling": {"@layers": "spacy-transfer.ClsPooling.v1"}},
     "distilbert": {"pooling": {"@layers": "spacy-transfer.MaxPooling.v1"}, "head": {"hidden": [8], "norm": True}},
-    "albert": {"pooling": {"@layers": "spacy-transfer.AttentionPooling.v1"}},
+    "albert": {
+        "pooling": {"@layers": "spacy-transfer.AttentionPooling.v1"}, "windows": {"length": 16, "keep": "head_tail"}
+    },
     "mpnet": {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "heads": 2, "self_attention": True}},
-    "electra": {"windows": {"length": 16, "keep": "head_tail"}},
-    "deberta-v3": {},
     "modernbert": {
         "text": {"normalization": {"@misc": "spacy-transfer.Normalization.v1", "lower": True, "urls": "http"}},
         "windows": {"length": 12, "stride": 7},
@@ -259,6 +259,39 @@ def test_options_and_targets(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="T546"):
         export(made_from, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+# ---- int8 --------------------------------------------------------------------------------------------------------
+
+
+def test_int8(trained: Language, folder: Path, tmp_path: Path) -> None:
+    data = docbin(trained, tmp_path / "dev.spacy")
+    done = export(folder.parent / "torch", tmp_path / "int8", precision="int8", data=data, max_loss=1.0)
+    report = done.reports["transfer_textcat"]
+    names = [one.name for one in report.variants]
+    assert names[0] == "torch"
+    assert {"int8 dynamic", "int8 static"} <= set(names)
+    kept = next(one for one in report.variants if one.name == report.chosen)
+    assert report.chosen != "torch"
+    assert kept.accuracy is not None
+    assert report.variants[0].accuracy is not None
+    found, want = scores_of(spacy.load(tmp_path / "int8"), TEXTS), scores_of(trained, TEXTS)
+    assert not torch.equal(found, want)
+    assert float((found - want).abs().mean()) < 0.2
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(len(TEXTS)))
+    meta = read_json(tmp_path / "int8" / "meta.json")["spacy_transfer"]["transfer_textcat"]
+    assert (meta["precision"], meta["chosen"]) == ("int8", report.chosen)
+
+
+def test_a_network_that_loses_too_much_is_not_written(
+    trained: Language, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = docbin(trained, tmp_path / "dev.spacy")
+    accuracies = iter([0.9, *[0.8] * 9])
+    monkeypatch.setattr("spacy_transfer.serving.export.comparison.Sample.accuracy", lambda self, _: next(accuracies))
+    with pytest.raises(ValueError, match=r"T545.*0\.8000.*0\.9000.*0\.1000.*--max-loss 0\.01"):
+        export(folder.parent / "torch", tmp_path / "out", data=data, max_loss=0.01)
+    assert not (tmp_path / "out").exists()
 
 
 # ---- fewer layers ------------------------------------------------------------------------------------------------
