@@ -382,7 +382,7 @@ def test_a_file_that_grows_between_its_two_readings(tmp_path: Path, monkeypatch:
             file.write("c,z\n")
         return blank(lang)
 
-    monkeypatch.setattr("spacy_transfer.corpora.convert._blank", writes_meanwhile)
+    monkeypatch.setattr("spacy_transfer.corpora.convert.blank_language", writes_meanwhile)
     with pytest.raises(ValueError, match=r"T047.*log\.csv"):
         convert([source], tmp_path / "out")
     assert not (tmp_path / "out").exists()
