@@ -143,7 +143,7 @@ def _prepare(root: Path, place: Path, trained: Path | None, found: list[Block]) 
     ]
     (place / "packages").mkdir()
     (place / "tickets.jsonl").write_text("".join(json.dumps(one) + "\n" for one in tickets), "utf-8")
-    converts = any(block.mark == "run" and " corpus" in block.code for block in found)
+    converts = any(block.mark == "run" and " convert " in block.code for block in found)
     if trained is not None:
         shutil.copytree(trained / "training", place / "training")
         if not converts:

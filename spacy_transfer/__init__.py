@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .corpora.convert import convert as convert
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
+    from .evaluation.doctor.doctor import doctor as doctor
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.report.report import report as report
     from .model.cache.cache import EncoderCache as EncoderCache
@@ -86,6 +87,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.doctor.doctor": ("doctor",),
     "evaluation.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),

@@ -1132,6 +1132,14 @@ T644 = (
 )
 T645 = "[T645] Pipelines are compared on test data: add --data FILE."
 T646 = "[T646] Cannot write a report to {path}: expected a name that ends in .html."
+T650 = (
+    "[T650] Nothing can be said about {n_texts} labeled texts with {n_labels} labels: at least {least} texts with two "
+    "labels are needed."
+)
+T651 = (
+    "[T651] Cannot write annotation tasks to {path}: expected a name that ends in .jsonl (Prodigy) or .json (Label "
+    "Studio)."
+)
 
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------

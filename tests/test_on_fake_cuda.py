@@ -1,4 +1,4 @@
-"""Runs what needs a CUDA device on one that is not there: the quick files of `on_fake_cuda`.
+"""Runs what needs a CUDA device on one that is not there: the quick one of the files of `on_fake_cuda`.
 
 A process for each file, since the device lasts as long as its process. The other files, and the gpu tests, take some
 minutes: `.ci/run` runs them all, by `pytest --fake-cuda tests/on_fake_cuda/check_*.py tests/test_gpu.py`.
@@ -14,7 +14,7 @@ import pytest
 from house_kit import fake_cuda
 
 HERE = Path(__file__).parent
-QUICK = ["check_device.py", "check_seams.py"]
+QUICK = ["check_device.py"]
 
 
 @pytest.mark.skipif(fake_cuda.why_not() is not None, reason=f"no fake CUDA device: {fake_cuda.why_not()}")

@@ -3,6 +3,7 @@
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
+from .data.doctor import doctor_cli
 from .data.init import init_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
@@ -29,6 +30,7 @@ __all__ = [
     "classify_cli",
     "convert_cli",
     "detach_cli",
+    "doctor_cli",
     "evaluate_cli",
     "export_cli",
     "fetch_cli",

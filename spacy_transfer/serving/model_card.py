@@ -176,9 +176,18 @@ def _count(path: str | Path, nlp: Language) -> int:
 
 
 def _encoders(nlp: Language) -> Iterator[JsonObject]:
-    for name, shim in networks_of(nlp).items():
+    for name, pipe in classifiers_of(nlp).items():
+        shim = next(iter(pipe.model.shims), None)
         if isinstance(shim, SharedEncoderShim):
             yield {"component": name, "name": _shared(nlp, shim.builder.upstream), "revision": None, "license": None}
+        elif isinstance(shim, OnnxShim) and shim.is_built:
+            said = shim.state["encoder"]
+            yield {
+                "component": name,
+                "name": str(said["source"] or said["family"]),
+                "revision": said["revision"],
+                "license": whole_text(shim.license) if shim.license else None,
+            }
         elif isinstance(shim, OwnEncoderShim) and shim.is_built:
             record = shim.record
             text = record.get("license")
@@ -188,23 +197,13 @@ def _encoders(nlp: Language) -> Iterator[JsonObject]:
                 "revision": record.get("revision"),
                 "license": None if text is None else whole_text(text),
             }
-    for name, classifier in classifiers_of(nlp).items():
-        exported = next((one for one in classifier.model.shims if isinstance(one, OnnxShim)), None)
-        if exported is not None and exported.is_built:
-            about, text = exported.state["encoder"], exported.license
-            yield {
-                "component": name,
-                "name": str(about.get("source") or about.get("family")),
-                "revision": about.get("revision"),
-                "license": whole_text(text) if text else None,
-            }
 
 
 def _lacks(nlp: Language, encoders: Iterable[JsonObject]) -> Iterator[str]:
     shims = networks_of(nlp)
     for encoder in encoders:
         component, name = encoder["component"], encoder["name"]
-        adapter = shims[component].settings.tuning.adapter
+        adapter = shims[component].settings.tuning.adapter if component in shims else None
         if adapter is not None and adapter.save == "adapter":
             yield T569.format(component=component, name=name)
         if encoder["license"] is None:

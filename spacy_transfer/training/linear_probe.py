@@ -74,7 +74,7 @@ class LinearProbe:
         scale = (vectors - middle).square().mean().sqrt().clamp(min=1e-6)
         x = (vectors - middle) / scale
         c = self._cross_validate(x, targets, known, loss, exclusive)
-        weight, bias = _fit(x, targets, known, loss, c, None)
+        weight, bias = fit(x, targets, known, loss, c, None)
         keep = (0.85 if tuning_follows else 0.0) if self.loss_fraction == "auto" else float(self.loss_fraction)
         if keep:
             shrink = _shrink(x, weight, bias, targets, known, loss, keep)
@@ -96,7 +96,7 @@ class LinearProbe:
             start = None
             for c in Cs:
                 # From weak to strong weights: each solution is a good start for the next.
-                start = weight, bias = _fit(x[inside], targets[inside], known[inside], loss, c, start)
+                start = weight, bias = fit(x[inside], targets[inside], known[inside], loss, c, start)
                 logits = x[held] @ weight.T + bias
                 right = (logits.argmax(dim=1) == targets[held].argmax(dim=1)).sum() if exclusive else torch.zeros(())
                 found[c][0] += float(right)
@@ -108,12 +108,18 @@ class LinearProbe:
         return best
 
 
-def _fit(
+def fit(
     x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """Minimize the mean loss plus the L2 penalty of the weights.
 
-    RETURNS (tuple[Tensor, Tensor]): weight and bias.
+    x (Tensor): Vectors, centered and scaled, (n_docs, width).
+    targets (Tensor): (n_docs, n_labels).
+    known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).
+    loss (Loss): Of each document.
+    c (float): Inverse strength of the penalty.
+    start (tuple[Tensor, Tensor] | None): Weight and bias to start from; None: zeros.
+    RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
     """
     n_docs, width = x.shape
     n_labels = targets.shape[1]

@@ -18,6 +18,7 @@ from house_kit.commands import run
 from house_kit.pipelines import pipeline, read_json, scores_of
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer.repository.licenses import whole_text
+from spacy_transfer.serving.export.export import export
 from spacy_transfer.serving.model_card import card
 
 NAME = "transfer_textcat"
@@ -113,6 +114,17 @@ def test_the_wheel(carded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         card("xx_card")
     card("xx_card", output=tmp_path / "copy")
     assert read_json(tmp_path / "copy" / "meta.json")["name"] == "card"
+
+
+def test_an_exported_pipeline_keeps_its_license(made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export(made / "pipeline", tmp_path / "onnx")
+    done = card(tmp_path / "onnx")
+    (encoder,) = done.encoders
+    assert (encoder["name"], encoder["revision"], done.warnings) == ("tiny-encoder", None, [])
+    assert "apache-2.0" in encoder["license"]
+    assert "END OF TERMS AND CONDITIONS" in (tmp_path / "onnx" / "LICENSES_SOURCES").read_text("utf-8")
 
 
 def test_what_a_package_would_lack(bert: Path, tmp_path: Path) -> None:

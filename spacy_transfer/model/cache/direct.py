@@ -44,7 +44,7 @@ class Direct:
 
     def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """See `Pathway`."""
-        return self.groups(documents)
+        return self.groups(documents, self.room.for_prediction(self.network.device))
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """See `Pathway`."""

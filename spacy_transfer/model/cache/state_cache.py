@@ -34,7 +34,7 @@ class StateCache:
 
     def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """See `Pathway`."""
-        return self._direct.groups(documents)
+        return self._direct.predicted_groups(documents)
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """See `Pathway`."""

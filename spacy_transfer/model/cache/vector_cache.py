@@ -37,7 +37,7 @@ class VectorCache:
 
     def predicted_groups(self, documents: Sequence[Document]) -> Iterable[list[int]]:
         """See `Pathway`."""
-        return self.groups(documents) if self._filled.serves_predictions else self._direct.groups(documents)
+        return self.groups(documents) if self._filled.serves_predictions else self._direct.predicted_groups(documents)
 
     def keeps(self, documents: Sequence[Document], clean: Sequence[bool]) -> list[bool]:
         """See `Pathway`."""

@@ -12,6 +12,9 @@ Result = TypeVar("Result")
 
 # Most pieces in a micro-batch by kind of device: beyond 4,096 a CPU only gets slower.
 _BUDGETS = {"cpu": 4096, "cuda": 65_536}
+# Of what is only predicted on a CPU, in "auto": so many a thread keep it busy (from 512 on products are as fast as they
+# get), and with no more a process stays smaller.
+_PREDICTED, _PREDICTED_A_THREAD = 1024, 512
 # How torch and the libraries below it say that memory is used up, where the error has no class of its own: allocators
 # of CPU, CUDA, HIP and MPS; cuBLAS and cuDNN, which want a workspace.
 _SAYINGS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED")
@@ -51,6 +54,13 @@ class PieceBudget:
         """Most pieces now."""
         wanted = piece_budget_on(device, self.setting)
         return wanted if self.limit is None else min(wanted, self.limit)
+
+    def for_prediction(self, device: torch.device) -> int:
+        """Most pieces now in a micro-batch that is only predicted."""
+        wanted = self.on(device)
+        if self.setting != "auto" or device.type != "cpu":
+            return wanted
+        return min(wanted, max(_PREDICTED, _PREDICTED_A_THREAD * torch.get_num_threads()))
 
     def run(
         self, device: torch.device, work: Callable[[int], Result], forget: Callable[[], None] = lambda: None

@@ -58,7 +58,7 @@ def export(
 
     Adapters are merged. With "onnx" the target is a pipeline that `spacy.load` loads, whose networks run on ONNX
     Runtime; with "spacy" it is one that can be trained on; with "huggingface" it is a folder that transformers loads,
-    see `export_huggingface`.
+    see `write_huggingface`.
 
     pipeline (str | Path): Folder or package of a trained pipeline.
     target (str | Path): Folder to write.

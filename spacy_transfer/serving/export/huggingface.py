@@ -13,7 +13,6 @@ from spacy.language import Language
 from torch import Tensor
 
 from ...errors import (
-    T163,
     T207,
     T560,
     T560_FEATURES,
@@ -28,7 +27,7 @@ from ...errors import (
     T561_TEXT,
     T561_WINDOWS,
 )
-from ...files import hold_place, new_folder, refuse_same, write_text
+from ...files import write_text
 from ...json_types import JsonObject
 from ...model.networks import networks_of
 from ...model.shared.shim import SharedEncoderShim
@@ -43,7 +42,6 @@ from ...nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
 from ...nn.scratch.transformer import SCRATCH
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
 from ...pipeline.components import name_meant
-from ...pipeline.loading import load_pipeline
 from ...pipeline.sources import WHOLE_TEXT
 from .huggingface_card import card, loading_lines
 from .sentence_files import write_modules
@@ -73,38 +71,14 @@ class HuggingFaceFolder:
     differences: list[str]
 
 
-def export_huggingface(
-    pipeline: str | Path, output: str | Path, *, component: str | None = None, force: bool = False
-) -> HuggingFaceFolder:
-    """Export a classifier as a folder that transformers loads, with the same scores.
-
-    `AutoModelForSequenceClassification` loads it where the head is that of the family's class (`ClsPooling`, one hidden
-    layer as wide as the encoder, the family's activation). Any other head lies in `model_head.safetensors` next to a
-    model for `AutoModel`; README.md shows the lines that use both. Adapters are merged.
-
-    pipeline (str | Path): Folder or package of a trained pipeline.
-    output (str | Path): Folder to write; whole or not there.
-    component (str | None): Name of the classifier; None for the only one.
-    force (bool): Replace what is there.
-    RETURNS (HuggingFaceFolder): What was written, and where it differs.
-    RAISES (ValueError): T207 if there is no such classifier, T560 for one that transformers cannot hold, T373 if the
-        output is the pipeline.
-    RAISES (FileExistsError): T163 if output exists.
-    """
-    output = Path(output)
-    if output.exists() and not (force and output.is_dir()):
-        raise FileExistsError(T163.format(path=output))
-    refuse_same([output], [Path(pipeline)])
-    with hold_place(output):
-        nlp = load_pipeline(pipeline)
-        with new_folder(output, sync=True) as part:
-            return write_huggingface(nlp, part, component=component, place=output)
-
-
 def write_huggingface(
     nlp: Language, folder: Path, *, component: str | None = None, place: Path | None = None
 ) -> HuggingFaceFolder:
-    """Write a classifier's files of transformers.
+    """Write a classifier's files of transformers, with the same scores.
+
+    `AutoModelForSequenceClassification` loads them where the head is that of the family's class (`ClsPooling`, one
+    hidden layer as wide as the encoder, the family's activation). Any other head lies in `model_head.safetensors` next
+    to a model for `AutoModel`; README.md shows the lines that use both.
 
     nlp (Language): The pipeline; adapters of the classifier are merged in place.
     folder (Path): An empty folder.

@@ -111,3 +111,16 @@ def test_another_device_begins_anew(quiet_bert: Path) -> None:
     shim_of(nlp).room.limit = 32
     nlp.get_pipe("transfer_textcat").model.to_cpu()
     assert shim_of(nlp).room.on(CPU) == 256
+
+
+@pytest.mark.parametrize(("n_threads", "wanted"), [(1, 1024), (4, 2048), (64, 4096)])
+def test_what_is_only_predicted_on_a_cpu_has_room_by_threads(
+    monkeypatch: pytest.MonkeyPatch, n_threads: int, wanted: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    room = PieceBudget("auto", 8)
+    assert room.for_prediction(CPU) == wanted
+    assert room.for_prediction(torch.device("cuda")) == room.on(torch.device("cuda"))
+    assert PieceBudget(300, 8).for_prediction(CPU) == 300
+    room.limit = 100
+    assert room.for_prediction(CPU) == 100

@@ -11,11 +11,13 @@ import torch
 import transformers
 from spacy.language import Language
 
+from house_kit.commands import run
 from house_kit.encoders import WIDTH, knows
 from house_kit.pipelines import network_of, pipeline, read_json, scores_of, shim_of
 from house_kit.texts import LABELS, TEXTS
 from spacy_transfer.nn.sentence_pooling import read_modules
-from spacy_transfer.serving.export.huggingface import export_huggingface, write_huggingface
+from spacy_transfer.serving.export.export import export
+from spacy_transfer.serving.export.huggingface import write_huggingface
 from spacy_transfer.serving.importing.import_classifier import import_classifier
 
 FAMILIES = ["bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v3", "modernbert"]
@@ -107,7 +109,11 @@ def test_the_class_of_the_family(trained: Language, tmp_path: Path, monkeypatch:
     wanted = scores_of(trained, SIX)
     assert not wanted[:, 3].any()
     trained.to_disk(tmp_path / "nlp")
-    done = export_huggingface(tmp_path / "nlp", tmp_path / "hf")
+    printed = " ".join(run("transfer", "export", tmp_path / "nlp", tmp_path / "hf", "--to", "huggingface").split())
+    assert "longer than 32 pieces are cut off" in printed
+    assert "Load it with AutoModelForSequenceClassification" in printed
+    done = export(tmp_path / "nlp", tmp_path / "hf", to="huggingface", force=True).huggingface
+    assert done is not None
     assert (done.folder, done.loads_with) == (tmp_path / "hf", "AutoModelForSequenceClassification")
     assert done.labels == [*LABELS, "new"]
     torch.testing.assert_close(shown_scores(done.folder, SIX, monkeypatch), wanted, atol=1e-5, rtol=1e-4)
@@ -115,10 +121,9 @@ def test_the_class_of_the_family(trained: Language, tmp_path: Path, monkeypatch:
     said, _ = read_modules(done.folder)
     assert said is not None
     assert (said.modes, said.after, said.max_length, said.unknown) == (["cls"], [], 32, [])
-    with pytest.raises(FileExistsError, match="T163"):
-        export_huggingface(tmp_path / "nlp", tmp_path / "hf")
-    with pytest.raises(ValueError, match="T373"):
-        export_huggingface(tmp_path / "nlp", tmp_path / "nlp", force=True)
+    with pytest.raises(ValueError, match=r"T207.*'other'"):
+        export(tmp_path / "nlp", tmp_path / "other", to="huggingface", component="other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_differs_is_said(bert: Path, tmp_path: Path) -> None:

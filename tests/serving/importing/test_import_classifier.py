@@ -21,7 +21,7 @@ from house_kit.runs import config_of, write_corpus
 from house_kit.runs import run as train_on
 from house_kit.texts import LABELS, TEXTS
 from spacy_transfer.nn.heads.sequence_classifiers import CLASSIFIERS
-from spacy_transfer.serving.export.huggingface import export_huggingface
+from spacy_transfer.serving.export.export import export
 from spacy_transfer.serving.importing.import_classifier import import_classifier
 
 FAMILIES = ["bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v3", "modernbert"]
@@ -42,7 +42,8 @@ def test_there_and_back(family: str, tmp_path: Path) -> None:
     logits = logits_of(folder, SIX)
     wanted = logits.softmax(dim=1) if done.exclusive else logits.sigmoid()
     torch.testing.assert_close(scores_of(nlp, SIX), wanted, atol=1e-5, rtol=1e-4)
-    back = export_huggingface(tmp_path / "nlp", tmp_path / "back")
+    back = export(tmp_path / "nlp", tmp_path / "back", to="huggingface").huggingface
+    assert back is not None
     assert back.loads_with == "AutoModelForSequenceClassification"
     torch.testing.assert_close(logits_of(tmp_path / "back", SIX), logits, atol=1e-5, rtol=1e-4)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "back")
@@ -56,7 +57,7 @@ def test_the_other_modernbert(tmp_path: Path) -> None:
         pytest.skip("this version of transformers has no ModernBERT")
     folder = write_classifier(tmp_path / "hf", "modernbert", classifier_activation="relu", norm_bias=True)
     import_classifier(folder, tmp_path / "nlp", lang="xx")
-    export_huggingface(tmp_path / "nlp", tmp_path / "back")
+    export(tmp_path / "nlp", tmp_path / "back", to="huggingface")
     wanted = logits_of(folder, SIX)
     torch.testing.assert_close(logits_of(tmp_path / "back", SIX), wanted, atol=1e-5, rtol=1e-4)
     found = scores_of(spacy.load(tmp_path / "nlp"), SIX)

@@ -125,9 +125,11 @@ class RayEngine:
     def _hire(self, machine: JsonObject) -> _Hired:
         # Ray starts a lost worker again, and gives it the blocks that it had.
         remote = self._ray.remote(Worker).options(max_restarts=-1, max_task_retries=_MOST_LOST, **self._needs)
-        actor = remote.remote(
-            self._stored, machine, self._folder, keeps_docs=self._keeps_docs, on_gpu=self._workers.on_gpu
-        )
+        # Ray's C++ warns that the pipeline must stay where it is stored, which it does as long as the run lasts.
+        with _without_standard_error():
+            actor = remote.remote(
+                self._stored, machine, self._folder, keeps_docs=self._keeps_docs, on_gpu=self._workers.on_gpu
+            )
         return _Hired(actor)
 
     def _greeted(self, greeting: Any, seconds: float | None = None) -> Greeting:
@@ -219,6 +221,19 @@ class RayEngine:
             raise RuntimeError(
                 T604.format(n_rows=len(work.new), line=first.last_line, n=_MOST_LOST + 1, reason=_last_line(error))
             ) from error
+
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Within: what libraries that know nothing of `sys.stderr` write there is lost."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _last_line(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""What is wrong with data: wrong labels, near-duplicates, labels that cannot be told apart."""
