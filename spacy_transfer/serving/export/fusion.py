@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from ...errors import require
 from ...log import logger
 
+# Of nodes that only onnxruntime has.
+_DOMAIN = "com.microsoft"
+
 
 def fused(graph: bytes, *, n_heads: int, width: int) -> bytes | None:
     """Put one node in the place of the many that an attention, a norm or an activation is made of.
@@ -26,7 +29,8 @@ def fused(graph: bytes, *, n_heads: int, width: int) -> bytes | None:
     with quietly():
         try:
             made = optimizer.optimize_by_fusion(model, "bert", n_heads, width, options).model
-            onnx.checker.check_model(made)
+            if all(one.domain != _DOMAIN for one in made.opset_import):
+                made.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
         # A graph that is not as its patterns expect, in whatever way.
         except Exception as error:
             logger.debug("not fused: %s", error)

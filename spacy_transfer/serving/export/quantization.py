@@ -34,7 +34,9 @@ def quantized_dynamic(graph: bytes, *, unsigned: bool = False) -> bytes:
         made = Path(place) / "quantized.onnx"
         tools.quantize_dynamic(
             _model(graph), made, per_channel=True, reduce_range=not unsigned, weight_type=kind,
-            op_types_to_quantize=[*_PRODUCTS, *_TABLES], extra_options={"MatMulConstBOnly": True},
+            op_types_to_quantize=[*_PRODUCTS, *_TABLES],
+            # Of what fused nodes give, which shape inference does not know.
+            extra_options={"MatMulConstBOnly": True, "DefaultTensorType": require("onnx", "onnx").TensorProto.FLOAT},
         )  # fmt: skip
         return made.read_bytes()
 
