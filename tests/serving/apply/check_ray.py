@@ -1,6 +1,6 @@
 """A run in workers of a Ray cluster writes the bytes of a run in one process, whichever worker is lost on the way.
 
-About a minute: `.ci/run` runs it, and `pytest tests/serving/apply/check_ray.py` where Ray is installed.
+A minute and a half, and for that not in `.ci/run`: `pytest -n 0 tests/serving/apply/check_ray.py` where Ray is there.
 """
 
 import json
