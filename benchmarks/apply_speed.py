@@ -14,7 +14,6 @@ Needs: pip install 'spacy-transfer[demo]'
 import argparse
 import csv
 import json
-import platform
 import random
 import resource
 import statistics
@@ -25,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from train_speed import machine
 
 _WARM = 64
 _LABELS = ("a", "b", "c", "d")
@@ -119,18 +120,6 @@ def in_process(kind: str, pipeline: str, place: Path, runs: int) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def cpu() -> str:
-    """Model and the flags that decide."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = [flag for flag in facts.get("flags", "").split() if flag.startswith(("avx2", "avx512_bf16", "amx"))]
-    return f"{facts.get('model name', '?')} ({', '.join(flags)})"
-
-
 def row_of(work: str, against: str, ratios: list[float]) -> dict[str, Any]:
     """A row of the table: the median, and between which values it lay."""
     middle = statistics.median(ratios)
@@ -155,7 +144,7 @@ def main() -> None:
         return
     if options.make and not Path(options.pipeline).exists():
         make_pipeline(Path(options.pipeline))
-    print(cpu(), flush=True)
+    print(machine(), flush=True)
     texts = texts_of(options.data, 10 * options.docs)
     chance = random.Random(0)
     distinct = texts[: options.docs]

@@ -11,7 +11,6 @@ together (`--max-batch 1`), and `nlp(text)` in a loop without any service. The o
 import argparse
 import asyncio
 import json
-import platform
 import re
 import statistics
 import subprocess
@@ -22,6 +21,9 @@ from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+from apply_speed import row_of
+from train_speed import machine
 
 _CLIENTS = 32
 _WARM = 64
@@ -123,25 +125,6 @@ def looped(pipeline: str, texts: list[str], n: int) -> float:
     return n / (perf_counter() - begin)
 
 
-def cpu() -> str:
-    """Model and the flags that decide."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = [flag for flag in facts.get("flags", "").split() if flag.startswith(("avx2", "avx512_bf16", "amx"))]
-    return f"{facts.get('model name', '?')} ({', '.join(flags)})"
-
-
-def row_of(against: str, ratios: list[float]) -> dict[str, Any]:
-    """A row of the table: the median, and between which values it lay."""
-    middle = statistics.median(ratios)
-    return {"work": f"serve, {_CLIENTS} clients", "against": against, "ratio": round(middle, 3),
-            "low": round(min(ratios), 3), "high": round(max(ratios), 3), "runs": len(ratios)}  # fmt: skip
-
-
 def main() -> int:
     """Print one row for each comparison. RETURNS (int): 1 if a request failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -157,7 +140,7 @@ def main() -> int:
     if options.loop:
         print(looped(options.pipeline, every, options.loop))
         return 0
-    print(cpu(), flush=True)
+    print(machine(), flush=True)
     texts, few = Texts(every), max(1, options.texts // 3)
     speeds: dict[str, list[float]] = {"together": [], "one": [], "unbatched": [], "loop": []}
     seconds: dict[str, list[float]] = {"together": [], "one": [], "unbatched": []}
@@ -181,7 +164,9 @@ def main() -> int:
         speeds["loop"].append(loop(options.pipeline, options.data, few))
     against = {"one text at a time": "one", f"{_CLIENTS} clients, --max-batch 1": "unbatched", "nlp(text)": "loop"}
     rows = [
-        row_of(name, [a / b for a, b in zip(speeds["together"], speeds[key], strict=True)])
+        row_of(
+            f"serve, {_CLIENTS} clients", name, [a / b for a, b in zip(speeds["together"], speeds[key], strict=True)]
+        )
         for name, key in against.items()
     ]
     for key, values in speeds.items():

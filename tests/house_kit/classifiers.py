@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from house_kit.encoders import FAMILIES, TOKENIZERS
+from house_kit.encoders import FAMILIES, TOKENIZERS, write_lively
 from house_kit.texts import LABELS
 
 
@@ -24,17 +24,7 @@ def write_classifier(
         model_type, **{**values, **changes}, vocab_size=tokenizer.get_vocab_size(), id2label=names,
         label2id={label: i for i, label in names.items()}, problem_type=problem,
     )  # fmt: skip
-    random = torch.random.get_rng_state()
-    torch.manual_seed(sum(map(ord, family)))
-    model = transformers.AutoModelForSequenceClassification.from_config(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.normal_(std=0.4)
-            else:
-                weight.add_(torch.randn_like(weight) * 0.2)
-    torch.random.set_rng_state(random)
-    model.save_pretrained(folder, safe_serialization=True)
+    write_lively(folder, transformers.AutoModelForSequenceClassification, config, seed=sum(map(ord, family)))
     tokenizer.save(str(folder / "tokenizer.json"))
     pad = tokenizer.id_to_token(config.pad_token_id or 0)
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad, "model_max_length": 36}

@@ -141,9 +141,16 @@ def write_encoder(folder: Path, family: str, **changes: Any) -> Path:
     config = transformers.AutoConfig.for_model(
         model_type, **{**values, **changes}, vocab_size=tokenizer.get_vocab_size()
     )
+    write_lively(folder, transformers.AutoModel, config, seed=sum(map(ord, family)))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def write_lively(folder: Path, kind: Any, config: Any, *, seed: int) -> None:
+    """Write config.json and model.safetensors of one of transformers' `AutoModel...` with random weights."""
     random = torch.random.get_rng_state()
-    torch.manual_seed(sum(map(ord, family)))
-    model = transformers.AutoModel.from_config(config)
+    torch.manual_seed(seed)
+    model = kind.from_config(config)
     with torch.no_grad():
         # Far livelier than an untrained encoder, so that every weight shows in the scores.
         for weight in model.parameters():
@@ -153,5 +160,3 @@ def write_encoder(folder: Path, family: str, **changes: Any) -> Path:
                 weight.add_(torch.randn_like(weight) * 0.2)
     torch.random.set_rng_state(random)
     model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder

@@ -8,6 +8,7 @@ from typer import Argument, Option
 from ...text_output import echo, msg
 from ..group import transfer_cli
 from .findings import print_findings
+from .table_options import Columns, HeaderLine, MissingLabels, SkipBad, listed, table_format
 
 if TYPE_CHECKING:
     from ...corpora.convert import Converted
@@ -55,12 +56,7 @@ def convert_cli(
             "datasets contain their own",
         ),
     ] = None,
-    missing_labels: Annotated[
-        str | None,
-        Option(
-            "--missing-labels", help="Labels that stand for a missing label, such as nan,None: their rows are bad lines"
-        ),
-    ] = None,
+    missing_labels: MissingLabels = None,
     merge_labels: Annotated[
         bool,
         Option(
@@ -94,12 +90,8 @@ def convert_cli(
             "characters. auto: like csv, but cells that seem to contain whole rows are bad lines",
         ),
     ] = "auto",
-    columns: Annotated[
-        str | None, Option("--columns", help="Names of the columns if the table has no header: text,label")
-    ] = None,
-    header_line: Annotated[
-        int, Option("--header-line", min=0, help="Line of the header. Default: the first line that is not blank")
-    ] = 0,
+    columns: Columns = None,
+    header_line: HeaderLine = 0,
     names: Annotated[
         list[str] | None,
         Option(
@@ -116,7 +108,7 @@ def convert_cli(
     test_share: Annotated[
         float, Option("--test-share", min=0.0, max=0.99, help="Share of the first file that becomes test.spacy")
     ] = 0.0,
-    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave out bad lines instead of stopping")] = False,
+    skip_bad: SkipBad = False,
     force: Annotated[bool, Option("--force", "-F", help="Overwrite existing files")] = False,
 ) -> None:
     """Convert tables, JSON and exports of annotation tools to .spacy files with one label set.
@@ -128,7 +120,6 @@ def convert_cli(
     A record has a text and one of {"label": "a"}, {"labels": ["a", "b"]} and {"cats": {"a": 1, "b": 0.2}}.
     """
     from ...corpora.convert import convert
-    from ...corpora.table_format import TableFormat
 
     converted = convert(
         sources,
@@ -138,14 +129,14 @@ def convert_cli(
         label_field=label_field,
         labels_field=labels_field,
         cats_field=cats_field,
-        label_columns=_listed(label_columns),
+        label_columns=listed(label_columns),
         label_names=label_names,
-        missing_labels=_listed(missing_labels),
+        missing_labels=listed(missing_labels),
         merge_labels=merge_labels,
         separator=separator,
         attribute_fields=attribute_fields or [],
         id_field=id_field,
-        layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
+        layout=table_format(delimiter, encoding, quoting, columns, header_line),
         names=names or [],
         lang=lang,
         dev_share=dev_share,
@@ -154,10 +145,6 @@ def convert_cli(
         force=force,
     )
     _print(converted)
-
-
-def _listed(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names else []
 
 
 def _print(converted: "Converted") -> None:

@@ -8,6 +8,7 @@ from typer import Argument, Option
 from ...text_output import echo, msg
 from ..group import transfer_cli
 from .findings import print_findings
+from .table_options import Columns, HeaderLine, MissingLabels, SkipBad, listed, table_format
 
 if TYPE_CHECKING:
     from ...projects.init import Initialized
@@ -77,12 +78,7 @@ def init_cli(
         str | None,
         Option("--label-names", help="Names for numeric labels: neg,pos or 0=neg,4=pos, or a file with them"),
     ] = None,
-    missing_labels: Annotated[
-        str | None,
-        Option(
-            "--missing-labels", help="Labels that stand for a missing label, such as nan,None: their rows are bad lines"
-        ),
-    ] = None,
+    missing_labels: MissingLabels = None,
     merge_labels: Annotated[
         bool, Option("--merge-labels", help="Merge labels that look alike, such as Refund and REFUND")
     ] = False,
@@ -98,13 +94,9 @@ def init_cli(
     quoting: Annotated[
         str, Option("--quoting", help="auto, csv, or none (quotation marks are ordinary characters)")
     ] = "auto",
-    columns: Annotated[
-        str | None, Option("--columns", help="Names of the columns if the table has no header: text,label")
-    ] = None,
-    header_line: Annotated[
-        int, Option("--header-line", min=0, help="Line of the header. Default: the first line that is not blank")
-    ] = 0,
-    skip_bad: Annotated[bool, Option("--skip-bad", help="Leave out bad lines instead of stopping")] = False,
+    columns: Columns = None,
+    header_line: HeaderLine = 0,
+    skip_bad: SkipBad = False,
     seed: Annotated[int, Option("--seed", help="Seed of the splits and the training")] = 0,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     force: Annotated[
@@ -117,23 +109,18 @@ def init_cli(
     are none, chooses what to train, and writes data, config.cfg, project.yml and a README.md with the reason for each
     choice. Nothing is downloaded. Then run: python -m spacy project run all FOLDER
     """
-    from ...corpora.table_format import TableFormat
     from ...projects.init import init
 
     made = init(
         data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive, lang=lang,
         dev_share=dev_share, test_share=test_share, text_field=text_field, label_field=label_field,
-        labels_field=labels_field, cats_field=cats_field, label_columns=_listed(label_columns),
-        label_names=label_names, missing_labels=_listed(missing_labels), merge_labels=merge_labels,
+        labels_field=labels_field, cats_field=cats_field, label_columns=listed(label_columns),
+        label_names=label_names, missing_labels=listed(missing_labels), merge_labels=merge_labels,
         separator=separator,
-        layout=TableFormat(delimiter, encoding, quoting, tuple(_listed(columns)), header_line),  # type: ignore[arg-type]
+        layout=table_format(delimiter, encoding, quoting, columns, header_line),
         skip_bad=skip_bad, seed=seed, gpu_id=gpu_id, force=force,
     )  # fmt: skip
     _print(made)
-
-
-def _listed(names: str | None) -> list[str]:
-    return [name.strip() for name in names.split(",")] if names else []
 
 
 def _print(made: "Initialized") -> None:

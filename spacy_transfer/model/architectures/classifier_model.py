@@ -7,18 +7,15 @@ from pathlib import Path
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
 
-from ...errors import T223
-from ...files import write_data
 from ...json_types import JsonObject
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import ClassifierInterface, Floats, classifier_of
 from ..features.joining import FeatureBatch, finish, read, settle
-from ..features.layer import features_of
+from ..features.layer import features_of, sources_of
+from ..features.stored import load_features, save_features, without_features
 from ..learning.thinc_optimizers import forget_gradients
 from ..shims.classifier_shim import ClassifierShim
 from ..storage.weights import check_file
-
-_FEATURES = "features.msgpack"
 
 
 class ClassifierModel(ClassifierInterface):
@@ -56,10 +53,7 @@ class ClassifierModel(ClassifierInterface):
     @property
     def sources(self) -> list[str]:
         """Names of what is read of documents: texts, and attributes that are features."""
-        features = features_of(self.model)
-        nodes = () if features is None else features.walk()
-        of_features = [name for node in nodes for name in node.attrs.get("sources", [])]
-        return list(dict.fromkeys([*self.shim.settings.text.sources, *of_features]))
+        return sources_of(self.model, self.shim.settings.text.sources)
 
     def computes_with(self) -> JsonObject:
         """Describe how the network computes: precision, machine and versions."""
@@ -140,8 +134,7 @@ class ClassifierModel(ClassifierInterface):
         state = self.shim.save(folder)
         if (features := features_of(self.model)) is not None:
             settle(features)
-            state["features"] = write_data(folder / _FEATURES, features.to_bytes())
-        return state
+        return {**state, **save_features(self.model, folder)}
 
     def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
@@ -149,17 +142,14 @@ class ClassifierModel(ClassifierInterface):
         RAISES (OSError): T082 for a damaged file.
         RAISES (ValueError): T223 for other features than were saved.
         """
-        features, checksum = features_of(self.model), state.get("features")
-        if (features is None) != (checksum is None):
-            raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has others"))
-        self.shim.load(folder, {key: value for key, value in state.items() if key != "features"})
-        if features is not None and checksum is not None:
-            check_file(folder / _FEATURES, checksum)
-            try:
-                features.from_bytes((folder / _FEATURES).read_bytes())
-            except (ValueError, KeyError, IndexError) as error:
-                raise ValueError(T223.format(stored=int(state["n_features"]), reason=error)) from error
+        self.shim.load(folder, without_features(self.model, state))
+        load_features(self.model, folder, state, _read)
         self.model.set_dim("nO", int(state["n_labels"]), force=True)
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    check_file(path, sha256)
+    return path.read_bytes()
 
 
 def resize_output(model: Model, n_labels: int) -> Model:

@@ -10,12 +10,12 @@ from thinc.api import Model, Optimizer
 from thinc.types import Floats2d
 
 from ...depth_table import DepthRow
-from ...errors import T001, T005, T223, T540
-from ...files import write_data
+from ...errors import T001, T005, T540
 from ...json_types import JsonObject
 from ...pipeline.interface import INTERFACE, ClassifierInterface, Floats
 from ...pipeline.sources import WHOLE_TEXT
-from ..features.layer import Backprop, as_layer, features_of, make_no_features
+from ..features.layer import Backprop, as_layer, features_of, make_no_features, sources_of
+from ..features.stored import load_features, save_features, without_features
 from ..text.text import Text
 from ..text.windows import Windows
 from .graph_bytes import GraphBytes
@@ -23,7 +23,6 @@ from .onnx_shim import OnnxSettings, OnnxShim
 
 ARCHITECTURE = "spacy-transfer.OnnxClassifier.v1"
 RUNTIME = "ONNX Runtime"
-_FEATURES = "features.msgpack"
 _TOGETHER = 256  # documents whose features are computed together
 
 # Model[list[Doc], Floats2d]; see `architectures.classifier`.
@@ -122,10 +121,7 @@ class OnnxClassifier(ClassifierInterface):
     @property
     def sources(self) -> list[str]:
         """Names of what is read of documents: texts, and attributes that are features."""
-        features = features_of(self.model)
-        nodes = () if features is None else features.walk()
-        of_features = [name for node in nodes for name in node.attrs.get("sources", [])]
-        return list(dict.fromkeys([*self.shim.settings.text.sources, *of_features]))
+        return sources_of(self.model, self.shim.settings.text.sources)
 
     def computes_with(self) -> JsonObject:
         """Describe how the network computes: runtime and precision."""
@@ -244,10 +240,7 @@ class OnnxClassifier(ClassifierInterface):
 
     def save(self, folder: Path) -> JsonObject:
         """Write the network's files. Features go into a file of their own, Thinc's msgpack."""
-        state = self.shim.save(folder)
-        if (features := features_of(self.model)) is not None:
-            state["features"] = write_data(folder / _FEATURES, features.to_bytes())
-        return state
+        return {**self.shim.save(folder), **save_features(self.model, folder)}
 
     def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
@@ -255,13 +248,6 @@ class OnnxClassifier(ClassifierInterface):
         RAISES (OSError): T082 for a damaged file, T544 for one that the runtime cannot run.
         RAISES (ValueError): T223 for other features than were saved.
         """
-        features, checksum = features_of(self.model), state.get("features")
-        if (features is None) != (checksum is None):
-            raise ValueError(T223.format(stored=int(state.get("n_features", 0)), reason="the config has others"))
-        self.shim.load(folder, {key: value for key, value in state.items() if key != "features"})
-        if features is not None and checksum is not None:
-            try:
-                features.from_bytes(GraphBytes.of_file(folder / _FEATURES, str(checksum)).read())
-            except (ValueError, KeyError, IndexError) as error:
-                raise ValueError(T223.format(stored=int(state["n_features"]), reason=error)) from error
+        self.shim.load(folder, without_features(self.model, state))
+        load_features(self.model, folder, state, lambda path, sha256: GraphBytes.of_file(path, sha256).read())
         self.model.set_dim("nO", int(state["n_labels"]), force=True)

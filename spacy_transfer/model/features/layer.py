@@ -81,6 +81,18 @@ def features_of(model: Model) -> Model | None:
     return next((layer for layer in model.layers if layer.name == _NAME), None)
 
 
+def sources_of(model: Model, of_texts: Sequence[str]) -> list[str]:
+    """Names of what a classifier reads of documents: texts, and attributes that are features.
+
+    model (Model[list[Doc], Floats2d]): The model of a classifier.
+    of_texts (Sequence[str]): What its text is made of.
+    RETURNS (list[str]): Each once.
+    """
+    features = features_of(model)
+    nodes = () if features is None else features.walk()
+    return list(dict.fromkeys([*of_texts, *(name for node in nodes for name in node.attrs.get("sources", []))]))
+
+
 def _init_layer(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = None) -> Model:
     if X is not None:
         model.set_dim("nO", fit(model.layers[0], X), force=True)

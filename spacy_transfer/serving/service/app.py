@@ -72,8 +72,7 @@ def make_app(
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys.
     """
     options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
-    keys = None if api_key_file is None else Path(api_key_file)
-    service = Service(pipelines, options, limits or ServiceLimits(), keys, threads)
+    service = Service(pipelines, options, limits, api_key_file, threads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -69,8 +69,7 @@ def serve(
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys; what loading raises.
     """
     options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
-    keys = None if api_key_file is None else Path(api_key_file)
-    service = Service(pipelines, options, limits or ServiceLimits(), keys, threads)
+    service = Service(pipelines, options, limits, api_key_file, threads)
     with listening(host, port) as listener:
         if not service.needs_key and not _is_this_machine(listener):
             logger.warning(T584.format(host=host))

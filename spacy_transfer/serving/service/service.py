@@ -22,18 +22,20 @@ class Service:
 
     pipelines (Pipelines): Loaded by `load`, not before.
     options (Options): Which scores are given where a request does not say.
-    limits (ServiceLimits): What a request may hold.
-    api_key_file (Path | None): Its keys are read at once. None: everyone is let in.
+    limits (ServiceLimits | None): What a request may hold.
+    api_key_file (str | Path | None): Its keys are read at once. None: everyone is let in.
     n_threads (int): Of torch; 0 leaves them as they are.
     RAISES (ValueError): T581 for names, T582 for keys.
     """
 
     def __init__(
-        self, pipelines: Pipelines, options: Options, limits: ServiceLimits, api_key_file: Path | None, n_threads: int
-    ) -> None:
+        self, pipelines: Pipelines, options: Options, limits: ServiceLimits | None, api_key_file: str | Path | None,
+        n_threads: int,
+    ) -> None:  # fmt: skip
+        limits = limits or ServiceLimits()
         self.options, self.limits, self.metrics = options, limits, Metrics()
-        self._key_file, self._n_threads = api_key_file, n_threads
-        self._keys = None if api_key_file is None else read_keys(api_key_file)
+        self._key_file, self._n_threads = None if api_key_file is None else Path(api_key_file), n_threads
+        self._keys = None if self._key_file is None else read_keys(self._key_file)
         self.served: Mapping[str, Served] = {
             name: Served(name, given, options, limits, partial(self.metrics.scored, name))
             for name, given in named(pipelines).items()
