@@ -11,15 +11,15 @@ __version__ = "0.1.0"
 
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
+    from .analysis.doctor.doctor import doctor as doctor
+    from .analysis.report.report import report as report
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
     from .corpora.convert import convert as convert
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
-    from .evaluation.doctor.doctor import doctor as doctor
     from .evaluation.evaluate import evaluate as evaluate
-    from .evaluation.report.report import report as report
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
@@ -87,8 +87,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
-    "evaluation.doctor.doctor": ("doctor",),
-    "evaluation.report.report": ("report",),
+    "analysis.doctor.doctor": ("doctor",),
+    "analysis.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.export.export": ("export",),

@@ -29,10 +29,10 @@ FLOORS = [
         "docbins", "memory",
     },
     {"repository"},
-    {"nn", "pipeline", "config"},
+    {"nn", "pipeline", "config", "evaluation"},
     {"model"},
-    {"training", "corpora", "serving", "evaluation"},
-    {"projects"},
+    {"training", "corpora", "serving"},
+    {"analysis", "projects"},
     {"cli", "estimator", "testing"},
 ]  # fmt: skip
 

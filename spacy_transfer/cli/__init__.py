@@ -1,9 +1,10 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
+from .analysis.doctor import doctor_cli
+from .analysis.report import report_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
-from .data.doctor import doctor_cli
 from .data.init import init_cli
 from .fetch import fetch_cli
 from .group import transfer_cli
@@ -15,11 +16,10 @@ from .pipelines.evaluate import evaluate_cli
 from .pipelines.export import export_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
-from .pipelines.report import report_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
-from .pretrain import pretrain_cli
-from .train import train_cli
+from .training.pretrain import pretrain_cli
+from .training.train import train_cli
 
 __all__ = [
     "apply_cli",

@@ -13,11 +13,11 @@ from house_kit.pipelines import pipeline
 from house_kit.reports import EVIL, write_tests
 from house_kit.runs import config_of, run, write_corpus
 from house_kit.texts import LABELS
+from spacy_transfer.analysis.report.charts import depth_charts
+from spacy_transfer.analysis.report.place import find_place
+from spacy_transfer.analysis.report.report import report
+from spacy_transfer.analysis.report.search_facts import search_facts
 from spacy_transfer.evaluation.evaluate import judge
-from spacy_transfer.evaluation.report.charts import depth_charts
-from spacy_transfer.evaluation.report.place import find_place
-from spacy_transfer.evaluation.report.report import report
-from spacy_transfer.evaluation.report.search_facts import search_facts
 
 KIND = "unfreezing by steps, Adam"
 

@@ -10,12 +10,12 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ...evaluation.measures import Interval, Outcomes, bootstrap_f, wilson
+from ...evaluation.predictions import Predictions
 from ...json_types import JsonObject
 from ...model.architectures.classifier import OwnEncoderClassifier
 from ...pipeline.components import classifiers_of
 from ...pipeline.interface import classifier_of
-from ..measures import Interval, Outcomes, bootstrap_f, wilson
-from ..predictions import Predictions
 
 # Values of an attribute that are shown, and groups that numbers are cut into.
 _MOST_VALUES, _N_GROUPS = 12, 4

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from ..text_output import msg
-from .configs import Code, use_code, values_of
-from .group import transfer_cli
+from ...text_output import msg
+from ..configs import Code, use_code, values_of
+from ..group import transfer_cli
+from ..training_options import CheckpointEvery, Show, ShowProgress, to_go_on, without_option
 from .studies import Runs, Wish, train_several
-from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on, without_option
 
 
 class _OnNan(StrEnum):
@@ -118,10 +118,10 @@ def train_cli(
     (--components.NAME.model.loss '{"@losses": "spacy-transfer.Focal.v1", "exclusive": true}') or by the name of another
     function (--components.NAME.model.pooling.@layers spacy-transfer.MaxPooling.v1).
     """
-    from ..config.judging import judged_by
-    from ..config.reading import read_config
-    from ..training.distributed.launch import end_of_rank, launch, told_to_launcher
-    from ..training.search.study import Interrupted
+    from ...config.judging import judged_by
+    from ...config.reading import read_config
+    from ...training.distributed.launch import end_of_rank, launch, told_to_launcher
+    from ...training.search.study import Interrupted
 
     overrides = values_of(ctx.args)
     wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, by, test, None if keep is None else keep.value, stop_at)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from typer import Exit
 
-from ..errors import T192, T193, T195
-from ..json_types import ConfigMapping
-from ..text_output import echo, msg
+from ...errors import T192, T193, T195
+from ...json_types import ConfigMapping
+from ...text_output import echo, msg
 
 if TYPE_CHECKING:
     from thinc.api import Config
 
-    from ..training.loop.loop import OnNan
-    from ..training.output.progress import Show
-    from ..training.search.study import Keep, Plan, Studied
-    from ..training.session import Trained
+    from ...training.loop.loop import OnNan
+    from ...training.output.progress import Show
+    from ...training.search.study import Keep, Plan, Studied
+    from ...training.session import Trained
 
 # Scores shown in the terminal next to the main one, or else the first few; the files have them all.
 _SHOWN, _MOST_SCORES = ("cats_acc", "cats_macro_f"), 3
@@ -61,8 +61,8 @@ class Wish:
 
         RAISES (ValueError): T187, T426, T432 and T435 for --sweep, T192 for --seeds.
         """
-        from ..training.search.study import Plan
-        from ..training.search.sweep import grid, parse_sweep
+        from ...training.search.study import Plan
+        from ...training.search.sweep import grid, parse_sweep
 
         seeds = [] if self.seeds is None else parse_seeds(self.seeds)
         keep = 2 if self.keep_one_in is None else self.keep_one_in
@@ -107,7 +107,7 @@ class Runs:
 
         RAISES (Interrupted): By a signal.
         """
-        from ..training.search.study import Interrupted
+        from ...training.search.study import Interrupted
 
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
@@ -122,8 +122,8 @@ class Runs:
         loaded: "Config | None" = None,
     ) -> "Trained":  # fmt: skip
         """Train in a folder, in this process."""
-        from ..training.session import Stopped
-        from ..training.train import train
+        from ...training.session import Stopped
+        from ...training.train import train
 
         try:
             return self._train(train, folder, values, stop_at, resume, force, loaded)
@@ -144,14 +144,14 @@ class Runs:
 
     def _given(self, values: ConfigMapping) -> tuple[Path, dict[str, object]]:
         """The config of a trial, and the values to put into it."""
-        from ..training.search.sweep import CONFIG
+        from ...training.search.sweep import CONFIG
 
         return Path(values.get(CONFIG, self.config)), {key: one for key, one in values.items() if key != CONFIG}
 
     def _launch(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
-        from ..training.distributed.launch import launch
-        from ..training.output.result import Result
-        from ..training.search.study import Interrupted
+        from ...training.distributed.launch import launch
+        from ...training.output.result import Result
+        from ...training.search.study import Interrupted
 
         (folder / "result.json").unlink(missing_ok=True)
         config, own = self._given(values)
@@ -178,7 +178,7 @@ def train_several(
 
     RAISES (Exit): After a signal, with its status.
     """
-    from ..training.search.study import Interrupted, study
+    from ...training.search.study import Interrupted, study
 
     try:
         studied = study(
@@ -190,7 +190,7 @@ def train_several(
 
 
 def _print(studied: "Studied", output: Path) -> None:
-    from ..training.search.trials import describe, results_table, statistics_table
+    from ...training.search.trials import describe, results_table, statistics_table
 
     _print_table(results_table(studied.trials))
     best, n_seeds = studied.best, len(studied.best.scores)
@@ -224,7 +224,7 @@ def _print_table(table: tuple[list[str], list[list[object]]]) -> None:
 
 
 def _cell(name: str, value: object) -> str:
-    from ..training.search.trials import shown
+    from ...training.search.trials import shown
 
     if value is None:
         return ""

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from spacy.language import Language
 
+from ...evaluation.calibration import precision_recall, worth
+from ...evaluation.evaluate import Judged
+from ...evaluation.measures import NO_LABEL, f_of
+from ...evaluation.predictions import Predictions
+from ...evaluation.summary import Summary
 from ...json_types import JsonObject
-from ..calibration import precision_recall, worth
-from ..evaluate import Judged
-from ..measures import NO_LABEL, f_of
-from ..predictions import Predictions
-from ..summary import Summary
 from .slices import slices
 
 # Labels that a matrix has room for.

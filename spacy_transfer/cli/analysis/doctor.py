@@ -8,11 +8,11 @@ from typer import Argument, Option
 
 from ...text_output import echo, msg
 from ..configs import Code, use_code
+from ..data.findings import print_findings
 from ..group import transfer_cli
-from .findings import print_findings
 
 if TYPE_CHECKING:
-    from ...evaluation.doctor.doctor import Diagnosis, Place, Twins
+    from ...analysis.doctor.doctor import Diagnosis, Place, Twins
 
 _N_SHOWN = 10
 _LONGEST = 70
@@ -57,8 +57,8 @@ def doctor_cli(
     Includes all that `spacy transfer check` finds. A frozen encoder turns texts into vectors; linear probes that have
     not seen a text say what its label should be (confident learning).
     """
-    from ...evaluation.doctor.doctor import doctor
-    from ...evaluation.doctor.tasks import refuse_tasks_file, write_tasks
+    from ...analysis.doctor.doctor import doctor
+    from ...analysis.doctor.tasks import refuse_tasks_file, write_tasks
     from ...pipeline.loading import load_pipeline
     from ...training.device import use_device
 

@@ -6,12 +6,12 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from ...evaluation.comparison import changes, compare
+from ...evaluation.evaluate import Judged
+from ...evaluation.measures import Outcomes, f_of
+from ...evaluation.predictions import Predictions
+from ...evaluation.summary import Summary
 from ...json_types import JsonObject
-from ..comparison import changes, compare
-from ..evaluate import Judged
-from ..measures import Outcomes, f_of
-from ..predictions import Predictions
-from ..summary import Summary
 from .data_facts import text_row
 
 # Texts of each kind that a page carries.

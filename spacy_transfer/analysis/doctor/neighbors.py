@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...evaluation.measures import Numbers
 from ...pipeline.interface import Floats
-from ..measures import Numbers
 
 # Similarities that are in memory at once.
 _MOST_AT_ONCE = 20_000_000

@@ -14,7 +14,7 @@ import spacy_transfer.cli  # noqa: F401 (its commands)
 from house_kit.commands import run as command
 from house_kit.reports import EVIL, write_tests
 from house_kit.runs import config_of, run, write_corpus
-from spacy_transfer.evaluation.report.report import report
+from spacy_transfer.analysis.report.report import report
 
 KIND = "unfreezing by steps, Adam"
 

@@ -12,11 +12,11 @@ from spacy.tokens import Doc, DocBin
 import spacy_transfer.cli  # noqa: F401 (its commands)
 from house_kit.commands import run
 from house_kit.texts import CARD, LOGIN, MONEY
+from spacy_transfer.analysis.doctor import doctor as module
+from spacy_transfer.analysis.doctor.confident import confident_joint, rank
+from spacy_transfer.analysis.doctor.doctor import Diagnosis, doctor
+from spacy_transfer.analysis.doctor.neighbors import find_neighbors, outliers
 from spacy_transfer.corpora.annotation_tools import recognize
-from spacy_transfer.evaluation.doctor import doctor as module
-from spacy_transfer.evaluation.doctor.confident import confident_joint, rank
-from spacy_transfer.evaluation.doctor.doctor import Diagnosis, doctor
-from spacy_transfer.evaluation.doctor.neighbors import find_neighbors, outliers
 from spacy_transfer.training.held_out import held_out_scores
 
 N_TEXTS, N_LABELS, WIDTH = 600, 3, 12
@@ -115,7 +115,7 @@ def test_a_diagnosis(found: Diagnosis) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_tasks_for_annotation_tools(suffix: str, found: Diagnosis, tmp_path: Path) -> None:
-    from spacy_transfer.evaluation.doctor.tasks import refuse_tasks_file, write_tasks
+    from spacy_transfer.analysis.doctor.tasks import refuse_tasks_file, write_tasks
 
     path = tmp_path / f"tasks{suffix}"
     n = write_tasks(found, path)

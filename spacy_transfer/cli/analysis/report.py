@@ -42,7 +42,7 @@ def report_cli(
     The page needs no other file and no network. It shows how the pipeline was trained, and with --data scores by label,
     confusions down to the texts, what a score is worth, parts of the data, and other pipelines on the same texts.
     """
-    from ...evaluation.report.report import report
+    from ...analysis.report.report import report
     from ...training.device import use_device
 
     use_code(code)

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from typer import Argument, Exit, Option
 
-from ..text_output import msg
-from ..training.pretraining.plan import Pretraining
-from .configs import CodeWithoutLetter, use_code, values_of
-from .group import transfer_cli
-from .training_options import CheckpointEvery, Show, ShowProgress, to_go_on
+from ...text_output import msg
+from ...training.pretraining.plan import Pretraining
+from ..configs import CodeWithoutLetter, use_code, values_of
+from ..group import transfer_cli
+from ..training_options import CheckpointEvery, Show, ShowProgress, to_go_on
 
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
@@ -72,11 +72,11 @@ def pretrain_cli(
     """
     import torch
 
-    from ..config.reading import read_config
-    from ..corpora.raw_texts import read_raw_texts
-    from ..files import refuse_same
-    from ..training.pretraining.blocks import model_of
-    from ..training.pretraining.pretrain import Interrupted, pretrain
+    from ...config.reading import read_config
+    from ...corpora.raw_texts import read_raw_texts
+    from ...files import refuse_same
+    from ...training.pretraining.blocks import model_of
+    from ...training.pretraining.pretrain import Interrupted, pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..measures import Counts, Numbers
+from ...evaluation.measures import Counts, Numbers
 
 
 @dataclass(frozen=True)

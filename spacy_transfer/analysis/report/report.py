@@ -9,11 +9,11 @@ from pathlib import Path
 from spacy.language import Language
 
 from ...errors import T376, T644, T645, T646, require
+from ...evaluation.evaluate import Judged, judge
+from ...evaluation.summary import without_nan
 from ...files import all_or_none, refuse_others_file, refuse_same
 from ...json_types import JsonObject
 from ...pipeline.loading import load_pipeline
-from ..evaluate import Judged, judge
-from ..summary import without_nan
 from .comparison_facts import comparison_facts
 from .data_facts import data_facts
 from .page import GENERATOR, render

@@ -1,0 +1,1 @@
+"""Looking inside data and pipelines: the report, wrong labels."""
