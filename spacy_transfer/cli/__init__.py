@@ -18,6 +18,7 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.distill import distill_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
@@ -30,6 +31,7 @@ __all__ = [
     "classify_cli",
     "convert_cli",
     "detach_cli",
+    "distill_cli",
     "doctor_cli",
     "evaluate_cli",
     "export_cli",
