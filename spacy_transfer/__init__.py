@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from .training.distillation.teachers import Teacher as Teacher
     from .training.linear_probe import LinearProbe as LinearProbe
     from .training.loop.rates import WarmupLinear as WarmupLinear
+    from .training.pretraining.adapt import adapt as adapt
     from .training.pretraining.pretrain import pretrain as pretrain
     from .training.search.study import Plan as Plan
     from .training.search.study import study as study
@@ -91,6 +92,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.train": ("train",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
+    "training.pretraining.adapt": ("adapt",),
     "training.distillation.distill": ("distill",),
     "training.distillation.plan": ("Distillation",),
     "training.distillation.teachers": ("Teacher",),

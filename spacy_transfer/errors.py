@@ -1286,6 +1286,18 @@ T707 = (
 T708 = "[T708] {n:,} of {total:,} texts are left out: the teacher gives them no label."
 T709 = "[T709] {n:,} raw texts are in the dev data too and are left out."
 T710 = "[T710] {path}: expected an object of the teacher's labels, each with a label or null, and found {value!r}."
+T711 = (
+    "[T711] {n:,} of {total:,} raw texts are among the texts to test on, such as {text}. An encoder that has read them makes "
+    "test scores look too good. Leave them out."
+)
+T712 = (
+    "[T712] '{name}' is a sentence encoder: masked-LM training harms its vectors of sentences. Choose tsdae, or "
+    "fine-tune the whole encoder afterwards."
+)
+T713 = (
+    "[T713] '{name}' is not a sentence encoder: tsdae trains its mean vector, and gives less than masked_lm if the whole "
+    "encoder is fine-tuned afterwards."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -18,11 +18,13 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.adapt import adapt_cli
 from .training.distill import distill_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
 __all__ = [
+    "adapt_cli",
     "apply_cli",
     "attach_cli",
     "augment_cli",
