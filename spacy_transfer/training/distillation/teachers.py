@@ -65,7 +65,7 @@ def _checked(answer: object, texts: Sequence[str], name: str) -> list[Scores]:
     if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) != len(texts):
         found = f"{len(answer)} answers" if isinstance(answer, Sequence) else type(answer).__name__
         raise ValueError(T702.format(name=name, problem=T702_COUNT.format(found=found, n=len(texts))))
-    checked = []
+    checked: list[Scores] = []
     for text, scores in zip(texts, answer, strict=True):
         problem = ""
         if not isinstance(scores, Mapping):
@@ -95,7 +95,7 @@ class PipelineTeacher:
         return load_pipeline(self._path)
 
     def __call__(self, texts: Sequence[str]) -> list[Scores]:
-        found = [dict(doc.cats) for doc in self._nlp.pipe(texts)]
+        found: list[Scores] = [dict(doc.cats) for doc in self._nlp.pipe(texts)]
         if not any(found):
             pipes = ", ".join(self._nlp.pipe_names) or "none"
             raise ValueError(T701.format(name=self._path, components=pipes))
