@@ -13,7 +13,7 @@ from spacy.language import Language
 from house_kit.encoders import write_encoder
 from house_kit.pipelines import model_config, moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.runs import assert_same_run, config_of, killed_at, run, write_corpus
-from house_kit.texts import LABELS, TEXTS, exclusive_examples
+from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.shared.attach import attach
 from spacy_transfer.nn.encoders.config import clean_config
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
@@ -206,7 +206,3 @@ def test_a_damaged_configuration(key: str, value: Any) -> None:
     assert clean_config(config, "encoder.json", "x") == config
     with pytest.raises(ValueError, match=f"T451.*{key}"):
         clean_config({**config, key: value}, "encoder.json", "x")
-
-
-def test_labels_of_the_kit(trained: Language) -> None:
-    assert set(trained("card").cats) == set(LABELS)

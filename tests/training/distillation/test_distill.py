@@ -21,7 +21,8 @@ from spacy_transfer.training.distillation.distill import Distilled, distill
 from spacy_transfer.training.distillation.plan import Distillation
 from spacy_transfer.training.distillation.teachers import Teacher
 
-RAW = [f"{text} {word}" for text in TEXTS for word in ("please", "now")]
+# The last two say nothing to the teacher.
+RAW = [*(f"{text} {word}" for text in TEXTS for word in ("please", "now")), "not happy", "thanks and please"]
 STATIC = {"@misc": "spacy-transfer.StaticEncoder.v1", "width": 8}
 WORDS = {
     "card": "card", "login": "login", "password": "login", "money": "money", "refund": "money", "bill": "money",
@@ -150,8 +151,8 @@ def test_an_ensemble_is_averaged(student: Config, tmp_path: Path) -> None:
 
     plan = Distillation(temperature=1.0)
     distill([by_word, other], student, RAW, tmp_path / "out", plan=plan, overrides={"training.max_steps": 1})
-    text = "login please please"
-    assert learned(tmp_path / "out")[text] == pytest.approx({"card": 0.55, "login": 0.4, "money": 0.05})
+    scores = next(scores for text, scores in learned(tmp_path / "out").items() if "login" in text)
+    assert scores == pytest.approx({"card": 0.55, "login": 0.4, "money": 0.05})
 
 
 # ---- nothing is asked twice ----------------------------------------------------------------------------------------
