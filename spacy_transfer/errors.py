@@ -1298,6 +1298,10 @@ T713 = (
     "[T713] '{name}' is not a sentence encoder: tsdae trains its mean vector, and gives less than masked_lm if the whole "
     "encoder is fine-tuned afterwards."
 )
+T714 = (
+    "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
+    "see what it answers."
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

@@ -12,7 +12,7 @@ from thinc.api import Config
 
 from ...config.reading import read_config
 from ...config.values import put_values
-from ...errors import T708
+from ...errors import T708, T714
 from ...files import write_data, write_text
 from ...json_types import ConfigMapping
 from ...log import announce
@@ -106,7 +106,8 @@ def distill(
     RETURNS (Distilled): What was learned from, and the run.
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
-        for a temperature that spaCy's own do not know, T707 without texts; what `train` raises.
+        for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any;
+            what `train` raises.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
@@ -131,6 +132,8 @@ def distill(
         announce(T708.format(n=n_left_out, total=len(asked)))
     n_learned = len(material.texts)
     targets, is_learned = _targets(scores[:n_learned], given[:n_learned], material, names, student, plan, temperature)
+    if not is_learned.any():
+        raise ValueError(T714.format(n=n_learned))
     train_file, dev_file = folder / "train.spacy", folder / "dev.spacy"
     write_data(train_file, _stored(student.lang, material.texts, targets, is_learned, names))
     if material.dev:

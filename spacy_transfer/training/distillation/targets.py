@@ -63,11 +63,12 @@ def averaged(teachers: Sequence[TeacherScores], labels: Sequence[str], renamed: 
     labels (Sequence[str]): The student's.
     renamed (LabelMap): Names of the student's labels; the scores of labels with one new name are added where labels
         are exclusive, otherwise the highest counts.
-    exclusive (bool): Exactly one label a text.
+    exclusive (bool): Exactly one label a text: a teacher that gives it none does not count there.
     RETURNS (Matrix): (n_texts, n_labels).
     """
     column = {label: j for j, label in enumerate(labels)}
     total = np.zeros((len(teachers[0].scores), len(labels)))
+    n_given = np.zeros((len(total), 1))
     for teacher in teachers:
         for i, scores in enumerate(teacher.scores):
             row = np.zeros(len(labels))
@@ -76,7 +77,8 @@ def averaged(teachers: Sequence[TeacherScores], labels: Sequence[str], renamed: 
                     j = column[new]
                     row[j] = row[j] + value if exclusive else max(row[j], value)
             total[i] += row
-    return total / len(teachers)
+            n_given[i] += not exclusive or bool(row.any())
+    return np.asarray(total / np.maximum(n_given, 1.0))
 
 
 def distributions(scores: Matrix, texts: Sequence[str], *, are_dropped: bool) -> tuple[Matrix, NDArray[np.bool_]]:
