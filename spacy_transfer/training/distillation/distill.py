@@ -107,7 +107,7 @@ def distill(
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any;
-            what `train` raises.
+        what `train` raises.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.

@@ -287,9 +287,10 @@ def test_the_command(student: Config, corpus: Path, bert: Path, tmp_path: Path) 
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in RAW), "utf-8")
     (tmp_path / "map.json").write_text(json.dumps({"card": "card"}), "utf-8")
     command = [
-        "transfer", "distill", tmp_path / "teacher", "--to", tmp_path / "student.cfg", "--texts", tmp_path / "raw.jsonl",
-        "--train", corpus / "train.spacy", "--dev", corpus / "dev.spacy", "--label-map", tmp_path / "map.json",
-        "--show", "none", "--output", tmp_path / "out", "--training.max_steps", "2",
+        "transfer", "distill", tmp_path / "teacher", "--to", tmp_path / "student.cfg",
+        "--texts", tmp_path / "raw.jsonl", "--train", corpus / "train.spacy", "--dev", corpus / "dev.spacy",
+        "--label-map", tmp_path / "map.json", "--show", "none", "--output", tmp_path / "out",
+        "--training.max_steps", "2",
     ]  # fmt: skip
     printed = run(*command)
     assert "2 steps" in printed
