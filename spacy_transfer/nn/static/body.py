@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...json_types import JsonObject
@@ -37,6 +38,15 @@ class StaticBody(nn.Module):
         """
         return SimpleNamespace(last_hidden_state=self.embeddings(input_ids))
 
+    def means(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """Average the states of documents of one row each, without making them.
+
+        ids (Tensor): Pieces of one document after the other, (n_pieces,).
+        starts (Tensor): Where each document begins, (n_docs,); none is empty.
+        RETURNS (Tensor): (n_docs, width).
+        """
+        return self.embeddings.means(ids, starts)
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The vectors of the pieces, as encoders of transformers give theirs."""
         return self.embeddings.pieces
@@ -62,6 +72,16 @@ class _Embeddings(nn.Module):
             states = states * kept.unsqueeze(2)
         return states
 
+    def means(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """See `StaticBody.means`."""
+        found = F.embedding_bag(ids, self.pieces.weight, starts, mode="mean")
+        if self.bigrams is not None:
+            before = F.pad(ids[:-1], (1, 0))
+            before[starts] = self.pieces.num_embeddings
+            rows = pair_rows(before, ids, self.bigrams.num_embeddings)
+            found = found + F.embedding_bag(rows, self.bigrams.weight, starts, mode="mean")
+        return found
+
 
 def bigram_rows(ids: Tensor, n_pieces: int, n_rows: int) -> Tensor:
     """Rows of the pairs that each piece makes with the one before it; the first piece follows the beginning of the row.
@@ -70,9 +90,20 @@ def bigram_rows(ids: Tensor, n_pieces: int, n_rows: int) -> Tensor:
     n_pieces (int): Size of the vocabulary; stands for the beginning.
     n_rows (int): Rows of the table.
     RETURNS (Tensor): 0 to n_rows - 1, (n_rows, n_pieces).
-    SOURCE: hashed word pairs: Joulin et al. 2017 (fastText), arXiv:1607.01759.
     """
     begin = torch.full_like(ids[:, :1], n_pieces)
     before = torch.cat([begin, ids[:, :-1]], dim=1)
+    return pair_rows(before, ids, n_rows)
+
+
+def pair_rows(before: Tensor, ids: Tensor, n_rows: int) -> Tensor:
+    """Rows of pairs of pieces in a table; pairs may share one.
+
+    before (Tensor): The first piece of each.
+    ids (Tensor): The second, of the same shape.
+    n_rows (int): Rows of the table.
+    RETURNS (Tensor): 0 to n_rows - 1, of the same shape.
+    SOURCE: hashed word pairs: Joulin et al. 2017 (fastText), arXiv:1607.01759.
+    """
     # Without shifts, so that an ONNX graph can do it too.
     return torch.remainder(torch.remainder(before * _FIRST + ids * _SECOND, _PRIME), n_rows)

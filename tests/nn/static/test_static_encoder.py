@@ -1,6 +1,7 @@
 """A static encoder: where its vectors come from, and its life in a pipeline."""
 
 import copy
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from house_kit.pipelines import model_config, moved, network_of, pipeline, score
 from house_kit.runs import assert_same_run, config_of, killed_at, run, write_corpus
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.shared.attach import attach
+from spacy_transfer.model.text.known_words import KnownWords
 from spacy_transfer.nn.encoders.config import clean_config
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.static.body import STATIC, bigram_rows
@@ -128,6 +130,35 @@ def test_scores_alone_and_with_others(trained: Language) -> None:
     together = scores_of(trained, texts)
     assert together.isfinite().all()
     torch.testing.assert_close(together, torch.cat([scores_of(trained, [t]) for t in texts]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_texts_are_looked_up_at_once(family: str, encoder_folder: Any) -> None:
+    nlp = classifier(encoder_folder(family), {"bigrams": 50})
+    train(nlp, 3)
+    shim = shim_of(nlp)
+    texts = ["card", "", " ", "ü", *TEXTS, " ".join(TEXTS)]
+    # The last one is longer than a row; without it nothing is divided into rows.
+    assert shim._looked_up.vectors(texts) is None
+    for some in (texts, texts[:-1], texts):
+        at_once = scores_of(nlp, some)
+        shim._looked_up, kept = None, shim._looked_up
+        torch.testing.assert_close(scores_of(nlp, some), at_once, atol=1e-5, rtol=0)
+        shim._looked_up = kept
+    assert classifier(encoder_folder(family), pooling={"@layers": "spacy-transfer.MaxPooling.v1"})("card").cats
+
+
+def test_pieces_of_known_words_are_those_of_texts(bert: Path, encoder_folder: Any) -> None:
+    tokenizer = shim_of(classifier(bert)).tokenizer
+    words = KnownWords(tokenizer)
+    assert words.are_apart
+    chance = random.Random(0)
+    letters = "aeé ŒßİΣςﬁ中日  \t\n\r\x00\x1c\u0301\u00a0\u2028\u200d👍🏽card" + "".join(map(chr, range(32, 127)))
+    texts = ["".join(chance.choices(letters, k=chance.randrange(60))) for _ in range(3000)]
+    texts += ["[CLS] card [SEP]", "card", "x" * 300, "my " + "y" * 100 + " card", *TEXTS]
+    for _ in range(2):
+        assert words.encode(texts) == tokenizer.encode(texts)
+    assert not KnownWords(shim_of(classifier(encoder_folder("roberta"))).tokenizer).are_apart
 
 
 @pytest.mark.parametrize(("frozen", "moves"), [(-1, True), (0, False), ("all", False)])
