@@ -19,7 +19,7 @@ from spacy.tokens import DocBin
 from house_kit.commands import run
 from house_kit.pipelines import pipeline, read_json, scores_of
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
-from spacy_transfer import cli, export
+from spacy_transfer import cli, explain, export
 from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
 
 # Short and long ones, so that documents have one row and several; none at all, and what no vocabulary has.
@@ -110,6 +110,15 @@ def test_texts_go_straight_to_the_network(nlp: Language) -> None:
 
 
 # ---- a pipeline like any other -----------------------------------------------------------------------------------
+
+
+def test_it_is_explained_by_occlusion(trained: Language, nlp: Language) -> None:
+    text = "my card is lost. the bill is late"
+    with pytest.raises(ValueError, match=r"T741.*ONNX Runtime.*occlusion"):
+        explain(nlp, [text], method="gradients")
+    (found,), (ours,) = explain(nlp, [text]), explain(trained, [text], method="occlusion")
+    for one, other in zip(found.explanations[0].words, ours.explanations[0].words, strict=True):
+        assert one.value == pytest.approx(other.value, abs=NEAR)
 
 
 def test_every_way_to_keep_and_copy_it(nlp: Language, folder: Path, tmp_path: Path) -> None:
