@@ -189,6 +189,7 @@ class _Clean:
 
     @property
     def right(self) -> np.ndarray:
+        """Of each text, whether it is right."""
         return self.outcomes.right
 
 

@@ -119,7 +119,7 @@ class _Spread:
             begin = end + len(found.separator)
 
     def of(self, place: tuple[int, int]) -> tuple[str, dict[int, float]]:
-        """RETURNS (tuple[str, dict[int, float]]): Source, and shares of tokens; none where it is not in the text."""
+        """Give source and shares of tokens of a piece; no shares where it is not in the text."""
         begin, end = place
         # A separator that is a piece by itself counts to what comes before.
         part = max((one for one in self._parts if one[0] <= begin), key=lambda one: one[0], default=self._parts[0])
