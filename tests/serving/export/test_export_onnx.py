@@ -14,10 +14,13 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 from house_kit.commands import run
+from house_kit.features import STARS, TOK2VEC, give, with_features
 from house_kit.pipelines import pipeline, read_json, scores_of
+from house_kit.scratches import classifier
+from house_kit.shared import shared_pipeline
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer import cli, export
 from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
@@ -94,6 +97,45 @@ def test_families_and_blocks(
     nlp = pipeline(encoder_folder(family), **blocks)
     found = exported(nlp, tmp_path)
     torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
+
+
+def with_lora(bert: Path) -> Language:
+    pytest.importorskip("peft")
+    return pipeline(bert, tuning={"frozen_depth": "all", "adapter": {"@misc": "spacy-transfer.LoRA.v1", "rank": 2}})
+
+
+def with_stars(bert: Path) -> Language:
+    if not Doc.has_extension("n_stars"):
+        Doc.set_extension("n_stars", default=0)
+    return with_features(bert, STARS)
+
+
+MORE: dict[str, Callable[[Path], Language]] = {
+    "an adapter": with_lora, "an attribute beside the text": with_stars, "from scratch": lambda bert: classifier(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MORE.values(), ids=MORE.keys())
+def test_what_is_not_a_plain_encoder(make: Callable[[Path], Language], bert: Path, tmp_path: Path) -> None:
+    """After a step, so that an adapter is not zero."""
+    nlp = make(bert)
+    nlp.update(exclusive_examples(nlp))
+    found = exported(nlp, tmp_path)
+    torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
+    if Doc.has_extension("n_stars"):
+        want, got = (list(one(give([one.make_doc("the card")], [2])[0]).cats.values()) for one in (nlp, found))
+        np.testing.assert_allclose(got, want, atol=NEAR)
+
+
+def test_what_needs_torch_beside_the_encoder(bert: Path, tmp_path: Path) -> None:
+    """Nothing is written; the way out is named."""
+    with_features(bert, TOK2VEC).to_disk(tmp_path / "tok2vec")
+    with pytest.raises(ValueError, match=r"T542.*transfer_textcat.*Train it without that layer"):
+        export(tmp_path / "tok2vec", tmp_path / "out")
+    shared_pipeline(bert).to_disk(tmp_path / "shared")
+    with pytest.raises(ValueError, match=r"T542.*transfer_textcat.*spacy transfer detach"):
+        export(tmp_path / "shared", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_any_number_of_labels_and_one_that_waits(bert: Path, tmp_path: Path) -> None:
