@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
     from .analysis.doctor.doctor import doctor as doctor
+    from .analysis.explain.explain import explain as explain
     from .analysis.report.report import report as report
+    from .analysis.robustness.robustness import robustness as robustness
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
@@ -91,7 +93,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
+    "analysis.explain.explain": ("explain",),
     "analysis.report.report": ("report",),
+    "analysis.robustness.robustness": ("robustness",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.export.export": ("export",),

@@ -1267,6 +1267,42 @@ T605 = (
     "write .parquet or .jsonl."
 )
 
+# ---- looking inside: explanations, robustness --------------------------------------------------------------------
+
+T740 = "[T740] The pipeline gives no scores to explain: no active component writes doc.cats. Its components are: {components}."
+T741 = (
+    "[T741] '{name}' cannot be explained by gradients: {reason}. Use occlusion, which only needs scores: --method "
+    'occlusion, or method="occlusion" in Python.'
+)
+T741_EXPORTED = "it was exported to {runtime}, which has none"
+T741_SHARED = "its encoder belongs to another component"
+T741_OTHER = "it is not a spacy-transfer classifier"
+T742 = (
+    "[T742] The encoder '{family}' cannot be explained by gradients: it does not look up its pieces in the table that "
+    'get_input_embeddings() gives. Use occlusion: --method occlusion, or method="occlusion" in Python.'
+)
+T743 = (
+    "[T743] The label has no logit to explain yet: it was added after training, or it is the only trained label. Train the "
+    "pipeline on texts with it first."
+)
+T744 = "[T744] Text {number} has no words to explain: {text!r}. Give a text with at least one word."
+T745 = "[T745] '{name}' has no label '{label}'. Its labels are: {labels}."
+T746 = "[T746] Cannot write an explanation to {path}: expected a name that ends in one of {suffixes}."
+T747 = (
+    "[T747] The explanation of {label!r} is not exact: after {n_steps} gradients the words sum to something {gap:.1%} off "
+    "the difference of the logits. Their order can still be trusted for large values; small ones may be noise. Text: "
+    "{text!r}"
+)
+T748 = "[T748] Which component should be looked at? {given}The components with scores are: {components}."
+T748_NO_SUCH = "'{name}' is not among them. "
+T749 = "[T749] Cannot look for similar texts: {problem}."
+T749_NO_VECTORS = "'{name}' is not a spacy-transfer classifier, so it has no document vectors"
+T749_NO_TEXTS = "{path} has no texts"
+T750 = "[T750] '{name}' does not read the text of a document, which is what noise would change. It reads: {sources}."
+T751 = "[T751] No config can be written that trains '{name}' on noisy texts: {problem}."
+T751_EXPORTED = "it was exported to {runtime}. Measure the pipeline that it was exported from"
+T751_SHARED = "its encoder belongs to another component, which reads the texts. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
+
 
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package where it is used.

@@ -1,7 +1,9 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
 from .analysis.doctor import doctor_cli
+from .analysis.explain import explain_cli
 from .analysis.report import report_cli
+from .analysis.robustness import robustness_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -34,6 +36,7 @@ __all__ = [
     "detach_cli",
     "doctor_cli",
     "evaluate_cli",
+    "explain_cli",
     "export_cli",
     "fetch_cli",
     "import_cli",
@@ -41,6 +44,7 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "report_cli",
+    "robustness_cli",
     "serve_cli",
     "show_cli",
     "train_cli",

@@ -12,8 +12,10 @@ from ...nn.devices.precision import Precision
 from ...nn.encoders.shared_encoder import SharedEncoder
 from ...nn.joined import Joined
 from ...nn.losses.wrapper import LOSS
+from ...pipeline.explanations.attribution import Attribution, Exactness
 from ...pipeline.interface import INTERFACE, Floats
 from ...pipeline.sources import WHOLE_TEXT
+from ..explaining.attributing import attribute
 from ..features.joining import Inputs, begin
 from ..features.layer import Backprop, as_layer, make_no_features
 from ..learning.augmentation import NoAugmentation
@@ -200,6 +202,10 @@ class OwnEncoderClassifier(ClassifierModel):
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""
         return self.shim.vectors(self.texts(docs)).cpu().numpy()
+
+    def attribution(self, doc: Doc, label: int, exactness: Exactness) -> Attribution:
+        """Compute what each piece of a document adds to a logit; its features stay as they are."""
+        return attribute(self.shim, self.shim.settings.text.parts(doc), self.read([doc]).joined, label, exactness)
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward; see the shim."""
