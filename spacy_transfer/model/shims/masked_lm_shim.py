@@ -1,6 +1,5 @@
 """The shim between Thinc and a network that predicts masked pieces."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
@@ -76,7 +75,7 @@ def special_pieces(tokenizer: PieceTokenizer, family: str, objective: Objective 
     objective (str): "tsdae" needs no mask piece, and gets 0 where there is none.
     RAISES (ValueError): T135 for a tokenizer without a mask piece.
     """
-    special = {one["content"]: one["id"] for one in json.loads(tokenizer.text)["added_tokens"] if one["special"]}
+    special = tokenizer.special
     found = [special[piece] for piece in MASK_PIECES if piece in special]
     if not found and objective == "masked_lm":
         raise ValueError(T135.format(name=family, pieces=" or ".join(MASK_PIECES)))
