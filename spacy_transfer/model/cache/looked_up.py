@@ -31,7 +31,7 @@ class LookedUp:
     def of(cls, network: Network, reader: TextReader) -> "LookedUp | None":
         """Take this way where it leads to the same vectors.
 
-        network (Network): Any.
+        network (Network): Of a classifier.
         reader (TextReader): Its tokenizer and windows.
         RETURNS (LookedUp | None): None for an encoder that is not static, another pooling than the mean, or a head that
             reads states.
@@ -44,7 +44,7 @@ class LookedUp:
     def vectors(self, texts: Sequence[str]) -> Tensor | None:
         """Average the states of each text.
 
-        texts (Sequence[str]): Any number.
+        texts (Sequence[str]): The texts.
         RETURNS (Tensor | None): (n_texts, width), on the network's device; None where a text is longer than a row: its
             windows know what is read of it.
         """

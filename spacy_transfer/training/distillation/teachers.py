@@ -1,4 +1,4 @@
-"""Whoever gives scores: pipelines that fill `doc.cats`, and functions of texts."""
+"""What gives scores: pipelines that fill `doc.cats`, and functions of texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -43,7 +43,7 @@ class Teacher:
     def score(self, texts: Sequence[str], folder: Path, batch_size: int) -> list[Scores]:
         """Score texts; each text is asked for once, whatever happens to this process.
 
-        texts (Sequence[str]): Any number.
+        texts (Sequence[str]): The texts.
         folder (Path): Where scores are kept.
         batch_size (int): Texts that are asked for together.
         RETURNS (list[Scores]): Of each text.
