@@ -17,7 +17,7 @@ from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.model.text.windows import FittedWindows, Windows
-from spacy_transfer.nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
+from spacy_transfer.nn.pooling import AttentionPooling, ClsPooling, LastPooling, MaxPooling, MeanPooling
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -147,7 +147,7 @@ def test_the_widest_windows_fit(bert: Path) -> None:
 # ---- through the whole pipeline ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pooling", ["MeanPooling", "ClsPooling", "MaxPooling", "AttentionPooling"])
+@pytest.mark.parametrize("pooling", ["MeanPooling", "ClsPooling", "LastPooling", "MaxPooling", "AttentionPooling"])
 def test_windows_change_nothing_for_short_texts(bert: Path, pooling: str) -> None:
     block = {"@layers": f"spacy-transfer.{pooling}.v1"}
     found = [
@@ -254,10 +254,12 @@ def reference(builder: Any, module: nn.Module, states: torch.Tensor, rows: Seque
         return flat.amax(dim=0)
     if isinstance(builder, AttentionPooling):
         return (flat * module.score(flat).softmax(dim=0)).sum(dim=0)  # type: ignore[operator]
-    return torch.stack([states[row, 0] for row in rows]).mean(dim=0)
+    last = [max(i for i, counts in enumerate(COUNTED[row]) if counts) for row in rows]
+    places = last if isinstance(builder, LastPooling) else [0] * len(rows)
+    return torch.stack([states[row, place] for row, place in zip(rows, places, strict=True)]).mean(dim=0)
 
 
-@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
+@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling(), LastPooling()])
 def test_windows_are_pooled_together(builder: Any) -> None:
     torch.manual_seed(0)
     states, module = states_of(4, 5).requires_grad_(), builder.build(4)
@@ -271,7 +273,7 @@ def test_windows_are_pooled_together(builder: Any) -> None:
     torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling()])
+@pytest.mark.parametrize("builder", [MeanPooling(), MaxPooling(), AttentionPooling(), ClsPooling(), LastPooling()])
 @pytest.mark.parametrize("scale", [1.0, 1e3])
 def test_padding_is_not_pooled(builder: Any, scale: float) -> None:
     torch.manual_seed(0)
