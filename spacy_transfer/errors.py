@@ -861,6 +861,39 @@ T783 = (
     "[T783] An encoder of the family '{family}' that reads in both directions cannot become a transformer component, which "
     "would read it from left to right. Leave it in its classifier."
 )
+T784 = (
+    "[T784] A document has no span group '{group}' (doc.spans), whose spans are to be classified; its groups: {groups}; its "
+    "text begins '{text}'. Put a component that writes the group before this one, or, for .spacy files, read them with "
+    "spacy-transfer.Corpus.v1."
+)
+T785 = (
+    "[T785] A document has no sentence boundaries, and its sentences are to be classified; its text begins '{text}'. Put a "
+    'sentencizer (nlp.add_pipe("sentencizer", before=...)), senter or parser before this component, or, for .spacy files, '
+    "read them with spacy-transfer.Corpus.v1."
+)
+T786 = (
+    '[T786] span._.cats of \'{text}\' is {value}; expected scores from 0 to 1 by label, such as {{"A": 1.0, "B": 0.0}}.'
+)
+T787 = (
+    '[T787] span._.cats is registered with a getter or a method, and a component with target = "sents" or "spans:KEY" '
+    "writes it. Register the other one under another name."
+)
+T788 = "[T788] '{name}' cannot classify '{target}': {problem}."
+T788_SHARED = "its encoder belongs to a transformer component, which reads whole documents. Use spacy-transfer.PretrainedEncoder.v1"
+T788_SOURCES = "model.text.sources reads {sources}, and a sentence or span has no groups of its own"
+T789 = (
+    "[T789] '{name}' classifies '{target}', but none is annotated in {n_docs} training documents. Annotate them by "
+    "span._.cats (stored with DocBin(store_user_data=True)), by the labels of a group's spans, or give documents of one "
+    "sentence or span with doc.cats."
+)
+T790 = (
+    "[T790] '{name}' scores sentences or spans (span._.cats), and here a text gets one answer. Set [components.{name}] "
+    'doc_cats = "max" or "mean" to have scores of documents too, or use spacy transfer apply.'
+)
+T791 = (
+    "[T791] '{name}' classifies '{target}', and this command looks at whole documents. spacy transfer evaluate and apply "
+    "know sentences and spans."
+)
 # 42x and 43x: configs from the command line, and searches.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
 T421 = "[T421] {key} = {name}: nothing is registered under this name.{hint} Import your own code with --code."

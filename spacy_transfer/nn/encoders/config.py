@@ -54,6 +54,8 @@ _SHARE = re.compile(r".*(dropout|layerdrop|_prob$|_probs$|dropout_rate)")
 _TOKEN = re.compile(r".*(_token_id|_index)$")
 _LAYERS = re.compile(r".*(layers|_blocks|_groups|group_num|num_networks)$|block_repeats")
 _MOST_LAYERS = 1000
+# Numbers by default that decoders may do without.
+_OPTIONAL = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
 _HALVED = "is_encoder_decoder"
 _MOST = 2**31 - 1
 
@@ -216,6 +218,8 @@ def _kind_of(key: str, default: object) -> Kind:
         return _IDS
     if _LAYERS.match(key) and (default is None or is_whole(default)):
         return maybe(whole(0, _MOST_LAYERS)) if default is None else whole(0, _MOST_LAYERS)
+    if key in _OPTIONAL:
+        return maybe(real(1e-6, _MOST) if "softcapping" in key else whole(1, _MOST))
     if key == "architectures":
         return maybe(list_of(TEXT))
     if is_whole(default):

@@ -38,7 +38,23 @@ def first_state_changes(encoder: Encoder) -> bool:
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_piece_sees_to_the_left_only(family: str, encoder_folder: Folders) -> None:
-    assert not first_state_changes(PretrainedEncoder(str(encoder_folder(family))).load().encoder.eval())
+    """Whatever a row is padded with, and wherever its states are cached."""
+    encoder = PretrainedEncoder(str(encoder_folder(family))).load().encoder.eval()
+    assert not first_state_changes(encoder)
+    assert try_encoder(encoder, family, *range(encoder.n_layers + 1)) < 1e-5
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_each_family_trains_frozen_with_its_last_piece(family: str, encoder_folder: Folders, tmp_path: Path) -> None:
+    nlp = pipeline(encoder_folder(family), pooling=LAST, tuning={"frozen_depth": 1})
+    before, network = weights_of(nlp), network_of(nlp)
+    nlp.update(exclusive_examples(nlp, 6), sgd=AdamW(learn_rate=1e-2))
+    assert {network.depth_of(name) for name in moved(before, weights_of(nlp))} == {2, 3, 4}
+    texts = [*TEXTS[:5], "", "card " * 40]
+    alone = torch.cat([scores_of(nlp, [text]) for text in texts])
+    torch.testing.assert_close(scores_of(nlp, texts), alone, atol=1e-5, rtol=0.0)
+    nlp.to_disk(tmp_path)
+    assert torch.equal(scores_of(spacy.load(tmp_path), texts), scores_of(nlp, texts))
 
 
 @pytest.mark.parametrize("family", BOTH)
@@ -142,7 +158,7 @@ def test_the_choice_is_stored_and_taken_over(encoder_folder: Folders, tmp_path: 
     assert config["bidirectional"] is True
 
 
-@pytest.mark.parametrize(("family", "both"), [("gpt2", False), ("llama", True)])
+@pytest.mark.parametrize(("family", "both"), [("llama", True)])
 def test_exported_to_onnx(family: str, both: bool, encoder_folder: Folders, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     nlp = pipeline(encoder_folder(family), pooling=LAST, encoder={"bidirectional": True} if both else {})

@@ -22,7 +22,7 @@ from spacy_transfer.training.adamw import AdamW
 N_LAYERS = {
     "bert": 3, "roberta": 3, "xlm-roberta": 2, "distilbert": 3, "albert": 3, "albert-two-groups": 4, "electra": 3,
     "mpnet": 3, "deberta-v2": 3, "deberta-v3": 3, "deberta-v2-conv": 3, "modernbert": 4, "t5": 3, "bart": 3,
-    **dict.fromkeys(DECODERS, 3),
+    "gpt2": 3, "llama": 3, "gemma3": 3,
 }  # fmt: skip
 FAMILY_AND_DEPTH = [(family, depth) for family in KNOWN_FAMILIES for depth in range(-1, N_LAYERS[family] + 1)]
 Folders = Callable[[str], Path]
@@ -97,7 +97,7 @@ DEPTHS = {
     "gpt2": {"wte": 0, "wpe": 0, "h.0.": 1, "h.1.attn.c_attn": 2, "h.2.": -1, "ln_f": -1},
     **{
         family: {"embed_tokens": 0, "layers.0.": 1, "layers.1.mlp": 2, "layers.2.": -1, "body.norm.": -1}
-        for family in DECODERS if family != "gpt2"
+        for family in ("llama", "gemma3")
     },
 }  # fmt: skip
 

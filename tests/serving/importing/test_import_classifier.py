@@ -17,7 +17,7 @@ from tokenizers.processors import TemplateProcessing
 
 from house_kit.classifiers import logits_of, write_classifier, write_head
 from house_kit.commands import run
-from house_kit.encoders import DECODERS, WIDTH, knows
+from house_kit.encoders import WIDTH, knows
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.runs import config_of, write_corpus
 from house_kit.runs import run as train_on
@@ -53,11 +53,14 @@ def test_there_and_back(family: str, tmp_path: Path) -> None:
     assert config.architectures == [CLASSIFIERS[config.model_type].architecture]
 
 
-@pytest.mark.parametrize("family", [family for family in DECODERS if family != "gemma3"])
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "gemma2"])
 def test_decoders(family: str, tmp_path: Path) -> None:
     """One linear map on the last piece; back it goes as encoder and head, with the same scores."""
-    pad = {} if "gemma" in family else {"pad_token_id": 0}
-    folder = write_classifier(tmp_path / "hf", family, problem="single_label_classification", **pad)
+    changes: dict[str, Any] = {} if "gemma" in family else {"pad_token_id": 0}
+    if family == "gemma2":
+        # transformers leaves the cap out by default.
+        changes["attn_logit_softcapping"] = None
+    folder = write_classifier(tmp_path / "hf", family, problem="single_label_classification", **changes)
     done = import_classifier(folder, tmp_path / "nlp", lang="xx")
     assert (done.labels, done.exclusive, done.length) == (LABELS, True, 36)
     nlp, wanted = spacy.load(tmp_path / "nlp"), logits_of(folder, SIX).softmax(dim=1)
