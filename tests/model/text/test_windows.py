@@ -178,6 +178,7 @@ LITERAL = {
     "bert": ["[SEP]", "[MASK]", "[CLS]", "[PAD]", "[UNK]"], "roberta": ["<s>", "</s>", "<mask>", "<pad>"],
     "xlm-roberta": ["<s>", "</s>", "<mask>"], "mpnet": ["<s>", "<mask>"], "albert": ["[SEP]", "[MASK]", "<pad>"],
     "deberta": ["[SEP]", "[MASK]"], "modernbert": ["[SEP]", "[MASK]", "[PAD]"], "t5": ["</s>", "<pad>"],
+    "gpt2": ["<|endoftext|>"], "llama": ["<s>", "</s>"], "gemma": ["<bos>", "<eos>"],
 }  # fmt: skip
 
 
