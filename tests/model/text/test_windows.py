@@ -211,7 +211,8 @@ def test_rows_are_what_the_tokenizer_makes(name: str, tokenizers: dict[str, Piec
     for text in [*TEXTS, "", " ", "a", "ß 字 \U0001f600"]:
         windows = Windows(length=40, stride=10).fitted(tokenizers[name], None)
         (row,) = windows.cut(tokenizers[name].encode([text])[0], tokenizers[name])
-        assert row.ids.tolist() == raw.encode(text).ids
+        # Without special pieces, piece 0 stands for an empty text.
+        assert row.ids.tolist() == (raw.encode(text).ids or [0])
 
 
 def test_a_tokenizer_without_special_pieces(tmp_path: Path) -> None:
