@@ -25,13 +25,16 @@ def piece_vectors(encoder: Encoder, tokenizer: str, record: JsonObject) -> tuple
     """
     prefix, suffix = _frame(tokenizer)
     ordinary = ordinary_pieces(tokenizer, encoder.n_pieces)
-    takes_first = SentenceModules.of(record).modes == ["cls"]
+    modes = SentenceModules.of(record).modes
     vectors = torch.zeros((encoder.n_pieces, encoder.width))
     with in_evaluation(encoder):
         for begin in range(0, len(ordinary), _TOGETHER):
             ids = torch.tensor([[*prefix, i, *suffix] for i in ordinary[begin : begin + _TOGETHER]])
             states = encoder(ids, torch.ones_like(ids), is_full=True).float()
-            vectors[ordinary[begin : begin + _TOGETHER]] = states[:, 0] if takes_first else states.mean(dim=1)
+            taken = (
+                states[:, 0] if modes == ["cls"] else states[:, -1] if modes == ["lasttoken"] else states.mean(dim=1)
+            )
+            vectors[ordinary[begin : begin + _TOGETHER]] = taken
     return vectors, ordinary
 
 
