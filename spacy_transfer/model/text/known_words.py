@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from .tokenizer import PieceTokenizer
 
-# Different words that are remembered; a few thousand make most of the words of any texts.
-_MOST_WORDS = 200_000
-# Longer ones are rarely met again.
-_LONGEST = 60
+# Letters of the words that are remembered; a few thousand words make most of the words of any texts.
+_MOST_LETTERS = 4_000_000
 
 
 class KnownWords:
@@ -25,6 +23,7 @@ class KnownWords:
         self._tokenizer = tokenizer
         self.are_apart = words_are_apart(tokenizer.text)
         self._known: dict[str, list[int]] = {}
+        self._n_letters = 0
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Cut texts into pieces.
@@ -34,19 +33,18 @@ class KnownWords:
         """
         if not self.are_apart:
             return self._tokenizer.encode(texts)
+        # Threads may come here together: what is known is only added to, or replaced as a whole.
         known = self._known
         divided = [text.split(" ") for text in texts]
         new = list({word for words in divided for word in words if word not in known})
+        if new and self._n_letters > _MOST_LETTERS:
+            known = {}
+            self._known, self._n_letters = known, 0
+            new = list({word for words in divided for word in words})
         if new:
-            if len(known) > _MOST_WORDS:
-                known.clear()
-                new = list({word for words in divided for word in words})
             known.update(zip(new, self._tokenizer.encode(new), strict=True))
-        pieces = [[piece for word in words for piece in known[word]] for words in divided]
-        for word in new:
-            if len(word) > _LONGEST:
-                del known[word]
-        return pieces
+            self._n_letters += sum(map(len, new))
+        return [[piece for word in words for piece in known[word]] for words in divided]
 
 
 def words_are_apart(tokenizer: str) -> bool:

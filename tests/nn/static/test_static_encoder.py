@@ -156,7 +156,9 @@ def test_pieces_of_known_words_are_those_of_texts(bert: Path, encoder_folder: An
     letters = "aeé ŒßİΣςﬁ中日  \t\n\r\x00\x1c\u0301\u00a0\u2028\u200d👍🏽card" + "".join(map(chr, range(32, 127)))
     texts = ["".join(chance.choices(letters, k=chance.randrange(60))) for _ in range(3000)]
     texts += ["[CLS] card [SEP]", "card", "x" * 300, "my " + "y" * 100 + " card", *TEXTS]
-    for _ in range(2):
+    for n_letters in (0, 0, 10**9, 0):
+        # As if so many were known: it begins again.
+        words._n_letters = n_letters
         assert words.encode(texts) == tokenizer.encode(texts)
     assert not KnownWords(shim_of(classifier(encoder_folder("roberta"))).tokenizer).are_apart
 
