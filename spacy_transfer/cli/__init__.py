@@ -19,7 +19,9 @@ from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .training.pretrain import pretrain_cli
+from .training.self_train import self_train_cli
 from .training.train import train_cli
+from .training.update import update_cli
 
 __all__ = [
     "apply_cli",
@@ -39,8 +41,10 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "report_cli",
+    "self_train_cli",
     "serve_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",
+    "update_cli",
 ]
