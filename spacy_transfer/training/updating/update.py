@@ -214,7 +214,10 @@ def _prepare(
     place: Work, pipeline: str | Path, sources: Sources, component: str | None, plan: Updating, *, resume: bool,
     force: bool,
 ) -> str:  # fmt: skip
-    """Make everything that the training needs, or find it there. RETURNS (str): Name of the classifier."""
+    """Make everything that the training needs, or find it there.
+
+    RETURNS (str): Name of the classifier.
+    """
     pipe = _classifier(load_pipeline(pipeline), component)
     model, frozen = f"components.{pipe.name}.model", _frozen_depth(pipe, plan)
     nlp = load_pipeline(pipeline, {f"{model}.tuning.frozen_depth": frozen, f"{model}.tuning.unfreeze_every": 0})
