@@ -34,7 +34,7 @@ This page is generated from docstrings and complete on the built site; on a code
 _KINDS = (
     ("Encoders", ("Encoder", "WordLevel", "BPE", "Unigram", "CharNGrams")),
     ("Tuning", ("Tuning", "LoRA", "IA3")),
-    ("Pooling and head", ("Pooling", "Head", "RandomInit", "LinearProbe")),
+    ("Pooling and head", ("Pooling", "Head", "RandomInit", "LinearProbe", "LabelTexts")),
     ("Features", ("Features", "StaticVectors")),
     ("Losses", ()),
     ("Data", ("Text", "Normalization", "Windows", "Augmentation", "Cache", "Corpus", "PieceRows", "piece_length")),

@@ -1077,6 +1077,26 @@ T552 = (
     "[T552] Cannot shorten the encoder of '{name}': its configuration ({family}) does not say how many layers it has."
 )
 
+T660 = "[T660] label_texts has texts for {unknown}, but the labels are {labels}. Correct the names."
+T661 = (
+    "[T661] The names of these labels have no words in them: {labels}. Give each of them a text in label_texts.texts, or "
+    "leave label_texts out."
+)
+T662 = "[T662] label_texts and features do not go together: a label has no features. Leave one of them out."
+T663 = (
+    "[T663] label_texts needs to know the labels, and the network has been resized without them. Add labels with "
+    "'add_label' of the component."
+)
+T664 = (
+    "[T664] {path}: label '{label}' has neither a text nor a list of texts. Write an object of labels and their texts, "
+    '{{"refund": "money back", "card_lost": ["a lost card", "a stolen card"]}}.'
+)
+T665 = "[T665] There are no configs to choose from in {path}: expected two or more files that end in .cfg."
+T666 = (
+    "[T666] Nothing can be held out of {n_texts} texts with {n_labels} labels to compare configs on: most labels need two "
+    "texts. Add texts, or train one of the configs as it is."
+)
+
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
 T611_OTHERS = "it is not a project of this command as it left it ({names})"

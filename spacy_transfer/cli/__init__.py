@@ -20,6 +20,7 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.choose import choose_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
@@ -29,6 +30,7 @@ __all__ = [
     "augment_cli",
     "card_cli",
     "check_cli",
+    "choose_cli",
     "classify_cli",
     "convert_cli",
     "detach_cli",
