@@ -1217,6 +1217,7 @@ T651 = (
 T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
 T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
 T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
+T560_STATIC = "its encoder is static, and transformers has no class for it"
 T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
 T560_BOTH_WAYS = (
     "its encoder reads in both directions, and the class of transformers for '{family}' from left to right only"
@@ -1323,7 +1324,119 @@ T605 = (
     "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
     "write .parquet or .jsonl."
 )
+T700 = (
+    "[T700] StaticEncoder: the encoder '{name}' is static already. To go on with its vectors, use "
+    "spacy-transfer.PretrainedEncoder.v1 with this name."
+)
+T701 = (
+    "[T701] The teacher '{name}' gives no scores: nothing in it fills doc.cats. Its components: {components}. Choose a "
+    "pipeline with a text classifier."
+)
+T702 = "[T702] The teacher '{name}' gave an answer that cannot be used: {problem}."
+T702_COUNT = "{found} for {n} texts"
+T702_KIND = "{value} for {text!r}, where a dict of scores by label is expected"
+T702_LABEL = "a label that is not a str, {label}, for {text!r}"
+T702_SCORE = "the score {value} of the label '{label}' for {text!r}, where a number from 0 to 1 is expected"
+T703 = (
+    "[T703] The labels of the teacher {name} and of {whose} differ. Only the teacher has: {only}. It lacks: {lacking}. Say "
+    'which is which with --label-map FILE, a JSON object like {{"teacher\'s label": "your label", "not needed": '
+    "null}} (labels= in Python)."
+)
+T704 = (
+    "[T704] The student's labels are exclusive, but the teacher's scores do not sum to 1 for {n} text(s); they sum to "
+    "{total:.3g} for {text!r}. Use a student for any number of labels (the factory transfer_textcat_multilabel), or a "
+    "teacher whose labels are exclusive."
+)
+T705 = (
+    "[T705] {path}: cannot tell which component is to learn: '{component}'. Expected one with the factory "
+    "transfer_textcat, transfer_textcat_multilabel, textcat or textcat_multilabel, and found: {found}. Name it with "
+    "--component."
+)
+T706 = (
+    "[T706] The student '{name}' is a component of spaCy, whose loss has no temperature: --temperature {temperature} cannot "
+    "be used. Leave it out, or use a spacy-transfer component."
+)
+T707 = (
+    "[T707] Nothing to distill from: {n_raw} raw text(s) and {n_labeled} labeled ones, after empty and repeated ones are "
+    "left out and some are kept apart to choose the best step by. Give more texts, or labeled dev data with --dev."
+)
+T708 = "[T708] {n:,} of {total:,} texts are left out: the teacher gives them no label."
+T709 = "[T709] {n:,} raw texts are in the dev data too and are left out."
+T710 = "[T710] {path}: expected an object of the teacher's labels, each with a label or null, and found {value!r}."
+T711 = (
+    "[T711] {n:,} of {total:,} raw texts are among the texts to test on, such as {text}. An encoder that has read them makes "
+    "test scores look too good. Leave them out."
+)
+T712 = (
+    "[T712] '{name}' is a sentence encoder: masked-LM training harms its vectors of sentences. Choose tsdae, or "
+    "fine-tune the whole encoder afterwards."
+)
+T713 = (
+    "[T713] '{name}' is not a sentence encoder: tsdae trains its mean vector, and gives less than masked_lm if the whole "
+    "encoder is fine-tuned afterwards."
+)
+T714 = (
+    "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
+    "see what it answers."
+)
 
+T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
+T721 = (
+    "[T721] {path}: {n:,} of {n_texts:,} texts do not have exactly one label, but '{name}' gives exactly one to each text. "
+    "One of them has {labels}: {text}. Leave such texts out, or train a pipeline for any number of labels "
+    "(transfer_textcat_multilabel)."
+)
+T722 = (
+    "[T722] {path} names one label per text, but '{name}' gives any number: whether its other labels hold is not known. "
+    'Write a list of all labels that hold ("labels"), or a value for each label that is known ("cats").'
+)
+T723 = (
+    "[T723] {path} has labels that are not known here: {labels}.{hint} Old texts have labels of the pipeline; new labels "
+    "come with the new texts."
+)
+T724 = (
+    "[T724] {path}: new labels look like labels of the pipeline: {pairs}. Write them in the same way, or let "
+    "--merge-labels do it."
+)
+T725 = (
+    "[T725] '{name}' reads the encoder of another component, which an update would change for all its readers. Give it an "
+    "encoder of its own first: spacy transfer detach."
+)
+T726 = (
+    "[T726] The updated pipeline is not saved: on {n_texts:,} old texts its {measure} fell from {before:.1%} to {after:.1%}, "
+    "by more than the {allowed:.1%} that --max-forgetting allows. The run is kept in {work}. Give old texts with --replay "
+    "or texts without labels with --texts, or allow more."
+)
+T727 = (
+    "[T727] {n:,} texts without labels are also in {path}, to measure on: {text}. What is learned from is no test; take them "
+    "out of one of the two."
+)
+T728 = (
+    "[T728] {folder} holds an unfinished update. Continue it with --resume, choose another --work, or discard it with "
+    "--force."
+)
+T729 = "[T729] {folder} holds no update to resume: {reason}. Leave --resume out to start one."
+T732 = (
+    "[T732] Every new text has {labels}, so what the label is not cannot be learned. Add texts without it, or give old texts "
+    "with --replay."
+)
+T733 = "[T733] --max-forgetting needs old texts to measure on. Give a test file with --old-test, or old texts with --replay."
+T734 = (
+    "[T734] [{section}] does not read .spacy files, so texts cannot join in. Convert the data (spacy transfer convert), and "
+    "read them with {readers}."
+)
+T735 = (
+    "[T735] {folder} holds rounds of self-training already. Continue them with --resume, choose another --output, or discard "
+    "them with --force."
+)
+T730 = (
+    "[T730] '{name}': there are no earlier scores to rehearse, so nothing is learned. Call nlp.resume_training() first: it "
+    "keeps a copy of the model as it is then."
+)
+T731 = (
+    "[T731] '{name}' reads the encoder of another component, which rehearsing cannot hold back, so nothing is learned. Give "
+    "it an encoder of its own (spacy transfer detach), or mix old texts into the training data."
+)
 # ---- looking inside: explanations, robustness --------------------------------------------------------------------
 
 T740 = "[T740] The pipeline gives no scores to explain: no active component writes doc.cats. Its components are: {components}."
