@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .projects.init import init as init
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
+    from .serving.calibrate import calibrate as calibrate
     from .serving.classify import classify as classify
     from .serving.merge import merge as merge
     from .testing import check_block as check_block
@@ -80,6 +81,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
     "serving.apply.apply": ("apply",),
+    "serving.calibrate": ("calibrate",),
     "serving.classify": ("classify",),
     "serving.merge": ("merge",),
     "model.show": ("show",),

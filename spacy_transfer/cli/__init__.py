@@ -8,6 +8,7 @@ from .fetch import fetch_cli
 from .group import transfer_cli
 from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
+from .pipelines.calibrate import calibrate_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
 from .pipelines.merge import merge_cli
@@ -19,6 +20,7 @@ __all__ = [
     "apply_cli",
     "attach_cli",
     "augment_cli",
+    "calibrate_cli",
     "check_cli",
     "classify_cli",
     "convert_cli",

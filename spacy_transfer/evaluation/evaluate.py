@@ -32,7 +32,7 @@ def evaluate(pipeline: Language, data: Path, *, batch_size: int = 256) -> Scores
     """
     if not data.exists():
         raise no_such_file(data)
-    examples: list[Example] = list(_examples(pipeline, data))
+    examples: list[Example] = list(examples_of(pipeline, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     start = perf_counter()
@@ -64,7 +64,14 @@ def write_scores(scores: Scores, path: Path) -> None:
     write_text(path, srsly.json_dumps(scores, indent=2))
 
 
-def _examples(pipeline: Language, data: Path) -> Iterator[Example]:
+def examples_of(pipeline: Language, data: Path) -> Iterator[Example]:
+    """Read annotated documents for a pipeline.
+
+    pipeline (Language): The pipeline.
+    data (Path): A .spacy file or a folder of them.
+    YIELDS (Example): With predicted documents that hold what the components read, and no annotation.
+    RAISES (ValueError): T033, T036 for annotations that are no values from 0 to 1; T047, T391, T397 as `evaluate`.
+    """
     sources = sources_read_by(components_of(pipeline).values())
     for file in find_docbins(data):
         for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):

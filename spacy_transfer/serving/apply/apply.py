@@ -57,6 +57,7 @@ def apply(
     *,
     text_field: str | None = None,
     all_scores: bool = False,
+    holding: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
@@ -81,6 +82,7 @@ def apply(
     output (str | Path): A .csv, .tsv, .jsonl, .parquet or .spacy file, or "-" for standard output.
     text_field (str | None): Column that holds the text. None: `text`, or the only one that can be meant.
     all_scores (bool): Write the scores of all labels.
+    holding (bool): Write the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Write all labels with at least this score.
     top (int | None): Write so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
@@ -104,7 +106,8 @@ def apply(
     """
     options = Options(
         text_field=text_field, input_format=input_format, layout=layout or TableFormat(), all_scores=all_scores,
-        above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix, look_ahead=look_ahead,
+        holding=holding, above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix,
+        look_ahead=look_ahead,
     )  # fmt: skip
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     is_stream = str(output) == STANDARD_OUTPUT

@@ -29,10 +29,17 @@ class Component:
 
     name (str): Of the component.
     labels (tuple[str, ...]): In the order of its scores.
+    thresholds (tuple[float, ...]): Of each label; empty where labels exclude each other, so that the best one holds.
     """
 
     name: str
     labels: tuple[str, ...]
+    thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, pipe: TransferTextCategorizer) -> "Component":
+        """Describe a component of a pipeline."""
+        return cls(pipe.name, pipe.labels, () if pipe.exclusive else tuple(pipe.thresholds.values()))
 
 
 class Scoring(Protocol):
@@ -113,7 +120,7 @@ class DirectScoring:
     """
 
     def __init__(self, nlp: Language, scores: Callable[[Sequence[str]], Floats]) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._scores = scores
 
     def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
@@ -129,7 +136,7 @@ class PipelineScoring:
     """
 
     def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._nlp, self._keeps_docs = nlp, keeps_docs
         self._attributes = attributes_read_by(nlp)
 

@@ -34,6 +34,7 @@ class Answers:
         found: list[str] = []
         for component, prefix in zip(self._components, self._prefixes, strict=True):
             found += [f"{prefix}label", f"{prefix}score"]
+            found += [f"{prefix}labels"] if self._options.holding else []
             if self._options.all_scores and self._is_table:
                 found += [f"{prefix}score_{label}" for label in component.labels]
             elif self._options.all_scores or self._options.above is not None or self._options.top is not None:
@@ -53,14 +54,20 @@ class Answers:
             begin += len(component.labels)
             best = part.argmax(axis=1).tolist()
             for answer, row, chosen in zip(answers, part.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
-                self._fill(answer, component.labels, row, chosen, prefix)
+                self._fill(answer, component, row, chosen, prefix)
         return answers
 
-    def _fill(self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str) -> None:
-        options = self._options
+    def _fill(self, answer: Answer, component: Component, row: list[float], best: int, prefix: str) -> None:
+        options, labels = self._options, component.labels
         is_sure = options.min_score is None or row[best] >= options.min_score
         answer[f"{prefix}label"] = labels[best] if is_sure else options.abstain
         answer[f"{prefix}score"] = row[best]
+        if options.holding:
+            reached = zip(labels, row, component.thresholds, strict=True) if component.thresholds else ()
+            holding = [label for label, score, limit in reached if score >= limit]
+            if not component.thresholds and is_sure:
+                holding = [labels[best]]
+            answer[f"{prefix}labels"] = json.dumps(holding, ensure_ascii=False) if self._is_table else holding
         if options.all_scores and self._is_table:
             answer.update((f"{prefix}score_{label}", score) for label, score in zip(labels, row, strict=True))
             return
