@@ -55,7 +55,6 @@ def group_near_duplicates(texts: Sequence[str]) -> list[int]:
         leaders[second] = first
 
     seen: dict[str, int] = {}
-    shingles: dict[int, Shingles] = {}
     buckets: dict[tuple[int, bytes], int] = {}
     factors, offsets = _hashes()
     for index, text in enumerate(texts):
@@ -67,13 +66,15 @@ def group_near_duplicates(texts: Sequence[str]) -> list[int]:
         own = _shingles(folded)
         if not len(own):
             continue
-        shingles[index] = own
         # The low bits of a product are no good hash: the high half is taken.
         hashed = (own[:, None].astype(np.uint64) * factors + offsets) >> np.uint64(32)
         signature = hashed.min(axis=0).astype(np.uint32).reshape(_BANDS, _ROWS)
         for band in range(_BANDS):
             other = buckets.setdefault((band, signature[band].tobytes()), index)
-            if other != index and leader(other) != leader(index) and _share(shingles[other], own) >= ALIKE:
+            if other == index or leader(other) == leader(index):
+                continue
+            # Candidates are few, and the shingles of all texts would take more memory than the texts.
+            if _share(_shingles(fold_text(texts[other])), own) >= ALIKE:
                 join(other, index)
     return [leader(index) for index in range(len(texts))]
 

@@ -77,7 +77,7 @@ def init(
     data: Path | Sequence[Path],
     folder: Path,
     *,
-    encoder: str = DEFAULT,
+    encoder: str | Path = DEFAULT,
     recipe: str = "auto",
     budget: str | float | None = None,
     compare: bool = True,
@@ -108,7 +108,7 @@ def init(
     data (Path | Sequence[Path]): A .csv, .tsv, .jsonl, .json, .parquet or .xlsx file, several of them, or a folder.
         Files whose names say train, dev (or valid) and test are the splits; what is missing is split off train.
     folder (Path): The project.
-    encoder (str): A folder, the folder or package of a pipeline, or a name on the hub that is on this machine.
+    encoder (str | Path): A folder, the folder or package of a pipeline, or a name on the hub that is on this machine.
     recipe (str): "auto", or one of `spacy_transfer.projects.recipes.RECIPES`.
     budget (str | float | None): Time for a comparison and the training on this machine: "10m", or seconds. None: none.
     compare (bool): On few texts, whether recipes may be compared by cross-validation on the training texts.
@@ -149,7 +149,7 @@ def init(
     if recipe != "auto":
         named_recipe(recipe, exclusive=given.exclusive)
     parts, split_choice = _split(given, dev_share, test_share, seed)
-    facts = look_at_encoder(encoder)
+    facts = look_at_encoder(str(encoder))
     report = check_splits(
         [as_split(part, records, given.labels) for part, records in parts.items()], encoder=facts.folder,
         window=facts.window, exclusive=given.exclusive,
@@ -166,7 +166,7 @@ def init(
         _labels_choice(given, report, asked=exclusive is not None),
         split_choice,
         Choice("language", code, why_language),
-        _encoder_choice(facts, is_default=encoder == DEFAULT),
+        _encoder_choice(facts, is_default=str(encoder) == DEFAULT),
         _window_choice(facts, report),
         *plan.choices,
     ]  # fmt: skip

@@ -76,8 +76,8 @@ commands:
     help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
     script:
       - >-
-        python -m spacy transfer apply training/model-best '${{vars.apply_to}}' predictions/predictions.jsonl
-        --prefix predicted_ --force --gpu-id ${{vars.gpu_id}}
+        python -m spacy transfer apply training/model-best '${{vars.apply_to}}'
+        --output predictions/predictions.jsonl --prefix predicted_{above} --force --gpu-id ${{vars.gpu_id}}
     deps: ["training/model-best", "${{vars.apply_to}}"]
     outputs: ["predictions/predictions.jsonl"]
 
@@ -190,6 +190,7 @@ def write_project(told: Told) -> str:
     return _PROJECT.format(
         title=json.dumps(told.title, ensure_ascii=False), n_labels=len(told.labels), gpu_id=told.gpu_id,
         name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds), all=", ".join(STEPS),
+        above="" if told.exclusive else " --above 0.5",
         form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
         build="wheel" if told.builds_wheel else "none",
     )  # fmt: skip
