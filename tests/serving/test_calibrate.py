@@ -68,7 +68,7 @@ def test_thresholds_are_stored_and_used_by_evaluate_and_apply(tmp_path: Path, be
     assert found["cats_auc_per_type"] == pytest.approx(plain["cats_auc_per_type"])
     source = tmp_path / "texts.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), "utf-8")
-    run("transfer", "apply", folder, source, tmp_path / "out.jsonl", "--labels", "--show", "none")
+    run("transfer", "apply", folder, source, "--output", tmp_path / "out.jsonl", "--labels", "--show", "none")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert [row["labels"] for row in rows] == wanted
 
