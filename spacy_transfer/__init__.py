@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from .serving.apply.apply import apply as apply
     from .serving.calibrate import calibrate as calibrate
     from .serving.classify import classify as classify
+    from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
+    from .serving.model_card import card as card
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
     from .training.linear_probe import LinearProbe as LinearProbe
@@ -83,7 +85,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "serving.apply.apply": ("apply",),
     "serving.calibrate": ("calibrate",),
     "serving.classify": ("classify",),
+    "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
+    "serving.model_card": ("card",),
     "model.show": ("show",),
     "model.shared.attach": ("attach", "detach"),
     # For scikit-learn, and for blocks of one's own.

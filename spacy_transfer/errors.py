@@ -1012,6 +1012,75 @@ T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."
 T626 = (
     "[T626] The scores of '{name}' do not come from logits by softmax or sigmoid, so dividing the logits does not give the "
     "scores that were computed. Nothing was written."
+T620 = (
+    "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
+    "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
+)
+
+
+# ---- Hugging Face ------------------------------------------------------------------------------------------------
+
+T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
+T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
+T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
+T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
+T560_HEAD = "{head} has no counterpart there. Use spacy-transfer.Head.v1"
+T560_FEATURES = "its head also reads features (model.features), which a model of transformers does not have"
+T560_SCORES = "the scores of its loss {loss} are neither a softmax nor a sigmoid of the logits"
+T560_POOLING = "the pooling {pooling} is not from this package"
+T561_WINDOWS = (
+    "Texts longer than {length} pieces are cut off there, while the pipeline reads all of a text, window by window."
+)
+T561_HEAD_TAIL = (
+    "Texts longer than {length} pieces are cut off there, while the pipeline reads their beginning and their end."
+)
+T561_SOURCES = "It reads one text, while the pipeline reads {sources} of a document."
+T561_TEXT = "It reads the text as it is, while the pipeline cleans it first (model.text.normalization)."
+T562 = "[T562] '{name}' cannot be imported: {problem}."
+T562_PIPELINE = "it is a spaCy pipeline. Load it with spacy.load"
+T562_ARCHITECTURE = (
+    "config.json names {architectures}, which is not a sequence classifier, and there is no {file} next to it"
+)
+T562_REGRESSION = "it predicts a number, not a label (problem_type: regression)"
+T562_ONE_LOGIT = (
+    "it has one logit and its config.json does not say what it means. If it is yes or no for one label, add --problem "
+    "multi-label; if it chooses between two labels, add --problem single-label --labels NO,YES"
+)
+T562_ONE_NAME = "its one logit chooses between two labels. Name both, the one for a low logit first: --labels NO,YES"
+T562_LABELS = "it has {n_labels} labels, but {n_names} names: {names}. Name each label: --labels A,B,C"
+T562_TWICE = "two of its labels are called '{label}'. Name each label: --labels A,B,C"
+T562_PROBLEM = "its problem_type is {problem}. Say what it is: --problem single-label or --problem multi-label"
+T562_WIDTH = "its head reads vectors of width {found}, but its pooling gives {width}"
+T563 = (
+    "[T563] '{name}' has its head in {file}, which is a pickle and never loaded. If you trust it, write the weights to a "
+    "file that holds numbers only, in an environment that has scikit-learn, then import again:\n"
+    "import json, joblib, numpy as np; from safetensors.numpy import save_file\n"
+    "head = joblib.load('{path}'); parts = getattr(head, 'estimators_', [head]); weight, bias = (np.concatenate([getattr("
+    "part, key).astype('float32') for part in parts]).copy('C') for key in ('coef_', 'intercept_'))\n"
+    "save_file({{'weight': weight, 'bias': bias}}, '{target}', {{'classes': json.dumps([str(c) for c in head.classes_]), "
+    "'problem': 'single-label' if parts == [head] else 'multi-label'}})"
+)
+T564 = (
+    "[T564] '{source}' has only pickled weights, which are never loaded. If you trust it, convert it, head included, then "
+    "import the folder 'converted':\n"
+    'python -c "from transformers import AutoModelForSequenceClassification as Model, AutoTokenizer; '
+    "Model.from_pretrained('{source}').save_pretrained('converted', safe_serialization=True); "
+    "AutoTokenizer.from_pretrained('{source}').save_pretrained('converted')\""
+)
+T566 = "[T566] The head of '{name}' cannot be kept: {problem}."
+T566_FAMILY = "heads of the family '{family}' have no counterpart here. Families that have one: {known}"
+T566_ACTIVATION = "its activation is {activation}, not one of relu, gelu and tanh"
+T566_POOLING = "its pooling is {pooling}, not one of cls and mean"
+T566_EPS = "its norm has an epsilon of {eps}, not 1e-05"
+T566_LACKS = "the weight '{weight}' is missing"
+T567 = "[T567] {file} does not hold the head of a classifier: {problem}."
+T567_ACTIVATION = "its activation is {activation!r}, not one of relu, gelu and tanh"
+T567_LACKS = "{names} missing"
+T567_SHAPE = "{name} has the shapes {found}, but needs {wanted}"
+T567_NOTE = "its note '{note}' is {value}, expected {want}"
+T568 = (
+    "[T568] '{pipeline}' is an installed package, which is never changed. Write a copy that has the model card: --output "
+    "FOLDER"
 )
 
 

@@ -13,8 +13,16 @@ def quiet() -> Iterator[None]:
     if logger.hasHandlers() or logger.level != logging.NOTSET:
         yield
         return
+    with silent():
+        yield
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Show nothing below a warning within, whoever listens: for trainings that only measure something."""
+    before = logger.level
     logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(before)

@@ -9,8 +9,10 @@ from .group import transfer_cli
 from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
 from .pipelines.calibrate import calibrate_cli
+from .pipelines.card import card_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
+from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
@@ -21,12 +23,14 @@ __all__ = [
     "attach_cli",
     "augment_cli",
     "calibrate_cli",
+    "card_cli",
     "check_cli",
     "classify_cli",
     "convert_cli",
     "detach_cli",
     "evaluate_cli",
     "fetch_cli",
+    "import_cli",
     "init_cli",
     "merge_cli",
     "pretrain_cli",

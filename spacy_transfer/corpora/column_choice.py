@@ -26,8 +26,8 @@ _LABELS = (
 )  # fmt: skip
 _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
 _SEPARATORS = ("|", ";", ",")
-# Characters of a label, on average, and words of a text.
-_LONGEST_LABEL, _FEWEST_WORDS = 60, 2.5
+# Characters of a label, on average, words of a text, on average, and words of a name.
+_LONGEST_LABEL, _FEWEST_WORDS, _LONGEST_NAME = 60, 2.5, 3
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def _fold(name: str) -> str:
 
 
 def _named(columns: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Columns with a known name, whole or as one of its words: "Label text", "coarse_label"."""
-    return [name for name in columns if set(_fold(name).split()) & set(known)]
+    """Columns with a known name, whole or as one of its words: "Label text", "coarse_label"; a sentence is no name."""
+    words = {name: _fold(name).split() for name in columns}
+    return [name for name, own in words.items() if len(own) <= _LONGEST_NAME and set(own) & set(known)]
 
 
 def _with_header(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
@@ -165,7 +166,7 @@ def _text_column(sample: Sample, kinds: Mapping[str, Kind]) -> tuple[str, str]:
     ):
         if len(candidates) == 1:
             return candidates[0], why
-    raise _unclear(sample, "the text", named or texts or fitting, "--text-field")
+    raise _unclear(sample, named or texts or fitting, what="the text", options="--text-field")
 
 
 def _has_str(sample: Sample, name: str) -> bool:
@@ -181,7 +182,7 @@ def _label_columns(sample: Sample, kinds: Mapping[str, Kind], text: str, separat
         if len(candidates) == 1:
             return _form(sample, kinds, candidates[0], why, separator)
     if named:
-        raise _unclear(sample, "the labels", named, _OPTIONS)
+        raise _unclear(sample, named, what="the labels", options=_OPTIONS)
     truths = [name for name in fitting if kinds[name] == "truth"]
     others_fit = [name for name in fitting if kinds[name] != "truth"]
     if truths and not others_fit:
@@ -195,7 +196,7 @@ def _label_columns(sample: Sample, kinds: Mapping[str, Kind], text: str, separat
             # Called so, but every cell is another: the conversion says what is odd about it.
             return _form(sample, kinds, wrong[0], ", by its name", separator)
         raise ValueError(errors.T614.format(path=sample.path, columns=_shown(sample.columns)))
-    raise _unclear(sample, "the labels", fitting, _OPTIONS)
+    raise _unclear(sample, fitting, what="the labels", options=_OPTIONS)
 
 
 _OPTIONS = "--label-field, --labels-field, --cats-field or --label-columns"
@@ -250,7 +251,7 @@ def _separator(cells: Sequence[str]) -> str | None:
     return next((mark for mark, _ in find_unsplit(labels) if mark in _SEPARATORS), None)
 
 
-def _unclear(sample: Sample, what: str, candidates: Sequence[str], options: str) -> ValueError:
+def _unclear(sample: Sample, candidates: Sequence[str], *, what: str, options: str) -> ValueError:
     some = candidates or sample.columns
     return ValueError(errors.T613.format(path=sample.path, what=what, columns=_shown(some), options=options))
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -63,8 +63,8 @@ def guess_language(texts: Sequence[str]) -> Language:
 def _by_stop_words(words: Sequence[str]) -> Language:
     """A word that several languages share counts for each of them in part, and a long list gives no lead by that."""
     counts, n_words = Counter(words), len(words)
-    scores: Counter[str] = Counter()
-    shares: Counter[str] = Counter()
+    scores: dict[str, float] = defaultdict(float)
+    shares: dict[str, float] = defaultdict(float)
     for word, n in counts.items():
         owners = _owners().get(word, ())
         for code in owners:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..errors import T620
 from ..files.strangers import read_object
 from ..nn.encoders.pretrained import PretrainedEncoder
 from ..nn.sentence_pooling import SentenceModules
-from ..quiet import quiet
+from ..quiet import silent
 from ..repository.known_encoders import KNOWN
 from ..repository.resolve import EncoderFolder, find_encoder
 
@@ -47,11 +48,16 @@ def look_at_encoder(name: str) -> EncoderFacts:
 
     name (str): A folder, the folder or package of a pipeline, or a name on the hub.
     RETURNS (EncoderFacts): What is known of it.
-    RAISES (OSError): T050, T157 if it is not here.
+    RAISES (OSError): T050, T620 if it is not here.
     RAISES (ValueError): As `PretrainedEncoder.load` for a folder that is no complete, safe encoder.
     """
-    found = find_encoder(name, None, download=False)
-    with quiet():
+    try:
+        found = find_encoder(name, None, download=False)
+    except FileNotFoundError as error:
+        if str(error).startswith("[T"):
+            raise
+        raise FileNotFoundError(T620.format(name=name)) from error
+    with silent():
         loaded = PretrainedEncoder(name).load()
     encoder, longest = loaded.encoder, SentenceModules.of(loaded.record).max_length
     limits = {

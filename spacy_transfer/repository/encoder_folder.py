@@ -37,6 +37,10 @@ _ORIGINS = ("folder", "package", "cache", "hub")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot")
 
 
+class PickledWeights(ValueError):
+    """All weights of a source are pickled, so that none can be read."""
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file as it was fetched: sha256 (str), hexadecimal, and size (int), in bytes."""
@@ -122,11 +126,11 @@ def refuse_pickled(names: Iterable[str], source: str) -> None:
 
     names (Iterable[str]): Its files.
     source (str): What the user calls it.
-    RAISES (ValueError): T053 with the way to convert them; nothing if there are no weights at all.
+    RAISES (PickledWeights): T053 with the way to convert them; nothing if there are no weights at all.
     """
     found = sorted(name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in PICKLED))
     if found:
-        raise ValueError(errors.T053.format(source=source, found=", ".join(found)))
+        raise PickledWeights(errors.T053.format(source=source, found=", ".join(found)))
 
 
 def _incomplete(source: str, problem: str) -> ValueError:

@@ -60,6 +60,14 @@ class WeightFiles:
         """Of all tensors."""
         return [one.shape for one in self.stored.values()]
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the writers of the files have put beside the tensors, by name."""
+        found: dict[str, str] = {}
+        for file in self._files.values():
+            found |= file.metadata() or {}
+        return found
+
     def floats(self, name: str) -> Tensor:
         """Read a tensor of floating-point numbers, all of them finite.
 

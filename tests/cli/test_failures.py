@@ -39,8 +39,10 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "check": ["x.spacy"], "classify": ["x", "a text"],
+    "augment": ["x.cfg"], "attach": ["x", "o"],
+    "calibrate": ["x", "x.spacy"], "check": ["x.spacy"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "detach": ["x", "o"], "evaluate": ["x", "x.spacy"], "fetch": ["./x", "o"],
+    "init": ["x.csv", "o"],
     "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 

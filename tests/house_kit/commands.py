@@ -5,6 +5,8 @@ from pathlib import Path
 from spacy.cli import app
 from typer.testing import CliRunner
 
+import spacy_transfer.cli  # noqa: F401 - the command group joins spaCy's app
+
 
 def run(*args: str | Path, code: int = 0) -> str:
     """Run `python -m spacy ARGS` in this process. RETURNS (str): What it printed."""

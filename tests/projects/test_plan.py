@@ -109,5 +109,5 @@ def test_the_encoder_is_looked_at(bert: Path) -> None:
     assert (facts.n_layers, facts.width, facts.window) == (3, 16, 40)
     assert facts.name == str(bert)
     assert "positions" in facts.why_window
-    with pytest.raises(OSError, match="T157"):
+    with pytest.raises(OSError, match="T620"):
         look_at_encoder("nobody/nothing")

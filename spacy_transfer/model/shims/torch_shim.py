@@ -355,6 +355,15 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         """
         self._restore(StoredNetwork.from_folder(folder, state, needed=self.needed, has_encoder=self.has_encoder))
 
+    @changes_network
+    def take(self, stored: StoredNetwork) -> None:
+        """Take a network that was put together elsewhere.
+
+        stored (StoredNetwork): All of it.
+        RAISES (OSError): T082 for weights of another network.
+        """
+        self._restore(stored)
+
     @reads_network
     def to_bytes(self) -> bytes:
         """All of it as one message; empty before `initialize`."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ...nn.devices.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
+from ...nn.devices.freed_memory import FREED_MEMORY
 from ...nn.devices.host_rows import HostRows
 from ...nn.devices.pinned import together_to_device
 from ...nn.joined import NOTHING, Joined
@@ -16,8 +17,6 @@ from .windows import Row
 _LEAST_FILLED = 0.8
 # ... and it is large enough to keep the device busy, in pieces: matrix products reach their peak from there on.
 _BUSY = {"cpu": 512, "cuda": 16_384}
-
-
 # What a micro-batch costs beside its pieces, in pieces: calls, and products that are too short to be fast.
 _COST = 64
 _ALIGNED = 8
@@ -34,6 +33,13 @@ def micro_batches(
     few_shapes (bool): Put them together so that little is added where the network fills them up to few shapes.
     YIELDS (list[int]): Indices of documents.
     """
+    for group in _groups(documents, budget, device, few_shapes=few_shapes):
+        if device == "cpu":
+            FREED_MEMORY.give_back()
+        yield group
+
+
+def _groups(documents: Sequence[Sequence[Row]], budget: int, device: str, *, few_shapes: bool) -> Iterator[list[int]]:
     lengths = [max(len(row.ids) for row in rows) for rows in documents]
     # Longest first: the largest micro-batch runs first, so running out of memory shows in the first second.
     order = sorted(range(len(documents)), key=lambda i: (-lengths[i], i))

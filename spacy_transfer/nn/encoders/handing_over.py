@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import T208, T210
-from ...json_types import JsonObject
+from ...json_types import JsonMapping, JsonObject
 from ...repository.tokenizer_files import settled
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
@@ -47,16 +47,42 @@ def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: P
     folder (Path): Where they go; it is there.
     RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
     """
-    config: PretrainedConfig = encoder.body.config
-    if config.is_encoder_decoder or record["config"].get("is_encoder_decoder"):
+    if is_half(encoder, record):
         raise ValueError(T208.format(family=encoder.family))
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in encoder.body.named_parameters()}
-    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    safetensors.torch.save_file(tensors_of(encoder), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(record["config"], indent=2), "utf-8")
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
+    settings = tokenizer_settings(encoder, tokenizer)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
+
+
+def is_half(encoder: Encoder, record: JsonMapping) -> bool:
+    """Whether an encoder is half of an encoder-decoder, whose class would want both halves."""
+    config: PretrainedConfig = encoder.body.config
+    return bool(config.is_encoder_decoder or record["config"].get("is_encoder_decoder"))
+
+
+def tensors_of(encoder: Encoder, prefix: str = "") -> dict[str, Tensor]:
+    """The weights of an encoder as a class of transformers names them.
+
+    encoder (Encoder): With weights.
+    prefix (str): Put before each name.
+    RETURNS (dict[str, Tensor]): On the CPU.
+    """
+    found = encoder.body.named_parameters()
+    return {f"{prefix}{name}": weight.detach().cpu().contiguous() for name, weight in found}
+
+
+def tokenizer_settings(encoder: Encoder, tokenizer: str) -> JsonObject:
+    """What tokenizer_config.json says, so that transformers cuts texts as we do.
+
+    encoder (Encoder): Of the tokenizer.
+    tokenizer (str): As JSON.
+    RETURNS (dict): JSON-able.
+    """
     form = json.loads(tokenizer)
     pieces = {piece["id"]: piece["content"] for piece in form.get("added_tokens", [])}
-    settings = {
+    return {
         # Not the family's own class: that of XLM-R and others wants the slow tokenizer's file beside it.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": pieces.get(encoder.pad_id) or next(iter(pieces.values()), "[PAD]"),
@@ -69,7 +95,6 @@ def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: P
         # Left out, the class would change the tokenizer's own setting to false.
         "add_prefix_space": bool((form.get("pre_tokenizer") or {}).get("add_prefix_space", False)),
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
 
 
 def load_folder(folder: Path, load: Any) -> Any:

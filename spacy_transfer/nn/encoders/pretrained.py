@@ -100,8 +100,10 @@ class PretrainedEncoder:
         RAISES (OSError): T050 to T052 if it is nowhere, T015 if its weights are damaged.
         """
         found = find_encoder(self.name, self.revision)
-        read = _from_component if found.is_component else _from_folder
-        return read(found, self.attention, self.dropout)
+        loaded = read_encoder(found, self.attention, self.dropout)
+        if not found.is_component:
+            _announce_unused_head(found)
+        return loaded
 
     def load_base(self, sha256: str) -> Encoder:
         """Read the encoder under a stored adapter; the network is never asked.
@@ -111,7 +113,7 @@ class PretrainedEncoder:
         """
         try:
             found = find_encoder(self.name, self.revision, download=False)
-            loaded = (_from_component if found.is_component else _from_folder)(found, self.attention, self.dropout)
+            loaded = read_encoder(found, self.attention, self.dropout)
         except (OSError, ValueError) as error:
             raise OSError(T157.format(name=self.name, error=error)) from error
         if (own := fingerprint(loaded.encoder)) != sha256:
@@ -191,10 +193,31 @@ def _dropouts(config: JsonObject, dropout: float | None) -> dict[str, float]:
     return found
 
 
+def read_encoder(
+    found: EncoderFolder, attention: Attention = "auto", dropout: float | None = None
+) -> LoadedEncoder:  # fmt: skip
+    """Read the encoder of a folder; a head that it has is left there.
+
+    found (EncoderFolder): Of transformers, or one of our components.
+    attention (Attention): Which implementation.
+    dropout (float | None): As in `PretrainedEncoder`.
+    RETURNS (LoadedEncoder): With weights.
+    RAISES (ValueError, OSError): As `PretrainedEncoder.load`.
+    """
+    return (_from_component if found.is_component else _from_folder)(found, attention, dropout)
+
+
+def _announce_unused_head(found: EncoderFolder) -> None:
+    said = read_object(found.folder / "config.json")
+    if any(str(name).endswith("ForSequenceClassification") for name in said.get("architectures") or []):
+        names = said.get("id2label")
+        labels = [str(label) for label in names.values()] if isinstance(names, dict) else []
+        announce(T348.format(name=found.name, labels=labels[:10]))
+
+
 def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
     file = found.folder / "config.json"
-    said = read_object(file)
-    made = build_config(clean_config(said, file, found.name), file)
+    made = build_config(clean_config(read_object(file), file, found.name), file)
     check_family(made, found.name)
     # With the defaults of its family.
     config = clean_config({**made.to_dict(), **_compiled(made)}, file, found.name)
@@ -208,10 +231,6 @@ def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | No
     modules, pooling_weights = read_modules(found.folder)
     if modules is not None:
         record["sentence"] = modules.to_json()
-    if any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or []):
-        names = said.get("id2label")
-        labels = [str(label) for label in names.values()] if isinstance(names, dict) else []
-        announce(T348.format(name=found.name, labels=labels[:10]))
     tokenizer = fast_tokenizer(found.folder, config, encoder.n_pieces)
     if tokenizer.markers:
         shown = ", ".join(tokenizer.markers[:_SHOWN]) + ", ..." * (len(tokenizer.markers) > _SHOWN)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ...checks import check_share
 from ...errors import T005
 
-_ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+Activation = Literal["relu", "gelu", "tanh"]
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class LabelHead(nn.Module):
@@ -113,12 +115,14 @@ class Head:
     dropout (float | None): Before every linear layer. None takes `[training] dropout`, a number overrides it.
     norm (bool): Norm of the document vector, features included, before all of it (`torch.nn.LayerNorm`); for encoders
         whose states are not normed themselves.
+    hidden_norm (bool): Norm after the activation of each hidden layer, as in ModernBERT's own classifier.
     """
 
     hidden: list[int] | None = None
-    activation: Literal["relu", "gelu", "tanh"] = "gelu"
+    activation: Activation = "gelu"
     dropout: float | None = None
     norm: bool = False
+    hidden_norm: bool = False
     reads = "vectors"
 
     def __post_init__(self) -> None:
@@ -138,6 +142,7 @@ class Head:
         layers: list[nn.Module] = [nn.LayerNorm(width)] if self.norm else []
         for wide in self.hidden or []:
             layers += [nn.Dropout(rate), nn.Linear(width, wide), _ACTIVATIONS[self.activation]()]
+            layers += [nn.LayerNorm(wide)] if self.hidden_norm else []
             width = wide
         layers.append(nn.Dropout(rate))
         output = nn.Linear(width, n_labels)

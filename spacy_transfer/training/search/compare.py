@@ -16,7 +16,7 @@ from thinc.api import Config
 from ...config.values import put_values
 from ...evaluation.scorer import score_cats
 from ...pipeline.components import classifiers_of
-from ...quiet import quiet
+from ...quiet import silent
 from ..loop.loop import Update
 from ..train import train
 
@@ -132,7 +132,7 @@ def _fit(
 ) -> Language:
     """A pipeline with the last weights of a training; nothing is held out of it."""
     labels = sorted({label for doc in docs for label in doc.cats})
-    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, quiet():
+    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, silent():
         folder = Path(name)
         DocBin(attrs=["ORTH"], docs=docs).to_disk(folder / "train.spacy")
         DocBin(attrs=["ORTH"], docs=_stand_ins(docs)).to_disk(folder / "dev.spacy")

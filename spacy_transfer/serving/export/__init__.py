@@ -1,0 +1,1 @@
+"""A pipeline in the form of other libraries."""
