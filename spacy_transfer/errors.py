@@ -1012,6 +1012,7 @@ T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."
 T626 = (
     "[T626] The scores of '{name}' do not come from logits by softmax or sigmoid, so dividing the logits does not give the "
     "scores that were computed. Nothing was written."
+)
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from ..pipeline.interface import Floats
 
-# Temperatures that are tried, as powers of e: from 0.05 to 20.
-_WIDEST = 3.0
+# Temperatures that are tried, as powers of e: from 0.001 to 1000.
+_WIDEST = 7.0
 _STEPS = 60
 _GOLDEN = (5**0.5 - 1) / 2
 # So far from 0 and 1 scores are kept where a logit is made of them; single precision knows nothing beyond.
@@ -56,19 +56,18 @@ def mean_nll(logits: NDArray[np.float64], gold: Floats, known: Floats, *, exclus
     return float((losses * known).sum() / max(1.0, float(known.sum())))
 
 
-def find_temperature(scores: Floats, gold: Floats, known: Floats, *, exclusive: bool) -> float:
+def find_temperature(logits: NDArray[np.float64], gold: Floats, known: Floats, *, exclusive: bool) -> float:
     """Find the number by which logits are divided so that the scores are most likely.
 
     The likelihood has one maximum, which a golden-section search finds.
 
-    scores (Floats): (n_docs, n_labels).
+    logits (NDArray): (n_docs, n_labels).
     gold (Floats): 0..1, (n_docs, n_labels).
     known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
     exclusive (bool): Whether the labels of a document exclude each other.
-    RETURNS (float): Above 1 where the scores were too sure; from 0.05 to 20.
+    RETURNS (float): Above 1 where the scores were too sure; from 0.001 to 1000.
     SOURCE: Guo et al. 2017, arXiv:1706.04599.
     """
-    logits = logits_of(scores, exclusive=exclusive)
 
     def nll(power: float) -> float:
         """Compute the loss at a temperature."""

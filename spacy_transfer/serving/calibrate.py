@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.tokens import Doc
 
 from ..errors import T084, T624, T625, T626
 from ..evaluation.calibration import (
@@ -25,6 +27,7 @@ from ..pipeline.textcat import TransferTextCategorizer
 
 # How far scores may be from those that were computed beforehand: weights are in single precision.
 _TOLERANCE = 1e-3
+_APART = 64.0
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,10 @@ def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[
             raise ValueError(T084.format(file=data, error=f"no document has a label of '{name}'"))
         own = [docs[i] for i in chosen.tolist()]
         targets, known = gold.targets[chosen], gold.known[chosen]
-        scores = np.asarray(pipe.predict(own), dtype=np.float64)
-        before = _quality(pipe, scores, targets, known)
-        temperature = find_temperature(scores, targets, known, exclusive=pipe.exclusive)
-        wanted = scores_of(logits_of(scores, exclusive=pipe.exclusive) / temperature, exclusive=pipe.exclusive)
+        logits = _logits(pipe, own)
+        before = _quality(pipe, logits, targets, known)
+        temperature = find_temperature(logits, targets, known, exclusive=pipe.exclusive)
+        wanted = scores_of(logits / temperature, exclusive=pipe.exclusive)
         default = float(pipe.cfg["threshold"])
         found = [] if pipe.exclusive else find_thresholds(wanted, targets, known, beta=beta, default=default)
         pipe.calibrate(temperature, dict(zip(pipe.labels, found, strict=True)) if found else {})
@@ -139,14 +142,26 @@ def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[
         done.append(
             Calibrated(
                 name, pipe.exclusive, len(own), temperature, pipe.thresholds if found else {}, before,
-                _quality(pipe, now, targets, known),
+                _quality(pipe, logits / temperature, targets, known),
             )
         )  # fmt: skip
     return done
 
 
-def _quality(pipe: TransferTextCategorizer, scores: Floats, gold: Floats, known: Floats) -> Quality:
+def _logits(pipe: TransferTextCategorizer, docs: list[Doc]) -> NDArray[np.float64]:
+    """Logits, of exclusive labels but for a constant. A score of 0.99999999 is 1 in single precision, and its logit is
+    lost: so they are read off scores at a higher temperature, a power of two, which changes no bit of the weights."""
+    thresholds = pipe.cfg["thresholds"]
+    pipe.calibrate(_APART, thresholds)
+    try:
+        return _APART * logits_of(pipe.predict(docs), exclusive=pipe.exclusive)
+    finally:
+        pipe.calibrate(1.0 / _APART, thresholds)
+
+
+def _quality(pipe: TransferTextCategorizer, logits: NDArray[np.float64], gold: Floats, known: Floats) -> Quality:
     exclusive = pipe.exclusive
+    scores = scores_of(logits, exclusive=exclusive)
     if exclusive:
         score = float((scores.argmax(axis=1) == gold.argmax(axis=1)).mean())
     else:
@@ -155,6 +170,6 @@ def _quality(pipe: TransferTextCategorizer, scores: Floats, gold: Floats, known:
         hits = (predicted & positive).sum(axis=0)
         score = float((2 * hits / np.maximum(1, predicted.sum(axis=0) + positive.sum(axis=0))).mean())
     return Quality(
-        mean_nll(logits_of(scores, exclusive=exclusive), gold, known, exclusive=exclusive),
+        mean_nll(logits, gold, known, exclusive=exclusive),
         calibration_error(scores, gold, known, exclusive=exclusive), score,
     )  # fmt: skip

@@ -28,9 +28,9 @@ def test_the_temperature_undoes_what_made_the_scores_too_sure(exclusive: bool) -
     p, gold = drawn(exclusive=exclusive)
     known = np.ones_like(p)
     sure = scores_of(logits_of(p, exclusive=exclusive) * 3.0, exclusive=exclusive)
-    found = find_temperature(sure, gold, known, exclusive=exclusive)
-    assert found == pytest.approx(3.0, rel=0.1)
     logits = logits_of(sure, exclusive=exclusive)
+    found = find_temperature(logits, gold, known, exclusive=exclusive)
+    assert found == pytest.approx(3.0, rel=0.1)
     again = scores_of(logits / found, exclusive=exclusive)
     errors = [calibration_error(scores, gold, known, exclusive=exclusive) for scores in (sure, again)]
     assert errors[1] < 0.04 < errors[0]
@@ -52,12 +52,15 @@ def test_missing_annotations_count_for_nothing() -> None:
     known[100:] = 0.0
     noise = gold.copy()
     noise[100:] = 1.0 - noise[100:]
-    for first, second in ((gold, noise),):
-        assert find_temperature(p, first, known, exclusive=False) == find_temperature(p, second, known, exclusive=False)
-        assert find_thresholds(p, first, known) == find_thresholds(p, second, known)
-        assert calibration_error(p, first, known, exclusive=False) == calibration_error(
-            p, second, known, exclusive=False
+    logits = logits_of(p, exclusive=False)
+    of_both = [
+        (
+            find_temperature(logits, labels, known, exclusive=False), find_thresholds(p, labels, known),
+            calibration_error(p, labels, known, exclusive=False),
         )
+        for labels in (gold, noise)
+    ]  # fmt: skip
+    assert of_both[0] == of_both[1]
 
 
 def test_thresholds_part_the_scores_where_f_is_best() -> None:
