@@ -83,13 +83,15 @@ def find_temperature(logits: NDArray[np.float64], gold: Floats, known: Floats, *
     return float(np.exp(0.5 * (low + high)))
 
 
-def calibration_error(scores: Floats, gold: Floats, known: Floats, *, exclusive: bool, n_bins: int = N_BINS) -> float:
+def calibration_error(
+    scores: NDArray[np.float64], gold: Floats, known: Floats, *, exclusive: bool, n_bins: int = N_BINS
+) -> float:
     """Compute the expected calibration error: how far the score is from the share that is right, on average.
 
     Scores are put into bins of equal width; in each, the mean score is compared with the share that is right. Of
     exclusive labels the best one of each document counts, of others each known label.
 
-    scores (Floats): (n_docs, n_labels).
+    scores (NDArray): (n_docs, n_labels).
     gold (Floats): 0..1, (n_docs, n_labels).
     known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
     exclusive (bool): Whether the labels of a document exclude each other.
@@ -97,7 +99,6 @@ def calibration_error(scores: Floats, gold: Floats, known: Floats, *, exclusive:
     RETURNS (float): From 0, best, to 1.
     SOURCE: Guo et al. 2017, arXiv:1706.04599.
     """
-    scores = np.asarray(scores, dtype=np.float64)
     if exclusive:
         best = scores.argmax(axis=1)
         confidence, right = scores.max(axis=1), (gold.argmax(axis=1) == best).astype(np.float64)
@@ -112,14 +113,14 @@ def calibration_error(scores: Floats, gold: Floats, known: Floats, *, exclusive:
 
 
 def find_thresholds(
-    scores: Floats, gold: Floats, known: Floats, *, beta: float = 1.0, default: float = 0.5
+    scores: NDArray[np.float64], gold: Floats, known: Floats, *, beta: float = 1.0, default: float = 0.5
 ) -> list[float]:
     """Find for each label the threshold with the best F on some documents.
 
     A threshold lies in the middle between the two scores that it parts. Of several with the same F the one nearest to
     the default is taken, and a label without a positive document keeps the default.
 
-    scores (Floats): (n_docs, n_labels).
+    scores (NDArray): (n_docs, n_labels).
     gold (Floats): 0..1, (n_docs, n_labels).
     known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
     beta (float): Weight of recall against precision: 1 both, 0.5 precision twice as much, 2 recall.
