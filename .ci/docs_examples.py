@@ -5,12 +5,14 @@ An HTML comment right before a block changes what is done with it:
 
     <!-- no-run: REASON -->    Python that is only compiled
     <!-- needs: NAME -->       Python that runs if `spacy_transfer` offers NAME, and is compiled otherwise
+    <!-- installed: NAME -->    Python that runs where the package NAME is installed, and is compiled otherwise
     <!-- run -->               a shell block whose `python -m spacy` lines are really run
     <!-- no-check: REASON -->  a config block, or a shell block, that is not looked at
 """
 
 import contextlib
 import csv
+import importlib.util
 import inspect
 import io
 import json
@@ -32,7 +34,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # What took so many seconds is named.
 _LONG = 5.0
 _FENCE = re.compile(r"^```(\w*)\s*$")
-_MARK = re.compile(r"^<!-- *(no-run|needs|run|no-check)(?:: *(.*?))? *-->$")
+_MARK = re.compile(r"^<!-- *(no-run|needs|installed|run|no-check)(?:: *(.*?))? *-->$")
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,14 @@ def _write_table(path: Path) -> None:
 def _try(block: Block, names: dict[str, Any], counts: dict[str, int]) -> None:
     if block.language == "python":
         code = compile(block.code, block.place, "exec")
-        if block.mark == "no-run" or (block.mark == "needs" and not _is_offered(block.reason)):
+        is_missing = block.mark == "installed" and importlib.util.find_spec(block.reason) is None
+        if is_missing or block.mark == "no-run" or (block.mark == "needs" and not _is_offered(block.reason)):
             counts["skipped"] += 1
+            return
+        if block.mark == "installed":
+            # As a script: other processes get its functions, since they cannot import them.
+            exec(code, {"__name__": "__main__"})
+            counts["python"] += 1
             return
         module = sys.modules[names["__name__"]]
         module.__dict__.update(names)

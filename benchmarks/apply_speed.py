@@ -1,11 +1,14 @@
 """Files against texts in memory: what `spacy transfer apply` costs next to `nlp.pipe`, what repeated texts save, and
 how its memory grows with the file.
 
-    python benchmarks/apply_speed.py --pipeline training/model-best --data test.jsonl
+    python benchmarks/apply_speed.py --pipeline FOLDER --data test.jsonl [--make] [--docs 1000] [--runs 5]
 
-Each measurement runs in a process of its own, with the pipeline loaded and warm before the clock starts; the order
-turns with each round. `--json FILE` writes the rows: work, against, ratio, low, high, runs. The CPU stands in the first
-line.
+`--make` writes a pipeline over all-MiniLM-L6-v2 with an untrained head to FOLDER, if nothing is there. Speeds are
+measured in one process, warm, in turns whose order alternates; a ratio is taken within a turn. Each figure of memory
+has a process of its own. `--json FILE` writes the rows: work, against, ratio, low, high, runs. The CPU stands in the
+first line.
+
+Needs: pip install 'spacy-transfer[demo]'
 """
 
 import argparse
@@ -19,12 +22,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 _WARM = 64
+_LABELS = ("a", "b", "c", "d")
 _SHARE_REPEATED = 0.3
 
 
@@ -43,38 +46,76 @@ def write_table(path: Path, texts: list[str]) -> None:
         writer.writerows(enumerate(texts))
 
 
-def measure(kind: str, pipeline: str, table: Path) -> dict[str, Any]:
-    """One measurement, in this process. RETURNS (dict): Documents a second, and the highest resident memory."""
+def read_texts(path: Path) -> list[str]:
+    """The texts of such a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row["text"] for row in csv.DictReader(file)]
+
+
+def make_pipeline(folder: Path) -> None:
+    """All-MiniLM-L6-v2 with a head that nobody has trained, which changes no arithmetic."""
+    import spacy
+    from spacy.training import Example
+    from train_speed import default_encoder
+
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transfer_textcat", config={"model": {"encoder": {"name": str(default_encoder())}}})
+    cats = [{label: float(label == one) for label in _LABELS} for one in _LABELS]
+    nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("a text"), {"cats": one}) for one in cats])
+    nlp.to_disk(folder)
+
+
+def speeds(pipeline: str, folder: Path, runs: int) -> dict[str, list[float]]:
+    """Documents a second of each job in turns, in this process, warm."""
     import spacy
 
     from spacy_transfer import apply
 
     nlp = spacy.load(pipeline)
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        texts = [row["text"] for row in islice(rows, None if kind == "pipe" else _WARM)]
-        # The file, not this script, is to say how much memory it takes.
-        n_docs = len(texts) + sum(1 for _ in rows)
-    work: Callable[[], Any]
-    if kind == "pipe":
-        for _ in nlp.pipe(texts[:_WARM]):
-            pass
-        work = lambda: sum(1 for _ in nlp.pipe(texts))  # noqa: E731
-    else:
-        few, output = table.with_name("few.csv"), table.with_name("out.csv")
-        write_table(few, texts)
-        apply(nlp, few, table.with_name("few-out.csv"), force=True)
-        work = lambda: apply(nlp, table, output, force=True)  # noqa: E731
-    begin = perf_counter()
-    work()
-    seconds = perf_counter() - begin
-    return {"speed": n_docs / seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    texts = {name: read_texts(folder / f"{name}.csv") for name in ("distinct", "repeated")}
+    write_table(folder / "few.csv", texts["distinct"][:_WARM])
+    apply(nlp, folder / "few.csv", folder / "few-out.csv", force=True)
+    for _ in nlp.pipe(texts["distinct"][:_WARM]):
+        pass
+    jobs: dict[str, Callable[[], Any]] = {
+        "pipe": lambda: sum(1 for _ in nlp.pipe(texts["distinct"])),
+        "apply": lambda: apply(nlp, folder / "distinct.csv", folder / "out.csv", force=True),
+        "again": lambda: apply(nlp, folder / "repeated.csv", folder / "out.csv", force=True),
+    }
+    found: dict[str, list[float]] = {name: [] for name in jobs}
+    for run in range(runs):
+        for name in list(jobs) if run % 2 == 0 else list(reversed(jobs)):
+            begin = perf_counter()
+            jobs[name]()
+            found[name].append(len(texts["distinct"]) / (perf_counter() - begin))
+    return found
 
 
-def in_process(kind: str, pipeline: str, table: Path) -> dict[str, Any]:
-    """One measurement, in a process of its own."""
-    command = [sys.executable, __file__, "--one", kind, "--pipeline", pipeline, "--data", str(table)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def memory(pipeline: str, table: Path) -> float:
+    """The highest resident memory of a run over a table, in MB."""
+    import spacy
+
+    from spacy_transfer import apply
+
+    apply(spacy.load(pipeline), table, table.with_name("out.csv"), force=True)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_process(kind: str, pipeline: str, place: Path, runs: int) -> Any:
+    """Measure in a process of its own."""
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        kind,
+        "--pipeline",
+        pipeline,
+        "--data",
+        str(place),
+        "--runs",
+        str(runs),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -101,15 +142,19 @@ def main() -> None:
     """Print one row for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", required=True)
+    parser.add_argument("--make", action="store_true", help="Make the pipeline first, where it is not there")
     parser.add_argument("--data", type=Path, required=True, help="JSONL with a field text")
-    parser.add_argument("--docs", type=int, default=2000)
+    parser.add_argument("--docs", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.pipeline, options.data)))
+        one = speeds(options.pipeline, options.data, options.runs) if options.one == "speeds" else None
+        print(json.dumps(memory(options.pipeline, options.data) if one is None else one))
         return
+    if options.make and not Path(options.pipeline).exists():
+        make_pipeline(Path(options.pipeline))
     print(cpu(), flush=True)
     texts = texts_of(options.data, 10 * options.docs)
     chance = random.Random(0)
@@ -119,28 +164,21 @@ def main() -> None:
     repeated += chance.choices(repeated, k=n_repeated)
     chance.shuffle(repeated)
     with tempfile.TemporaryDirectory() as name:
-        tables = {key: Path(name) / key / "in.csv" for key in ("distinct", "repeated", "ten times")}
-        for key, rows in (("distinct", distinct), ("repeated", repeated), ("ten times", texts)):
-            tables[key].parent.mkdir()
-            write_table(tables[key], rows)
-        jobs = {"pipe": ("pipe", "distinct"), "apply": ("apply", "distinct"), "again": ("apply", "repeated")}
-        speeds: dict[str, list[float]] = {key: [] for key in jobs}
-        memory: dict[str, float] = {}
-        for run in range(options.runs):
-            for key in list(jobs) if run % 2 == 0 else list(reversed(jobs)):
-                kind, table = jobs[key]
-                found = in_process(kind, options.pipeline, tables[table])
-                speeds[key].append(found["speed"])
-                memory[key] = found["memory"]
-        large = in_process("apply", options.pipeline, tables["ten times"])["memory"]
+        folder = Path(name)
+        for key, rows in (("distinct", distinct), ("repeated", repeated), ("ten-times", texts)):
+            write_table(folder / f"{key}.csv", rows)
+        found = in_process("speeds", options.pipeline, folder, options.runs)
+        for key, values in found.items():
+            print(f"{key}: {statistics.median(values):.1f} docs/s ({min(values):.1f} to {max(values):.1f})", flush=True)
+        small, large = (
+            in_process("memory", options.pipeline, folder / f"{key}.csv", 1) for key in ("distinct", "ten-times")
+        )
     rows = [
-        row_of("apply on CSV", "nlp.pipe", [a / b for a, b in zip(speeds["apply"], speeds["pipe"], strict=True)]),
-        row_of("30 % repeated", "none", [a / b for a, b in zip(speeds["again"], speeds["apply"], strict=True)]),
-        row_of("memory, 10x the file", "1x", [large / memory["apply"]]),
+        row_of("apply on CSV", "nlp.pipe", [a / b for a, b in zip(found["apply"], found["pipe"], strict=True)]),
+        row_of("30 % repeated", "none", [a / b for a, b in zip(found["again"], found["apply"], strict=True)]),
+        row_of("memory, 10x the file", "1x", [large / small]),
     ]
-    for key, values in speeds.items():
-        print(f"{key}: {statistics.median(values):.1f} docs/s ({min(values):.1f} to {max(values):.1f})")
-    print(f"memory: {memory['apply']:.0f} MB, with 10 times the file {large:.0f} MB")
+    print(f"memory: {small:.0f} MB, with 10 times the file {large:.0f} MB")
     for row in rows:
         print(row)
     if options.json:

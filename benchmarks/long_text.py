@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SENTENCE = "The tram to the harbour is late again and nobody at the desk knows when the next one will leave. "
+SENTENCE = "The tram to the harbor is late again and nobody at the desk knows when the next one will leave. "
 
 
 def resident() -> int:

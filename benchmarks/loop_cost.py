@@ -5,7 +5,7 @@
 FILE holds {"text", "label"} lines; a tenth becomes the dev part. Three kinds of training (everything moves, three
 layers frozen, whole encoder frozen) are run by four contestants on the same texts and batches of 16, each in a process
 of its own, one after the other in turns; a ratio is taken within a turn, median and spread are over turns. A
-contestant's time is the median of its steps after the first ten (a frozen encoder's features are computed by then),
+contestant's time is the median of its steps after the first ten (a frozen encoder's vectors are computed by then),
 taken by the same callback before each update, so evaluations and loading are out.
 
     bare      nlp.update, finish_update, step_schedules and nothing else

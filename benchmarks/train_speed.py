@@ -5,8 +5,8 @@
 
 FILE holds {"text", "label"} lines; a tenth, at most 500, becomes the dev part. Every run of every contestant is a
 process of its own on the same texts, encoder and batch size, one after the other in turns; a ratio is taken within a
-turn, and median and spread are over turns. Time runs from the first to the last step, filling of the feature cache
-included; loading, initialising and evaluating are left out on all sides. A peer's epoch is timed once and
+turn, and median and spread are over turns. Time runs from the first to the last step, filling of the cache
+included; loading, initializing and evaluating are left out on all sides. A peer's epoch is timed once and
 multiplied; with --accuracy the peers are also trained for all epochs once, untimed, to compare their dev accuracy.
 
 What differs: spaCy's contestant is what `spacy init config --gpu --optimize accuracy --pipeline textcat` writes, with
@@ -168,7 +168,11 @@ def machine(gpu: int = -1) -> str:
         return f"{torch.cuda.get_device_name(gpu)}, {machine()}"
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     about = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
-    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in about.get("flags", "").split()]
+    flags = [
+        flag
+        for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+        if flag in about.get("flags", "").split()
+    ]
     return f"{about.get('model name', platform.machine())}, {os.cpu_count()} cores, {' '.join(flags)}"
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .corpora.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
     from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.report.report import report as report
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
@@ -58,9 +59,13 @@ if TYPE_CHECKING:
     from .serving.apply.apply import apply as apply
     from .serving.calibrate import calibrate as calibrate
     from .serving.classify import classify as classify
+    from .serving.export.export import export as export
     from .serving.importing.import_classifier import import_classifier as import_classifier
     from .serving.merge import merge as merge
     from .serving.model_card import card as card
+    from .serving.service.app import make_app as make_app
+    from .serving.service.limits import ServiceLimits as ServiceLimits
+    from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
     from .training.linear_probe import LinearProbe as LinearProbe
@@ -82,12 +87,17 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.report.report": ("report",),
     "serving.apply.apply": ("apply",),
     "serving.calibrate": ("calibrate",),
     "serving.classify": ("classify",),
+    "serving.export.export": ("export",),
     "serving.importing.import_classifier": ("import_classifier",),
     "serving.merge": ("merge",),
     "serving.model_card": ("card",),
+    "serving.service.serve": ("serve",),
+    "serving.service.app": ("make_app",),
+    "serving.service.limits": ("ServiceLimits",),
     "model.show": ("show",),
     "model.shared.attach": ("attach", "detach"),
     # For scikit-learn, and for blocks of one's own.

@@ -139,7 +139,7 @@ T043_NO_NAME = "the label {value} has no name: the numbers with a name are {numb
 T043_TRUTH = "the label column '{label}' holds {value}, expected 0 or 1"
 T043_TOOL = "an export of {tool} with {value} as {field}, which does not give labels"
 T043_SKIPPED = "{field}: {value}"
-T043_SKIPPED_CANCELLED = "canceled or skipped"
+T043_SKIPPED_CANCELED = "canceled or skipped"
 T043_SKIPPED_NONE = "no annotation yet"
 T043_VOTES = "annotators disagree in {tool}: {votes}. Resolve it there"
 T043_CATS_TYPE = "the field '{field}' takes an object that maps labels to numbers, not {value}"
@@ -676,7 +676,8 @@ T347 = (
 )
 
 T348 = (
-    "[T348] '{name}' is a trained classifier. Only its encoder is used; its head and its labels, {labels}, are dropped."
+    "[T348] '{name}' is a trained classifier. Only its encoder is used; its head and its labels, {labels}, are dropped. "
+    "To keep them: spacy transfer import FOLDER PIPELINE."
 )
 T349 = (
     "[T349] '{name}' is a sentence-transformers model. Ignored: {what}. To use it: pooling = {{\"@layers\": "
@@ -973,6 +974,108 @@ T536 = "[T536] Stopped. What is done so far is in {folder}. Continue with:\n{com
 T537 = "[T537] Whose labels are meant? component = {component!r}, and the components are: {components}."
 T538 = "[T538] Expected texts as str, got {kind}: {value}."
 T538_SURROGATE = "one with half a surrogate pair at character {position}"
+T580 = "[T580] Cannot listen on {host}, port {port}: {reason}. {way_out}"
+T580_USED = "another process uses it"
+T580_PORT = "Choose another port with --port, or 0 for any free one."
+T580_HOST = "Give a name or an address of this machine with --host, or 127.0.0.1 for this machine alone."
+T581 = "[T581] Cannot serve {given}: {problem}."
+T581_NAME = "a name has letters, digits, and the characters - _ . inside; give one as NAME=FOLDER"
+T581_TWICE = "two pipelines are called {name}; give them different names as NAME=FOLDER"
+T581_NONE = "give at least one pipeline"
+T582 = "[T582] {path} cannot be used as a file of API keys: {problem}."
+T582_EMPTY = "it has no key; write one key per line, at least {least} characters each"
+T582_SHORT = "the key in line {line} has {n} characters, and at least {least} are required"
+T582_ASCII = "the key in line {line} has characters other than visible ASCII, which a header cannot carry"
+T583 = "[T583] {path} can be read by other users of this machine. Make it private: chmod 600 {path}"
+T584 = (
+    "[T584] Listening on {host} without API keys: everyone who can reach this machine can use the service. Give "
+    "--api-key-file, or listen on 127.0.0.1."
+)
+T585 = "[T585] An API key is required. Send one of the keys as the header Authorization: Bearer KEY, or X-API-Key: KEY."
+T586 = "[T586] The request cannot be used: {problem}."
+T586_JSON = "the body is not valid JSON ({reason})"
+T586_KIND = "expected the body as an object, such as {example}"
+T586_TWICE = "the field '{field}' is there twice"
+T586_FIELD = "{field}: {problem}"
+T586_BOTH = "expected either text or texts"
+T586_EMPTY = "texts is an empty list"
+T586_BLANK = "{field} has no text"
+T586_SURROGATE = "{field} has half a surrogate pair, which is no character"
+T586_SCORES = "choose one of all_scores, above and top: each says which scores are given"
+T586_ABSTAIN = "abstain is '{abstain}', which is a label of the pipeline"
+T586_ATTRIBUTE = "{field} lacks '{name}', which the pipeline reads; give an object with text and {names}"
+T586_UNREAD = "{field} has '{name}', which the pipeline does not read"
+T586_LENGTH = "the header Content-Length is not a number"
+T587 = "[T587] There is nothing at {path}. POST /classify classifies texts; /docs describes everything."
+T588 = (
+    "[T588] The body has more than {most:,} bytes. Send fewer texts at a time, or start the service with a larger "
+    "--max-body."
+)
+T589 = (
+    "[T589] {n:,} texts are more than the {most:,} of one request. Send them in parts, or start the service with a "
+    "larger --max-texts."
+)
+T590 = (
+    "[T590] {field} has {n:,} characters, and {most:,} are allowed. Shorten it, or start the service with a larger "
+    "--max-length."
+)
+T591 = (
+    "[T591] {n:,} texts are waiting, and {most:,} may wait. Try again in a moment, or start the service with a larger "
+    "--max-queue."
+)
+T592 = "[T592] The service is not ready: {state}. Try again in a moment."
+T592_LOADING = "it is loading its pipelines"
+T592_STOPPING = "it is stopping"
+T593 = "[T593] There is no pipeline '{name}'. The service has: {names}."
+T593_WHICH = "[T593] Say which pipeline is meant, with the field pipeline or at /pipelines/NAME/classify: {names}."
+T594 = "[T594] The pipeline failed at this request ({kind}: {error}). The log of the service has the traceback."
+T594_SCORES = "[T594] The pipeline gives scores that are not numbers. Its weights are damaged: load or train it again."
+T595 = "[T595] {name} was not loaded again, and the service goes on with the one that it has: {error}"
+T596 = "[T596] The body did not arrive within {seconds:g} seconds."
+T597 = "[T597] Expected the header Content-Type: application/json, got '{given}'."
+T598 = "[T598] {method} is not possible at {path}. It takes {allowed}."
+T599 = "[T599] The service failed at this request ({kind}). Its log has the traceback."
+
+T540 = (
+    "[T540] '{name}' was exported to {runtime}: it predicts, and cannot be trained or changed. Train the pipeline that it "
+    "was exported from, and export that again."
+)
+T541 = "[T541] --to {to} is unknown. Choose one of {known}."
+T542 = "[T542] '{name}' cannot be exported to {to}: {problem}."
+T542_SHARED = "it reads the states of a transformer component. Give it an encoder of its own first: python -m spacy transfer detach"
+T542_FEATURES = "its features hold a layer that runs on torch ('{layer}'). Train it without that layer"
+T542_EXPORTED = "it is an exported network already. Export the pipeline that it was made from"
+T542_MODEL = "its model is of another package"
+T542_MASKED = "it learns from raw texts and scores none. Remove it from the pipeline"
+T542_TRACED = "PyTorch's exporter does not manage its {part} ({kind}): {error}"
+T542_DIFFERS = "the scores of the exported {part} ({kind}) differ from those of torch by up to {difference:.2g}"
+T542_LARGE = "its weights take {size:.1f} GB, and an ONNX file holds less than 2. Keep fewer layers with --layers"
+T543 = "[T543] The pipeline '{pipeline}' has no spacy-transfer classifier to export. Its components: {components}."
+T544 = "[T544] {file} is not a network that the installed onnxruntime {version} can run: {problem}."
+T544_DAMAGED = "it is no ONNX file, or it is damaged. Export the pipeline again"
+T544_EXTERNAL = "it names other files that hold weights, which is not allowed. Export the pipeline again"
+T544_INPUTS = "its inputs are {found}, expected {expected}. Export the pipeline again"
+T544_RUNTIME = "{error}. If it was made by a newer version, run: pip install --upgrade onnxruntime"
+T545 = (
+    "[T545] '{name}' in {precision} has an accuracy of {after:.4f} on {data}, and {before:.4f} before: a loss of {loss:.4f}, "
+    "more than --max-loss {max_loss:g}. Nothing was written. Allow more, or choose --precision fp32."
+)
+T546 = "[T546] {target} is already there. Replace it with --force, or choose another target."
+T547 = "[T547] {option} needs --data, a .spacy file with documents that were not trained on{more}."
+T547_ANNOTATED = ": none of those in {data} has a label of '{name}'"
+T548 = "[T548] Cannot keep {layers} layers: the encoder of '{name}' has {n_layers}. Choose 1 to {n_layers}."
+T549 = "[T549] {option} does not apply to --to {to}. Leave it out."
+T550 = (
+    "[T550] '{name}' computes other scores here than where it was exported: up to {difference:.2g} apart. Export it again "
+    "on this kind of machine, or with --precision fp32."
+)
+T551 = (
+    "[T551] Without --data, how much accuracy int8 costs was not measured, and only quantization without calibration was "
+    "tried. Give --data DEV.spacy to measure it."
+)
+T552 = (
+    "[T552] Cannot shorten the encoder of '{name}': its configuration ({family}) does not say how many layers it has."
+)
 
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
@@ -1017,6 +1120,24 @@ T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
 )
+
+T640 = (
+    "[T640] No text in {data} has a label of this pipeline: it has {found}, and the pipeline knows {labels}. Give data "
+    "that was annotated with the labels of the pipeline."
+)
+T640_NONE = "no labels at all"
+T641 = "[T641] Cannot write errors to {path}: expected a name that ends in one of {suffixes}."
+T642 = "[T642] The pipeline has no active spacy-transfer classifier '{component}'. Its classifiers are: {components}."
+T643 = (
+    "[T643] Nothing to report on in {path}: it has neither a pipeline nor the log of a run. Give the output folder of "
+    "'spacy transfer train', or the folder of a pipeline."
+)
+T644 = (
+    "[T644] {path} has no pipeline that could be tested: the run has not saved one. Resume the run, or leave out --data "
+    "for a report on the training alone."
+)
+T645 = "[T645] Pipelines are compared on test data: add --data FILE."
+T646 = "[T646] Cannot write a report to {path}: expected a name that ends in .html."
 
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------
@@ -1082,6 +1203,38 @@ T567_NOTE = "its note '{note}' is {value}, expected {want}"
 T568 = (
     "[T568] '{pipeline}' is an installed package, which is never changed. Write a copy that has the model card: --output "
     "FOLDER"
+)
+
+T600 = "[T600] {problem}"
+T600_OPTION = (
+    "{option} says which workers of a Ray cluster classify: give it together with --engine ray, or leave it out."
+)
+T600_CONNECTED = (
+    "This process is already connected to a Ray cluster, so it cannot connect to {address}. Leave the address out, or "
+    "call ray.shutdown() first."
+)
+T601 = (
+    "[T601] No Ray cluster answers at {address}: {reason}. Check that `ray status` works on its head node, and that both "
+    "sides have the same version of Ray. Without --address the run uses the cores of this machine."
+)
+T602 = (
+    "[T602] A Ray worker on {host} cannot load the pipeline: {reason}. Each machine of the cluster needs the same packages "
+    "as this one, with spacy-transfer {version}; give registered functions with --code."
+)
+T602_VERSION = "it has spacy-transfer {version}"
+T603 = (
+    "[T603] No machine of the Ray cluster has room for a worker, which needs {needs} {kind}: there are {n_nodes} machines, "
+    "and the largest has {most}. A worker takes as many cores as this process has threads (OMP_NUM_THREADS), or one GPU "
+    "with --gpu-id 0."
+)
+T604 = (
+    "[T604] {n} Ray workers in turn were lost over the same {n_rows:,} rows, the last of them in line {line}: {reason}. "
+    "The blocks before them are kept. Give the workers more memory, or make the blocks smaller with --look-ahead, which "
+    "starts from the beginning."
+)
+T605 = (
+    "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
+    "write .parquet or .jsonl."
 )
 
 

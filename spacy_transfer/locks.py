@@ -12,14 +12,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 # Whoever holds two locks has taken them in this order.
 NETWORK, CACHE, FILES = range(3)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Owner = TypeVar("Owner", bound=Any)
+Owner = TypeVar("Owner", bound="Locked")
 
 _all: "weakref.WeakSet[ForkLock | NetworkLock]" = weakref.WeakSet()
 _registering = threading.Lock()
@@ -141,6 +141,12 @@ class NetworkLock:
         if in_child:
             # The old one remembers threads that wait for it.
             self._turn = threading.Condition(threading.Lock())
+
+
+class Locked(Protocol):
+    """An object whose methods take a lock on its network."""
+
+    lock: NetworkLock
 
 
 def changes_network(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:

@@ -10,7 +10,6 @@ import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from wasabi import Printer
 
@@ -90,21 +89,22 @@ class DataPrinter(Printer):  # type: ignore[misc]
         """Whether colors are wanted at all, as wasabi finds out when the printer is made."""
         self._may_color = may
 
-    def text(self, title: object = "", text: object = "", *args: object, **kwargs: object) -> Any:
+    def text(self, title: object = "", text: object = "", *args: object, **kwargs: object) -> str | None:
         """Print a message; see wasabi."""
         return super().text(printable_lines(title), printable_lines(text), *args, **kwargs)
 
-    def divider(self, text: str = "", *args: object, **kwargs: object) -> Any:
+    def divider(self, text: str = "", *args: object, **kwargs: object) -> str | None:
         """Print a headline; see wasabi."""
         if self.show_color:
             return super().divider(printable(text), *args, **kwargs)
         print("\n" + f" {printable(text)} ".center(self.line_max, "=") + "\n")
+        return None
 
-    def table(self, data: Collection[Iterable[object]] | Mapping[object, object], **kwargs: Any) -> Any:
+    def table(self, data: Collection[Iterable[object]] | Mapping[object, object], **kwargs: object) -> str | None:
         """Print a table; see wasabi."""
         for part in ("header", "footer"):
-            if isinstance(kwargs.get(part), Iterable):
-                kwargs[part] = [printable(cell) for cell in kwargs[part]]
+            if isinstance(cells := kwargs.get(part), Iterable):
+                kwargs[part] = [printable(cell) for cell in cells]
         rows = data.items() if isinstance(data, Mapping) else data
         return super().table([[printable(cell) for cell in row] for row in rows], **kwargs)
 

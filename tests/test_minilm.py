@@ -24,7 +24,7 @@ TOPICS = {
         "has the shipment to {} left the warehouse yet", "{} is still waiting for the package",
         "tracking shows nothing, says {}",
         "how many days until it arrives at {}'s house", "nobody has delivered what {} ordered", "{} needs it by Friday",
-        "it was handed to a neighbour, not to {}", "can the driver leave it in the garage of {}",
+        "it was handed to a neighbor, not to {}", "can the driver leave it in the garage of {}",
     ],
     "login": [
         "{} cannot log in any more", "the password of {} is not accepted", "please unlock the account of {}",
@@ -119,4 +119,4 @@ def test_a_fresh_pipeline_needs_only_the_default_config(encoder: Path) -> None:
     record = shim_of(nlp).record
     assert record["source"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert len(record["revision"]) == 40
-    assert "Apache" in record["licence"]
+    assert "Apache" in record["license"]

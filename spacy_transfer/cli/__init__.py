@@ -12,8 +12,11 @@ from .pipelines.calibrate import calibrate_cli
 from .pipelines.card import card_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli
+from .pipelines.export import export_cli
 from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
+from .pipelines.report import report_cli
+from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .pretrain import pretrain_cli
 from .train import train_cli
@@ -29,11 +32,14 @@ __all__ = [
     "convert_cli",
     "detach_cli",
     "evaluate_cli",
+    "export_cli",
     "fetch_cli",
     "import_cli",
     "init_cli",
     "merge_cli",
     "pretrain_cli",
+    "report_cli",
+    "serve_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",

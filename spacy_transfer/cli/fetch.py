@@ -32,10 +32,10 @@ def fetch_cli(
     lock = fetched.lock
     megabytes = sum(file.size for file in lock.files.values()) / 1e6
     commit = f", commit {lock.revision}" if lock.revision else ""
-    what = f"{lock.source}{commit}: {len(lock.files)} files, {megabytes:.1f} MB, license {lock.licence or 'not stated'}"
+    what = f"{lock.source}{commit}: {len(lock.files)} files, {megabytes:.1f} MB, license {lock.license or 'not stated'}"
     if fetched.fresh:
         msg.good(f"{target}: fetched from the {lock.origin}", what)
     else:
         msg.good(f"{target}: already there and unchanged since it was fetched", what)
-    if not fetched.licence_files:
+    if not fetched.license_files:
         msg.warn("It came without a license text: add the text before you share the encoder")

@@ -33,7 +33,7 @@ class TransferGroup(TyperGroup):
                 raise typer.Exit(1)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Any) -> object:
         """Run a command of the group."""
         _reconfigure()
         with shown():

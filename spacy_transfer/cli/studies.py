@@ -1,10 +1,10 @@
 """Several runs by one call of `spacy transfer train`: its options --seeds and --sweep."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typer import Exit
 
@@ -132,9 +132,9 @@ class Runs:
             return stopped.trained
 
     def _train(
-        self, train: Any, folder: Path, values: ConfigMapping, stop_at: int, resume: bool, force: bool,
-        loaded: "Config | None",
-    ) -> Any:  # fmt: skip
+        self, train: "Callable[..., Trained]", folder: Path, values: ConfigMapping, stop_at: int, resume: bool,
+        force: bool, loaded: "Config | None",
+    ) -> "Trained":  # fmt: skip
         config, own = self._given(values)
         return train(
             config if loaded is None else loaded, folder, overrides=own, gpu_id=self.gpu_id, resume=resume, force=force,

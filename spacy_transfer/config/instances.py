@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import catalogue
 from spacy.util import registry
@@ -42,11 +41,11 @@ def block_config(parameter: str, group: str, value: object) -> ConfigBlock:
     return plain
 
 
-def plain_block(value: object) -> Any:
+def plain_block(value: object) -> object:
     """Replace block instances, at any depth, by what a config says of them; everything else stays as it is.
 
     value (object): A block, a dict or list that may hold blocks, or a plain value.
-    RETURNS (Any): Dicts, lists and plain values, JSON-able where the plain values are.
+    RETURNS (object): Dicts, lists and plain values, JSON-able where the plain values are.
     """
     if isinstance(value, Mapping):
         return {key: plain_block(part) for key, part in value.items()}

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from thinc.api import Config
 
@@ -42,7 +41,7 @@ def _depth(key: str) -> int:
     return len(parts) - parts[-1].startswith("@")
 
 
-def _put(config: Config, key: str, value: Any) -> None:
+def _put(config: Config, key: str, value: object) -> None:
     *parents, last = key.split(".")
     if not parents or not last:
         raise ValueError(T422.format(key=key, problem=T422_SECTION))
@@ -86,7 +85,7 @@ def _refuse_text(key: str, value: str, function: tuple[str, str] | None) -> None
         raise ValueError(T422.format(key=key, problem=T422_NAME.format(key=key, kind=function[0])))
 
 
-def _name(node: dict[str, object], whole: Config, parents: list[str], key: str, name: Any) -> None:
+def _name(node: dict[str, object], whole: Config, parents: list[str], key: str, name: object) -> None:
     """Name the function of a block; what the new one does not read goes."""
     before, now = function_of(_at(whole, parents)), (key[1:], str(name))
     if before != now:

@@ -4,7 +4,7 @@ Prodigy (JSONL of `db-out`), doccano (JSONL), Label Studio (JSON and JSON-MIN), 
 exported to the hub). A record becomes a row with `text` and one of `label`, `labels` and `cats`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,7 @@ def _read_label_studio(record: Cells) -> dict[str, object]:
         if isinstance(one, Mapping) and not one.get("was_cancelled") and not one.get("skipped")
     ]
     if not valid:
-        raise Skipped(errors.T043_SKIPPED_CANCELLED if annotations else errors.T043_SKIPPED_NONE)
+        raise Skipped(errors.T043_SKIPPED_CANCELED if annotations else errors.T043_SKIPPED_NONE)
     votes = [_choices(one.get("result")) for one in valid]
     texts = [value for key, value in data.items() if isinstance(value, str)]
     text = data.get("text", texts[0] if len(texts) == 1 else None)
@@ -254,7 +254,7 @@ def _read_argilla_1(record: Cells) -> dict[str, object]:
     return {**record, LABEL: annotation}
 
 
-def _agreed(text: object, votes: list[Any], tool: str, rest: Cells) -> dict[str, object]:
+def _agreed(text: object, votes: Sequence[str | frozenset[str]], tool: str, rest: Cells) -> dict[str, object]:
     """The one thing that all annotators said."""
     if len(set(votes)) > 1:
         shown = " / ".join(vote if isinstance(vote, str) else ", ".join(sorted(vote)) or "nothing" for vote in votes)

@@ -22,7 +22,7 @@ from ..model.networks import networks_of
 from ..model.shims.settings import Settings
 from ..pipeline.components import name_meant
 from ..pipeline.gold import read_gold
-from .docbins import check_corpora, naming_damaged_corpora
+from .config_corpora import check_corpora, naming_damaged_corpora
 
 # Of a corpus that may have no end.
 _MOST_READ = 20_000

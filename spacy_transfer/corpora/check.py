@@ -122,7 +122,7 @@ def check_splits(
             str(split.path),
             len(split.texts),
             {label: split.counts[label] for label in labels},
-            _summarise(lengths[split.name], window),
+            _summarize(lengths[split.name], window),
         )
         for split in splits
     ]
@@ -162,7 +162,7 @@ def _find_label_troubles(splits: Sequence[Split], labels: Sequence[str], *, excl
         if exclusive:
             found = {"several-positives": several, "no-positive": none, "incomplete-cats": part}
         else:
-            found = {"unlabelled": bare, "missing-values": part}
+            found = {"unlabeled": bare, "missing-values": part}
         for code, indices in found.items():
             if indices:
                 examples = [split.example(index) for index in indices]
@@ -224,7 +224,7 @@ def _find_long_texts(splits: Sequence[Split], lengths: dict[str, list[int]], win
             yield finding("long-texts", examples, n=len(long), split=split.name, share=share, window=window)
 
 
-def _summarise(lengths: list[int], window: int) -> Lengths | None:
+def _summarize(lengths: list[int], window: int) -> Lengths | None:
     if not lengths:
         return None
     ranked = sorted(lengths)

@@ -6,14 +6,15 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import errors
-from .memory import refuse_large
+from ..memory import refuse_large
 from .rows import BadRow, Fields, Row, cell_of, find_columns, unclear_columns
 from .table_format import Reading, TableFormat
 
 if TYPE_CHECKING:
+    from openpyxl import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
 
@@ -53,10 +54,10 @@ def excel_columns(path: Path, layout: TableFormat) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator["Workbook"]:
     """A workbook; what is wrong with it is said in our words."""
     try:
-        openpyxl: Any = importlib.import_module("openpyxl")
+        openpyxl = importlib.import_module("openpyxl")
     except ImportError as error:
         raise ImportError(errors.T395.format(path=path, way_out=errors.T395_INSTALL)) from error
     try:

@@ -71,7 +71,7 @@ FINDINGS: dict[str, tuple[Level, str]] = {
         "{n} text(s) in {split} name only some labels, but exactly one label per text is expected",
     ),
     "missing-values": ("info", "{n} text(s) in {split} name only some labels: they are not trained on the others"),
-    "unlabelled": ("warning", "{n} text(s) in {split} name no label at all"),
+    "unlabeled": ("warning", "{n} text(s) in {split} name no label at all"),
     "empty-text": ("warning", "{n} text(s) in {split} are empty or only whitespace"),
     "duplicate": ("warning", "{n} text(s) in {split} occur more than once"),
     "contradiction": ("warning", "{n} text(s) occur with different labels"),

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import errors
+from ..memory import refuse_large
 from .decoding import decoded_lines, find_decoding
 from .excerpt import excerpt
-from .memory import refuse_large
 from .rows import BadRow, Fields, Row, parse_json
 from .table_format import Reading, TableFormat
 

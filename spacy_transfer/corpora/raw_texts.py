@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..docbins import SUFFIX, find_docbins, read_docs
 from ..errors import T136
 from ..files import no_such_file
 from .decoding import decoded_lines
-from .docbins import SUFFIX, find_docbins, read_docs
 from .records import parse_text
 from .row_files import FORMATS, read_rows
 from .rows import BadRow, Fields

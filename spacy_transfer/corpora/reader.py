@@ -8,10 +8,10 @@ from spacy.language import Language
 from spacy.training import Corpus, Example
 from spacy.training.corpus import dont_augment
 
+from ..docbins import find_docbins, read_docs
 from ..errors import T005
 from ..pipeline.components import components_of, sources_read_by
 from ..pipeline.sources import carry_over
-from .docbins import find_docbins, read_docs
 
 Augmenter = Callable[[Language, Example], Iterable[Example]]
 

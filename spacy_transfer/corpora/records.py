@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from .. import errors
 from ..text_output import is_visible
@@ -190,13 +189,15 @@ def parse_text(value: object, field: str) -> str:
 
 
 def _attribute(value: object, name: str) -> Attribute:
-    parts: list[Any] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-    for part in parts:
+    given: list[object] = list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+    parts: list[str | float] = []
+    for part in given:
         # A bool is an int.
         if not isinstance(part, str | int | float) or (isinstance(part, int) and abs(part) >= _TOO_LARGE):
             raise BadRow(errors.T043_ATTRIBUTE.format(field=name, value=excerpt(value)))
         if isinstance(part, str):
             _check_surrogates(part)
+        parts.append(part)
     return value if value is None or isinstance(value, str | int | float) else parts
 
 

@@ -10,7 +10,7 @@ from .splits import POSITIVE, Split
 Place = tuple[Split, int]  # a split and the index of a text in it
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Fold case and white space, so that texts which differ in nothing else are one.
 
     text (str): A text.
@@ -29,7 +29,7 @@ def find_repeats(splits: Sequence[Split], *, exclusive: bool) -> Iterator[Findin
     places: dict[str, list[Place]] = defaultdict(list)
     for split in splits:
         for index, text in enumerate(split.texts):
-            places[normalise(text)].append((split, index))
+            places[normalize(text)].append((split, index))
     places.pop("", None)
     repeats = [found for found in places.values() if len(found) > 1]
     for number, split in enumerate(splits):
@@ -68,7 +68,7 @@ def _contradict(places: Sequence[Place], *, exclusive: bool) -> bool:
 def _show(places: Sequence[Place]) -> str:
     """The text, and what it is labeled with in the first places."""
     first, first_index = places[0]
-    labelled = [
+    labeled = [
         f"{split.name}[{index}] {', '.join(split.cats[index].positives()) or 'no label'}" for split, index in places[:4]
     ]
-    return f"{excerpt(first.texts[first_index])}: {'; '.join(labelled)}"
+    return f"{excerpt(first.texts[first_index])}: {'; '.join(labeled)}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import errors
+from ..docbins import SPREADSHEETS, TABLES
 from ..files import no_such_file
 from .excel_rows import read_excel
 from .json_rows import read_json, read_jsonl
@@ -20,9 +21,7 @@ READERS: dict[str, Callable[[Path, Fields, TableFormat, Reading], Iterator[Row]]
     ".parquet": read_parquet,
     ".xlsx": read_excel,
 }
-FORMATS = ", ".join(READERS)
-# What other programs write: how to get a file of ours out of it.
-SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+FORMATS = ", ".join(TABLES)
 
 
 def read_rows(

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import errors
-from .docbins import find_docbins, read_docs
+from ..docbins import find_docbins, read_docs
 from .excerpt import excerpt
 
 POSITIVE = 0.5  # a label counts for a text from this value on

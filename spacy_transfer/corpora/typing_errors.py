@@ -16,7 +16,7 @@ _ROWS: dict[Keyboard, tuple[str, ...]] = {
 _SHIFTS = (0.0, 0.25, 0.75)
 
 
-def _neighbours(rows: tuple[str, ...]) -> dict[str, str]:
+def _neighbors(rows: tuple[str, ...]) -> dict[str, str]:
     places = {key: (x + _SHIFTS[y], y) for y, row in enumerate(rows) for x, key in enumerate(row)}
     return {
         key: "".join(k for k, (u, v) in places.items() if k != key and abs(u - x) <= 1.0 and abs(v - y) <= 1)
@@ -24,7 +24,7 @@ def _neighbours(rows: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-_NEIGHBOURS = {keyboard: _neighbours(rows) for keyboard, rows in _ROWS.items()}
+_NEIGHBORS = {keyboard: _neighbors(rows) for keyboard, rows in _ROWS.items()}
 
 
 def mistyped(word: str, keyboard: Keyboard, chance: Random) -> str:
@@ -41,7 +41,7 @@ def mistyped(word: str, keyboard: Keyboard, chance: Random) -> str:
     letters = [i for i, part in enumerate(parts) if part[0].isalpha()]
     if len(letters) < 2:
         return word
-    keys = _NEIGHBOURS[keyboard]
+    keys = _NEIGHBORS[keyboard]
     beside = [i for i in letters if parts[i].lower() in keys]
     turned = [i for i in letters[:-1] if parts[i + 1][0].isalpha() and parts[i] != parts[i + 1]]
     kinds = ["omit", "double", *(["neighbor"] if beside else []), *(["turn"] if turned else [])]

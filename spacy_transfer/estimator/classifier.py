@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import spacy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
@@ -16,12 +16,14 @@ from ..errors import T490, T496, T500
 from ..json_types import ConfigMapping, JsonObject
 from ..pipeline.factories import DEFAULT_ENCODER
 from .config import COMPONENT
-from .data import Array, Kind, Targets, check_texts, give_back, read_labels
+from .data import Array, Kind, Labels, Targets, check_texts, give_back, label_lists, read_labels
 from .fitting import Fitted, fit
 from .parameters import check_parameters
 from .storage import classifier_of, nlp_from_state, nlp_state, read_folder, write_folder
 
 if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
     from ..model.learning.head_init import HeadInitBuilder
     from ..model.shims.settings import EncoderLoader, PoolingBuilder
     from ..nn.encoders.adapters import Adapter
@@ -169,13 +171,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
-    def fit(self: Self, X: Iterable[str], y: Any, sample_weight: None = None) -> Self:
+    def fit(self: Self, X: Iterable[str], y: Labels | None, sample_weight: None = None) -> Self:
         """Train on texts, from the pretrained encoder.
 
         X (Iterable[str]): Texts.
-        y (Any): A label (str, int, bool) for each text; or a 0/1 matrix (n_texts, n_labels), or a list of str for each
-            text, where a text may have any number of labels. scikit-learn's own functions, such as `cross_val_score`,
-            take the matrix, not lists.
+        y (Labels): A label (str, int, bool) for each text; or a 0/1 matrix (n_texts, n_labels), or a list of str for
+            each text, where a text may have any number of labels. scikit-learn's own functions, such as
+            `cross_val_score`, take the matrix, not lists.
         sample_weight (None): Not supported.
         RETURNS (TransferClassifier): Itself.
         RAISES (ValueError): T490 to T492 and T503 for texts and labels, T493 to T495 and T497 for parameters, T496 for
@@ -184,7 +186,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         texts, targets = self._read(X, y, sample_weight, fresh=True)
         return self._take(fit(self._checked(), texts, targets), targets)
 
-    def partial_fit(self: Self, X: Iterable[str], y: Any, classes: Any = None, sample_weight: None = None) -> Self:
+    def partial_fit(
+        self: Self, X: Iterable[str], y: Labels | None, classes: ArrayLike | None = None, sample_weight: None = None
+    ) -> Self:
         """Train for one epoch, at a constant learning rate, on from where the weights are.
 
         The first call begins with the pretrained encoder, and its labels, or `classes`, are all that there will ever
@@ -192,8 +196,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with each call, so give it many texts at a time.
 
         X (Iterable[str]): Texts.
-        y (Any): As for `fit`.
-        classes (Any): All labels, at the first call.
+        y (Labels): As for `fit`.
+        classes (ArrayLike | None): All labels, at the first call.
         sample_weight (None): Not supported.
         RETURNS (TransferClassifier): Itself.
         RAISES (ValueError): As `fit`; T491 for a label that is not in `classes_`, T500 for a pipeline of several
@@ -210,7 +214,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._take(fit(params, texts, targets, source=self.nlp_.to_disk), targets)
 
     def _read(
-        self, X: Any, y: Any, sample_weight: Any, *, fresh: bool, classes: Any = None
+        self, X: object, y: Labels | None, sample_weight: object, *, fresh: bool, classes: ArrayLike | None = None
     ) -> tuple[list[str], Targets]:
         if sample_weight is not None:
             raise ValueError(T496)
@@ -256,12 +260,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             row[:] = [doc.cats[label] for label in pipe.labels]
         return scores
 
-    def predict(self, X: Iterable[str]) -> Any:
+    def predict(self, X: Iterable[str]) -> Array | list[list[str]]:
         """Predict labels.
 
         X (Iterable[str]): Texts.
-        RETURNS (Any): In the form that labels had in `fit`: (n_texts,), a 0/1 matrix (n_texts, n_labels), or a list of
-            str for each text.
+        RETURNS (Array | list[list[str]]): In the form that labels had in `fit`: (n_texts,), a 0/1 matrix (n_texts,
+            n_labels), or a list of str for each text.
         RAISES (ValueError): T490 for anything but texts.
         """
         scores = self.predict_proba(X)
@@ -271,20 +275,21 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _, pipe = classifier_of(self.nlp_)
         return give_back(self.kind_, self.classes_, scores >= float(pipe.cfg["threshold"]))
 
-    def score(self, X: Iterable[str], y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Iterable[str], y: Labels, sample_weight: ArrayLike | None = None) -> float:
         """Measure the accuracy: the share of texts with exactly the right labels.
 
         X (Iterable[str]): Texts.
-        y (Any): Their labels, in the form of `fit`.
-        sample_weight (Any): Weight of each text, (n_texts,).
+        y (Labels): Their labels, in the form of `fit`.
+        sample_weight (ArrayLike | None): Weight of each text, (n_texts,).
         RETURNS (float): From 0 to 1.
         """
         predicted = self.predict(X)
         if self.kind_ == "lists":
             # Labels that `fit` has not seen are errors, not a reason to stop.
             found = [set(one) for one in predicted]
-            correct = [set(one) == have for one, have in zip(y, found, strict=True)]
-            return float(np.average(correct, weights=sample_weight))
+            correct = [set(one) == have for one, have in zip(label_lists(y), found, strict=True)]
+            weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+            return float(np.average(np.asarray(correct, dtype=np.float64), weights=weights))
         return float(accuracy_score(np.asarray(y), predicted, sample_weight=sample_weight))
 
     # ---- files ---------------------------------------------------------------------------------------------------
@@ -308,32 +313,31 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         RAISES (FileNotFoundError): T498 if there is none.
         RAISES (ValueError): T498 for another pipeline.
         """
-        params, classes, kind = read_folder(Path(folder))
+        params, known = read_folder(Path(folder))
         estimator = cls(**params)
         estimator.nlp_ = spacy.load(folder)
         _, pipe = classifier_of(estimator.nlp_, folder=Path(folder))
-        if classes is None:
-            classes, kind = np.asarray(pipe.labels), "exclusive" if pipe.exclusive else "lists"
-        estimator.classes_, estimator.kind_ = classes, cast(Kind, kind)
+        kind: Kind = "exclusive" if pipe.exclusive else "lists"
+        estimator.classes_, estimator.kind_ = (np.asarray(pipe.labels), kind) if known is None else known
         estimator.n_steps_, estimator.validation_score_ = 0, None
         return estimator
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         """What copies and pickles hold: the pipeline as config and bytes, whose weights are safetensors."""
         state = dict(super().__getstate__())
         if "nlp_" in state:
             state["nlp_"] = nlp_state(state["nlp_"])
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: JsonObject) -> None:
         """The inverse of `__getstate__`."""
         state = dict(state)
         if "nlp_" in state:
             state["nlp_"] = nlp_from_state(state["nlp_"])
         super().__setstate__(state)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+    def __sklearn_tags__(self) -> "Tags":
+        tags: Tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
         tags.input_tags.string = True

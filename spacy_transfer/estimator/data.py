@@ -1,19 +1,32 @@
 """Checks texts and labels in scikit-learn's formats and converts them for a spaCy pipeline."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import DataConversionWarning
 
 from ..errors import T490, T491, T492, T503
 
 # How labels are given, and given back: one for each text, a 0/1 matrix, or a list of labels for each text.
 Kind = Literal["exclusive", "indicator", "lists"]
-Array = NDArray[Any]
+Array = NDArray[np.generic]
+# What users give as labels: an array, a list, a column or a table; or a list or set of labels for each text.
+Labels = ArrayLike | Iterable[Iterable[str]]
+
+
+class _Sparse(Protocol):
+    """A sparse matrix of scipy."""
+
+    def toarray(self) -> Array:
+        """Make an array."""
+
+
+def _is_sparse(labels: object) -> TypeGuard[_Sparse]:
+    return hasattr(labels, "toarray")
 
 
 def check_texts(texts: object) -> list[str]:
@@ -73,13 +86,15 @@ def label_names(classes: Array) -> list[str]:
     return [str(label) for label in classes.tolist()]
 
 
-def read_labels(labels: Any, n_texts: int, *, classes: Any = None, kind: Kind | None = None) -> Targets:
+def read_labels(
+    labels: Labels | None, n_texts: int, *, classes: ArrayLike | None = None, kind: Kind | None = None
+) -> Targets:
     """Read labels in any of the forms that scikit-learn's users give.
 
-    labels (Any): A label for each text; a 0/1 matrix, whose columns are labels (of a data frame by name); or a list of
-        str for each text.
+    labels (Labels | None): A label for each text; a 0/1 matrix, whose columns are labels (of a data frame by name); or
+        a list of str for each text.
     n_texts (int): Number of texts.
-    classes (Any): All labels, where more may come later; None takes those that occur.
+    classes (ArrayLike | None): All labels, where more may come later; None takes those that occur.
     kind (Kind | None): The form that earlier labels had; None accepts any.
     RETURNS (Targets): Labels sorted, or in the order of the columns or of `classes`.
     RAISES (ValueError): T491 for labels that cannot be read, T492 for another number of them than of texts, T503 for a
@@ -92,23 +107,53 @@ def read_labels(labels: Any, n_texts: int, *, classes: Any = None, kind: Kind | 
     if getattr(labels, "shape", ())[1:] == (1,):
         # As scikit-learn takes it: one label for each text, in a table of one column.
         warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=3)
-        labels = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels).ravel()
+        labels = _dense(labels).ravel()
+    if not _is_listed(labels):
+        raise ValueError(T491.format(problem=type(labels).__name__))
     given = _kind_of(labels)
     if kind is not None and given != kind:
         raise ValueError(T491.format(problem=f"{_SAY[given]}, but the first call had {_SAY[kind]}"))
-    read = {"exclusive": _exclusive, "indicator": _indicator, "lists": _lists}[given]
-    targets = read(labels, None if classes is None else np.asarray(classes))
+    known = None if classes is None else np.asarray(classes)
+    if given == "exclusive":
+        targets = _exclusive(labels, known)
+    elif given == "indicator":
+        targets = _indicator(labels, known)
+    else:
+        targets = _lists(label_lists(labels), known)
     if len(targets.matrix) != n_texts:
         raise ValueError(T492.format(n_labels=len(targets.matrix), n_texts=n_texts))
     return targets
 
 
+def _dense(labels: object) -> Array:
+    return labels.toarray() if _is_sparse(labels) else np.asarray(labels)
+
+
 _SAY = {"exclusive": "one label for each text", "indicator": "a 0/1 matrix", "lists": "a list for each text"}
 
 
-def _kind_of(labels: Any) -> Kind:
-    if isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
-        raise ValueError(T491.format(problem=f"{type(labels).__name__}"))
+def _is_listed(labels: object) -> TypeGuard[Collection[object]]:
+    return hasattr(labels, "__len__") and not isinstance(labels, str | bytes)
+
+
+def label_lists(labels: object) -> list[list[object]]:
+    """The labels of each text, where a text has a list of them.
+
+    labels (object): A list, a set or an array for each text.
+    RETURNS (list[list[object]]): In the same order.
+    RAISES (ValueError): T491 for anything else.
+    """
+    if not isinstance(labels, Iterable):
+        raise ValueError(T491.format(problem=type(labels).__name__))
+    found = []
+    for i, one in enumerate(labels):
+        if not isinstance(one, Iterable):
+            raise ValueError(T491.format(problem=f"no list for a text (row {i})"))
+        found.append(list(one))
+    return found
+
+
+def _kind_of(labels: Collection[object]) -> Kind:
     shape = getattr(labels, "shape", None)
     if shape is not None and len(shape) == 2:
         return "indicator"
@@ -121,11 +166,11 @@ def _kind_of(labels: Any) -> Kind:
     if not all(nested):
         row = nested.index(not nested[0])
         raise ValueError(T491.format(problem=f"lists for some texts and single labels for others (row {row})"))
-    numbers = [isinstance(label, int | float | np.number | np.bool_) for one in listed for label in one]
+    numbers = [isinstance(label, int | float | np.number | np.bool_) for one in label_lists(listed) for label in one]
     return "indicator" if numbers and all(numbers) else "lists"
 
 
-def _exclusive(labels: Any, classes: Array | None) -> Targets:
+def _exclusive(labels: Collection[object], classes: Array | None) -> Targets:
     listed = list(labels)
     for i, label in enumerate(listed):
         # NaN is the one value that differs from itself.
@@ -149,11 +194,10 @@ def _exclusive(labels: Any, classes: Array | None) -> Targets:
     return Targets("exclusive", known, given[:, None] == known[None, :])
 
 
-def _indicator(labels: Any, classes: Array | None) -> Targets:
+def _indicator(labels: Collection[object], classes: Array | None) -> Targets:
     columns = getattr(labels, "columns", None)
-    dense = labels.toarray() if hasattr(labels, "toarray") else labels
     try:
-        matrix = np.asarray(dense)
+        matrix = _dense(labels)
     except ValueError as error:
         raise ValueError(T491.format(problem="rows of numbers that differ in length")) from error
     if matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
@@ -166,8 +210,7 @@ def _indicator(labels: Any, classes: Array | None) -> Targets:
     return Targets("indicator", classes, matrix.astype(bool))
 
 
-def _lists(labels: Any, classes: Array | None) -> Targets:
-    listed = [list(one) for one in labels]
+def _lists(listed: list[list[object]], classes: Array | None) -> Targets:
     for i, one in enumerate(listed):
         if strange := [label for label in one if not isinstance(label, str)]:
             raise ValueError(T491.format(problem=f"{strange[0]!r} in the list of row {i}, which is not a str"))
@@ -182,13 +225,13 @@ def _lists(labels: Any, classes: Array | None) -> Targets:
     return Targets("lists", np.asarray(known), matrix)
 
 
-def give_back(kind: Kind, classes: Array, chosen: NDArray[np.bool_]) -> Any:
+def give_back(kind: Kind, classes: Array, chosen: NDArray[np.bool_]) -> Array | list[list[str]]:
     """Give predictions in the form in which labels came.
 
     kind (Kind): The form.
     classes (Array): The labels, (n_labels,).
     chosen (NDArray[np.bool_]): (n_texts, n_labels).
-    RETURNS (Any): Labels (n_texts,), a 0/1 matrix (n_texts, n_labels), or a list of lists of str.
+    RETURNS (Array | list[list[str]]): Labels (n_texts,), a 0/1 matrix (n_texts, n_labels), or a list of lists of str.
     """
     if kind == "exclusive":
         return classes[chosen.argmax(axis=1)]

@@ -1,14 +1,13 @@
 """Checks the estimator's own parameters; those of the config are checked by its blocks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..errors import T494
 from ..files.fields import is_real, whole
-from ..json_types import JsonObject
+from ..json_types import JsonMapping, JsonObject
 
 # Of `TransferClassifier`, by name: numbers, names, blocks.
-Parameters = Mapping[str, Any]
+Parameters = JsonMapping
 
 
 def check_parameters(params: Parameters) -> JsonObject:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -17,12 +16,12 @@ from ..files.strangers import read_object
 from ..json_types import JsonMapping, JsonObject
 from ..pipeline.components import classifiers_of, name_meant
 from ..pipeline.textcat import TransferTextCategorizer
-from .data import Array
+from .data import Array, Kind
 
 # Beside config.cfg and meta.json; spaCy does not look at it.
 _FILE = "estimator.json"
 _FORMAT = 1
-_KINDS = ("exclusive", "indicator", "lists")
+_KINDS: tuple[Kind, ...] = ("exclusive", "indicator", "lists")
 
 
 def classifier_of(nlp: Language, folder: Path | None = None) -> tuple[str, TransferTextCategorizer]:
@@ -70,12 +69,12 @@ def write_folder(folder: Path, nlp: Language, params: Mapping[str, object], clas
         write_text(part / _FILE, text)
 
 
-def read_folder(folder: Path) -> tuple[JsonObject, Array | None, str]:
+def read_folder(folder: Path) -> tuple[JsonObject, tuple[Array, Kind] | None]:
     """Read what stands beside the pipeline.
 
     folder (Path): Of the pipeline.
-    RETURNS (tuple[JsonObject, Array | None, str]): Parameters, labels, and how labels are given; nothing, None and
-        "" for a pipeline that no estimator saved.
+    RETURNS (tuple[JsonObject, tuple[Array, Kind] | None]): Parameters; labels, and how they are given. Nothing and
+        None for a pipeline that no estimator saved.
     RAISES (FileNotFoundError): T498 if there is no pipeline.
     RAISES (ValueError): T498 for a file that is damaged or of a later version.
     """
@@ -83,10 +82,10 @@ def read_folder(folder: Path) -> tuple[JsonObject, Array | None, str]:
         raise FileNotFoundError(T498.format(folder=folder, problem="it holds no spaCy pipeline (no config.cfg)"))
     path = folder / _FILE
     if not path.is_file():
-        return {}, None, ""
+        return {}, None
     try:
         content = read_object(path)
-        form, kind, params = content["format"], content["kind"], dict(content["params"])
+        form, said, params = content["format"], content["kind"], dict(content["params"])
         classes = np.asarray(content["classes"])
         if content["dtype"] == "O":
             classes = classes.astype(object)
@@ -95,10 +94,11 @@ def read_folder(folder: Path) -> tuple[JsonObject, Array | None, str]:
     except (ValueError, KeyError, TypeError) as error:
         problem = f"{_FILE} is damaged ({type(error).__name__}: {error})"
         raise ValueError(T498.format(folder=folder, problem=problem)) from error
-    if form != _FORMAT or kind not in _KINDS:
+    kind = next((one for one in _KINDS if one == said), None)
+    if form != _FORMAT or kind is None:
         problem = f"{_FILE} has the form {form!r} of another version"
         raise ValueError(T498.format(folder=folder, problem=problem))
-    return params, classes, str(kind)
+    return params, (classes, kind)
 
 
 def nlp_state(nlp: Language) -> JsonObject:
@@ -120,7 +120,7 @@ def nlp_from_state(state: JsonMapping) -> Language:
     return nlp.from_bytes(state["bytes"])
 
 
-def _scalar(value: Any) -> object:
+def _scalar(value: object) -> object:
     """numpy's numbers as Python's."""
     if isinstance(value, np.generic):
         return value.item()

@@ -1,150 +1,160 @@
-"""How far scores are probabilities: the expected calibration error, a temperature, and thresholds for the best F."""
+"""What a score is worth: calibration, coverage and precision by threshold. NumPy alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..pipeline.interface import Floats
+from .measures import Flags, Interval, Numbers, wilson
 
-# Temperatures that are tried, as powers of e: from 0.001 to 1000.
-_WIDEST = 7.0
-_STEPS = 60
-_GOLDEN = (5**0.5 - 1) / 2
-# So far from 0 and 1 scores are kept where a logit is made of them; single precision knows nothing beyond.
-_SMALLEST, _LARGEST = 1e-38, 1 - 2**-24
-N_BINS = 15
+# At 0 everything is decided.
+THRESHOLDS = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3, 0.0)
+N_BINS = 10
+# Points of a curve that is drawn.
+_MOST_POINTS = 200
 
 
-def logits_of(scores: Floats, *, exclusive: bool) -> NDArray[np.float64]:
-    """Compute logits that give some scores.
+@dataclass(frozen=True)
+class Worth:
+    """Decisions with a score of at least so much.
 
-    scores (Floats): 0..1, (n_docs, n_labels).
-    exclusive (bool): Whether they sum to 1 for each document; the logits are then right but for a constant.
-    RETURNS (NDArray): (n_docs, n_labels).
-    """
-    p = np.clip(np.asarray(scores, dtype=np.float64), _SMALLEST, _LARGEST)
-    return np.log(p) if exclusive else np.log(p) - np.log1p(-p)
-
-
-def scores_of(logits: NDArray[np.float64], *, exclusive: bool) -> NDArray[np.float64]:
-    """Compute the scores of logits.
-
-    logits (NDArray): (n_docs, n_labels).
-    exclusive (bool): Whether the labels of a document exclude each other.
-    RETURNS (NDArray): 0..1, (n_docs, n_labels).
-    """
-    if not exclusive:
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def mean_nll(logits: NDArray[np.float64], gold: Floats, known: Floats, *, exclusive: bool) -> float:
-    """Compute the mean negative log-likelihood in nats.
-
-    logits (NDArray): (n_docs, n_labels).
-    gold (Floats): 0..1, (n_docs, n_labels).
-    known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
-    exclusive (bool): Whether the labels of a document exclude each other.
-    RETURNS (float): By document; by known label where they do not exclude each other.
-    """
-    if exclusive:
-        highest = logits.max(axis=1, keepdims=True)
-        log_p = logits - highest - np.log(np.exp(logits - highest).sum(axis=1, keepdims=True))
-        return float(-(gold * log_p).sum() / max(1e-9, float(gold.sum())))
-    # log(1 + exp(z)) - gold * z, without overflow.
-    losses = np.logaddexp(0.0, logits) - gold * logits
-    return float((losses * known).sum() / max(1.0, float(known.sum())))
-
-
-def find_temperature(logits: NDArray[np.float64], gold: Floats, known: Floats, *, exclusive: bool) -> float:
-    """Find the number by which logits are divided so that the scores are most likely.
-
-    The likelihood has one maximum, which a golden-section search finds.
-
-    logits (NDArray): (n_docs, n_labels).
-    gold (Floats): 0..1, (n_docs, n_labels).
-    known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
-    exclusive (bool): Whether the labels of a document exclude each other.
-    RETURNS (float): Above 1 where the scores were too sure; from 0.001 to 1000.
-    SOURCE: Guo et al. 2017, arXiv:1706.04599.
+    threshold (float): The score.
+    n (int): Decisions.
+    share (float): Of all decisions.
+    right (Interval): Share of them that is right.
     """
 
-    def nll(power: float) -> float:
-        """Compute the loss at a temperature."""
-        return mean_nll(logits / np.exp(power), gold, known, exclusive=exclusive)
-
-    low, high = -_WIDEST, _WIDEST
-    for _ in range(_STEPS):
-        width = _GOLDEN * (high - low)
-        if nll(high - width) < nll(low + width):
-            high = low + width
-        else:
-            low = high - width
-    return float(np.exp(0.5 * (low + high)))
+    threshold: float
+    n: int
+    share: float
+    right: Interval
 
 
-def calibration_error(
-    scores: NDArray[np.float64], gold: Floats, known: Floats, *, exclusive: bool, n_bins: int = N_BINS
-) -> float:
-    """Compute the expected calibration error: how far the score is from the share that is right, on average.
+def worth(scores: Numbers, right: Flags, thresholds: Sequence[float] = THRESHOLDS) -> list[Worth]:
+    """Say how often decisions are right whose score is at least so high.
 
-    Scores are put into bins of equal width; in each, the mean score is compared with the share that is right. Of
-    exclusive labels the best one of each document counts, of others each known label.
-
-    scores (NDArray): (n_docs, n_labels).
-    gold (Floats): 0..1, (n_docs, n_labels).
-    known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
-    exclusive (bool): Whether the labels of a document exclude each other.
-    n_bins (int): Bins.
-    RETURNS (float): From 0, best, to 1.
-    SOURCE: Guo et al. 2017, arXiv:1706.04599.
+    scores (Numbers): Of each decision, from 0 to 1.
+    right (Flags): Whether it is right.
+    thresholds (Sequence[float]): Scores, highest first. One that lets through the same decisions as the one before is
+        left out.
+    RETURNS (list[Worth]): A row for each.
     """
-    if exclusive:
-        best = scores.argmax(axis=1)
-        confidence, right = scores.max(axis=1), (gold.argmax(axis=1) == best).astype(np.float64)
-    else:
-        chosen = known > 0
-        confidence, right = scores[chosen], (gold[chosen] >= 0.5).astype(np.float64)
-    if not len(confidence):
-        return 0.0
-    bins = np.minimum((confidence * n_bins).astype(np.int64), n_bins - 1)
-    sums = np.bincount(bins, weights=confidence - right, minlength=n_bins)
-    return float(np.abs(sums).sum() / len(confidence))
+    rows: list[Worth] = []
+    for threshold in thresholds:
+        taken = scores >= threshold
+        n = int(taken.sum())
+        if n and (not rows or rows[-1].n < n):
+            rows.append(Worth(threshold, n, n / len(scores), wilson(int(right[taken].sum()), n)))
+    return rows
 
 
-def find_thresholds(
-    scores: NDArray[np.float64], gold: Floats, known: Floats, *, beta: float = 1.0, default: float = 0.5
-) -> list[float]:
-    """Find for each label the threshold with the best F on some documents.
+def least_score(scores: Numbers, right: Flags, wanted: float) -> Worth | None:
+    """Find from which score on decisions are right often enough.
 
-    A threshold lies in the middle between the two scores that it parts. Of several with the same F the one nearest to
-    the default is taken, and a label without a positive document keeps the default.
-
-    scores (NDArray): (n_docs, n_labels).
-    gold (Floats): 0..1, (n_docs, n_labels).
-    known (Floats): 0 where the annotation is missing, (n_docs, n_labels).
-    beta (float): Weight of recall against precision: 1 both, 0.5 precision twice as much, 2 recall.
-    default (float): Of a label of which nothing is known.
-    RETURNS (list[float]): From 0 to 1, a score counts from there on.
+    scores (Numbers): Of each decision.
+    right (Flags): Whether it is right.
+    wanted (float): Share that is to be right.
+    RETURNS (Worth | None): With the lowest such score; None if there is none.
     """
-    found: list[float] = []
-    for column in range(scores.shape[1]):
-        chosen = known[:, column] > 0
-        own = np.asarray(scores[chosen, column], dtype=np.float64)
-        positive = gold[chosen, column] >= 0.5
-        found.append(_best_threshold(own, positive, beta, default) if positive.any() else default)
-    return found
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    n_right = np.cumsum(right[order])
+    # Decisions of one score are taken together.
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, dtype=np.int64)
+    good = [int(end) for end in ends if n_right[end] >= wanted * (end + 1)]
+    if not good:
+        return None
+    n = good[-1] + 1
+    return Worth(float(ranked[n - 1]), n, n / len(scores), wilson(int(n_right[n - 1]), n))
 
 
-def _best_threshold(scores: NDArray[np.float64], positive: NDArray[np.bool_], beta: float, default: float) -> float:
-    values, inverse = np.unique(scores, return_inverse=True)
-    n_positive = np.bincount(inverse, weights=positive, minlength=len(values))
-    n_all = np.bincount(inverse, minlength=len(values))
-    # Predicted is what lies at a value and above.
-    hits = n_positive[::-1].cumsum()[::-1]
-    predicted = n_all[::-1].cumsum()[::-1]
-    f = (1 + beta**2) * hits / (predicted + beta**2 * n_positive.sum())
-    below = np.concatenate([[0.0], values[:-1]])
-    middles = 0.5 * (below + values)
-    best = np.flatnonzero(f >= f.max() - 1e-12)
-    return float(middles[best[np.abs(middles[best] - default).argmin()]])
+@dataclass(frozen=True)
+class Bin:
+    """Decisions of like scores.
+
+    low (float): Lowest score.
+    high (float): Highest score.
+    n (int): Decisions.
+    score (float): Their mean score.
+    right (Interval): Share of them that is right.
+    """
+
+    low: float
+    high: float
+    n: int
+    score: float
+    right: Interval
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether a score is the share of decisions that are right.
+
+    error (float): Expected calibration error: the mean distance between score and share, over all decisions.
+    excess (float): Mean score minus the share that is right; above 0, scores promise too much.
+    bins (list[Bin]): Those that are not empty.
+    """
+
+    error: float
+    excess: float
+    bins: list[Bin]
+
+
+def calibration(scores: Numbers, right: Flags) -> Calibration:
+    """Compare scores with how often they are right.
+
+    scores (Numbers): Of each decision, from 0 to 1.
+    right (Flags): Whether it is right.
+    RETURNS (Calibration): Over ten bins of equal width.
+    SOURCE: expected calibration error: Guo et al. 2017, arXiv:1706.04599.
+    """
+    if not len(scores):
+        return Calibration(math.nan, math.nan, [])
+    number = np.clip((scores * N_BINS).astype(int), 0, N_BINS - 1)
+    bins, error = [], 0.0
+    for i in range(N_BINS):
+        chosen = number == i
+        if not chosen.any():
+            continue
+        n, mean = int(chosen.sum()), float(scores[chosen].mean())
+        share = wilson(int(right[chosen].sum()), n)
+        bins.append(Bin(i / N_BINS, (i + 1) / N_BINS, n, mean, share))
+        error += n / len(scores) * abs(mean - share.value)
+    return Calibration(error, float(scores.mean() - right.mean()), bins)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision against recall over all thresholds.
+
+    average_precision (float): Area below the steps; NaN without a right decision.
+    thresholds (list[float]): Falling.
+    precision (list[float]): At each of them.
+    recall (list[float]): At each of them.
+    """
+
+    average_precision: float
+    thresholds: list[float]
+    precision: list[float]
+    recall: list[float]
+
+
+def precision_recall(scores: Numbers, gold: Flags) -> Curve:
+    """Go through all thresholds.
+
+    scores (Numbers): Of a label, or of several one after the other.
+    gold (Flags): Where it is right.
+    RETURNS (Curve): At most 200 points, evenly chosen.
+    """
+    n_gold = int(gold.sum())
+    if not n_gold:
+        return Curve(math.nan, [], [], [])
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    hits = np.cumsum(gold[order])[ends]
+    precision, recall = hits / (ends + 1), hits / n_gold
+    area = float((np.diff(recall, prepend=0.0) * precision).sum())
+    chosen = np.unique(np.linspace(0, len(ends) - 1, min(len(ends), _MOST_POINTS)).round().astype(int))
+    return Curve(area, ranked[ends][chosen].tolist(), precision[chosen].tolist(), recall[chosen].tolist())

@@ -1,6 +1,6 @@
 """The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
@@ -44,7 +44,7 @@ def score_cats(
     """
     wanted, own = list(labels), {} if exclusive else dict(thresholds or {})
     examples = [eg for eg in examples if any(label in eg.reference.cats for label in wanted)]
-    gold = {id(eg.reference): _rounded(eg.reference, wanted, exclusive) for eg in examples}
+    gold = {id(eg.reference): round_gold(eg.reference, wanted, exclusive) for eg in examples}
 
     def cats(doc: Doc, attr: str) -> dict[str, float]:
         """Give the rounded annotations of a reference, and the scores of any other document."""
@@ -79,7 +79,16 @@ def _moved(score: float, own: float, common: float) -> float:
     return common + (score - own) / max(1.0 - own, 1e-9) * (1.0 - common)
 
 
-def _rounded(doc: Doc, labels: list[str], exclusive: bool) -> dict[str, float]:
+def round_gold(doc: Doc, labels: Sequence[str], exclusive: bool) -> dict[str, float]:
+    """Round the annotations of a document to 0 and 1.
+
+    doc (Doc): Annotated.
+    labels (Sequence[str]): The component's.
+    exclusive (bool): Exactly one label a document: the highest is 1 and all others are 0.
+    RETURNS (dict[str, float]): By label; without those that have no annotation. Empty where labels are exclusive and
+        none of them is right.
+    RAISES (ValueError): T033 for a gold score that is no number from 0 to 1, T036 for a gold label that is no str.
+    """
     for label in doc.cats:
         check_label(label)
     known = {label: score_of(label, doc.cats[label], doc) for label in labels if label in doc.cats}

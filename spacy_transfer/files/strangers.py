@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ..errors import T450, T450_LINK, T450_NESTED, T450_NO_OBJECT, T450_SIZE
 from ..json_types import JsonObject
@@ -89,7 +88,7 @@ def parse_object(text: str | bytes, file: Path | str) -> JsonObject:
     return data
 
 
-def parse(text: str | bytes, file: Path | str) -> Any:
+def parse(text: str | bytes, file: Path | str) -> object:
     """Parse JSON.
 
     RAISES (UnusableFile): T450 for text that is not JSON, nested too deeply, or no text.

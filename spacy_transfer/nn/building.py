@@ -1,11 +1,11 @@
 """Builds networks without drawing weights, and never larger than their stored weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -43,13 +43,19 @@ class _NoDraws(TorchDispatchMode):
     """Within: new weights are left as they are, not drawn: BERT-base takes 0.04 s instead of 0.9, and torch's random
     state does not move. All weights must be loaded afterwards."""
 
-    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         name = func.overloadpacket.__name__
         if name in _DRAWS:
             return args[0]
-        if name in ("lt", "gt") and args[0].is_floating_point():
+        if name in ("lt", "gt") and isinstance(first := args[0], Tensor) and first.is_floating_point():
             # torch draws truncated normals again while any lies outside; what is not drawn might do so for ever.
-            return args[0].new_zeros((), dtype=torch.bool)
+            return first.new_zeros((), dtype=torch.bool)
         return func(*args, **(kwargs or {}))
 
 
@@ -64,7 +70,13 @@ class _Bounded(TorchDispatchMode):
         self._sum = 4 * (sum(sizes) + _SLACK)
         self._n_left = 4 * (len(sizes) + _MORE_TENSORS)
 
-    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         name = func.overloadpacket.__name__
         if name in _MAKES:
             shape = next((tuple(one) for one in args if isinstance(one, list | tuple | torch.Size)), ())
@@ -78,7 +90,7 @@ class _Bounded(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _length(args: Any) -> int:
+def _length(args: tuple[object, ...]) -> int:
     numbers = [one for one in args if isinstance(one, int | float)]
     return int(numbers[0] if len(numbers) == 1 else numbers[1] - numbers[0]) if numbers else 0
 

@@ -1,7 +1,7 @@
 """Masked-LM prediction: mask pieces of a row, predict them from the rest."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from .devices import few_shapes
 from .devices.cpu_kernels import CpuKernels
+from .devices.shape_sizes import few_values
 from .encoders.encoder import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Of the chosen pieces: hidden behind the mask piece, replaced by any piece; the rest stays as it is.
 _HIDDEN, _REPLACED = 0.8, 0.1
@@ -91,7 +95,7 @@ class MaskedLMNetwork(nn.Module):
 
     @property
     def _table(self) -> nn.Parameter:
-        body: Any = self.encoder.body
+        body: PreTrainedModel = self.encoder.body
         return body.get_input_embeddings().weight
 
     @property
@@ -118,6 +122,6 @@ class MaskedLMNetwork(nn.Module):
             states = self.encoder(ids, mask, is_full)[:n_rows, :n_pieces].flatten(0, 1).index_select(0, chosen)
             n_chosen = len(states)
             if few:
-                states = F.pad(states, (0, 0, 0, few_shapes.few_values(n_chosen) - n_chosen))
+                states = F.pad(states, (0, 0, 0, few_values(n_chosen) - n_chosen))
             logits = F.linear(self.transform(states), self._table)[:n_chosen]
         return logits.float() + self.bias

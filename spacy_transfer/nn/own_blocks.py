@@ -1,16 +1,17 @@
 """Tries custom blocks on made-up numbers when the network is built, before training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import T352, T353, T354
+from .block_kinds import BlockKind, missing
 from .losses.loss import Loss
 
-_LOSS_PARTS = ("couples", "n_passes", "activation", "of_batch")
+_LOSS = BlockKind[Loss]("loss", "a loss", ("couples", "n_passes", "activation", "of_batch"))
 
 
 class _LossBlock(Protocol):
@@ -20,15 +21,6 @@ class _LossBlock(Protocol):
 
     def activate(self, logits: Tensor) -> Tensor:
         """See `LossBuilder`."""
-
-
-def missing(block: object, wanted: Sequence[str]) -> list[str]:
-    """Names of the methods and fields that a block lacks.
-
-    block (object): Of the config.
-    wanted (Sequence[str]): What is used of it.
-    """
-    return [name for name in wanted if not hasattr(block, name)]
 
 
 def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
@@ -42,18 +34,17 @@ def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
         document, with a gradient; or for scores that are not one number for each document and label.
     """
     name = type(block).__name__
-    if lacks := missing(loss, _LOSS_PARTS):
-        raise ValueError(T352.format(name=name, lacks=", ".join(lacks)))
-    tried = cast(Loss, loss)
+    if not _LOSS.fits(loss):
+        raise ValueError(T352.format(name=name, lacks=", ".join(missing(loss, _LOSS.parts))))
     # As many documents as no other number here, so that no shape fits by chance.
     n_docs = n_labels + 3
-    logits = torch.linspace(-1.0, 1.0, tried.n_passes * n_docs * n_labels).view(tried.n_passes, n_docs, n_labels)
+    logits = torch.linspace(-1.0, 1.0, loss.n_passes * n_docs * n_labels).view(loss.n_passes, n_docs, n_labels)
     logits = logits.clone().requires_grad_()
     targets = torch.zeros(n_docs, n_labels)
     targets[torch.arange(n_docs), torch.arange(n_docs) % n_labels] = 1.0
     with _own_draws(), torch.enable_grad():
         try:
-            values, _ = tried.of_batch(logits, lambda given: given, targets, torch.ones_like(targets))
+            values, _ = loss.of_batch(logits, lambda given: given, targets, torch.ones_like(targets))
             shape = tuple(getattr(values, "shape", ())) if isinstance(values, Tensor) else type(values).__name__
             gradient = torch.autograd.grad(values.sum(), logits, allow_unused=True)[0] if shape == (n_docs,) else None
             scores = block.activate(logits[0].detach())
@@ -70,7 +61,7 @@ def check_loss(block: _LossBlock, loss: nn.Module, n_labels: int) -> Loss:
     elif tuple(getattr(scores, "shape", ())) != (n_docs, n_labels):
         problem = f"scores of shape {tuple(getattr(scores, 'shape', ()))} from `activate`"
     else:
-        return tried
+        return loss
     raise ValueError(T353.format(name=name, n_docs=n_docs, problem=problem))
 
 

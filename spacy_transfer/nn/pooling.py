@@ -55,7 +55,7 @@ class _First(Pooling):
 
 class _Max(Pooling):
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
-        """Take the largest value of each feature over a document's states.
+        """Take the largest value of each dimension over a document's states.
 
         states (Tensor): (n_rows, n_pieces, width).
         counted (Tensor): True at pieces that count, (n_rows, n_pieces).
@@ -68,7 +68,9 @@ class _Max(Pooling):
         if len(rows) == n_docs:
             return rows
         vectors = rows.new_full((n_docs, rows.shape[1]), lowest)
-        return vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
+        found = vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
+        # A trace would not know how many dimensions it has.
+        return found.reshape(n_docs, rows.shape[1])
 
 
 class _Attention(Pooling):
@@ -104,7 +106,11 @@ def _per_document(rows: Tensor, owner: Tensor, n_docs: int) -> Tensor:
     """Sum the rows of each document. With one row a document nothing is to be done: rows come in document order."""
     if len(rows) == n_docs:
         return rows
-    return rows.new_zeros((n_docs, *rows.shape[1:])).index_add(0, owner, rows)
+    sums = rows.new_zeros((n_docs, *rows.shape[1:]))
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # In an ONNX graph an index_add would add only once at each place.
+        return sums.scatter_add(0, owner.reshape(-1, *[1] * (rows.ndim - 1)).expand_as(rows), rows)
+    return sums.index_add(0, owner, rows)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class ClsPooling:
 
 @dataclass(frozen=True)
 class MaxPooling:
-    """The largest value of each feature over a document's states.
+    """The largest value of each dimension over a document's states.
 
     SOURCE: Collobert et al. 2011, arXiv:1103.0398.
     """

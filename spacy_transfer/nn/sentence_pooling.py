@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,8 @@ from ..files.strangers import UnusableFile, parse, read_bytes
 from ..json_types import JsonMapping, JsonObject
 from ..repository.weight_files import open_weights
 from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
+
+Parsed = TypeVar("Parsed")
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
 _POOLINGS: dict[str, type[ClsPooling | MaxPooling | MeanPooling]] = {
@@ -233,7 +235,7 @@ def read_modules(folder: Path) -> tuple[SentenceModules | None, dict[str, Tensor
     return SentenceModules(said.modes, said.after, _max_length(folder), said.unknown), weights
 
 
-def _json(path: Path, kind: type) -> Any:
+def _json(path: Path, kind: type[Parsed]) -> Parsed:
     data = parse(read_bytes(path), path.name)
     if not isinstance(data, kind):
         raise ValueError(T350_TYPE.format(file=path.name, type=type(data).__name__))

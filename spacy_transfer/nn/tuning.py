@@ -1,6 +1,6 @@
 """Which weights are trained, when, and how fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -81,6 +81,15 @@ class Tuning:
             raise ValueError(T062.format(end=self.unfreeze_down_to, start=start))
         if self.adapter is not None and self.lowest_depth(n_layers) >= n_layers:
             raise ValueError(T156.format(depth=self.lowest_depth(n_layers), family=name, n_layers=n_layers))
+
+    def within(self, n_layers: int) -> "Tuning":
+        """The same for an encoder with fewer layers.
+
+        n_layers (int): Its layers.
+        RETURNS (Tuning): Depths above them are the highest layer.
+        """
+        frozen = self.frozen_depth if self.frozen_depth == "all" else min(self.frozen_depth, n_layers)
+        return replace(self, frozen_depth=frozen, unfreeze_down_to=min(self.unfreeze_down_to, n_layers))
 
     def lowest_depth(self, n_layers: int) -> int:
         """The frozen depth when unfreezing has ended.

@@ -36,21 +36,21 @@ class NetworkInterface(Protocol):
     def computes_with(self) -> JsonObject:
         """Describe how the network computes.
 
-        RETURNS (dict[str, Any]): Precision, machine and versions, JSON-able.
+        RETURNS (JsonObject): Precision, machine and versions, JSON-able.
         """
 
     def save(self, folder: Path) -> JsonObject:
         """Write the network's files.
 
         folder (Path): An existing folder.
-        RETURNS (dict[str, Any]): What `load` needs besides the files, JSON-able.
+        RETURNS (JsonObject): What `load` needs besides the files, JSON-able.
         """
 
     def load(self, folder: Path, state: JsonObject) -> None:
         """Read the network's files.
 
         folder (Path): Where `save` wrote them.
-        state (dict[str, Any]): What `save` gave.
+        state (JsonObject): What `save` gave.
         RAISES (OSError): T082 for a damaged file.
         """
 
@@ -181,6 +181,31 @@ class ClassifierInterface(NetworkInterface, Protocol):
 
         RETURNS (int): Weights the adapter had; 0 if there is none.
         """
+
+
+@runtime_checkable
+class TextInterface(Protocol):
+    """A classifier that can score texts for which there are no documents."""
+
+    @property
+    def reads_whole_texts(self) -> bool:
+        """Whether the text is all that it reads of a document."""
+
+    def scores_of_texts(self, texts: Sequence[str]) -> Floats:
+        """Compute scores.
+
+        texts (Sequence[str]): As `doc.text` would give them; any number.
+        RETURNS (Floats): (n_texts, n_labels), those of `scores`.
+        """
+
+
+@runtime_checkable
+class ExportedInterface(Protocol):
+    """A classifier that was exported, and cannot learn."""
+
+    @property
+    def runtime(self) -> str:
+        """What it was exported to, for messages."""
 
 
 @runtime_checkable

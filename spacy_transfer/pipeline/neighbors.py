@@ -2,10 +2,10 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from spacy.language import Language
+from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 from spacy.training import Example
 
@@ -25,7 +25,7 @@ def belongs_to(pipe: object, nlp: Language) -> None:
     _pipelines[pipe] = ref(nlp)
 
 
-def warn_of_shared_labels(pipe: Any, nlp: Language | None = None) -> None:
+def warn_of_shared_labels(pipe: Pipe, nlp: Language | None = None) -> None:
     """Warn of labels that a component before this one writes too: this one overwrites them.
 
     pipe (Pipe): A component with a name and labels.

@@ -1,8 +1,7 @@
 """What a classifier may read from a Doc: its text, extension attributes, span groups."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
@@ -63,7 +62,7 @@ class Source:
             half = T400_SURROGATE.format(value=ascii(text[error.start]), position=error.start)
             raise ValueError(T400.format(source=self.name, problem=half)) from error
 
-    def keys(self, doc: Doc) -> list[Any]:
+    def keys(self, doc: Doc) -> list[Hashable]:
         """The keys in `doc.user_data` under which the document stores what is read here."""
         if self.attribute is None:
             return []

@@ -30,13 +30,21 @@ from ..errors import (
     T345,
     T347,
     T355,
+    T540,
 )
 from ..files.fields import TEXT, dict_of, list_of, maybe, real, refuse, shown
 from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
-from .interface import ClassifierInterface, Floats, SharedEncoderInterface, classifier_of, interface_of
+from .interface import (
+    ClassifierInterface,
+    ExportedInterface,
+    Floats,
+    SharedEncoderInterface,
+    classifier_of,
+    interface_of,
+)
 from .length import forget_counted_steps, look_ahead
 from .neighbors import training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
@@ -135,11 +143,13 @@ class TransferTextCategorizer(StoredPipe):
         """Add a label; old logits stay as they are, later training moves the new ones too.
 
         RETURNS (int): 1, or 0 if it is there already.
-        RAISES (ValueError): T036 for a label that is no str, T146 for one that has no name to start its query from.
+        RAISES (ValueError): T036 for a label that is no str, T146 for one that has no name to start its query from,
+            T540 for an exported network.
         """
         check_label(label)
         if label in self.cfg["labels"]:
             return 0
+        self._require_trainable()
         labels = [*self.labels, label]
         # First of all, since it may refuse the label.
         self._net.resize(len(labels), labels)
@@ -182,6 +192,12 @@ class TransferTextCategorizer(StoredPipe):
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
+    def _require_trainable(self) -> None:
+        """RAISES (ValueError): T540 for an exported network."""
+        net = self._net
+        if isinstance(net, ExportedInterface):
+            raise ValueError(T540.format(name=self.name, runtime=net.runtime))
+
     def update(
         self,
         examples: Iterable[Example],
@@ -197,7 +213,8 @@ class TransferTextCategorizer(StoredPipe):
         drop (float): Dropout of the head, where its block sets none; the encoder has its own, `encoder.dropout`.
         sgd (Optimizer | None): Steps at once; without it `finish_update` does.
         losses (dict | None): The sum of the documents' losses is added under the component's name.
-        RAISES (ValueError): T032, T033, T036 for bad annotations, T331 for a dropout that is none.
+        RAISES (ValueError): T032, T033, T036 for bad annotations, T331 for a dropout that is none, T540 for an exported
+            network.
         RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; it stands in `losses`, and no step is made.
         """
         if not 0.0 <= drop < 1.0:
@@ -208,6 +225,7 @@ class TransferTextCategorizer(StoredPipe):
         validate_examples(examples, "TransferTextCategorizer.update")
         if not examples:
             return losses
+        self._require_trainable()
         self._require_weights()
         self._show_table()
         forget_counted_steps()
@@ -236,6 +254,7 @@ class TransferTextCategorizer(StoredPipe):
         scores (Floats): Logits, (n_docs, n_labels).
         RETURNS (tuple): Mean of the documents' losses, and its gradient, (n_docs, n_labels).
         """
+        self._require_trainable()
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.get_loss")
         gold = self._gold(examples)
@@ -249,7 +268,11 @@ class TransferTextCategorizer(StoredPipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead."""
+        """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead.
+
+        RAISES (ValueError): T540 for an exported network.
+        """
+        self._require_trainable()
         return {} if losses is None else losses
 
     def set_epoch(self, epoch: int) -> None:
@@ -260,7 +283,7 @@ class TransferTextCategorizer(StoredPipe):
         self._net.set_epoch(epoch)
 
     def clear_cache(self) -> None:
-        """Free the memory that training keeps for its next epoch: pieces of texts, and features of frozen layers.
+        """Free the memory that training keeps for its next epoch: pieces of texts, and states of frozen layers.
 
         Predictions outside a training loop add nothing to it. `spacy transfer train` does this at its end; call it
         yourself where one process trains, with `nlp.update` or `spacy train`, and then serves. Training may go on
@@ -314,8 +337,9 @@ class TransferTextCategorizer(StoredPipe):
         positive_label (str | None): Of two exclusive labels, the one whose F-score is the main score.
         RAISES (ValueError): T031 for too few labels, T032, T033, T036 for bad annotations, T037 for a positive label
             that is none, T039 without data, T004 for a score prefix that no score weight knows, and what the encoder
-            block finds wrong.
+            block finds wrong; T540 for an exported network.
         """
+        self._require_trainable()
         if not callable(get_examples):
             validate_get_examples(get_examples, "TransferTextCategorizer.initialize")
         examples = list(get_examples())

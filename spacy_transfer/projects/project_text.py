@@ -85,9 +85,12 @@ commands:
     help: "{package_help}"
     script:
       - >-
-        python -m spacy package training/model-best packages --name ${{vars.name}} --version ${{vars.version}}
+        python -m spacy transfer card training/model-best --train corpus/train.spacy --dev corpus/dev.spacy
+        --test corpus/test.spacy --output training/with-card --force --gpu-id ${{vars.gpu_id}}
+      - >-
+        python -m spacy package training/with-card packages --name ${{vars.name}} --version ${{vars.version}}
         --build {build} --force
-    deps: ["training/model-best"]
+    deps: ["training/model-best", "corpus/test.spacy"]
     outputs_no_cache: ["packages/${{vars.lang}}_${{vars.name}}-${{vars.version}}"]
 """
 STEPS = ("convert", "check", "train", "evaluate", "apply", "package")
@@ -185,8 +188,8 @@ def write_project(told: Told) -> str:
     told (Told): What there is to say.
     RETURNS (str): YAML.
     """
-    wheel = "Build an installable wheel, encoder and its license included"
-    folder = "Make an installable package; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
+    wheel = "Build an installable wheel with a model card, encoder and its license included"
+    folder = "Make a package with a model card; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
     return _PROJECT.format(
         title=json.dumps(told.title, ensure_ascii=False), n_labels=len(told.labels), gpu_id=told.gpu_id,
         name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds), all=", ".join(STEPS),

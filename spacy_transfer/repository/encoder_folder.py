@@ -31,7 +31,7 @@ COMPANIONS = ("config.json", "tokenizer_config.json", "special_tokens_map.json",
 MODULES = "modules.json"
 SENTENCE_FILES = (MODULES, "sentence_bert_config.json")
 MODULE_FILE = re.compile(r"\d+_[A-Za-z]+/(config\.json|model\.safetensors)")
-LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
+LICENSES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*")
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 _ORIGINS = ("folder", "package", "cache", "hub")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot")
@@ -57,7 +57,7 @@ class Lock:
     origin (str): "folder", "package", "cache" or "hub".
     requested (str | None): The revision that was asked for.
     revision (str | None): The commit that it was.
-    licence (str | None): As the source names it.
+    license (str | None): As the source names it.
     files (dict[str, FileRecord]): All files but the lock.
     """
 
@@ -65,13 +65,13 @@ class Lock:
     origin: str
     requested: str | None
     revision: str | None
-    licence: str | None
+    license: str | None
     files: dict[str, FileRecord]
 
 
 _LOCK = {
     "source": TEXT, "origin": one_of(*_ORIGINS), "requested": maybe(TEXT),
-    "revision": maybe(TEXT), "licence": maybe(TEXT), "files": dict_of(OBJECT),
+    "revision": maybe(TEXT), "license": maybe(TEXT), "files": dict_of(OBJECT),
 }  # fmt: skip
 _FILE = {"sha256": SHA256, "size": whole()}
 
@@ -86,7 +86,7 @@ def pick_files(names: Iterable[str]) -> list[str]:
     names = set(names)
     modules = {name for name in names if MODULE_FILE.fullmatch(name)} if MODULES in names else set()
     names = {name for name in names if "/" not in name}
-    wanted = [WEIGHTS, *TOKENIZERS, *COMPANIONS, *SENTENCE_FILES, "README.md", *LICENCES]
+    wanted = [WEIGHTS, *TOKENIZERS, *COMPANIONS, *SENTENCE_FILES, "README.md", *LICENSES]
     if WEIGHTS not in names and WEIGHTS_INDEX in names:
         wanted += [WEIGHTS_INDEX, "*.safetensors"]
     picked = {name for name in names if any(fnmatch(name.upper(), pattern.upper()) for pattern in wanted)}
@@ -190,7 +190,7 @@ def record(path: Path) -> FileRecord:
     return FileRecord(sha256_of(path), path.stat().st_size)
 
 
-def named_licence(folder: Path) -> str | None:
+def named_license(folder: Path) -> str | None:
     """Find the license that an encoder's README names in its front matter.
 
     folder (Path): Folder of the encoder.
@@ -203,13 +203,13 @@ def named_licence(folder: Path) -> str | None:
     return named.group(1) if named else None
 
 
-def licence_files(names: Iterable[str]) -> list[str]:
+def license_files(names: Iterable[str]) -> list[str]:
     """Those of some file names that hold a license.
 
     names (Iterable[str]): File names.
     RETURNS (list[str]): LICENSE, COPYING and the like; a NOTICE alone is none.
     """
-    patterns = [pattern for pattern in LICENCES if pattern != "NOTICE*"]
+    patterns = [pattern for pattern in LICENSES if pattern != "NOTICE*"]
     return [name for name in names if any(fnmatch(name.upper(), pattern) for pattern in patterns)]
 
 

@@ -11,8 +11,8 @@ from .encoder_folder import (
     LOCK_FILE,
     FileRecord,
     Lock,
-    licence_files,
-    named_licence,
+    license_files,
+    named_license,
     read_lock,
     record,
     verify,
@@ -21,7 +21,7 @@ from .encoder_folder import (
 from .known_encoders import KNOWN, KnownEncoder
 from .tokenizer_files import TOKENIZER_FILE, check_readable
 
-LICENCE_FILE = "LICENSE"
+LICENSE_FILE = "LICENSE"
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Fetched:
     fresh: bool
 
     @property
-    def licence_files(self) -> list[str]:
+    def license_files(self) -> list[str]:
         """The files that hold its license."""
-        return licence_files(self.lock.files)
+        return license_files(self.lock.files)
 
 
 def fetch(source: str | Path, target: str | Path, *, revision: str | None = None, force: bool = False) -> Fetched:
@@ -119,12 +119,12 @@ def _bring(copy: Copy, place: Path, requested: str | None) -> Lock:
         files = {name: _copy_file(copy, name, part) for name in copy.files}
         if TOKENIZER_FILE in files:
             check_readable(part / TOKENIZER_FILE)
-        known = _recognise(files)
-        if known and not licence_files(files):
-            (part / LICENCE_FILE).write_text(known.notice, encoding="utf-8")
-            files[LICENCE_FILE] = record(part / LICENCE_FILE)
-        licence = named_licence(part) or (known.licence if known else None)
-        lock = Lock(copy.name, copy.origin, requested, copy.revision, licence, files)
+        known = _recognize(files)
+        if known and not license_files(files):
+            (part / LICENSE_FILE).write_text(known.notice, encoding="utf-8")
+            files[LICENSE_FILE] = record(part / LICENSE_FILE)
+        license = named_license(part) or (known.license if known else None)
+        lock = Lock(copy.name, copy.origin, requested, copy.revision, license, files)
         write_lock(part, lock)
     return lock
 
@@ -151,7 +151,7 @@ def _copy_file(copy: Copy, name: str, part: Path) -> FileRecord:
     return found
 
 
-def _recognise(files: dict[str, FileRecord]) -> KnownEncoder | None:
+def _recognize(files: dict[str, FileRecord]) -> KnownEncoder | None:
     """A known encoder by its weights, whatever folder it came from."""
     for known in KNOWN.values():
         if all(name in files and files[name].sha256 == digest for name, digest in known.sha256.items()):

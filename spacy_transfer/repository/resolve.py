@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import T018
 from ..files.strangers import check_inside, read_bytes
 from .encoder_copies import locate
-from .encoder_folder import LOCK_FILE, licence_files, named_licence, read_lock, verify
+from .encoder_folder import LOCK_FILE, license_files, named_license, read_lock, verify
 from .known_encoders import KNOWN
 
 
@@ -19,14 +19,14 @@ class EncoderFolder:
     folder (Path): Where the files are.
     name (str): Its name on the hub or of its folder, without a path.
     revision (str | None): Commit on the hub.
-    licence (str | None): License text, or what its model card says.
+    license (str | None): License text, or what its model card says.
     is_component (bool): The folder was written by one of our components.
     """
 
     folder: Path
     name: str
     revision: str | None
-    licence: str | None
+    license: str | None
     is_component: bool
 
 
@@ -51,7 +51,7 @@ def find_encoder(name: str, revision: str | None, *, download: bool = True) -> E
         lock = read_lock(copy.folder)
         verify(copy.folder, lock)
         source, commit = lock.source, lock.revision
-    return EncoderFolder(copy.folder, source, commit, _licence(copy.folder, copy.files, source), False)
+    return EncoderFolder(copy.folder, source, commit, _license(copy.folder, copy.files, source), False)
 
 
 def _component(folder: Path) -> Path | None:
@@ -79,8 +79,8 @@ def _package_data(name: str) -> Path | None:
     return root / f"{name}-{version}"
 
 
-def _licence(folder: Path, files: list[str], name: str) -> str | None:
-    found = licence_files(files)
+def _license(folder: Path, files: list[str], name: str) -> str | None:
+    found = license_files(files)
     # The text goes into every pipeline that is trained on the encoder, and so into what is handed on.
     check_inside(folder, found)
     texts = [read_bytes(folder / file).decode("utf-8", "replace") for file in found]
@@ -88,5 +88,5 @@ def _licence(folder: Path, files: list[str], name: str) -> str | None:
         return "\n".join(texts)
     if name in KNOWN:
         return KNOWN[name].notice
-    named = named_licence(folder)
+    named = named_license(folder)
     return f"License of the encoder {name}, as its model card names it: {named}\n" if named else None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,13 +38,37 @@ class Stored:
     shape: tuple[int, ...]
 
 
+class _Slice(Protocol):
+    def get_dtype(self) -> str:
+        """As safetensors names it."""
+
+    def get_shape(self) -> list[int]:
+        """Of the whole tensor."""
+
+
+class _OpenFile(Protocol):
+    """What is used of `safe_open`."""
+
+    def keys(self) -> list[str]:
+        """Names of the tensors."""
+
+    def metadata(self) -> dict[str, str] | None:
+        """What the header says besides."""
+
+    def get_slice(self, name: str, /) -> _Slice:
+        """What the header says of a tensor."""
+
+    def get_tensor(self, name: str, /) -> Tensor:
+        """Read a tensor."""
+
+
 class WeightFiles:
     """Open files of weights; names and shapes at no cost, tensors when they are asked for.
 
     stored (dict[str, Stored]): What the headers say, by name.
     """
 
-    def __init__(self, files: Mapping[Path, Any]) -> None:
+    def __init__(self, files: Mapping[Path, _OpenFile]) -> None:
         self._files = files
         self.stored: dict[str, Stored] = {}
         for path, file in files.items():
@@ -94,7 +118,7 @@ class WeightFiles:
         if found.dtype not in dtypes:
             problem = T452_DTYPE.format(dtype=found.dtype, want=" or ".join(dtypes))
             raise UnusableFile(T452.format(file=found.file, name=name, problem=problem))
-        value: Tensor = self._files[found.file].get_tensor(name)
+        value = self._files[found.file].get_tensor(name)
         if found.dtype == "F64" and len(dtypes) > 1:
             value = value.float()
         if not is_finite(value):
@@ -126,7 +150,7 @@ def open_weights(paths: Iterable[Path]) -> Iterator[WeightFiles]:
     RAISES (UnusableFile): T015 for what is not a whole, regular safetensors file, T452 for a name that two files have.
     """
     with ExitStack() as stack:
-        files = {}
+        files: dict[Path, _OpenFile] = {}
         for path in paths:
             try:
                 # A pipe or a device would never end.

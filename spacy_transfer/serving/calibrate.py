@@ -4,20 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..errors import T084, T624, T625, T626
-from ..evaluation.calibration import (
-    calibration_error,
-    find_temperature,
-    find_thresholds,
-    logits_of,
-    mean_nll,
-    scores_of,
-)
-from ..evaluation.evaluate import examples_of
+from ..evaluation.calibration import calibration
+from ..evaluation.evaluate import annotated_examples
+from ..evaluation.measures import Numbers
+from ..evaluation.temperature import find_temperature, find_thresholds, logits_of, mean_nll, scores_of
 from ..files import hold_place, new_folder, refuse_same
 from ..pipeline.components import classifiers_of
 from ..pipeline.gold import read_gold
@@ -114,7 +108,7 @@ def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[
     RETURNS (list[Calibrated]): For each spacy-transfer classifier what changed.
     RAISES (ValueError): As `calibrate`.
     """
-    examples = list(examples_of(nlp, data))
+    examples = list(annotated_examples(nlp, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
     classifiers = classifiers_of(nlp, enabled_only=True)
@@ -148,7 +142,7 @@ def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[
     return done
 
 
-def _logits(pipe: TransferTextCategorizer, docs: list[Doc]) -> NDArray[np.float64]:
+def _logits(pipe: TransferTextCategorizer, docs: list[Doc]) -> Numbers:
     """Logits, of exclusive labels but for a constant. A score of 0.99999999 is 1 in single precision, and its logit is
     lost: so they are read off scores at a higher temperature, a power of two, which changes no bit of the weights."""
     thresholds = pipe.cfg["thresholds"]
@@ -159,17 +153,19 @@ def _logits(pipe: TransferTextCategorizer, docs: list[Doc]) -> NDArray[np.float6
         pipe.calibrate(1.0 / _APART, thresholds)
 
 
-def _quality(pipe: TransferTextCategorizer, logits: NDArray[np.float64], gold: Floats, known: Floats) -> Quality:
+def _quality(pipe: TransferTextCategorizer, logits: Numbers, gold: Floats, known: Floats) -> Quality:
     exclusive = pipe.exclusive
     scores = scores_of(logits, exclusive=exclusive)
     if exclusive:
+        confidence, right = scores.max(axis=1), scores.argmax(axis=1) == gold.argmax(axis=1)
         score = float((scores.argmax(axis=1) == gold.argmax(axis=1)).mean())
     else:
+        confidence, right = scores[known > 0], gold[known > 0] >= 0.5
         limits = np.asarray(list(pipe.thresholds.values()))
         predicted, positive = (scores >= limits) & (known > 0), (gold >= 0.5) & (known > 0)
         hits = (predicted & positive).sum(axis=0)
         score = float((2 * hits / np.maximum(1, predicted.sum(axis=0) + positive.sum(axis=0))).mean())
     return Quality(
         mean_nll(logits, gold, known, exclusive=exclusive),
-        calibration_error(scores, gold, known, exclusive=exclusive), score,
+        calibration(confidence, right).error, score,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import srsly
 from spacy.language import Language
 
-from ..corpora.docbins import find_docbins, read_docs
+from ..docbins import find_docbins, read_docs
 from ..errors import T163, T527, T568
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
@@ -132,7 +132,10 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
         scores = evaluate(nlp, Path(given.test))
         n_docs["test"] = int(scores["n_docs"])
         said["scored_on"] = Path(given.test).name
-        meta["performance"] = {name: value for name, value in scores.items() if name not in _NO_SCORES}
+        # How well tokens are cut is no question here.
+        meta["performance"] = {
+            name: value for name, value in scores.items() if name not in _NO_SCORES and not name.startswith("token_")
+        }
     elif said["scored_on"] is not None:
         n_docs["test"] = int(old["n_docs"]["test"])
     encoders = list(_encoders(nlp))
@@ -169,17 +172,29 @@ def _count(path: str | Path, nlp: Language) -> int:
 def _encoders(nlp: Language) -> Iterator[JsonObject]:
     for name, shim in networks_of(nlp).items():
         if isinstance(shim, SharedEncoderShim):
-            upstream = shim.builder.upstream
-            yield {"component": name, "name": f"that of the component '{upstream}'", "revision": None, "license": None}
+            yield {"component": name, "name": _shared(nlp, shim.builder.upstream), "revision": None, "license": None}
         elif isinstance(shim, OwnEncoderShim) and shim.is_built:
             record = shim.record
-            text = record.get("licence")
+            text = record.get("license")
             yield {
                 "component": name,
                 "name": str(record.get("source") or record["config"]["model_type"]),
                 "revision": record.get("revision"),
                 "license": None if text is None else whole_text(text),
             }
+
+
+def _shared(nlp: Language, upstream: str) -> str:
+    """Name of the encoder that a `transformer` component has."""
+    found = [
+        name for name in nlp.component_names
+        if upstream in ("*", name) and "transformer" in nlp.get_pipe_meta(name).factory
+    ]  # fmt: skip
+    if not found:
+        return upstream
+    named = str(nlp.get_pipe_config(found[-1])["model"].get("name") or found[-1])
+    # The path of a folder is nobody's business.
+    return named if _HUB_NAME.fullmatch(named) else Path(named).name
 
 
 def _description(nlp: Language, encoders: Iterable[JsonObject]) -> str:

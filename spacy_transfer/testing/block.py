@@ -9,8 +9,8 @@ from thinc.api import Config, Model
 
 from ..config.instances import plain_block
 from ..errors import T502
-from ..nn.losses.wrapper import LOSS_FIELDS
-from ..nn.own_blocks import missing
+from ..nn.block_kinds import missing
+from ..nn.losses.wrapper import LOSS
 from .law import require
 from .losses import check_loss_laws
 from .pipelines import check_in_pipeline, tiny_docs
@@ -23,7 +23,7 @@ Kind = Literal[
 ]  # fmt: skip
 # What is used of a block tells its kind; the first that fits.
 _METHODS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
-    ("loss", LOSS_FIELDS), ("head", ("build", "reads")), ("augmentation", ("draw",)), ("adapter", ("peft_config",)),
+    ("loss", LOSS.parts), ("head", ("build", "reads")), ("augmentation", ("draw",)), ("adapter", ("peft_config",)),
     ("head_init", ("choose", "solve")), ("encoder", ("load", "rebuild")), ("tuning", ("frozen_depth", "lr_decay")),
     ("windows", ("length", "stride", "keep")), ("cache", ("memory", "cache_dir")), ("text", ("sources", "separator")),
     ("normalization", ("apply", "unicode")), ("tokenizer", ("train",)), ("pooling", ("build",)),

@@ -1,7 +1,5 @@
 """Laws of losses."""
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -101,15 +99,15 @@ def _check_learning(block: LossBuilder, loss: Loss, targets: Tensor) -> None:
     logits = _logits(1, targets.shape[1], seed=1)[0].requires_grad_()
     known = torch.ones_like(targets)
     optimizer = torch.optim.Adam([logits], lr=0.2)
-    first = None
+    values: list[float] = []
     for _ in range(40):
         optimizer.zero_grad()
         value = loss(logits, targets, known).sum()
-        first = float(value.detach()) if first is None else first
+        values.append(float(value.detach()))
         value.backward()
         optimizer.step()
-    last = float(value.detach())
-    require("following the gradient lowers the loss", last < cast(float, first), block, f"{first:.4g} -> {last:.4g}")
+    first, last = values[0], values[-1]
+    require("following the gradient lowers the loss", last < first, block, f"{first:.4g} -> {last:.4g}")
     scores = block.activate(logits.detach())
     right, wrong = scores[targets > 0].mean(), scores[targets == 0].mean()
     law = "following the gradient scores the right labels higher than the others"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import spacy
 import torch
@@ -14,7 +13,7 @@ from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import fix_random_seed
 
-from ..config.instances import plain_block
+from ..config.instances import block_config
 from ..json_types import ConfigBlock
 from ..nn.tuning import Tuning
 from ..quiet import quiet
@@ -127,11 +126,11 @@ def _trained(place: str, config: object, docs: Sequence[Doc], *, exclusive: bool
     return nlp
 
 
-def _put(model: ConfigBlock, path: Sequence[str], value: Any) -> None:
+def _put(model: ConfigBlock, path: Sequence[str], value: object) -> None:
     for name in path[:-1]:
         model = model.setdefault(name, {})
         if name == "tuning":
-            model.update({**plain_block(Tuning()), **model})
+            model.update({**block_config("tuning", "misc", Tuning()), **model})
     model[path[-1]] = value
 
 

@@ -1,7 +1,6 @@
 """AdamW: steps all weights of a torch network at once, and any other Thinc model as Thinc does."""
 
 from collections.abc import Mapping
-from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -38,7 +37,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        learn_rate: Any = 5e-5,
+        learn_rate: object = 5e-5,
         weight_decay: float = 0.01,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -98,7 +97,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
             torch_adam = self._networks[network] = _new_adam()
         _regroup(torch_adam, weights, rates)
         _follow(torch_adam, weights)
-        norms = torch._foreach_norm([cast(Tensor, w.grad) for w in weights.values()])
+        norms = torch._foreach_norm([w.grad for w in weights.values() if w.grad is not None])
         norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
         # Dividing by the number of documents and clipping are one factor, which the fused kernel applies as it reads.
         factor = (

@@ -1,4 +1,4 @@
-"""The linear probe: fits the head on frozen features, so that step 0 is already a strong classifier."""
+"""The linear probe: fits the head on vectors of the frozen encoder, so that step 0 is already a strong classifier."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +22,7 @@ class LinearProbe:
     on the training data.
 
     Cs (list[float] | None): Inverse strengths of the L2 penalty to choose from, as in scikit-learn, on vectors
-        that were centred and scaled to unit variance. None tries 0.01, 0.1, 1 and 10.
+        that were centered and scaled to unit variance. None tries 0.01, 0.1, 1 and 10.
     folds (int): Of the cross-validation; 2 or more.
     loss_fraction (float | "auto"): The fitted weights are scaled down by the factor s for which mean_loss(s * logits) =
         loss_fraction * mean_loss(0), the loss of a head that knows nothing: a head that already separates the training
@@ -111,7 +111,7 @@ class LinearProbe:
 def _fit(
     x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Minimise the mean loss plus the L2 penalty of the weights.
+    """Minimize the mean loss plus the L2 penalty of the weights.
 
     RETURNS (tuple[Tensor, Tensor]): weight and bias.
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import torch
 from spacy.language import Language
@@ -263,7 +263,7 @@ class Session:
         self.checkpoints.write(run.at.n_done, state, tensors)
         self.cadence.done(run.at.n_done, perf_counter() - start)
 
-    def _take_random(self, states: list[Any] | None) -> None:
+    def _take_random(self, states: list[JsonObject] | None) -> None:
         """Random numbers of this rank; a rank that was not there before has its own from the seed."""
         assert self.ranks is not None
         if states is not None and self.ranks.rank < len(states):

@@ -91,7 +91,7 @@ def test_label_studio(tmp_path: Path) -> None:
     assert docs_of(done) == [
         ("one", {"x": 1.0, "y": 0.0}), ("two", {"x": 1.0, "y": 1.0}), ("same", {"x": 0.0, "y": 1.0})
     ]  # fmt: skip
-    assert told(done) == ("an export of Label Studio", {errors.T043_SKIPPED_CANCELLED: 1, errors.T043_SKIPPED_NONE: 1})
+    assert told(done) == ("an export of Label Studio", {errors.T043_SKIPPED_CANCELED: 1, errors.T043_SKIPPED_NONE: 1})
     with pytest.raises(ValueError, match=r"T043(?s:.)*1: annotators disagree in Label Studio: 'x / y'"):
         converted(tmp_path, [task("torn", ["x"], ["y"])], "t.json")
 

@@ -178,9 +178,9 @@ def test_words_of_fewer_than_two_letters_are_typed_rightly(word: str) -> None:
     assert mistyped(word, "qwerty", random.Random(0)) == word
 
 
-def test_neighbouring_keys() -> None:
+def test_neighboring_keys() -> None:
     found = {mistyped("gg", "qwerty", random.Random(i)).replace("g", "", 1) for i in range(400)}
-    # With "g" left out, doubled, or one of its six neighbours in its place.
+    # With "g" left out, doubled, or one of its six neighbors in its place.
     assert found == {"", "gg", "f", "h", "t", "y", "v", "b"}
 
 
@@ -285,9 +285,9 @@ def test_the_cache_holds_clean_texts_only_and_changes_nothing(quiet_bert: Path, 
     # What is expected is read in one call by the cache; what is learned, four texts at a time.
     drawn = [text for texts in seen for text in texts if len(texts) == 4]
     assert 10 < sum(text not in TEXTS for text in drawn) < 44
-    kept = shim.pathway.features._memory
+    kept = shim.pathway.cached._memory
     clean = shim.reader.read(TEXTS, remember=False)
-    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway.features.namespace else set()
+    keys = {document_key(d) for d in clean} if "vectors" in shim.pathway.cached.namespace else set()
     keys = keys or {row_key(row) for document in clean for row in document}
     assert set(kept) == keys
     assert set(shim.reader._known) == set(TEXTS)
@@ -297,7 +297,7 @@ def test_the_cache_holds_clean_texts_only_and_changes_nothing(quiet_bert: Path, 
 def test_without_clean_texts_nothing_is_computed_for_the_cache(quiet_bert: Path) -> None:
     nlp = pipeline(quiet_bert, tuning={"frozen_depth": "all"}, augmentation=block(mask=1.0, mask_text="zzz"))
     train(nlp)
-    assert not shim_of(nlp).pathway.features._memory
+    assert not shim_of(nlp).pathway.cached._memory
     assert not shim_of(nlp).reader._known
 
 

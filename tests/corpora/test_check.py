@@ -12,7 +12,7 @@ from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.check import check
 from spacy_transfer.corpora.excerpt import LONGEST_EXCERPT
 from spacy_transfer.corpora.findings import FINDINGS, N_EXAMPLES, finding
-from spacy_transfer.corpora.repeats import normalise
+from spacy_transfer.corpora.repeats import normalize
 
 Text = tuple[str, dict[str, object]]
 
@@ -162,7 +162,7 @@ def test_multilabel_data_may_have_any_number_and_miss_some(tmp_path):
     ]
     report = check(write(tmp_path, train=texts), exclusive=False)
     found = {finding.code: finding.examples for finding in report.findings}
-    assert found == {"missing-values": ["train[2] 'part': x"], "unlabelled": ["train[3] 'bare': no label"]}
+    assert found == {"missing-values": ["train[2] 'part': x"], "unlabeled": ["train[3] 'bare': no label"]}
     assert report.n_errors == 0
 
 
@@ -191,7 +191,7 @@ def test_examples_are_few_and_short(tmp_path):
     ("one_text", "other"), [("Straße", "STRASSE"), (" a\t b\n", "a b"), ("a\u00a0b", "A b"), ("\u2003", "")]
 )
 def test_texts_that_count_as_the_same(one_text, other):
-    assert normalise(one_text) == normalise(other)
+    assert normalize(one_text) == normalize(other)
 
 
 def test_lengths_in_pieces(tmp_path):

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from house_kit.pipelines import pipeline
 from house_kit.texts import LABELS, TEXTS, one_hot
+from spacy_transfer import docbins, memory
 from spacy_transfer.cli import transfer_cli
-from spacy_transfer.corpora import memory
 from spacy_transfer.corpora.check import check
-from spacy_transfer.corpora.docbins import find_docbins, read_docs
 from spacy_transfer.corpora.raw_texts import read_raw_texts
 from spacy_transfer.corpora.reader import make_corpus
+from spacy_transfer.corpora.row_files import READERS
+from spacy_transfer.docbins import find_docbins, read_docs
 from spacy_transfer.evaluation.evaluate import evaluate
 
 
@@ -67,6 +68,10 @@ def test_a_table_is_named_for_what_it_is(tmp_path: Path, name: str, bert: Path) 
             use()
 
 
+def test_each_table_that_is_told_apart_can_be_converted() -> None:
+    assert set(docbins.TABLES) == set(READERS)
+
+
 def test_a_folder_without_any(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("text,label\n")
     with pytest.raises(ValueError, match=r"T391.*t\.csv.*convert"):
@@ -79,7 +84,7 @@ def test_a_folder_without_any(tmp_path: Path) -> None:
 def test_training_on_a_table_says_so(tmp_path: Path) -> None:
     from spacy.training import Corpus
 
-    from spacy_transfer.corpora.docbins import check_corpora, check_path_of
+    from spacy_transfer.corpora.config_corpora import check_corpora, check_path_of
 
     (tmp_path / "train.csv").write_text("text,label\na,x\n")
     with pytest.raises(ValueError, match=r"T391.*a CSV file.*spacy transfer convert"):

@@ -91,6 +91,7 @@ EXPECTED_FAILURES = {
             "check_sample_weights_not_an_array", "check_sample_weights_list", "check_sample_weights_shape",
             "check_sample_weights_not_overwritten", "check_sample_weight_equivalence_on_dense_data",
             "check_all_zero_sample_weights_error", "check_classifiers_one_label_sample_weights",
+            "check_sample_weights_pandas_series",
         ],
         "the component cannot weigh texts: sample_weight is refused (T496)",
     ),

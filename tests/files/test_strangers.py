@@ -356,8 +356,8 @@ def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
     network = {
         "n_steps": 1, "gradients": {"loss_scale": 1.0, "n_good": 0, "is_fitted": True}, "piece_limit": None,
         "epoch": 0, "label_weights": [1.0], "awaited": [], "n_draws": 1, "pathway": {
-            "boundary": 0, "n_filled": 0, "n_predicted": 0, "fills": {"others": []},
-            "features": {"used": 0, "told_full": False, "seen": None},
+            "boundary": 0, "n_filled": 0, "n_predicted": 0, "batches": {"others": []},
+            "cached": {"used": 0, "told_full": False, "seen": None},
         },
     }  # fmt: skip
     optimizer = {
@@ -386,7 +386,7 @@ def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
     assert {"position.n_done = 'x'", "position.n_done = 3", "order.begun.place = 3", "random.torch = 'x'"} <= set(
         refused
     )
-    assert {"networks.a.pathway.fills.others = 'x'", "optimizer.settings.eps = 'missing'"} <= set(refused)
+    assert {"networks.a.pathway.batches.others = 'x'", "optimizer.settings.eps = 'missing'"} <= set(refused)
     (folder / "state.json").write_text(json.dumps(state))
     sign()
     save_file({"w": torch.tensor([float("nan")])}, folder / "weights.safetensors")

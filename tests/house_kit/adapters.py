@@ -11,5 +11,5 @@ LORA = {"@misc": "spacy-transfer.LoRA.v1", "rank": 2, "alpha": 4.0}
 
 
 def adapted(folder: Path, block: dict[str, Any] = LORA, *, multilabel: bool = False, **tuning: Any) -> Language:
-    """An initialised pipeline with an adapter."""
+    """An initialized pipeline with an adapter."""
     return pipeline(folder, multilabel=multilabel, tuning={"frozen_depth": 1, "adapter": block, **tuning})

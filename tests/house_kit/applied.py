@@ -39,6 +39,15 @@ def write_texts(path: Path, texts: Sequence[str]) -> Path:
     elif kind == "spacy":
         nlp = spacy.blank("xx")
         data = DocBin(docs=[nlp.make_doc(text) for text in texts], store_user_data=True).to_bytes()
+    elif kind == "xlsx":
+        import openpyxl
+
+        book, out = openpyxl.Workbook(), io.BytesIO()
+        book.active.append(["id", "text"])
+        for row in rows:
+            book.active.append([int(row["id"]), row["text"]])
+        book.save(out)
+        data = out.getvalue()
     else:
         import pyarrow
         import pyarrow.parquet

@@ -45,7 +45,7 @@ def add_classifier(
 def pipeline(
     folder: Path | str, *, multilabel: bool = False, seed: int = 0, settings: Any = None, **blocks: Any
 ) -> Language:
-    """An initialised pipeline with one component of ours, of no language: English takes 50 ms longer to build, and
+    """An initialized pipeline with one component of ours, of no language: English takes 50 ms longer to build, and
     120 ms to load."""
     nlp = spacy.blank("xx")
     add_classifier(nlp, folder, multilabel=multilabel, settings=settings, **blocks)

@@ -48,7 +48,7 @@ def add_tagger(nlp: Language, **options: Any) -> Any:
 
 
 def shared_pipeline(folder: Path, *, tagger: str = "", multilabel: bool = False, **blocks: Any) -> Language:
-    """transformer, tagger "before" or "after" or none, classifier; initialised."""
+    """transformer, tagger "before" or "after" or none, classifier; initialized."""
     nlp = spacy.blank("xx")
     add_transformer(nlp, folder)
     add_shared(nlp, multilabel=multilabel, **blocks)

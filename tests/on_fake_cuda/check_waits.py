@@ -235,10 +235,10 @@ def test_states_on_the_gpu_are_those_that_are_computed(precision: str, bert: Pat
     ):  # fmt: skip
         nlp = pipeline(bert, **blocks, cache=cache)
         found = losses_and_scores(nlp)
-        features = shim_of(nlp).pathway.features
-        assert features.stay_on_gpu
-        assert features._used <= features._budget
-        assert features.hits > 0
+        states = shim_of(nlp).pathway.cached
+        assert states.stay_on_gpu
+        assert states._used <= states._budget
+        assert states.hits > 0
         torch.testing.assert_close(found[0], wanted[0], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(found[1], wanted[1], atol=1e-4, rtol=1e-3)
 
@@ -253,9 +253,9 @@ def test_a_full_gpu_keeps_what_it_has(quiet_bert: Path, monkeypatch: pytest.Monk
     )
     wanted = losses_and_scores(pipeline(quiet_bert, **HALF, device="cuda", precision="fp32", cache={"memory": 0}))
     found = losses_and_scores(nlp)
-    features = shim_of(nlp).pathway.features
-    assert 0 < len(features._memory) < len(TEXTS)
-    assert features.is_full
+    states = shim_of(nlp).pathway.cached
+    assert 0 < len(states._memory) < len(TEXTS)
+    assert states.is_full
     torch.testing.assert_close(found[0], wanted[0], atol=1e-4, rtol=1e-4)
 
 

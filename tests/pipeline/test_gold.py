@@ -91,7 +91,7 @@ def test_a_label_of_another_component_is_not_ours() -> None:
     assert read_gold(docs[:2], ["a", "b"], exclusive=True, name="x").missed == set()
 
 
-# ---- initialisation ----------------------------------------------------------------------------------------------
+# ---- initialization ----------------------------------------------------------------------------------------------
 
 
 def test_labels_come_sorted_from_the_data(bert: Path) -> None:

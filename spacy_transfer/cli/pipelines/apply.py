@@ -17,6 +17,13 @@ from ..training_options import Show, ShowProgress, to_go_on
 _SOME_BAD = 3
 
 
+class Engine(StrEnum):
+    """Where documents are classified."""
+
+    local = "local"
+    ray = "ray"
+
+
 class Quoting(StrEnum):
     """What quotation marks mean in a table."""
 
@@ -31,8 +38,8 @@ def apply_cli(
     sources: Annotated[
         list[str],
         Argument(
-            help="Files (.csv, .tsv, .jsonl, .json, .txt, .parquet, .spacy; also .gz or .zst), folders or patterns of "
-            "them, or - for standard input"
+            help="Files (.csv, .tsv, .jsonl, .json, .txt, .parquet, .xlsx, .spacy; also .gz or .zst), folders or "
+            "patterns of them, or - for standard input"
         ),
     ],
     output: Annotated[
@@ -81,11 +88,27 @@ def apply_cli(
     look_ahead: Annotated[
         int, Option("--look-ahead", help="Rows that are sorted by length together, and written together")
     ] = 4096,
+    engine: Annotated[
+        Engine, Option("--engine", help="local: classify in this process; ray: by workers of a Ray cluster")
+    ] = Engine.local,
+    address: Annotated[
+        str | None,
+        Option(
+            "--address",
+            help="Of a Ray cluster: HOST:6379, ray://HOST:10001, or auto for the one on this machine. Default: "
+            "$RAY_ADDRESS, else this machine alone",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, Option("--workers", help="Workers of the Ray cluster. Default: as many as there is room for")
+    ] = None,
     resume: Annotated[bool, Option("--resume", "-R", help="Continue an interrupted run, if there is one")] = False,
     force: Annotated[
         bool, Option("--force", "-F", help="Replace the output; begin again after an interruption")
     ] = False,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
+    gpu_id: Annotated[
+        int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU; with --engine ray 0 gives each worker a GPU")
+    ] = -1,
     show: ShowProgress = Show.auto,
     code: CodeWithoutLetter = None,
 ) -> None:
@@ -106,12 +129,14 @@ def apply_cli(
         header_line=header_line,
     )
     use_code(code)
-    use_device(gpu_id)
+    # A cluster's GPUs are not those of this machine.
+    use_device(gpu_id if engine is Engine.local else -1)
     try:
         done = apply(
             pipeline, sources, output, text_field=text_field, all_scores=all_scores, holding=holding,
             above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix, input_format=input_format,
-            output_format=output_format, layout=layout, bad_file=bad, look_ahead=look_ahead, resume=resume,
+            output_format=output_format, layout=layout, bad_file=bad, look_ahead=look_ahead,
+            engine=engine.value, address=address, workers=workers, on_gpu=gpu_id >= 0, code=code, resume=resume,
             force=force, show=show.value,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -1,29 +1,37 @@
 """The architecture `spacy-transfer.TransferClassifier.v1`: documents to logits."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Literal, TypeAlias, final
 
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from ...errors import T001, T206
 from ...nn.devices.precision import Precision
 from ...nn.encoders.shared_encoder import SharedEncoder
-from ...nn.heads.label_query import LabelQueryHead
-from ...nn.heads.linear import Head
 from ...nn.joined import Joined
-from ...nn.losses import LossBuilder
-from ...nn.tuning import Tuning
+from ...nn.losses.wrapper import LOSS
 from ...pipeline.interface import INTERFACE, Floats
-from ..cache.cache import EncoderCache
+from ...pipeline.sources import WHOLE_TEXT
 from ..features.joining import Inputs, begin
-from ..features.layer import as_layer, make_no_features
-from ..learning.augmentation import AugmentationBuilder, NoAugmentation
-from ..learning.head_init import HeadInitBuilder
+from ..features.layer import Backprop, as_layer, make_no_features
+from ..learning.augmentation import NoAugmentation
 from ..shims.own_encoder_shim import OwnEncoderShim
-from ..shims.settings import EncoderLoader, PoolingBuilder, Settings
+from ..shims.settings import (
+    AUGMENTATION,
+    CACHE,
+    CLASSIFIER,
+    ENCODER,
+    HEAD,
+    HEAD_INIT,
+    POOLING,
+    TEXT,
+    TUNING,
+    WINDOWS,
+    Settings,
+)
 from ..text.text import Text
-from ..text.windows import Windows
 from .classifier_model import ClassifierModel, resize_output
 
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
@@ -32,17 +40,17 @@ Classifier: TypeAlias = Model
 
 def build_transfer_classifier(
     *,
-    encoder: Any,
-    pooling: Any,
-    head: Any,
-    loss: Any,
-    tuning: Any,
-    head_init: Any,
-    windows: Any,
-    cache: Any,
-    text: Any = None,
-    augmentation: Any = None,
-    features: Any = None,
+    encoder: object,
+    pooling: object,
+    head: object,
+    loss: object,
+    tuning: object,
+    head_init: object,
+    windows: object,
+    cache: object,
+    text: object = None,
+    augmentation: object = None,
+    features: object = None,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
@@ -52,22 +60,22 @@ def build_transfer_classifier(
 
     Building it costs nothing and needs no network: weights arrive in `initialize` or `from_disk`.
 
-    encoder (Any): `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer`
+    encoder (block): `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer`
         component's).
-    pooling (Any): `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or `AutoPooling`, as
-        the encoder's folder says.
-    head (Any): `spacy-transfer.Head.v1` or `LabelQueryHead`.
-    loss (Any): `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or
+    pooling (block): `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or `AutoPooling`,
+        as the encoder's folder says.
+    head (block): `spacy-transfer.Head.v1` or `LabelQueryHead`.
+    loss (block): `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or
         another of `nn.losses`; several can be put around each other.
-    tuning (Any): `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
-    head_init (Any): What the head starts from: `spacy-transfer.RandomInit.v1` or `LinearProbe`.
-    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
-    cache (Any): `spacy-transfer.EncoderCache.v1`: keeps what the frozen depths compute.
-    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
+    tuning (block): `spacy-transfer.Tuning.v1`: which weights move, when and how fast.
+    head_init (block): What the head starts from: `spacy-transfer.RandomInit.v1` or `LinearProbe`.
+    windows (block): `spacy-transfer.Windows.v1`: how long documents are read.
+    cache (block): `spacy-transfer.EncoderCache.v1`: keeps what the frozen depths compute.
+    text (block): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
         it is.
-    augmentation (Any): how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None
+    augmentation (block): how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None
         is.
-    features (Any): what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
+    features (Model): what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
         `StaticVectors`, `Tok2VecFeatures`, `AttributeFeatures`, `JoinedFeatures`; None is none.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
         result. "auto" is 4,096 on a CPU, where more is slower, and 65,536 on a GPU.
@@ -79,16 +87,16 @@ def build_transfer_classifier(
     RAISES (ValueError): T001 for a block of the wrong kind.
     """
     settings = Settings(
-        encoder=cast(EncoderLoader, encoder),
-        pooling=cast(PoolingBuilder, pooling),
-        head=cast(Head | LabelQueryHead, head),
-        loss=cast(LossBuilder, loss),
-        tuning=cast(Tuning, tuning),
-        head_init=cast(HeadInitBuilder, head_init),
-        windows=cast(Windows, windows),
-        cache=cast(EncoderCache, cache),
-        text=Text() if text is None else cast(Text, text),
-        augmentation=NoAugmentation() if augmentation is None else cast(AugmentationBuilder, augmentation),
+        encoder=ENCODER.check(encoder, CLASSIFIER),
+        pooling=POOLING.check(pooling, CLASSIFIER),
+        head=HEAD.check(head, CLASSIFIER),
+        loss=LOSS.check(loss, CLASSIFIER),
+        tuning=TUNING.check(tuning, CLASSIFIER),
+        head_init=HEAD_INIT.check(head_init, CLASSIFIER),
+        windows=WINDOWS.check(windows, CLASSIFIER),
+        cache=CACHE.check(cache, CLASSIFIER),
+        text=Text() if text is None else TEXT.check(text, CLASSIFIER),
+        augmentation=AUGMENTATION.check(NoAugmentation() if augmentation is None else augmentation, CLASSIFIER),
         piece_budget=piece_budget,
         precision=precision,
         device=device,
@@ -96,8 +104,8 @@ def build_transfer_classifier(
     )
     features = make_no_features() if features is None else features
     if not isinstance(features, Model):
-        arch, want = "spacy-transfer.TransferClassifier.v1", "features, a layer of Thinc"
-        raise ValueError(T001.format(field="features", arch=arch, want=want, got=type(features).__name__))
+        want, got = "features, a layer of Thinc", type(features).__name__
+        raise ValueError(T001.format(field="features", arch=CLASSIFIER, want=want, got=got))
     layer = as_layer(features)
     layers = [] if layer is None else [layer]
     if isinstance(encoder, SharedEncoder):
@@ -121,7 +129,7 @@ def _shared(settings: Settings, layers: list[Model]) -> Classifier:
     return build_shared(settings, layers)
 
 
-def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+def _forward(model: Classifier, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     return OwnEncoderClassifier(model).forward(docs, is_train)
 
 
@@ -135,13 +143,14 @@ class OwnEncoderClassifier(ClassifierModel):
     @property
     def shim(self) -> OwnEncoderShim:
         """The shim around the network."""
-        return cast(OwnEncoderShim, self.model.shims[0])
+        shim: OwnEncoderShim = self.model.shims[0]
+        return shim
 
     def texts(self, docs: Sequence[Doc]) -> list[str]:
         """The text of each document, as the `text` block reads it."""
         return self.shim.settings.text.read(docs)
 
-    def forward(self, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+    def forward(self, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
         """Thinc's protocol.
 
         docs (Sequence[Doc]): The documents.
@@ -172,9 +181,18 @@ class OwnEncoderClassifier(ClassifierModel):
         """Compute scores, (n_docs, n_labels), on the host."""
         return self.shim.scores(Inputs(self.texts(docs), self.read(docs)))
 
+    @property
+    def reads_whole_texts(self) -> bool:
+        """Whether the text is all that it reads of a document."""
+        return not self.model.layers and self.sources == [WHOLE_TEXT]
+
+    def scores_of_texts(self, texts: Sequence[str]) -> Floats:
+        """Compute scores of texts, (n_texts, n_labels), on the host."""
+        return self.shim.scores(Inputs(self.shim.settings.text.clean(texts)))
+
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""
-        return cast(Floats, self.shim.vectors(self.texts(docs)).cpu().numpy())
+        return self.shim.vectors(self.texts(docs)).cpu().numpy()
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward; see the shim."""

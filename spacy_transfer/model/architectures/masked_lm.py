@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from ...json_types import JsonObject
 from ...nn.devices.precision import Precision
 from ...pipeline.interface import INTERFACE, MaskedLMInterface
 from ...pipeline.masked_lm import PIECES
-from ..shims.masked_lm_shim import MaskedLMSettings, MaskedLMShim
-from ..shims.settings import EncoderLoader
+from ..features.layer import Backprop
+from ..shims.masked_lm_shim import MASKED_LM, MaskedLMSettings, MaskedLMShim
+from ..shims.settings import ENCODER, TEXT, WINDOWS
 from ..text.reader import Document
 from ..text.text import Text
-from ..text.windows import Row, Windows
+from ..text.windows import Row
 
 # Model[list[Doc], Floats2d]; thinc's own type variables say nothing to mypy through spaCy's stubs.
 Predictor: TypeAlias = Model
@@ -25,9 +27,9 @@ Predictor: TypeAlias = Model
 
 def build_masked_lm(
     *,
-    encoder: Any,
-    windows: Any,
-    text: Any = None,
+    encoder: object,
+    windows: object,
+    text: object = None,
     share: float = 0.15,
     seed: int = 0,
     piece_budget: int | Literal["auto"] = "auto",
@@ -36,10 +38,10 @@ def build_masked_lm(
 ) -> Predictor:
     """An encoder, and a head whose output weights are the vectors of the pieces themselves.
 
-    encoder (Any): `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training
+    encoder (block): `spacy-transfer.PretrainedEncoder.v1` or `ScratchEncoder`, whose pieces are made of the training
         texts.
-    windows (Any): `spacy-transfer.Windows.v1`: how long documents are read.
-    text (Any): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
+    windows (block): `spacy-transfer.Windows.v1`: how long documents are read.
+    text (block): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
         it is.
     share (float): Of the pieces that is chosen for prediction; 0 < share < 1.
     seed (int): Of what is chosen.
@@ -51,9 +53,9 @@ def build_masked_lm(
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
     """
     settings = MaskedLMSettings(
-        encoder=cast(EncoderLoader, encoder),
-        windows=cast(Windows, windows),
-        text=Text() if text is None else cast(Text, text),
+        encoder=ENCODER.check(encoder, MASKED_LM),
+        windows=WINDOWS.check(windows, MASKED_LM),
+        text=Text() if text is None else TEXT.check(text, MASKED_LM),
         share=share,
         seed=seed,
         piece_budget=piece_budget,
@@ -63,7 +65,7 @@ def build_masked_lm(
     return Model("transfer_masked_lm", _forward, shims=[MaskedLMShim(settings)], attrs={INTERFACE: MaskedLM})
 
 
-def _forward(model: Predictor, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+def _forward(model: Predictor, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     return model.ops.asarray2f(MaskedLM(model).figures(docs).astype(np.float32)), lambda d_figures: []
 
 
@@ -80,7 +82,8 @@ class MaskedLM(MaskedLMInterface):
     @property
     def shim(self) -> MaskedLMShim:
         """The shim around the network."""
-        return cast(MaskedLMShim, self.model.shims[0])
+        shim: MaskedLMShim = self.model.shims[0]
+        return shim
 
     @property
     def is_built(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -50,13 +50,13 @@ class EncoderCache:
         return self.memory == 0 and self.cache_dir is None
 
 
-class Features:
-    """Features of one encoder at one boundary.
+class CachedStates:
+    """States of one encoder at one boundary, or vectors of whole documents, in memory and on disk.
 
     builder (EncoderCache): The block of the config.
     width (int): Of a state.
     dtype (torch.dtype): Of what is computed.
-    namespace (str): Names everything that a feature depends on besides its piece ids; see `namespace_of`.
+    namespace (str): Names everything that a state depends on besides its piece ids; see `namespace_of`.
     seen (Mapping[str, int] | None): Of `Segments`: what a resumed run may see of the files.
     reserve (int): Bytes of the disk that are left for others.
     device (torch.device | None): A CUDA device on which they stay; None for the host.
@@ -73,7 +73,7 @@ class Features:
         device: torch.device | None = None,
     ) -> None:
         self._lock = ForkLock(CACHE)
-        # Keys whose room is taken already, though their features are still to be computed again.
+        # Keys whose room is taken already, though their states are still to be computed again.
         self.reserved: set[bytes] = set()
         self.namespace = namespace
         self.dtype = dtype
@@ -95,7 +95,7 @@ class Features:
         self.hits = self.misses = 0
 
     def get(self, key: bytes) -> Tensor | None:
-        """The feature of a key, (n_pieces or 1, width) where memory is or from disk, or None."""
+        """The state of a key, (n_pieces or 1, width) where memory is or from disk, or None."""
         with self._lock:
             value = self._memory.get(key)
             if value is None and self._disk is not None and (raw := self._disk.get(key)) is not None:
@@ -110,7 +110,7 @@ class Features:
         return key in self._memory or (self._disk is not None and key in self._disk)
 
     def put(self, entries: dict[bytes, Tensor]) -> list[bytes]:
-        """Keep features, (n_pieces or 1, width) each; what does not fit is computed anew whenever it is needed.
+        """Keep states, (n_pieces or 1, width) each; what does not fit is computed again whenever it is needed.
 
         RETURNS (list[bytes]): Keys that memory holds from now on and did not before.
         """
@@ -140,42 +140,43 @@ class Features:
         device (torch.device): Where they are wanted.
         RETURNS (Tensor | None): (n_rows, n_pieces, width); None where a row is missing.
         """
-        values = None
-        if not self.stay_on_gpu or any(key not in self._memory for key in keys):
+        memory = self._memory
+        values: list[Tensor] = []
+        if not isinstance(memory, StateMemory) or any(key not in memory for key in keys):
             # Those on disk come into memory, where there is room.
-            values = [self.get(key) for key in keys]
-            if any(value is None for value in values):
+            values = [value for key in keys if (value := self.get(key)) is not None]
+            if len(values) < len(keys):
                 return None
-        if not isinstance(self._memory, StateMemory):
-            return to_device(_filled_up(cast(list[Tensor], values), n_pieces, device), device)
-        there = [i for i, key in enumerate(keys) if key in self._memory]
-        self.hits += len(there) if values is None else 0
+        if not isinstance(memory, StateMemory):
+            return to_device(_filled_up(values, n_pieces, device), device)
+        there = [i for i, key in enumerate(keys) if key in memory]
+        self.hits += 0 if values else len(there)
         if len(there) == len(keys):
-            return self._memory.padded(keys, n_pieces)
-        found = torch.zeros((len(keys), n_pieces, self._memory.width), dtype=self.dtype, device=device)
+            return memory.padded(keys, n_pieces)
+        found = torch.zeros((len(keys), n_pieces, memory.width), dtype=self.dtype, device=device)
         if there:
-            found[to_device(there, device)] = self._memory.padded([keys[i] for i in there], n_pieces)
+            found[to_device(there, device)] = memory.padded([keys[i] for i in there], n_pieces)
         rest = sorted(set(range(len(keys))) - set(there))
-        host = _filled_up([cast(list[Tensor], values)[i] for i in rest], n_pieces, device)
+        host = _filled_up([values[i] for i in rest], n_pieces, device)
         found[to_device(rest, device)] = to_device(host, device)
         return found
 
     def state(self) -> tuple[JsonObject, list[bytes]]:
         """What `restore` needs.
 
-        RETURNS: JSON, and the keys of the features in memory.
+        RETURNS: JSON, and the keys of the states in memory.
         """
         seen = None if self._disk is None else dict(self._disk.seen)
         return {"used": self._used, "told_full": self._told_full, "seen": seen}, [*self._memory, *self.reserved]
 
     def restore(self, data: JsonMapping, keys: Iterable[bytes]) -> None:
-        """Take the room that an earlier run's features had; they come later."""
+        """Take the room that an earlier run's states had; they come later."""
         self._used, self._told_full = data["used"], data["told_full"]
         self.reserved = set(keys)
 
     @property
     def is_full(self) -> bool:
-        """Whether further features would be dropped."""
+        """Whether further states would be dropped."""
         return self._told_full
 
     def _keep(self, entries: Mapping[bytes, Tensor]) -> list[bytes]:
@@ -199,10 +200,10 @@ class Features:
 
 
 class HostMemory(dict[bytes, Tensor]):
-    """Features by key, each for itself."""
+    """States by key, each for itself."""
 
     def add(self, entries: Mapping[bytes, Tensor]) -> bool:
-        """Keep features.
+        """Keep states.
 
         RETURNS (bool): True: there is room.
         """
@@ -256,7 +257,7 @@ def document_key(rows: Sequence[Row], purpose: bytes = b"") -> bytes:
 
 
 def namespace_of(network: Network, kind: str, extra: Iterable[str]) -> str:
-    """Name everything that features depend on besides piece ids.
+    """Name everything that states depend on besides piece ids.
 
     network (Network): Computes them.
     kind (str): "states" or "vectors".

@@ -14,9 +14,9 @@ from ...nn.network import Network
 from ...nn.sentence_pooling import SentenceModules
 from ..learning.memory import PieceBudget
 from ..text.reader import TextReader
-from .cache import EncoderCache, Features, namespace_of
+from .cache import CachedStates, EncoderCache, namespace_of
 from .direct import Direct
-from .filled_features import ExpectedTexts
+from .filled_states import ExpectedTexts
 from .pathway import Pathway
 from .state_cache import StateCache
 from .vector_cache import VectorCache
@@ -30,8 +30,8 @@ class CurrentPathway:
     builder (EncoderCache): The block of the config.
     room (PieceBudget): Most pieces in a micro-batch.
     reader (TextReader): Reads training texts.
-    identity (Sequence[str]): Whatever else features depend on: attention implementation, versions.
-    pooling (str): How states are pooled, for features that are vectors.
+    identity (Sequence[str]): Whatever else states depend on: attention implementation, versions.
+    pooling (str): How states are pooled, for a cache of vectors.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CurrentPathway:
         return self._pathway if self._boundary == self._network.boundary else self.direct
 
     def expect(self, texts: Sequence[str]) -> None:
-        """Take the texts that training will read, so that their features are computed in large sorted batches."""
+        """Take the texts that training will read, so that their states are computed in large sorted batches."""
         self.expected.expect(texts)
 
     def open(self) -> None:
@@ -66,7 +66,7 @@ class CurrentPathway:
             self._begin(None)
 
     def close(self) -> None:
-        """Forget all features: the weights are others now, or nobody needs them any more."""
+        """Forget all states: the weights are others now, or nobody needs them any more."""
         self._boundary, self._pathway, self.expected.n_taken = -1, self.direct, 0
 
     def _begin(self, seen: Mapping[str, int] | None) -> None:
@@ -91,7 +91,7 @@ class CurrentPathway:
         if data["boundary"] != self._network.boundary:
             # It was unfrozen after the last step: the next one begins a cache of its own.
             return
-        self._begin((data.get("features") or {}).get("seen"))
+        self._begin((data.get("cached") or {}).get("seen"))
         self.expected.n_taken = data["n_filled"]
         self._pathway.restore(data, tensors)
 
@@ -142,9 +142,9 @@ def choose_pathway(
     direct (Direct): The way with nothing cached.
     builder (EncoderCache): The block of the config.
     expected (ExpectedTexts): What training will read.
-    identity (Sequence[str]): Whatever else features depend on.
+    identity (Sequence[str]): Whatever else states depend on.
     pooling (str): How states are pooled.
-    seen (Mapping[str, int] | None): What a resumed run may see of the cache's files; see `Features`.
+    seen (Mapping[str, int] | None): What a resumed run may see of the cache's files; see `CachedStates`.
     RETURNS (Pathway): `direct`, or one of the two that cache.
     """
     network = direct.network
@@ -155,11 +155,11 @@ def choose_pathway(
     is_whole = network.boundary >= network.n_layers and not list(network.pooling.parameters())
     if is_whole and network.head.reads == "vectors":
         namespace = namespace_of(network, "vectors", [*identity, pooling])
-        vectors = Features(builder, network.vector_width, torch.float32, namespace, seen, reserve)
+        vectors = CachedStates(builder, network.vector_width, torch.float32, namespace, seen, reserve)
         return VectorCache(vectors, direct, expected)
     on_gpu = network.device if network.device.type == "cuda" else None
     namespace = namespace_of(network, "states", identity)
-    states = Features(builder, network.encoder.width, network.frozen_dtype, namespace, seen, reserve, on_gpu)
+    states = CachedStates(builder, network.encoder.width, network.frozen_dtype, namespace, seen, reserve, on_gpu)
     return StateCache(states, direct, expected)
 
 

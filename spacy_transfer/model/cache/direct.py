@@ -11,8 +11,10 @@ from ...nn.joined import NOTHING, Joined
 from ...nn.network import Network, RowBatch
 from ...nn.row_parts import last_states, logits_of
 from ..learning.memory import PieceBudget
-from ..text.batching import collate, micro_batches
-from ..text.reader import Document, DocumentBatch, TextReader
+from ..text.batching import micro_batches
+from ..text.collating import collate
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document, TextReader
 
 # Texts that are read and remembered at a time.
 MOST_READ = 4096

@@ -6,7 +6,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ...json_types import JsonMapping, JsonObject
-from ..text.reader import Document, DocumentBatch
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
 
 
 class Pathway(Protocol):
@@ -64,7 +65,7 @@ class Pathway(Protocol):
         """
 
     def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
-        """What a resumed run needs to know: from which micro-batch features came, not their values.
+        """What a resumed run needs to know: from which micro-batch states came, not their values.
 
         RETURNS (tuple): JSON and tensors.
         """

@@ -8,24 +8,25 @@ from torch import Tensor
 
 from ...json_types import JsonMapping, JsonObject
 from ...nn.row_parts import logits_of, prefix_states
-from ..text.reader import Document, DocumentBatch
-from .cache import Features, row_key
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
+from .cache import CachedStates, row_key
 from .direct import Direct
-from .filled_features import PREDICTED, TRAINING, ExpectedTexts, FilledFeatures
+from .filled_states import PREDICTED, TRAINING, ExpectedTexts, FilledStates
 
 
 @final
 class StateCache:
     """Keeps the states of each row of pieces; see `Pathway`.
 
-    features (Features): The cache.
+    cached (CachedStates): The cache.
     direct (Direct): Runs what never comes again.
     expected (ExpectedTexts): What training will read.
     """
 
-    def __init__(self, features: Features, direct: Direct, expected: ExpectedTexts) -> None:
-        self.features, self._direct = features, direct
-        self._filled = FilledFeatures(features, _States(direct), direct, expected)
+    def __init__(self, cached: CachedStates, direct: Direct, expected: ExpectedTexts) -> None:
+        self.cached, self._direct = cached, direct
+        self._filled = FilledStates(cached, _States(direct), direct, expected)
 
     def groups(self, documents: Sequence[Document], budget: int | None = None) -> Iterable[list[int]]:
         """See `Pathway`."""
@@ -71,7 +72,7 @@ class StateCache:
         network = self._direct.network
         keys = [key for document in batch.documents for key in self._filled.kept_keys(document, purpose)]
         rows = self._direct.rows_of(batch.documents, batch.joined)
-        states = self.features.padded(keys, rows.ids.shape[1], network.device)
+        states = self.cached.padded(keys, rows.ids.shape[1], network.device)
         if states is None:
             # Dropped for want of room, or damaged: computed again, together.
             states = prefix_states(network, rows, budget)
@@ -80,7 +81,7 @@ class StateCache:
 
 @final
 class _States:
-    """Of each row of pieces its states; see `FeatureKind`."""
+    """Of each row of pieces its states; see `StateKind`."""
 
     def __init__(self, direct: Direct) -> None:
         self._direct = direct

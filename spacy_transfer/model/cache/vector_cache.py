@@ -10,25 +10,26 @@ from torch import Tensor
 from ...json_types import JsonMapping, JsonObject
 from ...nn.devices.pinned import to_device
 from ...nn.row_parts import prefix_states
-from ..text.reader import Document, DocumentBatch
-from .cache import Features, document_key
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
+from .cache import CachedStates, document_key
 from .direct import MOST_READ, Direct
-from .filled_features import PREDICTED, TRAINING, ExpectedTexts, FilledFeatures
+from .filled_states import PREDICTED, TRAINING, ExpectedTexts, FilledStates
 
 
 @final
 class VectorCache:
     """Keeps the vector of each document; see `Pathway`.
 
-    features (Features): The cache.
+    cached (CachedStates): The cache.
     direct (Direct): Runs what never comes again.
     expected (ExpectedTexts): What training will read.
     """
 
-    def __init__(self, features: Features, direct: Direct, expected: ExpectedTexts) -> None:
-        self.features, self._direct = features, direct
+    def __init__(self, cached: CachedStates, direct: Direct, expected: ExpectedTexts) -> None:
+        self.cached, self._direct = cached, direct
         self._vectors = _Vectors(direct)
-        self._filled = FilledFeatures(features, self._vectors, direct, expected)
+        self._filled = FilledStates(cached, self._vectors, direct, expected)
 
     def groups(self, documents: Sequence[Document], budget: int | None = None) -> Iterable[list[int]]:
         """See `Pathway`. A document is one stored vector, so all of them are one micro-batch."""
@@ -86,7 +87,7 @@ class VectorCache:
 
     def _cached(self, documents: Sequence[Document], purpose: bytes) -> Tensor:
         """Vectors (n_docs, width) on the host; what was dropped for want of room is computed again."""
-        kept = [self.features.get(self._filled.kept_keys(document, purpose)[0]) for document in documents]
+        kept = [self.cached.get(self._filled.kept_keys(document, purpose)[0]) for document in documents]
         pairs = zip(kept, documents, strict=True)
         return torch.cat([v if v is not None else self._again(document, purpose) for v, document in pairs])
 
@@ -96,7 +97,7 @@ class VectorCache:
 
 @final
 class _Vectors:
-    """Of each document its vector; see `FeatureKind`."""
+    """Of each document its vector; see `StateKind`."""
 
     def __init__(self, direct: Direct) -> None:
         self._direct = direct

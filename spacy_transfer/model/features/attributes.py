@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ def _read(doc: Doc, name: str, missing: float | str) -> NDArray[np.float64] | No
     """The numbers of an attribute, (n,); None where it is missing and may be."""
     if missing == "error" and not has_attribute(doc, name):
         raise ValueError(T215.format(name=name, text=doc.text[:_SHOWN]))
-    value: Any = attribute_of(doc, name) if has_attribute(doc, name) else None
+    value = attribute_of(doc, name) if has_attribute(doc, name) else None
     if isinstance(value, np.ndarray):
         value = value.tolist()
     given = list(value) if isinstance(value, list | tuple) else [value] if value is not None else []

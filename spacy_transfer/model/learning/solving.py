@@ -1,6 +1,4 @@
-"""Fits the head on frozen features of the training texts: the linear probe."""
-
-from typing import cast
+"""Fits the head on frozen vectors of the training texts: the linear probe."""
 
 import numpy as np
 import torch
@@ -8,8 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import T064, T147
-from ...nn.heads.label_query import LabelQueryHead
-from ...nn.heads.linear import Head, LabelHead
+from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
+from ...nn.heads.linear import Head
 from ...nn.joined import Joined
 from ...nn.losses import Loss
 from ...nn.network import Network
@@ -43,8 +41,10 @@ def solve_head(
     joined (Joined): Features of the same texts.
     tuning_follows (bool): Whether the encoder moves afterwards.
     """
-    head = cast(LabelHead, network.head)
-    if cast(Head, settings.head).norm:
+    head, block = network.head, settings.head
+    if isinstance(head, LabelQueryDecoder) or isinstance(block, LabelQueryHead):
+        raise ValueError(T147)
+    if block.norm:
         # What the output will see: a norm mixes vectors and features, so no balance of the two could be taken back.
         vectors = joined.join(vectors)
         vectors, factors = head.hidden[0](vectors).detach(), vectors.new_ones(vectors.shape[1])

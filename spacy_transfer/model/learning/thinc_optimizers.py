@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import cast
 
 import numpy as np
 import torch
@@ -27,7 +26,9 @@ def step_by_weight(
     rate = optimizer.learn_rate
     try:
         for name, weight in weights.items():
-            gradient = cast(Tensor, weight.grad).mul_(scale)
+            if weight.grad is None:
+                continue
+            gradient = weight.grad.mul_(scale)
             # Not by `lr_scale`, which Thinc's RAdam ignores.
             optimizer.learn_rate = rate * rates[name]
             key = (owner, name)

@@ -1,18 +1,21 @@
 """A classifier on the encoder of a `transformer` component: from documents to logits, through its listener."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast, final
+from collections.abc import Sequence
+from typing import final
 
 from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.types import Floats2d
 
 from ...pipeline.interface import INTERFACE, Floats, SharedEncoderInterface
 from ..architectures.classifier_model import ClassifierModel, resize_output
 from ..features.joining import Inputs, begin
+from ..features.layer import Backprop
 from ..shims.settings import Settings
 from .listener import StatesListener, body_of, find_upstream, states_on
 from .shim import SharedEncoderShim
+from .states import GiveBack, TransformerData
 
 
 def build_shared(settings: Settings, layers: Sequence[Model] = ()) -> Model:
@@ -36,7 +39,7 @@ def build_shared(settings: Settings, layers: Sequence[Model] = ()) -> Model:
     )
 
 
-def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     return SharedEncoderClassifier(model).forward(docs, is_train)
 
 
@@ -50,22 +53,24 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
     @property
     def shim(self) -> SharedEncoderShim:
         """The shim around pooling and head."""
-        return cast(SharedEncoderShim, self.model.shims[0])
+        shim: SharedEncoderShim = self.model.shims[0]
+        return shim
 
     @property
     def listener(self) -> StatesListener:
         """The layer through which states arrive."""
-        return cast(StatesListener, self.model.layers[0])
+        listener: StatesListener = self.model.layers[0]
+        return listener
 
-    def _received(self, docs: Sequence[Doc]) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    def _received(self, docs: Sequence[Doc]) -> tuple[list[TransformerData], GiveBack]:
         if (transformer := self.listener.upstream()) is not None:
             self.shim.meet(*body_of(transformer))
         return self.listener.received(docs, "transfer_textcat")
 
-    def _seen(self, docs: Sequence[Doc]) -> Inputs[Any]:
+    def _seen(self, docs: Sequence[Doc]) -> Inputs[TransformerData]:
         return Inputs(states_on(docs, "transfer_textcat"), self.read(docs))
 
-    def forward(self, docs: Sequence[Doc], is_train: bool) -> tuple[Any, Any]:
+    def forward(self, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
         """Thinc's protocol.
 
         docs (Sequence[Doc]): Documents that the transformer has seen.
@@ -100,14 +105,7 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
 
     def prepare(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, is_streamed: bool = False) -> None:
         """Fit the head on what the transformer gives for the training texts, where its block says so; see the shim."""
-        shim = self.shim
-        transformer, shim.upstream = shim.upstream, None
-        shim.prepare_head(
-            lambda chosen: transformer.predict([docs[i] for i in chosen]).doc_data,
-            targets,
-            known,
-            lambda chosen: self.read([docs[i] for i in chosen]).joined,
-        )
+        self.shim.prepare_head(docs, targets, known, lambda chosen: self.read([docs[i] for i in chosen]).joined)
 
     def scores(self, docs: Sequence[Doc]) -> Floats:
         """Compute scores, (n_docs, n_labels), on the host, of documents that the transformer has seen."""
@@ -115,7 +113,7 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
 
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, of documents that the transformer has seen."""
-        return cast(Floats, self.shim.vectors(states_on(docs, "transfer_textcat")).cpu().numpy())
+        return self.shim.vectors(states_on(docs, "transfer_textcat")).cpu().numpy()
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward, down to the transformer; see the shim."""

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 from spacy.language import Language
 from spacy.util import load_model_from_config
-from thinc.api import Model
 from thinc.config import Config
 
 from ...errors import T206, T207, T209, T212
@@ -42,8 +41,10 @@ def detach(nlp: Language, component: str | None = None) -> Language:
 
     transformer = find_upstream(nlp, name, shim.builder.upstream, training=False)
     body, _ = body_of(transformer)
+    if body is None:
+        raise ValueError(T207.format(name=name, want="a shared encoder of transformers", found=transformer.name))
     source = str(nlp.get_pipe_config(transformer.name)["model"].get("name", transformer.name))
-    loaded = from_body(cast(Any, body), transformer.model.tokenizer, Path(source).name)
+    loaded = from_body(body, transformer.model.tokenizer, Path(source).name)
     config = nlp.config.copy()
     model = config["components"][name]["model"]
     model["encoder"] = {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": source}
@@ -170,6 +171,7 @@ def _rebuilt(nlp: Language, config: Config, name: str, gone: list[str], stored: 
     pipe.cfg.update(old.cfg)
     pipe.model.shims[0].from_bytes(stored.to_bytes())
     pipe.model.set_dim("nO", len(old.labels), force=True)
-    if (features := features_of(old.model)) is not None:
-        cast(Model, features_of(pipe.model)).from_bytes(features.to_bytes())
+    features, learned = features_of(pipe.model), features_of(old.model)
+    if features is not None and learned is not None:
+        features.from_bytes(learned.to_bytes())
     return out

@@ -2,15 +2,16 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, cast
 
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy_transformers.layers import TransformerListener
 from spacy_transformers.pipeline_component import Transformer
+from thinc.api import Model
 from torch import nn
 
 from ...errors import T201, T201_EMPTY, T201_NO_NLP, T201_NONE, T201_SEVERAL, T202, T203
+from .states import GiveBack, TransformerData, nobody
 
 
 class StatesListener(TransformerListener):  # type: ignore[misc]
@@ -21,18 +22,20 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
 
     # What the transformer leaves here until it is asked for.
     _batch_id: int | None
-    _outputs: list[Any] | None
-    _backprop: Any
+    _outputs: list[TransformerData] | None
+    _backprop: GiveBack | None
 
-    def _copy(self, seen: dict[int, Any] | None = None) -> "StatesListener":
+    def _copy(self, seen: dict[int, Model] | None = None) -> "StatesListener":
         copied = type(self)(self.upstream_name)
         if self.has_dim("nO"):
             copied.set_dim("nO", self.get_dim("nO"))
         return copied
 
-    def __getstate__(self) -> Any:
+    def __getstate__(self) -> tuple[dict[str, object], dict[str, object]]:
         # States that wait here are the business of the pipeline they were made in.
-        values, slots = cast(Any, super().__getstate__())
+        state = super().__getstate__()
+        assert isinstance(state, tuple)
+        values, slots = state
         return {**values, "_batch_id": None, "_outputs": None, "_backprop": None}, slots
 
     @property
@@ -40,7 +43,7 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         """Whether states of a training batch lie here that nobody has asked for yet."""
         return self._outputs is not None
 
-    def upstream(self) -> Any:
+    def upstream(self) -> Transformer | None:
         """The component that made the states waiting here; None where there are none, or they lie on the documents.
 
         A listener is never told whom it listens to, and after loading nobody else knows either; the callback that it
@@ -51,7 +54,7 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         transformer = inspect.getclosurevars(self._backprop).nonlocals.get("self")
         return transformer if isinstance(transformer, Transformer) else None
 
-    def received(self, docs: Sequence[Doc], name: str) -> tuple[list[Any], Any]:
+    def received(self, docs: Sequence[Doc], name: str) -> tuple[list[TransformerData], GiveBack]:
         """States of training documents, and what takes their gradients.
 
         RETURNS (tuple): One TransformerData per document; a function of those of the documents that have states.
@@ -59,9 +62,9 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
         """
         if not any(len(doc) for doc in docs):
             # The transformer passes over a batch of empty documents.
-            return states_on(docs, name), lambda gradients: None
+            return states_on(docs, name), nobody
         if self._batch_id is None:
-            return states_on(docs, name), lambda gradients: None
+            return states_on(docs, name), nobody
         try:
             self.verify_inputs(docs)
         except ValueError as error:
@@ -78,15 +81,15 @@ class StatesListener(TransformerListener):  # type: ignore[misc]
             if len(one.align.lengths) > len(doc):
                 reason = f"document {i} had {len(one.align.lengths)} tokens, not {len(doc)}: the order differs"
                 raise ValueError(T203.format(name=name, reason=reason))
-        return data, backprop
+        return data, backprop or nobody
 
 
-def states_on(docs: Sequence[Doc], name: str) -> list[Any]:
+def states_on(docs: Sequence[Doc], name: str) -> list[TransformerData]:
     """The states that the transformer left on documents.
 
     RAISES (ValueError): T202 for a document that has none.
     """
-    from spacy_transformers.data_classes import TransformerData
+    from spacy_transformers.data_classes import TransformerData as Data
 
     found = []
     for doc in docs:
@@ -94,19 +97,19 @@ def states_on(docs: Sequence[Doc], name: str) -> list[Any]:
         if data is None:
             if len(doc):
                 raise ValueError(T202.format(name=name, what=repr(doc.text[:40])))
-            data = TransformerData.empty()
+            data = Data.empty()
         found.append(data)
     return found
 
 
-def body_of(transformer: Any) -> tuple[nn.Module | None, int]:
+def body_of(transformer: Transformer) -> tuple[nn.Module | None, int]:
     """The encoder of transformers inside a transformer component, and the id under which an optimizer knows it; None
     for a model of another kind."""
     body = getattr(transformer.model, "transformer", None)
     return (body, transformer.model.layers[0].shims[0].id) if isinstance(body, nn.Module) else (None, 0)
 
 
-def find_upstream(nlp: Language | None, name: str, upstream: str, *, training: bool = True) -> Any:
+def find_upstream(nlp: Language | None, name: str, upstream: str, *, training: bool = True) -> Transformer:
     """The transformer component that a component listens to.
 
     nlp (Language | None): The pipeline.

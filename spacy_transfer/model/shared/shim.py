@@ -1,48 +1,50 @@
 """Pooling and head on the states of an encoder owned by another component."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, final
+from typing import TYPE_CHECKING, cast, final
 from weakref import ref
 
 import numpy as np
 import torch
+from spacy.tokens import Doc
+from thinc.types import Floats2d
 from thinc.util import get_torch_default_device
 from torch import Tensor, nn
 
 from ...errors import T204, T205, T351
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
+from ...nn.block_kinds import BlockKind
 from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import resolve_device
+from ...nn.encoders.encoder import Encoder
 from ...nn.encoders.shared_body import SharedBody
 from ...nn.encoders.shared_encoder import EncoderElsewhere, SharedEncoder
 from ...nn.joined import Joined
-from ...nn.losses import Loss
 from ...nn.network import Network, RowBatch
 from ...nn.sentence_pooling import AutoPooling
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import Floats
 from ..features.joining import Inputs
+from ..features.layer import Backprop
 from ..learning.accumulation import Gradients
 from ..learning.augmentation import NoAugmentation
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
 from ..shims.classifier_shim import ClassifierShim
-from ..shims.settings import Settings
+from ..shims.settings import CLASSIFIER, Settings
 from ..shims.torch_shim import predicts
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import fill_weights, weights_of
 from ..text.text import Text
-from .states import States, gather, groups, scatter, width_of
+from .states import GiveBack, States, TransformerData, gather, groups, nobody, scatter, width_of
 
 # Most pieces pooled at a time when documents are only predicted, padding included.
 _BUDGET = 65_536
+_SHARED = BlockKind[SharedEncoder]("encoder", "a shared encoder", classes=(SharedEncoder,))
 
-GiveBack = Callable[[list[Any]], Any]
-
-
-def _nobody(gradients: list[Any]) -> None:
-    """Takes the gradients of states that nothing is behind."""
+if TYPE_CHECKING:
+    from spacy_transformers.pipeline_component import Transformer
 
 
 @final
@@ -62,16 +64,18 @@ class SharedEncoderShim(ClassifierShim):
         if isinstance(settings.pooling, AutoPooling):
             raise ValueError(T351)
         _check(settings)
-        self.width: int | None = None
+        self._builder = _SHARED.check(settings.encoder, CLASSIFIER)
+        # Of the states; 0 before `connect`.
+        self.width = 0
         self._body: ref[nn.Module] | None = None
         self._owner = 0
         # The transformer component, from `connect` to `prepare`.
-        self.upstream: Any = None
+        self.upstream: Transformer | None = None
 
     @property
     def builder(self) -> SharedEncoder:
         """The encoder block."""
-        return cast(SharedEncoder, self.settings.encoder)
+        return self._builder
 
     @property
     def body(self) -> SharedBody | None:
@@ -107,15 +111,17 @@ class SharedEncoderShim(ClassifierShim):
         """
         weights = self._count_labels(labels, positives, n_known)
         self._begin_anew()
-        self._build_on(cast(int, self.width), len(labels), weights)
+        self._build_on(self.width, len(labels), weights)
 
     def _build_on(self, width: int, n_labels: int, weights: Sequence[float], *, to_predict: bool = False) -> None:
         s = self.settings
         self.width = width
         pooling, head, vector_width = s.build_top(width, self.n_features, n_labels)
-        network = Network(cast(Any, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
+        network = Network(cast(Encoder, EncoderElsewhere(width)), pooling, head, torch.float32, vector_width)
         default = get_torch_default_device()
-        self._model = network.to(self._available("device", lambda value: resolve_device(value, default), to_predict))
+        self._model = network.to(
+            self._available("device", s.device, lambda value: resolve_device(value, default), to_predict)
+        )
         self._set_label_weights(weights)
         self.gradients = Gradients(half=False)
         self._freeze()
@@ -150,14 +156,14 @@ class SharedEncoderShim(ClassifierShim):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    def _gather(self, inputs: Inputs[Any]) -> States:
-        found, width = width_of(inputs.data), cast(int, self.width)
+    def _gather(self, inputs: Inputs[TransformerData]) -> States:
+        found, width = width_of(inputs.data), self.width
         if found is not None and found != width:
             raise ValueError(T204.format(found=found, name="transfer_classifier", width=width))
         return gather(inputs.data, width, self.network.device, inputs.features.joined)
 
     @predicts
-    def _predict(self, inputs: Inputs[Any], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
+    def _predict(self, inputs: Inputs[TransformerData], stage: Callable[[Tensor, RowBatch], Tensor]) -> Tensor:
         """What a stage of the network makes of the states of documents, and of features, in their order."""
         order: list[int] = []
         parts: list[Tensor] = []
@@ -168,7 +174,7 @@ class SharedEncoderShim(ClassifierShim):
                 parts.append(stage(states.states, states.batch))
         return torch.cat(parts)[to_device(np.argsort(order), self.network.device)]
 
-    def vectors(self, data: Sequence[Any]) -> Tensor:
+    def vectors(self, data: Sequence[TransformerData]) -> Tensor:
         """Pooled states.
 
         RETURNS (Tensor): (n_docs, width).
@@ -177,23 +183,29 @@ class SharedEncoderShim(ClassifierShim):
             return torch.zeros((0, self.network.vector_width))
         return self._predict(Inputs(data), self.network.pool)
 
-    def logits(self, inputs: Inputs[Any]) -> Floats:
+    def logits(self, inputs: Inputs[TransformerData]) -> Floats:
         """Compute logits.
 
         inputs (Inputs): TransformerData of each document, and features.
         RETURNS (Floats): Logits, (n_docs, n_labels), on the host.
         RAISES (ValueError): T204 for states of another width.
         """
-        return cast(Floats, self._predict(inputs, self.network.head_from_states).cpu().numpy())
+        return self._predict(inputs, self.network.head_from_states).cpu().numpy()
 
-    def __call__(self, inputs: Inputs[Any], is_train: bool, give_back: GiveBack = _nobody) -> tuple[Floats, Any]:
+    def scores(self, inputs: Inputs[TransformerData]) -> Floats:
+        """Scores of documents, (n_docs, n_labels); 0 for labels that were added and not yet trained."""
+        return self._scores(self.logits(inputs))
+
+    def __call__(
+        self, inputs: Inputs[TransformerData], is_train: bool, give_back: GiveBack = nobody
+    ) -> tuple[Floats, Backprop]:
         """Thinc's protocol; the gradient of a caller's own loss goes back to the encoder as it is."""
         if not is_train:
             return self.logits(inputs), lambda d_logits: []
         states = self._leaf(inputs)
         logits = self.network.head_from_states(states.states, states.batch)
 
-        def backprop(d_logits: Any) -> list[Any]:
+        def backprop(d_logits: Floats2d) -> list[Doc]:
             """Give the gradient of the logits to the head and back to the shared encoder."""
             logits.backward(torch.as_tensor(d_logits, device=logits.device, dtype=torch.float32))
             self._met.add_all()
@@ -201,9 +213,9 @@ class SharedEncoderShim(ClassifierShim):
             inputs.features.give_back()
             return []
 
-        return cast(Floats, logits.detach().cpu().numpy()), backprop
+        return logits.detach().cpu().numpy(), backprop
 
-    def _leaf(self, inputs: Inputs[Any]) -> States:
+    def _leaf(self, inputs: Inputs[TransformerData]) -> States:
         """The states, to which gradients come."""
         if not self.network.training:
             self.network.train()
@@ -211,7 +223,7 @@ class SharedEncoderShim(ClassifierShim):
         states.states.requires_grad_()
         return states
 
-    def _return(self, states: States, data: Sequence[Any], give_back: GiveBack, factor: float) -> None:
+    def _return(self, states: States, data: Sequence[TransformerData], give_back: GiveBack, factor: float) -> None:
         gradient = states.states.grad
         # Even a gradient of zero: the last listener's call is what lets the others' gradients through.
         gradient = torch.zeros_like(states.states) if gradient is None else gradient.mul_(factor)
@@ -222,12 +234,12 @@ class SharedEncoderShim(ClassifierShim):
     @changes_network
     def step(
         self,
-        inputs: Inputs[Any],
+        inputs: Inputs[TransformerData],
         targets: Floats,
         known: Floats,
         *,
         dropout: float,
-        give_back: GiveBack = _nobody,
+        give_back: GiveBack = nobody,
     ) -> float:
         """Forward, loss and backward of a batch; there are no micro-batches.
 
@@ -244,7 +256,7 @@ class SharedEncoderShim(ClassifierShim):
         RAISES (ValueError): T063, T204.
         """
         self._require_epoch()
-        loss = cast(Loss, self.loss)
+        loss = self.loss
         if self.settings.head.dropout is None:
             self.network.head.set_dropout(dropout)
         states = self._leaf(inputs)
@@ -270,25 +282,30 @@ class SharedEncoderShim(ClassifierShim):
     @changes_network
     def prepare_head(
         self,
-        read: Callable[[list[int]], Sequence[Any]],
+        docs: Sequence[Doc],
         targets: Floats,
         known: Floats,
         join: Callable[[Sequence[int]], Joined],
     ) -> None:
         """Solve the head where its block says so.
 
-        read (Callable): Indices of training documents to their TransformerData.
+        docs (Sequence[Doc]): All training documents; the transformer reads those that are used.
         targets (n_docs, n_labels): Of all training documents.
         known (n_docs, n_labels): Of all training documents.
         join (Callable): Indices of documents to what is joined to their vectors.
         RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
         """
+        transformer, self.upstream = self.upstream, None
         chosen = self.settings.head_init.choose(len(targets))
         if not chosen or not known[chosen].any():
             return
         check_solvable(self.settings.head)
         self.network.eval()
-        parts = [self.vectors(read(chosen[begin : begin + 64])) for begin in range(0, len(chosen), 64)]
+        transformer = self._there(transformer)
+        parts = []
+        for begin in range(0, len(chosen), 64):
+            read = [docs[i] for i in chosen[begin : begin + 64]]
+            parts.append(self.vectors(transformer.predict(read).doc_data))
         tuning = self.settings.tuning
         stays = self.builder.grad_factor == 0 or (tuning.frozen_depth == "all" and not tuning.unfreeze_every)
         self._solve(torch.cat(parts), targets[chosen], known[chosen], join(chosen), tuning_follows=not stays)
@@ -334,7 +351,7 @@ class SharedEncoderShim(ClassifierShim):
 def _check(settings: Settings) -> None:
     own = "the transformer component runs the encoder"
     one_rate = "its own component updates its weights, at one learning rate"
-    checks: tuple[tuple[str, Any, tuple[Any, ...], str], ...] = (
+    checks: tuple[tuple[str, object, tuple[object, ...], str], ...] = (
         ("tuning.lr_decay", settings.tuning.lr_decay, (1.0,), one_rate),
         ("tuning.embeddings_lr_factor", settings.tuning.embeddings_lr_factor, (1.0,), one_rate),
         ("gradient_checkpointing", settings.gradient_checkpointing, (False,), own),
@@ -349,5 +366,5 @@ def _check(settings: Settings) -> None:
             raise ValueError(T205.format(field=field, value=value, reason=reason, neutral=_shown(neutral[0])))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "its default" if isinstance(value, Text | NoAugmentation) else "null" if value is None else str(value)

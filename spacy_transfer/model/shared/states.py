@@ -1,8 +1,8 @@
 """The states of a transformer component as rows for a network, and the way back for their gradients."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import Field, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,51 @@ from ...nn.network import RowBatch
 if TYPE_CHECKING:
     from thinc.types import ArrayXd
 
-# Of spacy-transformers, one per document: `model_output`, `wordpieces`, `align`. Named so, since this file needs no
-# import of it.
-TransformerData = Any
+
+class Outputs(Protocol):
+    """What an encoder of transformers gives, by name; see its `ModelOutput`."""
+
+    def __init__(self, *, last_hidden_state: "ArrayXd") -> None:
+        """Make one of states, (n_spans, n_pieces, width)."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> "ArrayXd": ...
+
+
+class Wordpieces(Protocol):
+    """Pieces of the spans of a document."""
+
+    input_ids: "ArrayXd"
+    attention_mask: "ArrayXd"
+
+
+class Alignment(Protocol):
+    """Pieces of each token of a document, as a ragged array."""
+
+    dataXd: "ArrayXd"
+    lengths: "ArrayXd"
+
+
+class TransformerData(Protocol):
+    """What is used of the class of this name in spacy-transformers, one per document; needs no import."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+    model_output: Outputs
+    wordpieces: Wordpieces
+    align: Alignment
+
+
+# Takes the gradients of states, of the documents that have some.
+GiveBack = Callable[[list[TransformerData]], object]
+
+
+def nobody(gradients: list[TransformerData]) -> None:
+    """Take the gradients of states that nothing is behind.
+
+    gradients (list[TransformerData]): Of the documents that have states.
+    """
 
 
 @dataclass(frozen=True)
@@ -222,7 +264,7 @@ def _has_states(one: TransformerData) -> bool:
     return "last_hidden_state" in one.model_output and one.model_output["last_hidden_state"].size > 0
 
 
-def _host(array: "ArrayXd") -> NDArray[Any]:
+def _host(array: "ArrayXd") -> NDArray[np.integer]:
     return array.get() if hasattr(array, "get") else np.asarray(array)
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
 from torch import Tensor
 
+from ...errors import T161
 from ...json_types import JsonMapping, JsonObject
 from ...nn.building import no_larger_than
 from ...nn.encoders.adapters import Adapter, attach, check_same, fingerprint, is_adapter_weight, merge, reattach
@@ -15,7 +15,7 @@ from ...nn.network import Network
 from ...nn.tuning import Tuning
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import fill_weights, weights_of
-from .settings import Settings
+from .settings import EncoderLoader, Settings, loads_base
 
 
 def with_adapter(loaded: LoadedEncoder, tuning: Tuning) -> LoadedEncoder:
@@ -41,7 +41,7 @@ def for_disk(stored: StoredNetwork, network: Network, settings: Settings) -> Sto
     adapter: Adapter | None = settings.tuning.adapter
     if adapter is None or adapter.save == "all":
         return stored
-    builder = cast(PretrainedEncoder, settings.encoder)
+    builder = _base_of(settings.encoder)
     base = {"name": builder.name, "revision": builder.revision, "sha256": fingerprint(network.encoder)}
     return replace(stored, record={**stored.record, "base": base}, weights=_without_base(stored.weights))
 
@@ -60,10 +60,16 @@ def rebuild(stored: StoredNetwork, settings: Settings) -> LoadedEncoder:
         with no_larger_than(shapes):
             encoder = settings.encoder.rebuild(record)
     else:
-        encoder = cast(PretrainedEncoder, settings.encoder).load_base(base["sha256"])
+        encoder = _base_of(settings.encoder).load_base(base["sha256"])
     with no_larger_than(shapes):
         _put_back(encoder, record.get("adapter"), settings.tuning.adapter)
     return LoadedEncoder(encoder, stored.tokenizer, record)
+
+
+def _base_of(encoder: EncoderLoader) -> PretrainedEncoder:
+    if not loads_base(encoder):
+        raise ValueError(T161.format(block=type(encoder).__name__))
+    return encoder
 
 
 def fill(network: Network, stored: StoredNetwork) -> None:

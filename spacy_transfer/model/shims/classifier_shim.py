@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from ...nn.network import Network
 from ...nn.own_blocks import check_loss
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import Floats
-from ..features.joining import Inputs
 from ..learning.grad_cache import check_reads
 from ..learning.solving import solve_head
 from .met_labels import MetLabels
@@ -35,10 +33,11 @@ class ClassifierShim(TorchShim):
     kind = "transfer_classifier"
 
     settings: Settings
+    # From `initialize` or `load` on.
+    loss: Loss
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.loss: Loss | None = None
         # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
         self.label_weights: list[float] = []
         # Whether these were counted in training texts.
@@ -58,7 +57,8 @@ class ClassifierShim(TorchShim):
 
         RAISES (ValueError): T006 before `initialize` or loading.
         """
-        return cast(Network, self._there(self._model))
+        network: Network = self._there(self._model)
+        return network
 
     def _count_labels(
         self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
@@ -170,31 +170,19 @@ class ClassifierShim(TorchShim):
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def logits(self, inputs: Inputs[Any]) -> Floats:
-        """Logits of documents, (n_docs, n_labels), on the host.
+    def _scores(self, given: Floats) -> Floats:
+        """Scores of documents, (n_docs, n_labels); 0 for labels that were added and not yet trained.
 
-        inputs (Inputs): What the encoder takes, texts or states, and features.
+        given (Floats): Their logits, (n_docs, n_labels), on the host.
         """
-
-    @abstractmethod
-    def vectors(self, texts: Sequence[Any]) -> Tensor:
-        """Vectors of documents as the network stands, (n_docs, width), fp32: pooled states, before features and head.
-
-        texts (Sequence): What the encoder takes.
-        """
-
-    def scores(self, inputs: Inputs[Any]) -> Floats:
-        """Scores of documents, (n_docs, n_labels); 0 for labels that were added and not yet trained."""
-        logits = torch.from_numpy(self.logits(inputs))
-        awaited = self.network.head.awaited
+        logits, awaited = torch.from_numpy(given), self.network.head.awaited
         if not awaited:
-            return cast(Floats, self.settings.loss.activate(logits).numpy())
+            return self.settings.loss.activate(logits).numpy()
         scored = [i for i in range(logits.shape[1]) if i not in awaited]
         out = torch.zeros_like(logits)
         # Without the others, and not on their -inf: so the arithmetic is that of before, to the bit.
         out[:, scored] = self.settings.loss.activate(logits[:, scored])
-        return cast(Floats, out.numpy())
+        return out.numpy()
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -205,14 +193,14 @@ class ClassifierShim(TorchShim):
         RETURNS: Mean of the documents' losses, and its gradient on the logits.
         """
         leaf = torch.from_numpy(np.asarray(logits, dtype=np.float32)).to(self.network.device).requires_grad_()
-        loss, device = cast(Loss, self.loss), leaf.device
+        loss, device = self.loss, leaf.device
         value = loss(leaf, torch.from_numpy(targets).to(device), torch.from_numpy(known).to(device)).mean()
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient.cpu().numpy()
 
     def _solve(self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined, *, tuning_follows: bool) -> None:
         solve_head(
-            self.network, self.settings, cast(Loss, self.loss), vectors, targets, known, joined,
+            self.network, self.settings, self.loss, vectors, targets, known, joined,
             tuning_follows=tuning_follows,
         )  # fmt: skip
 

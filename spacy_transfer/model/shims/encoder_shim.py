@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from thinc.util import get_torch_default_device
@@ -83,7 +83,7 @@ class EncoderShim(TorchShim):
         """
         settings = self.settings
         default = get_torch_default_device()
-        device = self._available("device", lambda value: resolve_device(value, default), to_predict)
+        device = self._available("device", settings.device, lambda value: resolve_device(value, default), to_predict)
         precision = self._choose(device, shapes_of(loaded.encoder), to_predict)
         tokenizer = PieceTokenizer(loaded.tokenizer)
         check_rows(tokenizer, loaded.encoder.n_pieces, str(loaded.record.get("source")))
@@ -96,12 +96,14 @@ class EncoderShim(TorchShim):
         return tokenizer, device, precision
 
     def _choose(self, device: torch.device, shapes: Shapes, to_predict: bool) -> torch.dtype:
-        self._choice = self._available("precision", lambda value: choose_precision(value, device, shapes), to_predict)
-        return self._choice.dtype
+        wanted = self.settings.precision
+        self._choice = choice = self._available(
+            "precision", wanted, lambda value: choose_precision(value, device, shapes), to_predict
+        )
+        return choice.dtype
 
-    def _hold(self, network: nn.Module, loaded: LoadedEncoder, tokenizer: PieceTokenizer, device: torch.device) -> None:
-        """Take a network that was made on an encoder."""
-        self._model = network.to(device)
+    def _hold(self, loaded: LoadedEncoder, tokenizer: PieceTokenizer) -> None:
+        """Take what belongs to the network, which was made on an encoder and is there."""
         self.record = loaded.record
         self._reader = TextReader(tokenizer, self.windows)
         self.gradients = Gradients(half=self.precision == torch.float16)
@@ -111,7 +113,7 @@ class EncoderShim(TorchShim):
         """Thinc's `Model.to_gpu` and `to_cpu`."""
         if self.is_built:
             device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
-            network: Any = self.network.to(device)
+            network = self.network.to(device)
             network.precision = self._choose(device, shapes_of(network.encoder), to_predict=True)
             self.gradients = Gradients(half=network.precision == torch.float16)
             # Another device has other memory.

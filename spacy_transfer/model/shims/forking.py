@@ -6,11 +6,12 @@ is out of reach for the child whatever is done; it is told so.
 """
 
 import os
-from typing import Any
 
 import torch
 
 from ...errors import T310
+from ...nn.masked_lm import MaskedLMNetwork
+from ...nn.network import Network
 
 _before: list[str | None] = []
 
@@ -28,10 +29,10 @@ def _restore_tokenizers() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = value
 
 
-def check_reach(network: Any) -> None:
+def check_reach(network: Network | MaskedLMNetwork) -> None:
     """Check that a network can be reached from this process.
 
-    network (Network): On any device.
+    network (Network | MaskedLMNetwork): On any device.
     RAISES (RuntimeError): T310 for one on CUDA in a child of a process that had used CUDA before it forked.
     """
     if torch.cuda._is_in_bad_fork() and network.device.type == "cuda":

@@ -10,7 +10,8 @@ from ...errors import T146
 from ...nn.devices.pinned import to_device
 from ...nn.network import Network
 from ...nn.pooling import MeanPooling
-from ..text.batching import collate, micro_batches
+from ..text.batching import micro_batches
+from ..text.collating import collate
 from ..text.reader import TextReader
 
 _SEPARATORS = re.compile(r"[\s_:/|.]+")

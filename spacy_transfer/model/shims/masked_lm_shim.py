@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...errors import T001, T005, T135
+from ...errors import T005, T135
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.building import no_larger_than
@@ -24,7 +24,8 @@ from ...nn.network import RowBatch
 from ...nn.scratch.tokenizer_training import Texts
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import fill_weights, weights_of
-from ..text.batching import collate, micro_batches
+from ..text.batching import micro_batches
+from ..text.collating import collate
 from ..text.reader import Document
 from ..text.text import Text
 from ..text.tokenizer import PieceTokenizer
@@ -33,6 +34,7 @@ from .encoder_shim import EncoderShim
 from .settings import EncoderLoader
 from .torch_shim import predicts
 
+MASKED_LM = "spacy-transfer.MaskedLM.v1"
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
 _FIXED_KEY = draw_key(0, 0)
@@ -52,23 +54,13 @@ class MaskedLMSettings:
     device: str
 
     def __post_init__(self) -> None:
-        arch = "spacy-transfer.MaskedLM.v1"
         share = float(self.share)
         object.__setattr__(self, "share", share)
         if not 0.0 < share < 1.0:
-            raise ValueError(T005.format(block=arch, field="share", value=share, want="0 < share < 1"))
+            raise ValueError(T005.format(block=MASKED_LM, field="share", value=share, want="0 < share < 1"))
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
-            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
-        checks: tuple[tuple[str, bool, str], ...] = (
-            ("encoder", hasattr(self.encoder, "load") and hasattr(self.encoder, "rebuild"), "an encoder"),
-            ("windows", isinstance(self.windows, Windows), "windows"),
-            ("text", isinstance(self.text, Text), "what is read of a document"),
-        )
-        for field, good, want in checks:
-            if not good:
-                got = type(getattr(self, field)).__name__
-                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
+            raise ValueError(T005.format(block=MASKED_LM, field="piece_budget", value=self.piece_budget, want=want))
 
 
 def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[int]]:
@@ -113,7 +105,7 @@ class MaskedLMShim(EncoderShim):
 
         RAISES (ValueError): T006 before `initialize` or loading.
         """
-        return cast(MaskedLMNetwork, self._there(self._model))
+        return self._there(self._model)
 
     def initialize(self, texts: Texts) -> None:
         """Load the encoder, or make it of the texts, and make a new head.
@@ -129,7 +121,8 @@ class MaskedLMShim(EncoderShim):
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._hold(MaskedLMNetwork(loaded.encoder, precision), loaded, tokenizer, device)
+        self._model = MaskedLMNetwork(loaded.encoder, precision).to(device)
+        self._hold(loaded, tokenizer)
         self._trainable = dict(self.network.named_parameters())
         self._rates = dict.fromkeys(self._trainable, 1.0)
 
@@ -198,7 +191,7 @@ class MaskedLMShim(EncoderShim):
         sums = torch.zeros((len(documents), 3), dtype=torch.float64)
         if found:
             sums.index_add_(0, torch.cat(owners), torch.cat(found).cpu())
-        return cast(NDArray[np.float64], sums.numpy())
+        return sums.numpy()
 
     def _hidden(
         self, documents: Sequence[Document], budget: int, key: int, *, at_least_one: bool

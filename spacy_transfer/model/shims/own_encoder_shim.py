@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast, final
+from dataclasses import replace
+from typing import final
 
 import numpy as np
 import torch
+from spacy.tokens import Doc
+from thinc.types import Floats2d
 from torch import Tensor
 
 from ...errors import T073, T336
@@ -17,7 +20,6 @@ from ...nn.encoders.pretrained import LoadedEncoder
 from ...nn.encoders.trial import try_encoder
 from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
 from ...nn.joined import Joined
-from ...nn.losses import Loss
 from ...nn.network import Network
 from ...nn.scratch.tokenizer_training import Texts, no_texts
 from ...nn.sentence_pooling import SentenceModules
@@ -26,13 +28,15 @@ from ...pipeline.interface import Floats
 from ..cache.current_pathway import CurrentPathway, pathways_on
 from ..cache.pathway import Pathway
 from ..features.joining import Inputs
+from ..features.layer import Backprop
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
 from ..learning.solving import check_solvable
+from ..storage.lowest_layers import lowest_layers
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import weights_of
 from ..text.batching import micro_batches
-from ..text.reader import DocumentBatch
+from ..text.document_batch import DocumentBatch
 from .adapters import fill, for_disk, merged, rebuild, with_adapter
 from .classifier_shim import ClassifierShim
 from .encoder_shim import EncoderShim
@@ -129,7 +133,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             if not loaded.encoder.body.supports_gradient_checkpointing:
                 raise ValueError(T073.format(family=loaded.encoder.family))
             loaded.encoder.checkpoint_gradients()
-        self._hold(network, loaded, tokenizer, device)
+        self._model = network.to(device)
+        self._hold(loaded, tokenizer)
         self._current_pathway = pathways_on(self.network, loaded, s.cache, s.pooling, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()
@@ -182,7 +187,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         *,
         is_streamed: bool = False,
     ) -> None:
-        """What training will read: the feature cache expects it, and the head may be solved on it.
+        """What training will read: the cache expects it, and the head may be solved on it.
 
         texts (Sequence[str]): All training texts.
         targets (Floats): (n_texts, n_labels), as for `step`.
@@ -222,6 +227,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 parts.append((group, self.pathway.predict(batch.of(group))))
         return in_order(parts, network.head.n_labels)
 
+    def scores(self, inputs: Inputs[str]) -> Floats:
+        """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
+        return self._scores(self.logits(inputs))
+
     @predicts
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts as the network stands, (n_texts, width), fp32: pooled states, before features and head."""
@@ -237,27 +246,27 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 out[torch.tensor(group, device=network.device)] = pooled
         return out
 
-    def __call__(self, inputs: Inputs[str], is_train: bool) -> tuple[Floats, Any]:
+    def __call__(self, inputs: Inputs[str], is_train: bool) -> tuple[Floats, Backprop]:
         """Thinc's protocol, for callers with a loss of their own: logits and a function that takes their gradient."""
         if not is_train:
             return self.logits(inputs), lambda d_logits: []
         return self._begin(inputs)
 
     @changes_network
-    def _begin(self, inputs: Inputs[str]) -> tuple[Floats, Any]:
+    def _begin(self, inputs: Inputs[str]) -> tuple[Floats, Backprop]:
         network = self._training()
         batch = self._draw(inputs, None)
         groups = self.pathway.groups(batch.documents)
         parts = [(group, self.pathway.learn(batch.of(group))) for group in groups]
 
-        def backprop(d_logits: Any) -> list[Any]:
+        def backprop(d_logits: Floats2d) -> list[Doc]:
             """Give the gradient of the logits to the weights."""
             with self.lock.changing():
                 # What is computed again in the backward pass needs the mode it had.
                 self._training()
                 return _backprop(d_logits)
 
-        def _backprop(d_logits: Any) -> list[Any]:
+        def _backprop(d_logits: Floats2d) -> list[Doc]:
             gradient = torch.as_tensor(d_logits, device=network.device, dtype=torch.float32) * self.gradients.loss_scale
             for group, logits in parts:
                 logits.backward(gradient[to_device(group, network.device)])
@@ -297,7 +306,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         dropout (float): For the head, where its block sets none of its own.
         RETURNS (float): Sum of the documents' losses; a tensor without dimensions where `keeps_losses_on_gpu` says so.
         """
-        network, loss = self._training(), cast(Loss, self.loss)
+        network, loss = self._training(), self.loss
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
         batch = self._draw(inputs, np.where(known > 0, targets, np.float32("nan")))
@@ -380,6 +389,19 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         self._freeze()
         return n_weights
 
+    @changes_network
+    def keep_layers(self, n_layers: int, name: str) -> None:
+        """Keep the lowest layers of the encoder; what tuning says of depths above them then means the highest.
+
+        n_layers (int): How many, 1 to those it has.
+        name (str): Of the component, for the message.
+        RAISES (ValueError): T552 for a family whose configuration does not say how many layers it has.
+        """
+        rebuild, have = self.settings.encoder.rebuild, self.network.n_layers
+        stored = lowest_layers(self._stored(), rebuild, have=have, keep=n_layers, name=name)
+        self.settings = replace(self.settings, tuning=self.settings.tuning.within(n_layers))
+        self._restore(stored)
+
 
 def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:
     """What micro-batches gave, (n_documents, width) each, by document, on the host: one transfer for all of them.
@@ -392,4 +414,4 @@ def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Float
     found = torch.cat([values.detach() for _, values in parts]).cpu().numpy()
     out = np.empty_like(found)
     out[np.concatenate([group for group, _ in parts])] = found
-    return cast(Floats, out)
+    return out

@@ -1,18 +1,18 @@
 """The settings of a classifier from its config, checked."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, TypeGuard
 
 from ...errors import T001, T005, T148, T161, T222
 from ...json_types import JsonObject
+from ...nn.block_kinds import BlockKind
 from ...nn.devices.precision import Precision
 from ...nn.encoders.encoder import Encoder
-from ...nn.encoders.pretrained import LoadedEncoder
+from ...nn.encoders.pretrained import LoadedEncoder, PretrainedEncoder
 from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
 from ...nn.heads.linear import Head, LabelHead
 from ...nn.losses import LossBuilder
-from ...nn.losses.wrapper import LOSS_FIELDS
-from ...nn.own_blocks import check_pooling, missing
+from ...nn.own_blocks import check_pooling
 from ...nn.pooling import Pooling
 from ...nn.scratch.encoder import ScratchEncoder
 from ...nn.scratch.tokenizer_training import Texts
@@ -38,6 +38,15 @@ class EncoderLoader(Protocol):
         """For a saved pipeline; the caller loads the weights."""
 
 
+def loads_base(encoder: EncoderLoader) -> TypeGuard[PretrainedEncoder]:
+    """Whether a block can load again the encoder that an adapter was trained on.
+
+    encoder (EncoderLoader): Of the config.
+    RETURNS (TypeGuard[PretrainedEncoder]): False for one that is made of the training texts.
+    """
+    return hasattr(encoder, "load_base")
+
+
 class Top(NamedTuple):
     """What stands on an encoder.
 
@@ -57,6 +66,20 @@ class PoolingBuilder(Protocol):
 
         width (int): Width of the states.
         """
+
+
+CLASSIFIER = "spacy-transfer.TransferClassifier.v1"
+ENCODER = BlockKind[EncoderLoader]("encoder", "an encoder", ("load", "rebuild"))
+POOLING = BlockKind[PoolingBuilder]("pooling", "a pooling", ("build",))
+HEAD = BlockKind[Head | LabelQueryHead]("head", "a head", classes=(Head, LabelQueryHead))
+TUNING = BlockKind[Tuning]("tuning", "tuning", classes=(Tuning,))
+HEAD_INIT = BlockKind[HeadInitBuilder]("head_init", "what the head starts from", ("choose", "solve"))
+WINDOWS = BlockKind[Windows]("windows", "windows", classes=(Windows,))
+CACHE = BlockKind[EncoderCache]("cache", "a cache", classes=(EncoderCache,))
+TEXT = BlockKind[Text]("text", "what is read of a document", classes=(Text,))
+AUGMENTATION = BlockKind[AugmentationBuilder]("augmentation", "an augmentation", ("draw",))
+# Other blocks have a `build` too: heads, losses.
+_NO_POOLING = ("resize", "activate")
 
 
 @dataclass(frozen=True)
@@ -79,39 +102,15 @@ class Settings:
     gradient_checkpointing: bool
 
     def __post_init__(self) -> None:
-        arch = "spacy-transfer.TransferClassifier.v1"
-        # The config system does not compare a nested object with its annotation.
-        wanted: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-            ("encoder", "an encoder", ("load", "rebuild")),
-            ("pooling", "a pooling", ("build",)),
-            ("loss", "a loss", LOSS_FIELDS),
-            ("head_init", "what the head starts from", ("choose", "solve")),
-            ("augmentation", "an augmentation", ("draw",)),
-        )
-        for field, want, methods in wanted:
-            block = getattr(self, field)
-            lacks = missing(block, methods)
-            if lacks or (field == "pooling" and hasattr(block, "resize")):
-                got = f"{_named(block)}, which lacks {', '.join(lacks)}" if lacks else _named(block)
-                raise ValueError(T001.format(field=field, arch=arch, want=want, got=got))
-        kinds = (
-            ("head", Head | LabelQueryHead, "a head"),
-            ("tuning", Tuning, "tuning"),
-            ("windows", Windows, "windows"),
-            ("cache", EncoderCache, "a cache"),
-            ("text", Text, "what is read of a document"),
-        )
-        for field, kind, want in kinds:
-            if not isinstance(getattr(self, field), cast(type, kind)):
-                raise ValueError(T001.format(field=field, arch=arch, want=want, got=_named(getattr(self, field))))
-        if isinstance(self.pooling, Head | LabelQueryHead) or hasattr(self.pooling, "activate"):
-            raise ValueError(T001.format(field="pooling", arch=arch, want="a pooling", got=_named(self.pooling)))
+        if isinstance(self.pooling, Head | LabelQueryHead) or any(hasattr(self.pooling, one) for one in _NO_POOLING):
+            want, got = POOLING.want, type(self.pooling).__name__
+            raise ValueError(T001.format(field="pooling", arch=CLASSIFIER, want=want, got=got))
         adapter = self.tuning.adapter
-        if adapter is not None and adapter.save == "adapter" and not hasattr(self.encoder, "load_base"):
-            raise ValueError(T161.format(block=_named(self.encoder)))
+        if adapter is not None and adapter.save == "adapter" and not loads_base(self.encoder):
+            raise ValueError(T161.format(block=type(self.encoder).__name__))
         if self.piece_budget != "auto" and self.piece_budget < 1:
             want = "piece_budget >= 1"
-            raise ValueError(T005.format(block=arch, field="piece_budget", value=self.piece_budget, want=want))
+            raise ValueError(T005.format(block=CLASSIFIER, field="piece_budget", value=self.piece_budget, want=want))
 
     def made_of_texts(self) -> list[str]:
         """Names of the blocks that take something from the annotated training texts, other than labels."""
@@ -140,7 +139,3 @@ class Settings:
         if head.reads == "states" and n_features:
             raise ValueError(T222.format(head=type(self.head).__name__))
         return Top(pooling, head, vector_width)
-
-
-def _named(block: object) -> str:
-    return type(block).__name__

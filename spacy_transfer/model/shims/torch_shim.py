@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Set
 from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeGuard, TypeVar, cast
 
 import srsly
 import torch
+from thinc.api import Optimizer
 from thinc.shims import Shim
+from thinc.types import ArrayXd
 from torch import Tensor, nn
 
 from ...errors import T006, T301, T302
@@ -18,6 +20,8 @@ from ...json_types import JsonMapping, JsonObject
 from ...locks import NetworkLock, changes_network, reads_network
 from ...nn.devices.machine import describe_machine, versions
 from ...nn.devices.precision import Choice
+from ...nn.masked_lm import MaskedLMNetwork
+from ...nn.network import Network
 from ..learning.accumulation import Gradients
 from ..learning.thinc_optimizers import averaged, step_by_weight
 from ..storage.snapshot import StoredNetwork
@@ -27,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Owner = TypeVar("Owner", bound="TorchShim")
 Part = TypeVar("Part")
+Setting = TypeVar("Setting")
 Taken = TypeVar("Taken")
 
 
@@ -52,12 +57,29 @@ class NetworkOptimizer(Protocol):
         """
 
 
+def steps_networks(optimizer: Optimizer | NetworkOptimizer) -> TypeGuard[NetworkOptimizer]:
+    """Whether an optimizer steps a whole network at once.
+
+    optimizer (Optimizer | NetworkOptimizer): Of the config.
+    RETURNS (TypeGuard[NetworkOptimizer]): False for one that takes weight by weight.
+    """
+    return hasattr(optimizer, "step_network")
+
+
 class DeviceSettings(Protocol):
     """What the config of every network of ours says."""
 
     @property
     def device(self) -> str:
         """Where it computes."""
+
+
+class _Copied(TypedDict):
+    """What a copy within a process or a pickle takes along."""
+
+    settings: DeviceSettings
+    bytes: bytes
+    more: JsonObject
 
 
 class TorchShim(Shim, ABC):  # type: ignore[misc]
@@ -108,8 +130,8 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
 
     @property
     @abstractmethod
-    def network(self) -> nn.Module:
-        """The torch network, which has `device` and `precision`.
+    def network(self) -> Network | MaskedLMNetwork:
+        """The torch network.
 
         RAISES (ValueError): T006 before it has weights.
         """
@@ -120,7 +142,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
 
         RAISES (ValueError): T006 before `initialize` or loading.
         """
-        return cast(torch.device, self.network.device)
+        return self.network.device
 
     @property
     def precision(self) -> torch.dtype:
@@ -128,7 +150,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
 
         RAISES (ValueError): T006 before `initialize` or loading.
         """
-        return cast(torch.dtype, self.network.precision)
+        return self.network.precision
 
     def _there(self, part: Part | None) -> Part:
         if part is None:
@@ -136,9 +158,10 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         check_reach(self._model)
         return part
 
-    def _available(self, field: str, resolve: Callable[[Any], Taken], to_predict: bool) -> Taken:
+    def _available(
+        self, field: str, value: Setting, resolve: Callable[[Setting | Literal["auto"]], Taken], to_predict: bool
+    ) -> Taken:
         """What a setting stands for; of a loaded network "auto" where it is not available here."""
-        value = getattr(self.settings, field)
         self._lacking.pop(field, None)
         try:
             return resolve(value)
@@ -175,16 +198,17 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     # ---- a step --------------------------------------------------------------------------------------------------
 
     @changes_network
-    def finish_update(self, optimizer: Any) -> None:
+    def finish_update(self, optimizer: Optimizer | NetworkOptimizer) -> None:
         """Divide the summed gradients by the number of terms, then let the optimizer move what is not frozen.
 
-        optimizer (Any): `spacy-transfer.AdamW.v1`, which steps the whole network, or any optimizer of Thinc.
+        optimizer (Optimizer | NetworkOptimizer): `spacy-transfer.AdamW.v1`, which steps the whole network, or any
+            optimizer of Thinc.
         """
         if self.is_built:
             self._step_weights(optimizer)
         self._update_finished()
 
-    def _step_weights(self, optimizer: Any) -> None:
+    def _step_weights(self, optimizer: Optimizer | NetworkOptimizer) -> None:
         self._left_out = False
         if self.sum_over_ranks is not None:
             summed = {**self._trainable, **self._also_summed()}
@@ -197,9 +221,8 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         scale = self.gradients.factor()
         if not self.gradients.accept(weights):
             self._left_out = True
-        elif hasattr(optimizer, "step_network"):
-            stepper = cast(NetworkOptimizer, optimizer)
-            self._left_out = stepper.step_network(self.id, self.network, weights, rates, scale)
+        elif steps_networks(optimizer):
+            self._left_out = optimizer.step_network(self.id, self.network, weights, rates, scale)
         else:
             step_by_weight(optimizer, self.id, weights, rates, scale)
         for weight in weights.values():
@@ -282,7 +305,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         """Take what `_progress` gave."""
 
     @contextlib.contextmanager
-    def use_params(self, params: Any) -> Iterator[None]:
+    def use_params(self, params: Mapping[tuple[int, str], ArrayXd]) -> Iterator[None]:
         """Within: the network has the averaged weights that the optimizer kept under (shim id, name)."""
         own = dict(self.network.named_parameters()) if self.is_built else {}
         with contextlib.ExitStack() as stack:
@@ -295,7 +318,9 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
         """Weights of others that the network needs averaged with its own, under their owners' ids."""
 
     @contextlib.contextmanager
-    def _averaged(self, weights: Mapping[str, nn.Parameter], params: Any, owner: int) -> Iterator[None]:
+    def _averaged(
+        self, weights: Mapping[str, nn.Parameter], params: Mapping[tuple[int, str], ArrayXd], owner: int
+    ) -> Iterator[None]:
         """`averaged`; meanwhile others predict with these weights and nobody trains them."""
         if not weights or not params:
             yield
@@ -367,7 +392,7 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     @reads_network
     def to_bytes(self) -> bytes:
         """All of it as one message; empty before `initialize`."""
-        return self._stored().to_bytes() if self.is_built else cast(bytes, srsly.msgpack_dumps({}))
+        return self._stored().to_bytes() if self.is_built else srsly.msgpack_dumps({})
 
     @changes_network
     def from_bytes(self, data: bytes) -> "TorchShim":
@@ -384,14 +409,14 @@ class TorchShim(Shim, ABC):  # type: ignore[misc]
     def _take_state_of_copies(self, state: JsonMapping) -> None:
         """Take what `_state_of_copies` gave; weights are there already."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "bytes": self.to_bytes(), **self._state_of_copies()}
+    def __getstate__(self) -> _Copied:
+        return {"settings": self.settings, "bytes": self.to_bytes(), "more": self._state_of_copies()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: _Copied) -> None:
         # A copy gets an id of its own: two with the same one would share moments in an optimizer.
         self.__init__(state["settings"])  # type: ignore[misc]
         self.from_bytes(state["bytes"])
-        self._take_state_of_copies(state)
+        self._take_state_of_copies(state["more"])
 
 
 def predicts(method: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:

@@ -47,7 +47,7 @@ class StoredNetwork:
     state: JsonObject
 
     def to_folder(self, folder: Path) -> JsonObject:
-        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's licence into a folder.
+        """Write weights.safetensors, tokenizer.json, encoder.json and the encoder's license into a folder.
 
         RETURNS (dict): What `from_folder` needs beside them: state and checksums.
         """
@@ -55,8 +55,8 @@ class StoredNetwork:
         if self.record:
             checksums["tokenizer.json"] = write_text(folder / "tokenizer.json", self.tokenizer)
             checksums["encoder.json"] = write_text(folder / "encoder.json", json.dumps(self.record, indent=2))
-        if self.record.get("licence"):
-            write_text(folder / "LICENSE.encoder", self.record["licence"])
+        if self.record.get("license"):
+            write_text(folder / "LICENSE.encoder", self.record["license"])
         return {**self.state, "sha256": checksums}
 
     @classmethod

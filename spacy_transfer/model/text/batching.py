@@ -1,16 +1,13 @@
-"""Micro-batches under a piece budget, and their tensors."""
+"""Micro-batches under a piece budget, and their arrays. Knows no torch: exported pipelines run without it."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from ...nn.devices.few_shapes import MOST_PIECES, ROWS, few_pieces, few_rows
 from ...nn.devices.freed_memory import FREED_MEMORY
-from ...nn.devices.host_rows import HostRows
-from ...nn.devices.pinned import together_to_device
-from ...nn.joined import NOTHING, Joined
-from ...nn.network import RowBatch
+from ...nn.devices.shape_sizes import MOST_PIECES, ROWS, few_pieces, few_rows
 from .windows import Row
 
 # A micro-batch is closed when the next document would fill less than this share of its row ...
@@ -101,27 +98,37 @@ def _in_few_shapes(
         i = ends[i]
 
 
-def collate(
-    documents: Sequence[Sequence[Row]],
-    pad_id: int,
-    device: torch.device,
-    most: int | None = 0,
-    joined: Joined = NOTHING,
-) -> RowBatch:
-    """Rows of some documents as one batch of tensors.
+class RowArrays(NamedTuple):
+    """Rows of some documents, filled up to the same length.
+
+    ids (NDArray[np.int64]): Piece ids, padded on the right, (n_rows, n_pieces).
+    inside (NDArray[np.bool_]): True for a piece, false for padding, (n_rows, n_pieces).
+    counted (NDArray[np.bool_]): True where pooling counts the piece, (n_rows, n_pieces).
+    owner (NDArray[np.int64]): Document of each row, (n_rows,), ascending from 0.
+    """
+
+    ids: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    owner: NDArray[np.int64]
+
+
+def row_arrays(
+    documents: Sequence[Sequence[Row]], pad_id: int, *, most: int | None = 0, device: str = "cpu"
+) -> RowArrays:
+    """Put the rows of some documents into arrays.
 
     documents (Sequence[Sequence[Row]]): Rows of each document.
     pad_id (int): Id of padding.
-    device (torch.device): Where the tensors go.
-    most (int | None): Longest row that the encoder can read, None where there is no limit: on CUDA rows are padded to
+    most (int | None): Longest row that the encoder can read, None where there is no limit: for CUDA rows are padded to
         multiples of 8 up to there, since attention kernels otherwise copy the mask in each layer, or are not taken.
-    joined (Joined): What is joined to the vectors of the documents.
-    RETURNS (RowBatch): Ids, mask, and the document of each row.
+    device (str): Kind of device that the rows are for.
+    RETURNS (RowArrays): In the order of the documents.
     """
     rows = [row for document in documents for row in document]
     lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
     longest = int(lengths.max())
-    aligned = _aligned(longest, device.type)
+    aligned = _aligned(longest, device)
     longest = aligned if most is None or aligned <= most else longest
     positions = np.arange(longest)
     inside = positions < lengths[:, None]
@@ -131,8 +138,4 @@ def collate(
     ends = np.fromiter((row.counted[1] for row in rows), dtype=np.int64, count=len(rows))
     counted = (positions >= begins[:, None]) & (positions < ends[:, None])
     owner = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
-
-    arrays = (ids, inside.astype(np.int64), counted.astype(np.int64), owner)
-    host = HostRows(counted, owner, bool(inside.all()))
-    ids_there, mask, counts, owner_there = together_to_device(arrays, device)
-    return RowBatch(ids_there, mask, counts, owner_there, len(documents), host, joined)
+    return RowArrays(ids, inside, counted, owner)

@@ -2,10 +2,8 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ...errors import T025
-from ...nn.joined import NOTHING, Joined
 from .tokenizer import PieceTokenizer
 from .windows import FittedWindows, Row
 
@@ -25,28 +23,6 @@ class Document(list[Row]):
     def __init__(self, rows: Iterable[Row], text: str = "") -> None:
         super().__init__(rows)
         self.text = text
-
-
-@dataclass(frozen=True)
-class DocumentBatch:
-    """Documents that run together, with all that belongs to each of them.
-
-    documents (Sequence[Document]): The documents.
-    lasting (Sequence[bool]): For each, whether the same rows will come again, so that a cache may have it.
-    joined (Joined): What is joined to their vectors.
-    """
-
-    documents: Sequence[Document]
-    lasting: Sequence[bool]
-    joined: Joined = NOTHING
-
-    def of(self, places: Sequence[int]) -> "DocumentBatch":
-        """Select documents.
-
-        places (Sequence[int]): Their numbers, each as often as it is wanted.
-        """
-        documents, lasting = [self.documents[i] for i in places], [self.lasting[i] for i in places]
-        return DocumentBatch(documents, lasting, self.joined.of(places))
 
 
 class TextReader:

@@ -57,7 +57,7 @@ class Text:
             that is missing where `missing` is "error".
         """
         if self.sources == (WHOLE_TEXT,):
-            return self._clean([doc.text for doc in docs])
+            return self.clean([doc.text for doc in docs])
         return [self._read(doc) for doc in docs]
 
     def _read(self, doc: Doc) -> str:
@@ -75,7 +75,12 @@ class Text:
         return self.separator.join(parts)
 
     def _parts(self, texts: list[str]) -> list[str]:
-        return [text for text in self._clean(texts) if text and not text.isspace()]
+        return [text for text in self.clean(texts) if text and not text.isspace()]
 
-    def _clean(self, texts: list[str]) -> list[str]:
-        return self.normalization.apply(texts) if self.normalization else texts
+    def clean(self, texts: Sequence[str]) -> list[str]:
+        """Clean texts, or parts of them.
+
+        texts (Sequence[str]): Any number.
+        RETURNS (list[str]): As many.
+        """
+        return self.normalization.apply(texts) if self.normalization else list(texts)

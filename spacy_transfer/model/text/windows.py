@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +71,8 @@ class Windows:
         if room < 1:
             raise ValueError(T023.format(length=length, n_special=tokenizer.n_special))
         # With a length that nobody chose, a stride that does not fit is nobody's choice either.
-        free = self.stride == "auto" or (asked == "auto" and self.stride > room)
-        stride = _stride(room) if free else cast(int, self.stride)
+        wanted = self.stride
+        stride = _stride(room) if wanted == "auto" or (asked == "auto" and wanted > room) else wanted
         if self.keep == "all" and stride > room:
             raise ValueError(T021.format(stride=stride, room=room, length=length))
         return FittedWindows(length, stride, self.keep)

@@ -7,7 +7,8 @@ ms, dropout of the states 2.6 -> 0.7 ms.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,35 +26,41 @@ _MOST_WEIGHTS = 800_000
 class CpuKernels(TorchFunctionMode):
     """Within: dropout and attention on a CPU take the faster way. The result is the same but for the random draws."""
 
-    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
-        kwargs = kwargs or {}
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        call = func
         if func is F.dropout:
-            return _dropout_call(func, *args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            return _attention_call(func, *args, **kwargs)
-        if func is F.embedding:
-            return _embedding_call(func, *args, **kwargs)
-        return func(*args, **kwargs)
+            call = _DROPOUT
+        elif func is F.scaled_dot_product_attention:
+            call = _ATTENTION
+        elif func is F.embedding:
+            call = _EMBEDDING
+        return call(*args, **(kwargs or {}))
 
 
-def _dropout_call(func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def _dropout_call(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     if not training or p <= 0.0 or p >= 1.0 or inplace or input.device.type != "cpu":
-        return func(input, p, training, inplace)
+        return F.dropout(input, p, training, inplace)
     return dropout(input, p)
 
 
 def _embedding_call(
-    func: Any, input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
 ) -> Tensor:  # fmt: skip
     large = weight.is_leaf and weight.requires_grad and weight.device.type == "cpu" and weight.numel() > _LARGE
     sparse = sparse or (large and max_norm is None and not scale_grad_by_freq)
-    return func(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
 
 
 def _attention_call(
-    func: Any, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, **kwargs: Any,
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, **kwargs: bool,
 ) -> Tensor:  # fmt: skip
     plain = query.device.type == "cpu" and query.ndim == 4 and not is_causal and not kwargs.get("enable_gqa", False)
     if plain and torch.is_grad_enabled():
@@ -61,7 +68,15 @@ def _attention_call(
     if plain and dropout_p == 0.0 and query.dtype == torch.bfloat16:
         return _attention_in_parts(query, key, value, attn_mask, scale)
     # In fp32 and without a backward pass torch's own kernel is the faster one.
-    return func(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **kwargs)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal, scale=scale, **kwargs
+    )
+
+
+# By what torch calls them with, whatever that is.
+_DROPOUT: Callable[..., Tensor] = _dropout_call
+_ATTENTION: Callable[..., Tensor] = _attention_call
+_EMBEDDING: Callable[..., Tensor] = _embedding_call
 
 
 def _attention_in_parts(
@@ -122,12 +137,28 @@ def dropout(states: Tensor, p: float) -> Tensor:
     return result
 
 
+class _Context(Protocol):
+    """What torch keeps from the forward pass to the backward pass."""
+
+    factor: float
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        """What was saved."""
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Save tensors.
+
+        tensors (Tensor): What the backward pass needs.
+        """
+
+
 class _ByteDropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, p: float) -> Tensor:
+    def forward(ctx: _Context, states: Tensor, p: float) -> Tensor:
         """Drop values by random bytes and keep the mask.
 
-        ctx (Any): Of torch.
+        ctx (_Context): Of torch.
         states (Tensor): Of any shape.
         p (float): Share that is dropped, in steps of 1/256.
         RETURNS (Tensor): Same shape, what is kept scaled up.
@@ -148,10 +179,10 @@ class _ByteDropout(torch.autograd.Function):
         return _masked(states, mask, ctx.factor)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, *gradients: Tensor) -> tuple[Tensor, None]:
         """Mask the gradient as the values were.
 
-        ctx (Any): Of torch.
+        ctx (_Context): Of torch.
         gradients (Tensor): That of the output, the only one.
         RETURNS (tuple[Tensor, None]): Gradient of the states; the share has none.
         """

@@ -6,11 +6,13 @@ the host has given it more.
 """
 
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
+
+_TO_GPU = ("cpu", "cuda")
 
 
 class HostAhead(TorchFunctionMode):
@@ -47,19 +49,30 @@ class HostAhead(TorchFunctionMode):
             self._thread = None
             super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
+        first, other = (*args, None, None)[:2]
+        # Comparing it narrows its type.
+        call = func
+        if not isinstance(first, Tensor):
+            return func(*args, **kwargs)
         if func in (torch.all, Tensor.all) and self._answer is not None and len(args) == 1 and not kwargs:
-            if args[0].dtype == torch.bool and args[0].shape == self._shape:
+            if first.dtype == torch.bool and first.shape == self._shape:
                 return self._answer
-        elif func is Tensor.to and args[0].device.type == "cpu" and _goes_to_cuda(args, kwargs):
-            return func(args[0].pin_memory(), *args[1:], **{**kwargs, "non_blocking": True})
-        elif func is Tensor.type_as and args[0].device.type == "cpu" and args[1].device.type == "cuda":
-            return args[0].pin_memory().to(args[1].device, args[1].dtype, non_blocking=True)
+        elif func is Tensor.to and first.device.type == "cpu" and _goes_to_cuda(args, kwargs):
+            return call(first.pin_memory(), *args[1:], **{**kwargs, "non_blocking": True})
+        elif func is Tensor.type_as and isinstance(other, Tensor) and (first.device.type, other.device.type) == _TO_GPU:
+            return first.pin_memory().to(other.device, other.dtype, non_blocking=True)
         return func(*args, **kwargs)
 
 
-def _goes_to_cuda(args: Any, kwargs: Any) -> bool:
+def _goes_to_cuda(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bool:
     """Whether a call of `Tensor.to` names a CUDA device: alone, or by another tensor."""
     target = kwargs.get("device", kwargs.get("other", args[1] if len(args) > 1 else None))
     target = target.device if isinstance(target, Tensor) else target

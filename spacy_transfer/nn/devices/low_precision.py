@@ -6,7 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ...locks import CACHE, ForkLock
 from ..encoders.encoder import Encoder
+
+# Threads that predict at once, right after a load, would make one each: as much memory again for each of them.
+_one_copy = ForkLock(CACHE)
 
 
 class LowPrecisionCopy:
@@ -27,10 +31,23 @@ class LowPrecisionCopy:
 
     def of(self, encoder: Encoder, boundary: int, dtype: torch.dtype) -> Encoder:
         """The copy as the weights are now."""
-        if self._made is not None:
-            key, made, seen = self._made
-            if key == (boundary, dtype) and all(one.is_as_it_was() for one in seen):
-                return made
+        key = (boundary, dtype)
+        if (found := self._still_right(key)) is not None:
+            return found
+        with _one_copy:
+            # Another thread may have made it meanwhile.
+            if (found := self._still_right(key)) is not None:
+                return found
+            return self._make_anew(encoder, boundary, dtype)
+
+    def _still_right(self, key: tuple[int, torch.dtype]) -> Encoder | None:
+        # Looked at once: another thread may put another one in its place.
+        if (made := self._made) is None or made[0] != key or not all(one.is_as_it_was() for one in made[2]):
+            return None
+        return made[1]
+
+    def _make_anew(self, encoder: Encoder, boundary: int, dtype: torch.dtype) -> Encoder:
+        # Before the new one is made: two of them may be too much.
         self.forget()
         made, modules = self._make(encoder, boundary, dtype)
         seen = [

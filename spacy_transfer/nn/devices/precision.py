@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict, get_args
 
 import torch
 
@@ -55,8 +55,17 @@ class Choice:
 # What was measured in this process, by device and shapes.
 _measured: dict[tuple[str, Shapes], Choice] = {}
 
+
+class Recorded(TypedDict):
+    """A `Choice` as JSON."""
+
+    precision: str
+    by: str
+    gflops: dict[str, float]
+
+
 # What runs under way have taken, by kind of device and shapes; the innermost last.
-Record = dict[str, Any]
+Record = dict[str, Recorded]
 _records: ContextVar[tuple[Record, ...]] = ContextVar("records", default=())
 # Gives every rank what the first one makes.
 _share: ContextVar[Callable[[Callable[[], str]], str] | None] = ContextVar("share", default=None)
@@ -118,13 +127,17 @@ def choose_precision(precision: Precision, device: torch.device, shapes: Shapes 
         wanted = _from_environment()
         share = _share.get()
         choice = (
-            Choice(**json.loads(share(lambda: json.dumps(asdict(_choose(wanted, device, shapes))))))
+            Choice(**json.loads(share(lambda: json.dumps(_as_json(_choose(wanted, device, shapes))))))
             if share
             else (_choose(wanted, device, shapes))
         )
     for record in records:
-        record.setdefault(key, asdict(choice))
+        record.setdefault(key, _as_json(choice))
     return choice
+
+
+def _as_json(choice: Choice) -> Recorded:
+    return {"precision": choice.precision, "by": choice.by, "gflops": dict(choice.gflops)}
 
 
 def resolve_precision(precision: Precision, device: torch.device, shapes: Shapes = USUAL) -> torch.dtype:
@@ -134,7 +147,7 @@ def resolve_precision(precision: Precision, device: torch.device, shapes: Shapes
 
 @contextmanager
 def recorded(
-    known: Mapping[str, object] | None = None, share: Callable[[Callable[[], str]], str] | None = None
+    known: Mapping[str, Recorded] | None = None, share: Callable[[Callable[[], str]], str] | None = None
 ) -> Iterator[Record]:
     """Within: "auto" is what is known, and what it turns out to be is known from then on.
 

@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -65,12 +65,12 @@ class Adapter(Protocol):
         RAISES (ValueError): T155 for a target that matches nothing.
         """
 
-    def peft_config(self, modules: list[str], last: list[str]) -> Any:
+    def peft_config(self, modules: list[str], last: list[str]) -> object:
         """Make peft's configuration.
 
         modules (list[str]): Full names of linear maps to adapt.
         last (list[str]): Full names of those that end a feed-forward part; see `Places`.
-        RETURNS (PeftConfig): Of peft.
+        RETURNS (object): A `PeftConfig`.
         """
 
 
@@ -119,7 +119,7 @@ class LoRA:
         """See `Adapter`."""
         return _matching(self.targets, places, places.attention)
 
-    def peft_config(self, modules: list[str], last: list[str]) -> Any:
+    def peft_config(self, modules: list[str], last: list[str]) -> object:
         """See `Adapter`."""
         return require("peft", "peft").LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=modules, bias="none",
@@ -155,7 +155,7 @@ class IA3:
         scaled = [name for name in places.attention if _KEY_OR_VALUE.search(name)]
         return _matching(self.targets, places, tuple(scaled + list(places.last)))
 
-    def peft_config(self, modules: list[str], last: list[str]) -> Any:
+    def peft_config(self, modules: list[str], last: list[str]) -> object:
         """See `Adapter`."""
         return require("peft", "peft").IA3Config(target_modules=modules, feedforward_modules=last)
 
@@ -217,9 +217,8 @@ def merge(encoder: Encoder) -> int:
     for name, module in list(encoder.body.named_modules()):
         if isinstance(module, adapted):
             holder, _, last = name.rpartition(".")
-            layer: Any = module
-            layer.merge(safe_merge=True)
-            setattr(encoder.body.get_submodule(holder), last, layer.get_base_layer())
+            module.merge(safe_merge=True)
+            setattr(encoder.body.get_submodule(holder), last, module.get_base_layer())
     if hasattr(encoder.body, "peft_config"):
         del encoder.body.peft_config
     return n_weights

@@ -1,7 +1,6 @@
 """Loads stored weights into an encoder: compares names, shapes and types first, then reads each tensor once."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from .config import suspects
 from .encoder import Encoder
 
 
-def fill_body(whole: Any, half: nn.Module, weights: WeightFiles, config: JsonMapping, file: Path) -> nn.Module:
+def fill_body(whole: nn.Module, half: nn.Module, weights: WeightFiles, config: JsonMapping, file: Path) -> nn.Module:
     """Load the weights of an encoder's folder.
 
     whole (nn.Module): A model of transformers.

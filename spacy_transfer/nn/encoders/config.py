@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE
 from ...files.fields import (
@@ -171,7 +171,7 @@ def _is_used(key: str) -> bool:
     return key not in ("self", _HALVED) and not _UNUSED.match(key)
 
 
-def _kind_of(key: str, default: Any) -> Kind:
+def _kind_of(key: str, default: object) -> Kind:
     if isinstance(default, bool) or key in ("is_decoder", "tie_word_embeddings"):
         return FLAG
     if _SHARE.match(key):

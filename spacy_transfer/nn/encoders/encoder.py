@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,8 @@ class Encoder(nn.Module):
         self._layers: list[nn.Module] = find_layers(body)
         self.n_layers: int = _n_layers(body, len(self._layers))
         self.pad_id: int = config.get("pad_token_id") or 0
-        self._row_multiple = _row_multiple(body)
+        # What the length of a row must be a multiple of.
+        self.row_multiple = _row_multiple(body)
         self._layer_output: object = None
         self._passages = Passages()
 
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
     @property
     def n_pieces(self) -> int:
         """Rows of the table of pieces: ids are below it."""
-        body: Any = self.body
+        body: PreTrainedModel = self.body
         # LED's encoder does not say which of its embeddings is the table.
         table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
         return int(table.weight.shape[0])
@@ -128,7 +129,7 @@ class Encoder(nn.Module):
     def _whole_windows(self, ids: Tensor, mask: Tensor, is_full: bool | None) -> tuple[Tensor, Tensor, bool | None]:
         """Rows filled up to whole windows of attention, where the layers ask for them (Longformer, LED): their models
         would do it themselves, and then states that are stored had the length of neither."""
-        more = -ids.shape[1] % self._row_multiple
+        more = -ids.shape[1] % self.row_multiple
         if not more:
             return ids, mask, is_full
         return F.pad(ids, (0, more), value=self.pad_id), F.pad(mask, (0, more)), False if is_full else is_full
@@ -184,11 +185,11 @@ class Encoder(nn.Module):
         with self._handed_through(states, depth, self._recorded_output()):
             return self(ids, mask, is_full)[:, :n_pieces]
 
-    def _before_layer(self, index: int, change: Callable[[Tensor], Tensor]) -> AbstractContextManager[None]:
+    def _before_layer(self, index: int, change: Callable[[object], Tensor]) -> AbstractContextManager[None]:
         """Within: `change` replaces what the layer with this index (from 0) receives."""
         calls = 0
 
-        def passage(gate: LayerGate, own: Forward, *args: Any, **kwargs: Any) -> object:
+        def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
             """Call a layer, or pass it by."""
             nonlocal calls
             if gate.number < 0:
@@ -207,7 +208,7 @@ class Encoder(nn.Module):
         """Within: the first `depth` layers hand their input through, the last of them `states`, in the form of a
         layer's output."""
         calls = 0
-        tail = form[1:] if isinstance(form, tuple) else None
+        tail: Tensor | tuple[object, ...] | None = form[1:] if isinstance(form, tuple) else None
 
         def passage(gate: LayerGate, own: Forward, *args: object, **kwargs: object) -> object:
             """Call a layer, or pass it by."""
@@ -253,7 +254,7 @@ class Encoder(nn.Module):
         seen: list[object] = []
         hook = self._layers[0].register_forward_hook(lambda module, args, output: seen.append(output))
         device = next(self.body.parameters()).device
-        row = torch.zeros((1, self._row_multiple), dtype=torch.long, device=device)
+        row = torch.zeros((1, self.row_multiple), dtype=torch.long, device=device)
         try:
             with torch.no_grad(), in_evaluation(self.body):
                 self.body(input_ids=row, attention_mask=torch.ones_like(row))
@@ -283,7 +284,8 @@ class _Stop(Exception):
         self.states = states
 
 
-def _stop(states: Tensor) -> Tensor:
+def _stop(states: object) -> Tensor:
+    assert isinstance(states, Tensor)
     raise _Stop(states)
 
 

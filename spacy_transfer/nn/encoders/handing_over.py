@@ -1,8 +1,9 @@
 """Takes over an encoder from a transformer component, and exports one to a folder that it can read."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import safetensors.torch
 import torch
@@ -16,6 +17,8 @@ from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+Loaded = TypeVar("Loaded")
 
 
 def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) -> LoadedEncoder:
@@ -31,7 +34,7 @@ def from_body(body: nn.Module, tokenizer: "PreTrainedTokenizerFast", name: str) 
         raise ValueError(T208.format(family=config.model_type))
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(T210.format(name=name))
-    record = portable({"config": config.to_dict(), "source": name, "revision": None, "licence": None})
+    record = portable({"config": config.to_dict(), "source": name, "revision": None, "license": None})
     encoder = build_encoder(record)
     state = {key: value for key, value in body.state_dict().items() if not key.startswith("pooler.")}
     encoder.body.load_state_dict(state)
@@ -97,13 +100,13 @@ def tokenizer_settings(encoder: Encoder, tokenizer: str) -> JsonObject:
     }
 
 
-def load_folder(folder: Path, load: Any) -> Any:
+def load_folder(folder: Path, load: Callable[[str], Loaded]) -> Loaded:
     """Call a loader of another package on such a folder, without noise, and without moving torch's random state: a
     pooler that nobody uses is drawn anew.
 
     folder (Path): As `write_folder` wrote it.
     load (Callable): Takes the folder as a str.
-    RETURNS (Any): What the loader gives.
+    RETURNS (Loaded): What the loader gives.
     """
     random = torch.get_rng_state()
     try:

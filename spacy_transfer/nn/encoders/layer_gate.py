@@ -9,21 +9,22 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-# A layer's forward pass; what it takes and gives is its family's own.
-Forward = Callable[..., Any]
+# A layer's forward pass: it gives states, or a tuple of states and what its family adds.
+Forward = Callable[..., Tensor | tuple[object, ...]]
+# What is taken in its place.
+Passage = Callable[..., object]
 
 
 class Passages(threading.local):
     """What each thread has put in the place of the layers' forward passes; by default nothing."""
 
-    current: Forward | None = None
+    current: Passage | None = None
 
     @contextmanager
-    def taking(self, passage: Forward) -> Iterator[None]:
+    def taking(self, passage: Passage) -> Iterator[None]:
         """Within: this thread takes `passage(gate, own forward, *args, **kwargs)` in the place of `forward(...)`."""
         before, self.current = self.current, passage
         try:
@@ -54,16 +55,19 @@ class LayerGate:
         # Weakly: the layer holds the gate, and weights in a circle would wait for the garbage collector.
         self._layer, self.passages, self.number = weakref.ref(layer), passages, number
 
-    def __call__(self, *args: object, **kwargs: object) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         own = type(self.layer).forward
         if (passage := self.passages.current) is None:
             return own(self.layer, *args, **kwargs)
         return passage(self, lambda *given, **options: own(self.layer, *given, **options), *args, **kwargs)
 
     @property
-    def layer(self) -> Any:
+    def layer(self) -> nn.Module:
         """The layer."""
-        return self._layer()
+        layer = self._layer()
+        # It holds the gate.
+        assert layer is not None
+        return layer
 
     def __reduce__(self) -> tuple[object, ...]:
         return LayerGate, (self.layer, self.passages, self.number)

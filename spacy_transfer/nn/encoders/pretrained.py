@@ -227,7 +227,7 @@ def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | No
             body = _build_body(config, attention, file)
         half = fill_body(body, _encoder_half(body), weights, config, file)
     encoder = Encoder(half, config)
-    record = {"config": config, "source": found.name, "revision": found.revision, "licence": found.licence}
+    record = {"config": config, "source": found.name, "revision": found.revision, "license": found.license}
     modules, pooling_weights = read_modules(found.folder)
     if modules is not None:
         record["sentence"] = modules.to_json()

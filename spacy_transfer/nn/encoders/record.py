@@ -9,7 +9,7 @@ from .config import clean_config
 
 # What an encoder.json holds; anything else in it is left behind.
 _OPTIONAL = {
-    "source": maybe(TEXT), "revision": maybe(TEXT), "licence": maybe(TEXT), "sentence": maybe(OBJECT),
+    "source": maybe(TEXT), "revision": maybe(TEXT), "license": maybe(TEXT), "sentence": maybe(OBJECT),
     "adapter": OBJECT, "base": OBJECT, "pretrained": OBJECT,
 }  # fmt: skip
 _BASE = {"name": NAME, "revision": maybe(TEXT), "sha256": SHA256}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -14,6 +14,7 @@ from .encoder import Encoder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+    from transformers.utils import ModelOutput
 
 
 class _Claims:
@@ -103,7 +104,7 @@ def _without_dropout(body: nn.Module, args: object) -> None:
                 module.training = False
 
 
-def _with_gradient(body: nn.Module, args: object, output: Any) -> None:
+def _with_gradient(body: nn.Module, args: object, output: "ModelOutput") -> None:
     """After each run: where all of the body is frozen, its owner's backward pass still wants something to arrive at."""
     states = output[0]
     if torch.is_grad_enabled() and isinstance(states, torch.Tensor) and not states.requires_grad:

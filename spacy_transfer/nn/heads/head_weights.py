@@ -150,6 +150,11 @@ class HeadWeights:
         n_hidden = 0
         while f"hidden.{n_hidden}.weight" in weights.stored:
             n_hidden += 1
+        for place in ("", *(f"hidden.{i}." for i in range(n_hidden))):
+            shape = weights.stored[f"{place}weight"].shape if f"{place}weight" in weights.stored else (1, 1)
+            if len(shape) != 2 or 0 in shape:
+                told = T567_SHAPE.format(name=f"{place}weight", found=list(shape), wanted="(rows, columns)")
+                raise UnusableFile(T567.format(file=file, problem=told))
         weight, bias = _read(weights, "", file)
         norm = _norm(weights, "", file)
         hidden = []

@@ -189,7 +189,8 @@ class _Attention(nn.Module):
         mask (Tensor): True where to look, broadcast to (n_docs, heads, n_labels, n_asked).
         RETURNS (Tensor): (n_docs, n_labels, width).
         """
-        query = self._split(self.query(asking)).expand(len(asked), -1, -1, -1)
+        # By its shape, which a trace follows, where `len` would be the number of the traced documents.
+        query = self._split(self.query(asking)).expand(asked.shape[0], -1, -1, -1)
         key, value = (self._split(part) for part in self.key_value(asked).chunk(2, dim=2))
         if mask.ndim == 2:
             mask = mask[None, None]

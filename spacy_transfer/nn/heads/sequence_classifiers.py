@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...errors import T566, T566_ACTIVATION, T566_EPS, T566_FAMILY, T566_LACKS, T566_POOLING
+from ...errors import T566, T566_ACTIVATION, T566_EPS, T566_FAMILY, T566_LACKS, T566_POOLING, T567, T567_SHAPE
 from ...files.strangers import UnusableFile
 from ...json_types import JsonMapping, JsonObject
 from ...repository.weight_files import WeightFiles
@@ -111,7 +111,7 @@ class SequenceClassifier:
         if self.norm and config.get("norm_eps", _EPS) != _EPS:
             raise UnusableFile(T566.format(name=name, problem=T566_EPS.format(eps=repr(config["norm_eps"])[:80])))
 
-        weight = _tensor(weights, f"{self.dense}.weight", name)
+        weight = _tensor(weights, f"{self.dense}.weight", name, 2)
         norm, bias_name = None, f"{self.dense}.bias"
         if self.norm:
             # Where a layer has no bias, it adds nothing.
@@ -122,16 +122,20 @@ class SequenceClassifier:
             )
         else:
             bias = _tensor(weights, bias_name, name)
-        last, offset = (_tensor(weights, f"{self.output}.{one}", name) for one in ("weight", "bias"))
+        last, offset = _tensor(weights, f"{self.output}.weight", name, 2), _tensor(weights, f"{self.output}.bias", name)
         head = HeadWeights(last, offset, (HiddenLayer(weight, bias, norm),), _ACTIVATIONS[str(activation)])
         head.check(next(iter(weights.stored.values())).file)
         return head, "mean" if mode == "mean" else "cls"
 
 
-def _tensor(weights: WeightFiles, place: str, name: str) -> Tensor:
+def _tensor(weights: WeightFiles, place: str, name: str, n_dims: int = 1) -> Tensor:
     if place not in weights.stored:
         raise UnusableFile(T566.format(name=name, problem=T566_LACKS.format(weight=place)))
-    return weights.floats(place).float()
+    found = weights.floats(place).float()
+    if found.ndim != n_dims:
+        problem = T567_SHAPE.format(name=place, found=list(found.shape), wanted=f"{n_dims} dimension(s)")
+        raise UnusableFile(T567.format(file=weights.stored[place].file, problem=problem))
+    return found
 
 
 def _like_roberta(architecture: str, activation: Activation = "tanh") -> SequenceClassifier:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 from torch import Tensor
 
-from ...errors import T001, T101
+from ...errors import T101
+from ..block_kinds import BlockKind
 from .loss import ClassWeights, Loss, LossBuilder
 
 # What is used of the block of a loss; see `LossBuilder`.
-LOSS_FIELDS = ("exclusive", "class_weights", "balanced", "build", "activate")
+LOSS = BlockKind[LossBuilder]("loss", "a loss", ("exclusive", "class_weights", "balanced", "build", "activate"))
 
 
 class WrappedLoss(Loss):
@@ -38,14 +39,12 @@ class Wrapper:
     RAISES (ValueError): T001 if it is no loss, T101 if the same block stands inside already.
     """
 
-    loss: Any
+    # A `LossBuilder`; the config system cannot check a protocol.
+    loss: object
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        if lacks := [field for field in LOSS_FIELDS if not hasattr(self.loss, field)]:
-            got = f"{type(self.loss).__name__}, which lacks {', '.join(lacks)}"
-            raise ValueError(T001.format(field="loss", arch=f"spacy-transfer.{name}.v1", want="a loss", got=got))
-        inside = self.loss
+        inside: object = self._inner
         while isinstance(inside, Wrapper):
             if type(inside) is type(self):
                 raise ValueError(T101.format(name=name))
@@ -61,9 +60,9 @@ class Wrapper:
         """Those of the other block."""
         return self._inner.class_weights
 
-    @property
+    @cached_property
     def _inner(self) -> LossBuilder:
-        return self.loss
+        return LOSS.check(self.loss, f"spacy-transfer.{type(self).__name__}.v1")
 
     def balanced(self, positives: Sequence[float], n_known: Sequence[float]) -> list[float]:
         """As the other block has it."""

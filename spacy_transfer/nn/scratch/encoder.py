@@ -105,7 +105,7 @@ class ScratchEncoder:
         body = ScratchBody(config)
         if body.embeddings.char_ngrams is not None:
             body.embeddings.char_ngrams.fill(members)
-        record = {"config": config, "source": "scratch", "revision": None, "licence": None}
+        record = {"config": config, "source": "scratch", "revision": None, "license": None}
         return LoadedEncoder(Encoder(body, config), tokenizer, record)
 
     def rebuild(self, record: JsonObject) -> Encoder:

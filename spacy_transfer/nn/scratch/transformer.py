@@ -2,7 +2,6 @@
 
 import math
 from types import SimpleNamespace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -38,16 +37,17 @@ class ScratchBody(nn.Module):
         self.config = SimpleNamespace(**{**_EARLIER, **config}, _attn_implementation="sdpa")
         width, norm_first = self.config.hidden_size, self.config.norm_first
         self.embeddings = _Embeddings(self.config)
-        self.layers = nn.ModuleList(
+        layers = [
             _Layer(
                 width, self.config.num_attention_heads, self.config.intermediate_size, self.config.hidden_dropout_prob,
                 activation=self.config.hidden_act, batch_first=True, norm_first=norm_first,
             )
             for _ in range(self.config.num_hidden_layers)
-        )  # fmt: skip
+        ]  # fmt: skip
+        self.layers = nn.ModuleList(layers)
         if self.config.zero_init_residual:
-            for layer in self.layers:
-                for last in (cast(_Layer, layer).self_attn.out_proj, cast(_Layer, layer).linear2):
+            for layer in layers:
+                for last in (layer.self_attn.out_proj, layer.linear2):
                     for weight in last.parameters():
                         nn.init.zeros_(weight)
         normed = norm_first and self.config.norm_states

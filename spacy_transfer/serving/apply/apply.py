@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 from spacy.language import Language
 
 from ...corpora.table_format import TableFormat
 from ...errors import T373, T373_INPUT, T520, T520_STDOUT, T521, T521_ROWS, T528, T531, T534
 from ...files import hold_place, refuse_same, saying_when_full
+from .engines.workers import Workers, choose_workers
 from .options import OUTPUTS, Options, check_output_format
 from .progress import Show
 from .reading.sources import STANDARD_INPUT, Source, copy_standard_input, find_sources
@@ -68,6 +70,11 @@ def apply(
     layout: TableFormat | None = None,
     bad_file: str | Path | None = None,
     look_ahead: int = 4096,
+    engine: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    on_gpu: bool = False,
+    code: Path | None = None,
     resume: bool = False,
     force: bool = False,
     show: Show = "none",
@@ -93,12 +100,23 @@ def apply(
     layout (TableFormat | None): How tables are written, as far as it is not found out.
     bad_file (str | Path | None): Where rows that cannot be used are listed. None: OUTPUT.bad.jsonl.
     look_ahead (int): Rows that are sorted by length together, and written together.
-    resume (bool): Continue the run that was interrupted, if there is one.
+    engine (str): "local" computes in this process, "ray" in workers of a Ray cluster. Both write the same.
+    address (str | None): Of a running cluster: "HOST:6379", "ray://HOST:10001", or "auto" for the one on this machine.
+        None: $RAY_ADDRESS, else a cluster of this machine alone, which ends with the run.
+    workers (int | None): Of the cluster. None: as many as there is room for.
+    on_gpu (bool): Each worker takes a GPU. For "local" say where to compute before.
+    code (Path | None): Python file with registered functions that the pipeline uses, for workers; "local" has them.
+    resume (bool): Continue the run that was interrupted, if there is one; the engine may be another one.
     force (bool): Replace the output, and begin again where a run was interrupted.
     show (str): Progress: "bar", "lines", "none", or "auto".
     RETURNS (Applied): What was done.
     RAISES (ValueError): T396 and T520 for options that cannot be; T041, T521 to T526 for sources; T527 for a pipeline
-        without our components; T530 and T532 for a run that cannot be continued; T533, T534 for the output.
+        without our components; T530 and T532 for a run that cannot be continued; T533, T534, T605 for the output; T600
+        for workers without Ray.
+    RAISES (ImportError): T081 for what a format or an engine needs.
+    RAISES (ConnectionError): T601 where no Ray cluster answers.
+    RAISES (RuntimeError): T602 for a worker that cannot load the pipeline, T603 for a cluster without room for one,
+        T604 for rows over which worker after worker is lost.
     RAISES (FileExistsError): T528, T529, T531, T535 for what is there already.
     RAISES (FileNotFoundError): T440.
     RAISES (UnicodeError): T042 for bytes that are no text.
@@ -109,6 +127,7 @@ def apply(
         holding=holding, above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix,
         look_ahead=look_ahead,
     )  # fmt: skip
+    hired = choose_workers(engine, address, workers, on_gpu=on_gpu, code=code)
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     is_stream = str(output) == STANDARD_OUTPUT
     if is_stream and resume:
@@ -116,7 +135,7 @@ def apply(
     made = _format_of(Path(output), output_format)
     if made == "spacy":
         options.refuse_for_docs()
-    job = _Job(pipeline, given, options, made, show, resume=resume, force=force)
+    job = _Job(pipeline, given, options, made, show, hired, resume=resume, force=force)
     if not is_stream:
         place = Path(output).expanduser()
         return job.to_file(place, Path(bad_file) if bad_file else place.with_name(place.name + _BAD_SUFFIX))
@@ -148,6 +167,7 @@ class _Job:
     options: Options
     output_format: str
     show: Show
+    workers: Workers | None
     resume: bool
     force: bool
 
@@ -201,7 +221,7 @@ class _Job:
     ) -> tuple[int, list[str]]:
         position = unfinished.restore()
         n_before = position.n_docs
-        run = Run(self.pipeline, sources, self.options, self.output_format, unfinished)
+        run = Run(self.pipeline, sources, self.options, self.output_format, unfinished, self.workers)
         if not position.made:
             try:
                 run.work(self.show)

@@ -10,7 +10,7 @@ from ...errors import T396, T520, T520_SCORES, T520_SPACY
 from ...json_types import JsonObject
 
 OUTPUTS = ("csv", "tsv", "jsonl", "parquet", "spacy")
-INPUTS = ("csv", "tsv", "jsonl", "json", "txt", "parquet", "spacy")
+INPUTS = ("csv", "tsv", "jsonl", "json", "txt", "parquet", "spacy", "xlsx")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,23 @@ class Recent:
         per_block = block_rows * (4 * n_labels + _ENTRY_BYTES)
         self._n_blocks = max(1, min(_MOST_BLOCKS, _MOST_BYTES // per_block))
         self._blocks: dict[int, dict[bytes, Floats]] = {}
+        # Of blocks that are being scored too, so it runs ahead of the scores.
+        self._planned: dict[int, set[bytes]] = {}
+
+    def plan(self, number: int, keys: Sequence[bytes]) -> list[int]:
+        """Choose which texts of a block are to be scored; blocks are planned in order.
+
+        number (int): Of the block.
+        keys (Sequence[bytes]): Of its texts.
+        RETURNS (list[int]): Places of texts that none of the latest blocks has scored or is about to, each text once.
+        """
+        fresh: dict[bytes, int] = {}
+        for place, key in enumerate(keys):
+            if not any(key in block for block in self._planned.values()):
+                fresh.setdefault(key, place)
+        self._planned[number] = set(fresh)
+        self._planned.pop(number - self._n_blocks, None)
+        return list(fresh.values())
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Floats]:
         """Look texts up.
@@ -93,6 +110,7 @@ class Recent:
             except (OSError, ValueError, EOFError) as error:
                 raise ValueError(T532.format(folder=self._folder, reason=f"{path.name}: {error}")) from error
             self._blocks[number] = dict(zip((key.tobytes() for key in keys), scores, strict=True))
+            self._planned[number] = set(self._blocks[number])
 
     def _path(self, number: int) -> Path:
         return self._folder / f"recent-{number:08}.npy"

@@ -1,55 +1,50 @@
 """One run over the sources: block by block, from the boundary where it was stopped."""
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from spacy.language import Language
-from spacy.tokens import Doc
 
-from ...errors import T530
-from ...files import sha256_of, sha256_of_data
 from ...log import logger
-from ...nn.devices.precision import recorded
-from ...pipeline.interface import Floats, classifier_of
-from ...pipeline.loading import load_pipeline
-from ...pipeline.textcat import TransferTextCategorizer
 from ...text_output import printable
+from .engines.engine import Engine, Scored, Work
+from .engines.local import local_engine
+from .engines.workers import Workers
 from .options import Options, check_labels
 from .progress import Progress, Show
-from .reading.blocks import bad_lines, closed_after, make_blocks, read_ahead
+from .reading.blocks import Block, bad_lines, closed_after, make_blocks, read_ahead
 from .reading.rows import Bad, Head, Row, look_into, read_source, require_columns
-from .reading.sources import Source, plain_file
+from .reading.sources import PlainFiles, Source
 from .recent import Recent, key_of
-from .scoring import DirectScoring, Scoring, active_classifiers, attributes_read_by, make_scoring, reads_only_text
 from .unfinished import Unfinished
 from .writing.answers import Answers
-from .writing.writers import DocsWriter, JsonlWriter, TableWriter, Writer, all_columns, check_columns
+from .writing.docs_writer import DocsWriter
+from .writing.writers import JsonlWriter, TableWriter, Writer, all_columns, check_columns
 
 _TABLES = ("csv", "tsv", "parquet")
 
 
 class Run:
-    """Reads, scores and writes.
+    """Reads, has scored and writes.
 
     pipeline (Language | str | Path): A pipeline, or its folder or package.
     sources (Sequence[Source]): In order.
     options (Options): As the user gave them.
     output_format (str): "csv", "tsv", "jsonl", "parquet" or "spacy".
     unfinished (Unfinished): Restored.
+    workers (Workers | None): Of a Ray cluster; None to score in this process.
     """
 
     def __init__(
         self, pipeline: Language | str | Path, sources: Sequence[Source], options: Options, output_format: str,
-        unfinished: Unfinished,
+        unfinished: Unfinished, workers: Workers | None = None,
     ) -> None:  # fmt: skip
         self._pipeline, self._sources, self._options = pipeline, sources, options
-        self._format, self._unfinished = output_format, unfinished
+        self._format, self._unfinished, self._workers = output_format, unfinished, workers
         self._names = [source.name for source in sources]
+        self._plain = PlainFiles(unfinished.folder)
         self._writer: Writer | None = None
 
     def work(self, show: Show) -> None:
@@ -62,21 +57,13 @@ class Run:
         for source, head in zip(self._sources, heads, strict=True):
             if head.note:
                 logger.info("%s: %s", printable(source.name), printable(head.note))
-        machine = self._unfinished.position.machine
-        with recorded(machine.get("precision")) as precision, _threads(machine.get("n_threads")) as n_threads:
-            is_loaded = isinstance(self._pipeline, Language)
-            nlp = self._pipeline if isinstance(self._pipeline, Language) else load_pipeline(self._pipeline)
-            scoring = make_scoring(nlp, keeps_docs=self._format == "spacy")
-            self._identify(nlp, is_loaded=is_loaded)
-            components = {pipe.name: _precision_of(pipe) for pipe in active_classifiers(nlp)}
-            if machine.get("components", components) != components:
-                raise ValueError(T530.format(folder=self._unfinished.folder, what="the precision"))
-            self._unfinished.position.machine = {
-                "precision": precision, "n_threads": n_threads, "components": components,
-            }  # fmt: skip
-            check_labels([label for one in scoring.components for label in one.labels], self._options)
-            require_columns(heads, self._sources, attributes_read_by(nlp))
-            self._go_through(nlp, scoring, heads, show)
+        with self._engine() as engine:
+            facts = engine.facts
+            self._identify(engine)
+            self._unfinished.position.machine = facts.machine
+            check_labels([label for one in facts.components for label in one.labels], self._options)
+            require_columns(heads, self._sources, facts.attributes)
+            self._go_through(engine, heads, show)
 
     def finish(self) -> None:
         """Make the output of the blocks."""
@@ -86,13 +73,23 @@ class Run:
 
     # ---- beginning -----------------------------------------------------------------------------------------------
 
+    def _engine(self) -> AbstractContextManager[Engine]:
+        machine, folder = self._unfinished.position.machine, self._unfinished.folder
+        keeps_docs = self._format == "spacy"
+        if self._workers is None:
+            return local_engine(self._pipeline, machine, folder, keeps_docs=keeps_docs)
+        # Ray is optional.
+        from .engines.ray_engine import ray_engine
+
+        return ray_engine(self._pipeline, machine, folder, self._workers, keeps_docs=keeps_docs)
+
     def _look_into(self, source: Source) -> Head:
-        with plain_file(source, self._unfinished.folder) as path:
+        with self._plain.of(source, keep=True) as path:
             return look_into(path, source, self._options, all_columns=self._format in ("csv", "tsv"))
 
-    def _identify(self, nlp: Language, *, is_loaded: bool) -> None:
+    def _identify(self, engine: Engine) -> None:
         self._unfinished.identify({
-            "pipeline": digest_of_loaded(nlp) if is_loaded else digest_of(nlp.path),
+            "pipeline": engine.digest(),
             "sources": [source.identity() for source in self._sources],
             "options": self._options.identity(),
             "format": self._format,
@@ -100,7 +97,7 @@ class Run:
 
     def _make_writer(self, heads: Sequence[Head], new: Sequence[str]) -> Writer:
         if self._format == "spacy":
-            return DocsWriter()
+            return DocsWriter(self._unfinished.rows)
         check_columns(self._sources, heads, new)
         if self._format == "jsonl":
             return JsonlWriter(new)
@@ -116,71 +113,65 @@ class Run:
 
     # ---- blocks --------------------------------------------------------------------------------------------------
 
-    def _go_through(self, nlp: Language, scoring: Scoring, heads: Sequence[Head], show: Show) -> None:
-        unfinished, position = self._unfinished, self._unfinished.position
-        answers = Answers(scoring.components, self._options, is_table=self._format in _TABLES)
+    def _go_through(self, engine: Engine, heads: Sequence[Head], show: Show) -> None:
+        unfinished, facts = self._unfinished, engine.facts
+        answers = Answers(facts.components, self._options, is_table=self._format in _TABLES)
         self._writer = writer = self._make_writer(heads, answers.columns)
-        n_labels = sum(len(one.labels) for one in scoring.components)
-        recent = Recent(unfinished.folder, n_labels, self._options.look_ahead)
-        recent.restore(position.n_blocks)
+        recent = Recent(unfinished.folder, facts.n_labels, self._options.look_ahead)
+        recent.restore(unfinished.position.n_blocks)
         # Documents of files share the strings of the pipeline, which threads do not.
-        vocab = None if isinstance(scoring, DirectScoring) else nlp.vocab
-        in_thread = vocab is None or all(source.format != "spacy" for source in self._sources)
-        may_repeat = self._format != "spacy" and reads_only_text(nlp)
-        blocks = make_blocks(self._rows(heads, vocab), self._options.look_ahead)
-        progress = Progress(show, heads, position.n_docs)
+        in_thread = engine.vocab is None or all(source.format != "spacy" for source in self._sources)
+        blocks = make_blocks(self._rows(heads, engine), self._options.look_ahead)
+        progress = Progress(show, heads, unfinished.position.n_docs)
         try:
             with read_ahead(blocks) if in_thread else closed_after(blocks) as each:
-                for number, block in enumerate(each):
-                    if number < position.n_blocks:
-                        continue
-                    scores, docs, fresh, n_scored = self._score(block.rows, scoring, recent, may_repeat=may_repeat)
-                    rows, unwritten = writer.encode(block.rows, answers.make(scores), docs)
-                    bad: list[Bad] = [*block.bad, *unwritten]
-                    recent.write(number, fresh)
-                    head = writer.head() if number == 0 else b""
-                    unfinished.append(head + rows, bad_lines(bad, self._names))
-                    position.n_blocks = number + 1
-                    position.n_docs += len(block.rows) - len(unwritten)
-                    position.n_bad += len(bad)
-                    position.n_repeated += len(block.rows) - n_scored
-                    unfinished.commit()
-                    recent.add(number, fresh)
-                    progress.update(position.n_docs, block.last)
+                works = self._plan(each, recent, may_repeat=self._format != "spacy" and facts.reads_only_text)
+                with closed_after(engine.score_all(works)) as done:
+                    for work, scored in done:
+                        self._write(work, scored, answers, writer, recent)
+                        progress.update(unfinished.position.n_docs, work.block.last)
         finally:
             progress.close()
 
-    def _rows(self, heads: Sequence[Head], vocab: Any) -> Iterator[Row | Bad]:
+    def _rows(self, heads: Sequence[Head], engine: Engine) -> Iterator[Row | Bad]:
         for number, (source, head) in enumerate(zip(self._sources, heads, strict=True)):
-            with plain_file(source, self._unfinished.folder) as path:
-                yield from read_source(path, number, source, head, vocab)
+            with self._plain.of(source) as path:
+                yield from read_source(path, number, source, head, engine.vocab)
 
-    def _score(
-        self, rows: Sequence[Row], scoring: Scoring, recent: Recent, *, may_repeat: bool
-    ) -> tuple[Floats, list[Doc], dict[bytes, Floats], int]:
-        """Score a block.
+    def _plan(self, blocks: Iterable[Block], recent: Recent, *, may_repeat: bool) -> Iterator[Work]:
+        """What of each block is scored: that depends on the blocks before it, not on when they are scored."""
+        n_done = self._unfinished.position.n_blocks
+        for number, block in enumerate(blocks):
+            if number < n_done:
+                continue
+            if not may_repeat or any(row.doc is not None for row in block.rows):
+                recent.plan(number, [])
+                yield Work(number, block, block.rows, None)
+                continue
+            keys = [key_of(row.text) for row in block.rows]
+            new = recent.plan(number, keys)
+            yield Work(number, block, [block.rows[i] for i in new], keys)
 
-        RETURNS (tuple): Scores by row, documents, the scores of texts that were not known, by key, and how many rows
-            went through the pipeline.
-        """
-        if not rows:
-            return _none(scoring), [], {}, 0
-        if not may_repeat or any(row.doc is not None for row in rows):
-            return *scoring.score(rows), {}, len(rows)
-        keys = [key_of(row.text) for row in rows]
-        known = recent.find(keys)
-        new: dict[bytes, Row] = {}
-        for key, row in zip(keys, rows, strict=True):
-            if key not in known:
-                new.setdefault(key, row)
-        scores = scoring.score(list(new.values()))[0] if new else _none(scoring)
-        fresh = dict(zip(new, scores, strict=True))
-        every = {**known, **fresh}
-        return np.stack([every[key] for key in keys]), [], fresh, len(new)
-
-
-def _none(scoring: Scoring) -> Floats:
-    return np.zeros((0, sum(len(one.labels) for one in scoring.components)), dtype=np.float32)
+    def _write(self, work: Work, scored: Scored, answers: Answers, writer: Writer, recent: Recent) -> None:
+        """Write a block; those before it are written."""
+        unfinished, position, block = self._unfinished, self._unfinished.position, work.block
+        scores, fresh = scored.scores, {}
+        if work.keys is not None:
+            fresh = dict(zip((key_of(row.text) for row in work.new), scored.scores, strict=True))
+            every = {**recent.find(work.keys), **fresh}
+            scores = np.stack([every[key] for key in work.keys]) if work.keys else scores
+        rows, unwritten = writer.encode(block.rows, answers.make(scores), scored.docs)
+        unwritten = [*scored.bad, *unwritten]
+        bad: list[Bad] = [*block.bad, *unwritten]
+        recent.write(work.number, fresh)
+        head = writer.head() if work.number == 0 else b""
+        unfinished.append(head + rows, bad_lines(bad, self._names))
+        position.n_blocks = work.number + 1
+        position.n_docs += len(block.rows) - len(unwritten)
+        position.n_bad += len(bad)
+        position.n_repeated += len(block.rows) - len(work.new)
+        unfinished.commit()
+        recent.add(work.number, fresh)
 
 
 def _parquet_writer(heads: Sequence[Head], new: Sequence[str]) -> Writer:
@@ -188,42 +179,3 @@ def _parquet_writer(heads: Sequence[Head], new: Sequence[str]) -> Writer:
     from .writing.parquet_writer import ParquetWriter
 
     return ParquetWriter(heads, new)
-
-
-def _precision_of(pipe: TransferTextCategorizer) -> str:
-    return str(classifier_of(pipe.model).computes_with().get("precision", ""))
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[int]:
-    """Within: as many threads as a run began with, since sums differ in their last bits with another number."""
-    before = torch.get_num_threads()
-    if wanted is not None and wanted != before:
-        torch.set_num_threads(wanted)
-    try:
-        yield torch.get_num_threads()
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 of all files of a pipeline.
-
-    folder (Path): Its folder.
-    RETURNS (str): 64 hexadecimal digits.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
-    parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files]
-    return sha256_of_data(json.dumps(parts).encode("utf-8"))
-
-
-def digest_of_loaded(nlp: Language) -> str:
-    """SHA-256 of a pipeline in memory, without its vocabulary, to which every text that it reads adds words.
-
-    nlp (Language): The pipeline.
-    RETURNS (str): 64 hexadecimal digits.
-    """
-    # A tokenizer may be any function.
-    plain = [] if hasattr(nlp.tokenizer, "to_bytes") else ["tokenizer"]
-    return sha256_of_data(nlp.to_bytes(exclude=["vocab", *plain]))

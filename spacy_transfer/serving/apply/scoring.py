@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from spacy.language import Language
+from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
 from ...errors import T527
-from ...model.architectures.classifier import OwnEncoderClassifier
-from ...model.features.joining import Inputs
 from ...pipeline.components import classifiers_of, sources_read_by
-from ...pipeline.interface import Floats, classifier_of
+from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.textcat import TransferTextCategorizer
 from .reading.rows import Row
@@ -99,17 +98,8 @@ def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     if len(nlp.pipeline) != 1 or type(nlp.tokenizer).__module__ != "spacy.tokenizer":
         return None
     (pipe,) = active_classifiers(nlp)
-    net = classifier_of(pipe.model)
-    if not isinstance(net, OwnEncoderClassifier) or pipe.model.layers or net.sources != [WHOLE_TEXT]:
-        return None
-    shim = net.shim
-    normalization = shim.settings.text.normalization
-
-    def scores(texts: Sequence[str]) -> Floats:
-        """Score texts."""
-        return shim.scores(Inputs(normalization.apply(list(texts)) if normalization is not None else list(texts)))
-
-    return scores
+    net = interface_of(pipe.model)
+    return net.scores_of_texts if isinstance(net, TextInterface) and net.reads_whole_texts else None
 
 
 class DirectScoring:
@@ -179,7 +169,7 @@ class PipelineScoring:
         return np.concatenate(found, axis=1)
 
 
-def _through(pipe: Any, docs: list[Doc]) -> list[Doc]:
+def _through(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=len(docs)))
     return [pipe(doc) for doc in docs]

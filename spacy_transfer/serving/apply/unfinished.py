@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...errors import T529, T530, T532, T535
-from ...files import GrowingFile, new_folder, sync_tree, write_data, write_text
+from ...files import GrowingFile, new_file, new_folder, sync_tree, write_text
 from ...files.fields import OBJECT, TEXT, take, whole
 from ...files.renames import put
 from ...files.staging import sync_folder
@@ -220,7 +220,8 @@ class Unfinished:
         made = self.folder / self.position.made
         if self.position.n_bad:
             # A copy, since it may lie on another disk.
-            write_data(bad_file, self.bad.read_bytes(), sync=True)
+            with new_file(bad_file, sync=True, needs=self.bad.stat().st_size) as part:
+                shutil.copyfile(self.bad, part)
         elif made.exists():
             bad_file.unlink(missing_ok=True)
         if made.exists():

@@ -1,1 +1,1 @@
-"""A pipeline in the form of other libraries."""
+"""A pipeline in the form of other libraries, or with fewer layers."""

@@ -138,8 +138,8 @@ def write_huggingface(
     _write_tokenizer(shim, folder)
     if modules is not None:
         write_modules(folder, modules, shim.network.pooling, encoder.width, shim.windows.length)
-    if shim.record.get("licence"):
-        write_text(folder / "LICENSE.encoder", shim.record["licence"])
+    if shim.record.get("license"):
+        write_text(folder / "LICENSE.encoder", shim.record["license"])
     differences = _differences(shim)
     lines = loading_lines(encoder.body, head, modules, has_class=kind is not None, exclusive=exclusive)
     source = str(shim.record.get("source") or encoder.family)

@@ -159,7 +159,7 @@ def _from_file(folder: Path, config: JsonMapping) -> TrainedHead:
         }  # fmt: skip
     problem = notes.get("problem")
     if problem is not None and problem not in PROBLEMS:
-        told = T567_NOTE.format(note="problem", value=shown(problem), expected=" or ".join(PROBLEMS))
+        told = T567_NOTE.format(note="problem", value=shown(problem), want=" or ".join(PROBLEMS))
         raise UnusableFile(T567.format(file=file, problem=told))
     setfit: JsonObject = {}
     if (folder / _SETFIT_FILE).exists():
@@ -183,7 +183,7 @@ def _from_file(folder: Path, config: JsonMapping) -> TrainedHead:
 def _classes(text: str, file: Path) -> list[str]:
     found = parse(text, file)
     if not list_of(NAME).holds(found):
-        told = T567_NOTE.format(note="classes", value=shown(found), expected="a list of labels, as JSON")
+        told = T567_NOTE.format(note="classes", value=shown(found), want="a list of labels, as JSON")
         raise UnusableFile(T567.format(file=file, problem=told))
     return cast(list[str], found)
 

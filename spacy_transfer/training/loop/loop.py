@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from timeit import default_timer
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from spacy.language import Language
+from spacy.pipeline import TrainablePipe
 from spacy.training import Example
 from spacy.training.loop import subdivide_batch
 
@@ -67,7 +68,7 @@ class Event:
 class Run:
     """Trains until patience, steps or epochs end.
 
-    nlp (Language): Initialised.
+    nlp (Language): Initialized.
     settings (dict): The resolved block [training].
     order (Order): The data.
     evaluation (Evaluation): Of the dev data.
@@ -134,7 +135,7 @@ class Run:
         self._tick = begin
 
     @property
-    def trainable(self) -> list[tuple[str, Any]]:
+    def trainable(self) -> list[tuple[str, TrainablePipe]]:
         """Components that learn, and their names."""
         exclude = self.settings["frozen_components"]
         return [
@@ -213,7 +214,7 @@ class Run:
         if not at.measured and limit.is_measuring(elapsed):
             at.measured = [elapsed, at.n_done]
         if not at.landing and not self.is_time_up and self.together.any(limit.is_landing(elapsed)):
-            since = (at.measured[0], at.measured[1]) if at.measured else (0.0, 0)
+            since = (at.measured[0], int(at.measured[1])) if at.measured else (0.0, 0)
             n_left = int(self.together.from_first(lambda: str(limit.n_left(elapsed, at.n_done, since))))
             # A training that ends by itself before that has a rate which falls in time anyway.
             if not self.n_steps or at.n_done + n_left < self.n_steps:
@@ -283,7 +284,7 @@ class Run:
                 "rate": f"{rate:.2g}",
             }
 
-    def _finish_update(self) -> dict[str, object]:
+    def _finish_update(self) -> dict[str, float | torch.Tensor]:
         """Let the optimizer move the weights.
 
         RETURNS (dict): Gradient norm of each component that knows it.
@@ -408,7 +409,7 @@ def _few(lines: list[int]) -> str:
     return f"{shown} and {len(lines) - 20} more" if len(lines) > 20 else shown
 
 
-def _depths(proc: Any, rate: float) -> dict[str, object]:
+def _depths(proc: TrainablePipe, rate: float) -> dict[str, object]:
     """Frozen depth, and the rate of each depth that moves; nothing for a component that is not ours."""
     net = interface_of(proc.model)
     if not isinstance(net, ClassifierInterface):

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+
+from torch import Tensor
 
 from .single_step import Losses
 
@@ -39,11 +40,11 @@ class Position:
     seconds: float = 0.0
     pending: bool = False
     losses: Losses = field(default_factory=dict)
-    norms: dict[str, Any] = field(default_factory=dict)
+    norms: dict[str, float | Tensor] = field(default_factory=dict)
     results: list[tuple[float, int]] = field(default_factory=list)
     best_scores: dict[str, float] = field(default_factory=dict)
     measure: str = ""
-    measured: list[Any] = field(default_factory=list)
+    measured: list[float] = field(default_factory=list)
     landing: list[int] = field(default_factory=list)
 
     @property

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from spacy import registry
 from spacy.training import Example
 
+from ...json_types import ConfigMapping
 from ..state.random_state import EVERY
 
 
@@ -66,23 +66,26 @@ class CountedBatcher:
             schedule.advance(n)
 
 
-def counted_batcher(block: Any, resolved: Callable[[Iterable[Example]], Iterable[list[Example]]]) -> CountedBatcher:
+def counted_batcher(
+    block: ConfigMapping, resolved: Callable[[Iterable[Example]], Iterable[list[Example]]]
+) -> CountedBatcher:
     """Make the batcher of a config block so that its schedules are counted.
 
-    block (Any): The block as the config has it, checked already.
+    block (ConfigMapping): The block as the config has it, checked already.
     resolved (Callable): The batcher that the config system made of it, taken where there is no schedule in it.
     """
     schedules: list[CountedSchedule] = []
 
-    def make(value: Any) -> Any:
+    def make(value: object) -> object:
         """Resolve a block inside out, and count its schedules."""
         if not isinstance(value, dict):
             return value
         arguments = {key: make(part) for key, part in value.items() if not key.startswith("@")}
         for kind, name in value.items():
             if kind.startswith("@"):
-                positional = arguments.pop("*", {})
-                made = registry.get(kind[1:], name)(*positional.values(), **arguments)
+                several = arguments.pop("*", None)
+                positional = several.values() if isinstance(several, dict) else ()
+                made = registry.get(kind[1:], name)(*positional, **arguments)
                 if kind == "@schedules":
                     made = CountedSchedule(made)
                     schedules.append(made)
@@ -91,4 +94,4 @@ def counted_batcher(block: Any, resolved: Callable[[Iterable[Example]], Iterable
 
     made = make(block)
     draws = _DRAWS.get(block.get("@batchers", ""), EVERY)
-    return CountedBatcher(made if schedules else resolved, schedules, draws)
+    return CountedBatcher(made if schedules and callable(made) else resolved, schedules, draws)

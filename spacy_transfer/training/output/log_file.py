@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from io import BufferedRandom, BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ class LogFile:
         RAISES (OSError): T372 for a full disk, T377 for a link; what the file system says otherwise.
         """
         numbers = _fetched(self._waiting)
-        lines = [_plain(line, numbers) for line in self._waiting]
+        lines = [{str(key): _plain(part, numbers) for key, part in line.items()} for line in self._waiting]
         self._waiting.clear()
         if self.path is not None and lines:
             data = "".join(_text(line) + "\n" for line in lines).encode("utf-8")
@@ -157,7 +157,7 @@ def _fetched(value: object) -> dict[int, float]:
     }
 
 
-def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
+def _plain(value: object, numbers: Mapping[int, float]) -> object:
     """Tensors and numpy's numbers as numbers.
 
     numbers (Mapping): Those of tensors, by id.
@@ -173,12 +173,12 @@ def _plain(value: Any, numbers: Mapping[int, float]) -> Any:
     if isinstance(value, str | int):
         return value
     try:
-        return float(value)
+        return float(value) if isinstance(value, SupportsFloat) else str(value)
     except (TypeError, ValueError):
         return str(value)
 
 
-def strict(value: object) -> Any:
+def strict(value: object) -> object:
     """JSON has neither NaN nor infinity: they are written as text."""
     if isinstance(value, dict):
         return {key: strict(part) for key, part in value.items()}

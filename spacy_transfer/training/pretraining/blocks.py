@@ -1,7 +1,6 @@
 """What a pretraining takes of a classifier's config."""
 
 from pathlib import Path
-from typing import Any
 
 from spacy.errors import Errors
 from spacy.schemas import ConfigSchemaNlp
@@ -11,7 +10,8 @@ from thinc.api import Config
 from ...config.blocks import filled, function_of
 from ...errors import T138
 from ...json_types import JsonMapping, JsonObject
-from ...model.shims.masked_lm_shim import MaskedLMSettings
+from ...model.shims.masked_lm_shim import MASKED_LM, MaskedLMSettings
+from ...model.shims.settings import ENCODER, TEXT, WINDOWS
 from ...model.text.text import Text
 from ...pipeline.components import name_meant
 from ...pipeline.loading import load_pipeline
@@ -27,7 +27,7 @@ def model_of(config: Config, component: str | None, *, path: Path | str) -> Json
     config (Config): As `read_config` gives it.
     component (str | None): Name of the classifier; None means the only one.
     path (Path | str): Where the config comes from, for messages.
-    RETURNS (dict[str, Any]): Interpolated, with all defaults.
+    RETURNS (JsonObject): Interpolated, with all defaults.
     RAISES (ValueError): T138 unless it is clear which classifier is meant; what spaCy says of a pipeline with a
         component that is not there.
     RAISES (ConfigValidationError): For values of another type.
@@ -44,7 +44,7 @@ def model_of(config: Config, component: str | None, *, path: Path | str) -> Json
     return model
 
 
-def _model_of(whole: Config, name: str) -> Any:
+def _model_of(whole: Config, name: str) -> JsonObject | None:
     if name not in whole["components"]:
         raise ValueError(Errors.E956.format(name=name, opts=", ".join(whole["components"])))
     block = whole["components"][name]
@@ -58,12 +58,19 @@ def _model_of(whole: Config, name: str) -> Any:
 def blocks_of(model: JsonMapping, plan: Pretraining) -> MaskedLMSettings:
     """Make the blocks that a classifier and the masked LM have in common.
 
-    model (Mapping[str, Any]): The block of the classifier, of `model_of`.
+    model (JsonMapping): The block of the classifier, of `model_of`.
     plan (Pretraining): Steps, rows, rate.
     RETURNS (MaskedLMSettings): Blocks; nothing is loaded yet.
     RAISES (ValueError): T001 for a block of the wrong kind, T005 for a number out of range.
     """
     shared = registry.resolve({"model": {key: model[key] for key in _SHARED}})["model"]
-    if shared["text"] is None:
-        shared["text"] = Text()
-    return MaskedLMSettings(**shared, share=plan.share, seed=plan.seed)
+    return MaskedLMSettings(
+        encoder=ENCODER.check(shared["encoder"], MASKED_LM),
+        windows=WINDOWS.check(shared["windows"], MASKED_LM),
+        text=Text() if shared["text"] is None else TEXT.check(shared["text"], MASKED_LM),
+        share=plan.share,
+        seed=plan.seed,
+        piece_budget=shared["piece_budget"],
+        precision=shared["precision"],
+        device=shared["device"],
+    )

@@ -211,8 +211,8 @@ def _write_encoder(folder: Path, weights: Mapping[str, Tensor], tokenizer: str, 
     write_weights(weights, folder / "weights.safetensors")
     write_text(folder / "tokenizer.json", tokenizer)
     write_text(folder / "encoder.json", json.dumps(record, indent=2))
-    if record.get("licence"):
-        write_text(folder / "LICENSE.encoder", record["licence"])
+    if record.get("license"):
+        write_text(folder / "LICENSE.encoder", record["license"])
 
 
 def _apart(texts: Sequence[str], seed: int) -> tuple[list[int], list[int]]:

@@ -18,7 +18,7 @@ from thinc.api import Config
 
 from ...config.judging import judged_by
 from ...config.reading import read_config
-from ...corpora.docbins import find_docbins
+from ...docbins import find_docbins
 from ...errors import T165, T166, T186, T189, T190, T194, T433, T434
 from ...evaluation.evaluate import evaluate
 from ...files import DiskFull, InUse, hold_folder, new_folder, repair, sync_tree, write_text
@@ -52,7 +52,7 @@ _TRIAL = {
 Train = Callable[[Path, Mapping[str, object], int, bool], None]
 Keep = Literal["all", "best", "none"]
 # Says which run is next.
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)

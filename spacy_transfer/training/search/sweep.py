@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...errors import T187, T188, T426, T432, T435
 from ...json_types import ConfigBlock
@@ -18,7 +17,7 @@ CONFIG = "config"
 _PARTS = re.compile(r"""[,\[\]{}]|"(?:[^"\\]|\\.)*"?|[^,\[\]{}"]+""")
 
 
-def parse_sweep(specs: Sequence[str]) -> dict[str, list[Any]]:
+def parse_sweep(specs: Sequence[str]) -> dict[str, list[object]]:
     """Values to try, by dotted key of the config.
 
     specs (Sequence[str]): "KEY=VALUE,VALUE,...": values as JSON, and what is none is text: "training.dropout=0.1,0.2",
@@ -60,7 +59,7 @@ def _config_files(spec: str) -> list[object]:
     return list(paths)
 
 
-def _values(key: str, text: str) -> list[Any]:
+def _values(key: str, text: str) -> list[object]:
     try:
         return list(json.loads(f"[{text}]"))
     except ValueError:
@@ -104,9 +103,10 @@ def grid(values: Mapping[str, Sequence[object]], n_trials: int | None = None, se
     return [every[i] for i in chosen]
 
 
-def _together(key: str, value: Any) -> dict[str, object]:
+def _together(key: str, value: object) -> dict[str, object]:
     keys = key.split(",")
-    return {key: value} if len(keys) == 1 else dict(zip(keys, value, strict=True))
+    # `parse_sweep` has seen that several keys have lists of as many values.
+    return dict(zip(keys, value, strict=True)) if len(keys) > 1 and isinstance(value, list) else {key: value}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import srsly
 import torch
@@ -75,8 +75,12 @@ def _is_torch(value: object) -> bool:
     return True
 
 
-def _is_pair(value: object) -> TypeGuard[list[Any]]:
+def _is_pair(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list) and len(value) == 2
+
+
+def _are_counts(value: list[object]) -> TypeGuard[list[int]]:
+    return all(map(_COUNT.holds, value))
 
 
 _RANDOM = {
@@ -100,7 +104,7 @@ _MEASURED = Kind(
 )
 _LANDING = Kind(
     "empty, or two steps, the first before the second",
-    lambda value: value == [] or (_is_pair(value) and all(map(_COUNT.holds, value)) and value[0] < value[1]),
+    lambda value: value == [] or (_is_pair(value) and _are_counts(value) and value[0] < value[1]),
 )
 _POSITION = {
     "n_done": _COUNT, "n_words": _COUNT, "n_skipped": _COUNT, "n_skipped_in_a_row": _COUNT, "n_docs": _COUNT,
@@ -130,8 +134,8 @@ _NETWORK_LATER = {
 }  # fmt: skip
 _GRADIENTS = {"loss_scale": real(2.0**-24, 2.0**127), "n_good": _COUNT, "is_fitted": FLAG}
 _PATHWAY = {"boundary": whole(-1), "n_filled": _COUNT, "n_predicted": _COUNT}
-_PATHWAY_LATER = {"features": OBJECT, "fills": OBJECT}
-_FEATURES = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
+_PATHWAY_LATER = {"cached": OBJECT, "batches": OBJECT}
+_CACHED = {"used": _COUNT, "told_full": FLAG, "seen": maybe(dict_of(_COUNT))}
 
 
 def clean_state(state: JsonMapping, file: Path, n_done: int) -> JsonObject:
@@ -190,9 +194,9 @@ def _clean_network(data: JsonMapping, file: Path, name: str) -> dict[str, object
     found["gradients"] = take(file, found["gradients"], _GRADIENTS, within=f"{within}gradients.")
     if "pathway" in found:
         pathway = take(file, found["pathway"], _PATHWAY, _PATHWAY_LATER, within=f"{within}pathway.")
-        if "features" in pathway:
-            pathway["features"] = take(file, pathway["features"], _FEATURES, within=f"{within}pathway.features.")
-            fills = take(file, pathway, {"fills": OBJECT}, within=f"{within}pathway.")["fills"]
-            pathway["fills"] = take(file, fills, {"others": list_of(TEXT)}, within=f"{within}pathway.fills.")
+        if "cached" in pathway:
+            pathway["cached"] = take(file, pathway["cached"], _CACHED, within=f"{within}pathway.cached.")
+            batches = take(file, pathway, {"batches": OBJECT}, within=f"{within}pathway.")["batches"]
+            pathway["batches"] = take(file, batches, {"others": list_of(TEXT)}, within=f"{within}pathway.batches.")
         found["pathway"] = pathway
     return found

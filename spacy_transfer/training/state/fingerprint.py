@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from spacy.language import Language
 from spacy.training import Example
@@ -34,7 +33,7 @@ def example_digest(example: Example) -> bytes:
     return digest.digest()
 
 
-def _plain(value: Any) -> object:
+def _plain(value: object) -> object:
     """A value that reads the same in every process."""
     if isinstance(value, str | int | float | bytes | None):
         return value

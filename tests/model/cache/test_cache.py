@@ -1,4 +1,4 @@
-"""The feature cache: the same numbers as without it, whatever happens to its files."""
+"""The cache of states: the same numbers as without it, whatever happens to its files."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -43,10 +43,10 @@ def test_cached_is_uncached(quiet_bert: Path, frozen: Any, pooling: str) -> None
     blocks = {"tuning": {"frozen_depth": frozen}, "pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}
     cached = pipeline(quiet_bert, **blocks)
     assert_alike(cached, pipeline(quiet_bert, **blocks, cache=OFF))
-    features = shim_of(cached).pathway.features
-    assert features.hits > features.misses
+    states = shim_of(cached).pathway.cached
+    assert states.hits > states.misses
     kind = "vectors" if frozen == "all" and pooling != "AttentionPooling" else "states"
-    assert kind in features.namespace
+    assert kind in states.namespace
 
 
 def test_multilabel_and_windows(quiet_bert: Path) -> None:
@@ -123,9 +123,9 @@ def test_frozen_layers_run_once_per_text(quiet_bert: Path) -> None:
 
 
 def kept(nlp: Language) -> tuple[int, int]:
-    """Features in memory, and texts whose pieces are remembered."""
-    features = getattr(shim_of(nlp).pathway, "features", None)
-    return (0 if features is None else len(features._memory)), len(shim_of(nlp).reader._known)
+    """States in memory, and texts whose pieces are remembered."""
+    cached = getattr(shim_of(nlp).pathway, "cached", None)
+    return (0 if cached is None else len(cached._memory)), len(shim_of(nlp).reader._known)
 
 
 @pytest.mark.parametrize("frozen", [2, "all"])

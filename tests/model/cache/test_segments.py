@@ -20,7 +20,7 @@ from house_kit.cached import train
 from house_kit.pipelines import pipeline, shim_of
 from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
 from spacy_transfer.corpora.reader import make_corpus
-from spacy_transfer.model.cache.cache import EncoderCache, Features
+from spacy_transfer.model.cache.cache import CachedStates, EncoderCache
 from spacy_transfer.model.cache.segments import Segments
 
 OFF = {"memory": 0}
@@ -254,9 +254,9 @@ def test_a_folder_that_cannot_be_written_to(quiet_bert: Path, tmp_path: Path) ->
 
 
 def test_memory_stays_within_its_budget() -> None:
-    features = Features(EncoderCache(memory=1000), 4, torch.float32, "n")
-    features.put({bytes([i] * 16): torch.ones(5, 4) for i in range(50)})
-    assert sum(value.numel() * 4 for value in features._memory.values()) <= 1000
-    assert features.is_full
+    cached = CachedStates(EncoderCache(memory=1000), 4, torch.float32, "n")
+    cached.put({bytes([i] * 16): torch.ones(5, 4) for i in range(50)})
+    assert sum(value.numel() * 4 for value in cached._memory.values()) <= 1000
+    assert cached.is_full
     with pytest.raises(ValueError, match="T005"):
         EncoderCache(memory=-1)

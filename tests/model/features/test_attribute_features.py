@@ -25,7 +25,7 @@ def docs_with(values: list[Any], name: str = "n_stars") -> list[Doc]:
     return give([nlp.make_doc("a card") for _ in values], values, name)
 
 
-def test_attributes_are_standardised_by_the_training_data() -> None:
+def test_attributes_are_standardized_by_the_training_data() -> None:
     model = make_attribute_features(["_.n_stars"])
     model.initialize(X=docs_with([1, 2.0, True, np.float32(4), np.int64(5)]))
     found = model.predict(docs_with([1, 2, 1, 4, 5]))

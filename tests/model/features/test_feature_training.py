@@ -14,7 +14,8 @@ from thinc.api import Adam
 from house_kit.features import ALL, LEARNED, SOLVED, STARS, TOK2VEC, layer_of, params, placed, starred, with_features
 from house_kit.pipelines import add_classifier, network_of, scores_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
-from spacy_transfer.model.text.reader import Document, DocumentBatch
+from spacy_transfer.model.text.document_batch import DocumentBatch
+from spacy_transfer.model.text.reader import Document
 from spacy_transfer.nn.joined import NOTHING, JoinedValues
 from spacy_transfer.training.adamw import AdamW
 

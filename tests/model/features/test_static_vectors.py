@@ -63,12 +63,12 @@ def test_static_vectors_projected() -> None:
         model.initialize(X=docs)
     values = full.predict(docs)
     known = values.any(axis=1)
-    centred = values[known] - values[known].mean(axis=0)
+    centered = values[known] - values[known].mean(axis=0)
     # The best two directions: what they leave out is what the singular values after the second one hold.
-    left = np.linalg.svd(centred)[1][2:]
+    left = np.linalg.svd(centered)[1][2:]
     kept = part.predict(docs)[known]
     assert kept.shape == (known.sum(), 2)
-    assert (centred**2).sum() - (kept**2).sum() == pytest.approx((left**2).sum(), rel=1e-3)
+    assert (centered**2).sum() - (kept**2).sum() == pytest.approx((left**2).sum(), rel=1e-3)
     whitened = make_static_vectors(width=2)
     whitened.initialize(X=docs)
     np.testing.assert_allclose(np.cov(whitened.predict(docs)[known].T, bias=True), np.eye(2), atol=1e-4)

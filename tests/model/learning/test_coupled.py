@@ -13,7 +13,7 @@ from house_kit.losses import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, bl
 from house_kit.pipelines import moved, network_of, pipeline, shim_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.learning.grad_cache import is_plain
-from spacy_transfer.model.text.reader import DocumentBatch
+from spacy_transfer.model.text.document_batch import DocumentBatch
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -87,7 +87,7 @@ def test_cached_is_uncached(name: str, quiet_bert: Path, frozen: Any, cache: dic
     for memory in (cache, {"memory": 0}):
         nlp, examples = make(quiet_bert, name, cache=memory, tuning={"frozen_depth": frozen}, piece_budget=200)
         train(nlp, examples, 3)
-        found.append((weights_of(nlp), getattr(shim_of(nlp).pathway, "features", None)))
+        found.append((weights_of(nlp), getattr(shim_of(nlp).pathway, "cached", None)))
     assert found[0][1] is not None
     assert found[1][1] is None
     if not cache:

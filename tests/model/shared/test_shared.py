@@ -96,7 +96,7 @@ def test_training_is_that_of_an_encoder_of_its_own(quiet_bert: Path) -> None:
     for nlp in (own, shared):
         sgd, losses = Adam(5e-3, L2=0.0), []
         for _ in range(8):
-            # As spacy train does it: all components step after all of them have learnt.
+            # As spacy train does it: all components step after all of them have learned.
             losses.append(nlp.update(tagged(nlp), sgd=False, losses={})[NAME])
             for _, pipe in nlp.pipeline:
                 pipe.finish_update(sgd)

@@ -27,6 +27,7 @@ pytest.importorskip("spacy_transformers")
 
 
 from spacy_transfer.model.shared.attach import detach
+from spacy_transfer.serving.model_card import card
 from spacy_transfer.training.adamw import AdamW
 
 
@@ -100,6 +101,8 @@ def test_two_processes(trained: Language) -> None:
 def test_package(trained: Language, tmp_path: Path) -> None:
     trained.to_disk(tmp_path / "model")
     (tmp_path / "out").mkdir()
+    name = Path(trained.get_pipe_config("transformer")["model"]["name"]).name
+    assert card(tmp_path / "model").encoders == [{"component": NAME, "name": name, "revision": None, "license": None}]
     args = ["package", str(tmp_path / "model"), str(tmp_path / "out"), "--build", "none", "--name", "shared"]
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 0, result.output

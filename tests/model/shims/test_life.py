@@ -1,4 +1,4 @@
-"""A component's life: built empty, initialised, saved, loaded, copied, moved to the next task."""
+"""A component's life: built empty, initialized, saved, loaded, copied, moved to the next task."""
 
 import json
 import os

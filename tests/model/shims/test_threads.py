@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from house_kit.pipelines import network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.locks import NETWORK, ForkLock, NetworkLock
+from spacy_transfer.nn.devices import low_precision
 from spacy_transfer.training.adamw import AdamW
 
 HALF = {"tuning": {"frozen_depth": 1}}
@@ -53,7 +55,7 @@ class Held:
 
 def states(nlp: Any, texts: list[str] = TEXTS) -> torch.Tensor:
     """By prefix and resume, as training runs."""
-    from spacy_transfer.model.text.batching import collate
+    from spacy_transfer.model.text.collating import collate
 
     network, shim = network_of(nlp), shim_of(nlp)
     batch = collate(shim.reader.read(texts, remember=False), network.encoder.pad_id, network.device)
@@ -161,6 +163,42 @@ def test_several_threads_get_the_same_scores(bert: Path, was_trained: bool) -> N
         thread.join(60)
     assert len(found) == 4
     assert all(torch.equal(scores, wanted) for scores in found)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("blocks", [{}, HALF])
+def test_threads_that_predict_right_after_a_load_get_the_same_scores(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, blocks: dict[str, Any]
+) -> None:
+    pipeline(bert, **blocks).to_disk(tmp_path)
+    changes = {"components.transfer_textcat.model.precision": precision}
+    wanted = scores_of(spacy.load(tmp_path, config=changes), TEXTS)
+    copies: list[Any] = []
+    make = low_precision.LowPrecisionCopy._make_anew
+    monkeypatch.setattr(
+        low_precision.LowPrecisionCopy, "_make_anew", lambda self, *args: copies.append(self) or make(self, *args)
+    )
+    # Switching threads at every chance, so that each race has one.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        nlp, begin, found = spacy.load(tmp_path, config=changes), threading.Barrier(6), list[torch.Tensor]()
+
+        def predict() -> None:
+            begin.wait(60)
+            found.append(scores_of(nlp, TEXTS))
+
+        threads = [threading.Thread(target=predict) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 6
+    assert all(torch.equal(scores, wanted) for scores in found)
+    # Each of them once.
+    assert len(copies) == len({id(one) for one in copies})
 
 
 # ---- the locks ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of,
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.corpora.batcher import make_batch_by_pieces
 from spacy_transfer.corpora.piece_length import make_piece_length
-from spacy_transfer.model.text.batching import collate, micro_batches
+from spacy_transfer.model.text.batching import micro_batches
+from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.windows import Row
 from spacy_transfer.training.adamw import AdamW
 
@@ -183,8 +184,8 @@ def assert_alike(one: Any, other: Any, atol: float) -> None:
 def test_cached_is_uncached(quiet_bert: Path, pooling: str, frozen: Any) -> None:
     blocks = {"tuning": {"frozen_depth": frozen}, "pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}
     cached, uncached = trained(quiet_bert, {}, **blocks), trained(quiet_bert, {"memory": 0}, **blocks)
-    features = shim_of(cached).pathway.features
-    assert features.hits > 2 * features.misses
+    states = shim_of(cached).pathway.cached
+    assert states.hits > 2 * states.misses
     assert shim_of(uncached).pathway is shim_of(uncached).current_pathway.direct
     assert_alike(cached, uncached, 1e-5)
 
@@ -192,7 +193,7 @@ def test_cached_is_uncached(quiet_bert: Path, pooling: str, frozen: Any) -> None
 @pytest.mark.parametrize("frozen", [1, "all"])
 def test_a_cache_that_is_too_small_changes_nothing(quiet_bert: Path, frozen: Any) -> None:
     small = trained(quiet_bert, {"memory": 1000}, tuning={"frozen_depth": frozen})
-    assert shim_of(small).pathway.features.is_full
+    assert shim_of(small).pathway.cached.is_full
     assert_alike(small, trained(quiet_bert, {"memory": 0}, tuning={"frozen_depth": frozen}), 1e-5)
 
 
@@ -207,7 +208,7 @@ def test_a_cache_on_disk_serves_the_next_run(
     first = trained(quiet_bert, cache, **blocks)
     assert list(tmp_path.glob("*/*.data"))
     second = trained(quiet_bert, cache, **blocks)
-    assert shim_of(second).pathway.features.misses == 0
+    assert shim_of(second).pathway.cached.misses == 0
     exact = 1e-6 if disk_precision == "same" else 5e-3
     assert_alike(first, second, exact)
     assert_alike(second, trained(quiet_bert, {"memory": 0}, **blocks), max(exact, TOLERANCE[precision]))

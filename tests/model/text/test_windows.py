@@ -14,7 +14,7 @@ from torch import nn
 from house_kit.encoders import TOKENIZERS
 from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
 from house_kit.texts import TEXTS, exclusive_examples
-from spacy_transfer.model.text.batching import collate
+from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.model.text.windows import FittedWindows, Windows
 from spacy_transfer.nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling

@@ -100,7 +100,7 @@ def test_evaluation_drops_nothing() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.9])
-def test_dropped_neighbours_are_independent(rate: float) -> None:
+def test_dropped_neighbors_are_independent(rate: float) -> None:
     """Across the eight bytes of one draw too; and the expectation is that of the share really drawn."""
     torch.manual_seed(0)
     found = dropout(torch.ones(1_000_003), rate)

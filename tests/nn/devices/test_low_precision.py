@@ -13,9 +13,10 @@ import torch
 from house_kit.encoders import KNOWN_FAMILIES
 from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
 from house_kit.texts import TEXTS, exclusive_examples
-from spacy_transfer.model.text.batching import collate, micro_batches
+from spacy_transfer.model.text.batching import micro_batches
+from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.windows import Row
-from spacy_transfer.nn.devices import few_shapes
+from spacy_transfer.nn.devices import few_shapes, shape_sizes
 from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.network import Network
 from spacy_transfer.training.adamw import AdamW
@@ -52,12 +53,12 @@ def test_shapes_are_few_whatever_the_lengths(n_docs: int) -> None:
 
 
 def test_lengths_keep_to_the_positions_and_values_to_their_octave() -> None:
-    assert [few_shapes.few_pieces(n) for n in (1, 8, 9, 64, 65, 81, 129, 257)] == [8, 8, 16, 64, 80, 96, 160, 320]
-    assert [few_shapes.few_pieces(n, 40) for n in (33, 39, 40)] == [40, 40, 40]
-    assert few_shapes.few_pieces(250, 250) == 250
-    assert [few_shapes.few_rows(n, 256) for n in (1, 2, 5, 9, 37)] == [1, 4, 8, 16, 40]
-    values = {few_shapes.few_values(n) for n in range(1, 5000)}
-    assert all(few_shapes.few_values(n) >= n for n in range(1, 5000))
+    assert [shape_sizes.few_pieces(n) for n in (1, 8, 9, 64, 65, 81, 129, 257)] == [8, 8, 16, 64, 80, 96, 160, 320]
+    assert [shape_sizes.few_pieces(n, 40) for n in (33, 39, 40)] == [40, 40, 40]
+    assert shape_sizes.few_pieces(250, 250) == 250
+    assert [shape_sizes.few_rows(n, 256) for n in (1, 2, 5, 9, 37)] == [1, 4, 8, 16, 40]
+    values = {shape_sizes.few_values(n) for n in range(1, 5000)}
+    assert all(shape_sizes.few_values(n) >= n for n in range(1, 5000))
     assert len(values) < 70
 
 
@@ -80,7 +81,7 @@ def test_encoders_see_few_shapes_in_training_caching_and_prediction(
     for n in (1, 5, 11, len(examples)):
         nlp.update(examples[:n], sgd=optimizer)
         scores_of(nlp, MIXED[:n])
-    assert all(n_rows in few_shapes.ROWS and n_pieces % 8 == 0 for n_rows, n_pieces in seen)
+    assert all(n_rows in shape_sizes.ROWS and n_pieces % 8 == 0 for n_rows, n_pieces in seen)
     seen.clear()
     nlp = pipeline(bert, precision="fp32")
     scores_of(nlp, MIXED)

@@ -440,6 +440,6 @@ def test_values_out_of_range(values: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"activation": "sine"}, {"init": "labels"}, {"layer": 1}])
-def test_misspelt(bert: Path, wrong: Any) -> None:
+def test_misspelled(bert: Path, wrong: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         pipeline(bert, head=query(**wrong))

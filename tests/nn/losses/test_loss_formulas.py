@@ -102,7 +102,7 @@ def test_squared_earth_movers_distance_by_hand() -> None:
 
 
 @pytest.mark.parametrize("builder", [SquaredError("ordinal"), SmoothL1("ordinal")])
-def test_a_neighbour_is_less_wrong_than_one_further_away(builder: Any) -> None:
+def test_a_neighbor_is_less_wrong_than_one_further_away(builder: Any) -> None:
     logits = torch.eye(4) * 8
     right = torch.eye(4)[[0] * 4]
     values = builder.build(ONES)(logits, right, torch.ones(4, 4)).tolist()

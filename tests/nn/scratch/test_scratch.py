@@ -212,7 +212,7 @@ def test_a_process_of_its_own(trained: Language) -> None:
     torch.testing.assert_close(scores_of(trained, TEXTS, n_process=2, batch_size=12), alone, atol=1e-5, rtol=0)
 
 
-def test_initialising_without_words() -> None:
+def test_initializing_without_words() -> None:
     nlp = classifier(initialize=False)
     examples = examples_of(nlp, [" ", "\n"], [one_hot("card"), one_hot("login")])
     with pytest.raises(ValueError, match=r"T131.*2 text"):

@@ -8,6 +8,7 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
+from spacy.tokens import DocBin
 
 from house_kit.applied import numbered, read_rows, write_texts
 from house_kit.pipelines import add_classifier, pipeline
@@ -15,7 +16,7 @@ from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer import apply
 from spacy_transfer.serving.apply.scoring import DirectScoring, PipelineScoring
 
-IN = ["csv", "tsv", "jsonl", "json", "txt", "parquet", "spacy", "csv.gz", "jsonl.zst", "parquet.gz"]
+IN = ["csv", "tsv", "jsonl", "json", "txt", "parquet", "spacy", "xlsx", "csv.gz", "jsonl.zst", "parquet.gz"]
 OUT = ["csv", "tsv", "jsonl", "parquet", "spacy"]
 
 
@@ -35,6 +36,8 @@ def best_of(nlp: Language, texts: list[str]) -> list[tuple[str, float]]:
 def test_every_input_format_gives_the_scores_of_the_pipeline(kind: str, nlp: Language, tmp_path: Path) -> None:
     if kind.startswith("parquet") or kind.endswith("zst"):
         pytest.importorskip("pyarrow")
+    if kind == "xlsx":
+        pytest.importorskip("openpyxl")
     texts = numbered(30)
     done = apply(nlp, write_texts(tmp_path / f"in.{kind}", texts), tmp_path / "out.jsonl", look_ahead=8)
     rows = read_rows(tmp_path / "out.jsonl")
@@ -109,6 +112,49 @@ def test_fields_of_several_kinds(nlp: Language, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     apply(nlp, tmp_path / "in.jsonl", tmp_path / "out.parquet", look_ahead=1)
     assert [row["x"] for row in read_rows(tmp_path / "out.parquet")] == ["1", "a", None]
+
+
+def test_a_spacy_file_is_joined_of_blocks(nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Field by field, as spaCy writes it at once; and refused before it holds more than its format can say."""
+    texts = [*numbered(20), "für 12 €"]
+    source = write_texts(tmp_path / "in.csv", texts)
+    apply(nlp, source, tmp_path / "one.spacy")
+    apply(nlp, source, tmp_path / "out.spacy", look_ahead=4)
+    docs = list(nlp.pipe(texts))
+    for doc, number in zip(docs, range(len(docs)), strict=True):
+        doc.user_data["._.", "id", None, None] = str(number)
+    whole, found = DocBin(docs=docs, store_user_data=True), DocBin().from_disk(tmp_path / "out.spacy")
+    for key in ("attrs", "strings", "flags", "span_groups", "user_data"):
+        assert getattr(found, key) == getattr(whole, key)
+    for key in ("tokens", "spaces"):
+        assert all((a == b).all() for a, b in zip(getattr(found, key), getattr(whole, key), strict=True))
+    assert [list(cats) for cats in found.cats] == [list(cats) for cats in whole.cats]
+    # Blocks change what is scored together, and so the last digits of scores.
+    assert (tmp_path / "one.spacy").stat().st_size == pytest.approx((tmp_path / "out.spacy").stat().st_size, rel=0.1)
+    monkeypatch.setattr("spacy_transfer.serving.apply.writing.docs_writer._MOST_BYTES", 5000)
+    with pytest.raises(ValueError, match=r"T605.*5,000 bytes"):
+        apply(nlp, source, tmp_path / "two.spacy", look_ahead=4)
+
+
+def test_packed_files_are_unpacked_once(nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spacy_transfer.serving.apply.reading import sources
+
+    unpacked: list[str] = []
+    original = sources._unpack
+
+    def unpack(source: Any, plain: Path) -> None:
+        unpacked.append(source.path.name)
+        original(source, plain)
+
+    monkeypatch.setattr(sources, "_unpack", unpack)
+    given = [write_texts(tmp_path / f"{name}.csv.gz", numbered(9)) for name in "ab"]
+    apply(nlp, given, tmp_path / "out.csv", look_ahead=4)
+    assert unpacked == ["a.csv.gz", "b.csv.gz"]
+    # Where too much would wait, the disk is spared.
+    monkeypatch.setattr(sources, "_MOST_KEPT", (tmp_path / "out.csv").stat().st_size // 3)
+    apply(nlp, given, tmp_path / "two.csv", look_ahead=4)
+    assert unpacked[2:] == ["a.csv.gz", "b.csv.gz", "b.csv.gz"]
+    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
 
 
 def test_folders_and_patterns(nlp: Language, tmp_path: Path) -> None:

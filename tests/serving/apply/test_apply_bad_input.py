@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from spacy.cli import app
 from spacy.language import Language
 from typer.testing import CliRunner
 
+import spacy_transfer.cli  # noqa: F401  (adds the command group)
 from house_kit.applied import numbered, read_rows, write_texts
 from house_kit.commands import run
 from house_kit.pipelines import add_classifier, pipeline
@@ -199,6 +201,17 @@ def test_the_command(trained: Path, tmp_path: Path) -> None:
     assert "1 rows could not be used" in text
     assert bad_of(tmp_path / "b.jsonl")[0]["line"] == 37
     assert "T528" in run("transfer", "apply", trained, source, "-o", tmp_path / "two.csv", code=1)
+
+
+def test_options_of_the_other_engine(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_texts(tmp_path / "in.csv", TEXTS)
+    command = ["transfer", "apply", trained, source, "-o", tmp_path / "out.csv"]
+    assert "T600" in run(*command, "--workers", "2", code=1)
+    assert "T600" in run(*command, "--address", "auto", code=1)
+    assert "T396" in run(*command, "--engine", "ray", "--workers", "0", code=1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "spacy-transfer[ray]" in run(*command, "--engine", "ray", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_standard_input_and_output(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

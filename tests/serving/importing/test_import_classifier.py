@@ -17,14 +17,16 @@ from house_kit.classifiers import logits_of, write_classifier, write_head
 from house_kit.commands import run
 from house_kit.encoders import WIDTH, knows
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
-from house_kit.texts import LABELS, TEXTS, exclusive_examples
+from house_kit.runs import config_of, write_corpus
+from house_kit.runs import run as train_on
+from house_kit.texts import LABELS, TEXTS
 from spacy_transfer.nn.heads.sequence_classifiers import CLASSIFIERS
 from spacy_transfer.serving.export.huggingface import export_huggingface
 from spacy_transfer.serving.importing.import_classifier import import_classifier
-from spacy_transfer.training.adamw import AdamW
 
 FAMILIES = ["bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v3", "modernbert"]
 SIX = TEXTS[:6]
+NAME = "transfer_textcat"
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if knows(family)])
@@ -62,14 +64,16 @@ def test_the_other_modernbert(tmp_path: Path) -> None:
 
 
 def test_it_is_trained_further(tmp_path: Path) -> None:
+    """By `spacy transfer train`, the folder of transformers being gone."""
     folder = write_classifier(tmp_path / "hf", "distilbert")
     import_classifier(folder, tmp_path / "nlp", lang="xx")
     shutil.rmtree(folder)
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("transfer_textcat", source=spacy.load(tmp_path / "nlp"))
-    before = weights_of(nlp)
-    nlp.update(exclusive_examples(nlp, 6), sgd=AdamW(learn_rate=1e-2))
-    assert {name for name in moved(before, weights_of(nlp)) if name.startswith("head.")} == {
+    config = config_of(folder, write_corpus(tmp_path), "frozen, by pieces", steps=2)
+    config["components"] = {NAME: {"source": str(tmp_path / "nlp")}}
+    config["initialize"] = {}
+    train_on(config, tmp_path / "out")
+    before, after = (weights_of(spacy.load(place)) for place in (tmp_path / "nlp", tmp_path / "out" / "model-last"))
+    assert {name for name in moved(before, after) if name.startswith("head.")} == {
         "head.hidden.1.weight", "head.hidden.1.bias", "head.output.weight", "head.output.bias"
     }  # fmt: skip
 
@@ -236,6 +240,19 @@ def test_weights_and_families_that_are_refused(bert: Path, classifier: Path, tmp
         import_classifier(headless, tmp_path / "nlp")
     write_head(headless, torch.zeros(2, WIDTH), torch.zeros(3))
     with pytest.raises(ValueError, match=r"T567.*the last layer"):
+        import_classifier(headless, tmp_path / "nlp")
+    for weight in (torch.zeros(()), torch.zeros(WIDTH), torch.zeros(0, WIDTH), torch.zeros(2, WIDTH, 1)):
+        write_head(headless, weight, torch.zeros(2))
+        with pytest.raises(ValueError, match=r"T567.*rows, columns"):
+            import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.tensor([0.0, torch.nan]))
+    with pytest.raises(ValueError, match=r"T452.*'bias'.*NaN"):
+        import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.zeros(2), problem="ranking")
+    with pytest.raises(ValueError, match=r"T567.*'problem'.*'ranking'"):
+        import_classifier(headless, tmp_path / "nlp")
+    write_head(headless, torch.zeros(2, WIDTH), torch.zeros(2), classes="[1]")
+    with pytest.raises(ValueError, match=r"T567.*'classes'"):
         import_classifier(headless, tmp_path / "nlp")
     assert not (tmp_path / "nlp").exists()
 

@@ -277,7 +277,7 @@ def test_a_gradient_that_is_no_number_leaves_the_weights(
 def test_empty_corpus(
     bert: Path, corpus: Path, tmp_path: Path, max_epochs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With labels given, a pipeline is initialised on nothing only if all components allow it: ours do not."""
+    """With labels given, a pipeline is initialized on nothing only if all components allow it: ours do not."""
     DocBin().to_disk(tmp_path / "train.spacy")
     config = config_of(bert, corpus, training={"max_epochs": max_epochs})
     config["corpora"]["train"]["path"] = str(tmp_path / "train.spacy")

@@ -65,7 +65,7 @@ def test_stopped_before_every_step(bert: Path, corpus: Path, tmp_path: Path, mon
 def test_with_a_cache_on_disk(
     bert: Path, corpus: Path, tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Features written after the checkpoint are not read: they would change what is computed together."""
+    """States written after the checkpoint are not read: they would change what is computed together."""
     changes: list[dict[str, Any]] = [
         {"components": {MODEL: {"model": {"cache": {"memory": memory, "cache_dir": str(tmp_path / name)}}}}}
         for name in ("one", "other")

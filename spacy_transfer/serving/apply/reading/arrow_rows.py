@@ -4,12 +4,13 @@ import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ....errors import T047, require
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
+    from pyarrow.parquet import ParquetFile
 
 _BATCH = 1000
 
@@ -71,7 +72,7 @@ def parquet_rows(path: Path, text_field: str) -> Iterator[tuple[int, object, Arr
                 yield number, text, ArrowCells(batch, index)
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> "ParquetFile":
     require("pyarrow", "parquet")
     return importlib.import_module("pyarrow.parquet").ParquetFile(path)
 

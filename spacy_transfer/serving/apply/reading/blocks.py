@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .rows import Bad, Row
 
@@ -72,9 +72,6 @@ def bad_lines(bad: Iterable[Bad], names: list[str]) -> bytes:
     return "".join(lines).encode("ascii")
 
 
-_END: Any = object()
-
-
 @contextmanager
 def closed_after(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
     """Read in this thread, while the block lasts.
@@ -95,14 +92,15 @@ def read_ahead(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
     items (Generator): What is read; an error of it is raised where its item would come.
     YIELDS (Iterator): The same items.
     """
-    waiting: queue.Queue[Any] = queue.Queue(_N_AHEAD)
+    # One item, none at the end, or an error.
+    waiting: queue.Queue[tuple[list[Item], BaseException | None]] = queue.Queue(_N_AHEAD)
     stopped = threading.Event()
 
-    def put(item: Any) -> bool:
+    def put(given: list[Item], error: BaseException | None = None) -> bool:
         """Wait for room, but not for ever."""
         while not stopped.is_set():
             try:
-                waiting.put(item, timeout=0.1)
+                waiting.put((given, error), timeout=0.1)
                 return True
             except queue.Full:
                 continue
@@ -112,12 +110,12 @@ def read_ahead(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
         """Fill the queue."""
         try:
             for item in items:
-                if not put((item, None)):
+                if not put([item]):
                     break
             else:
-                put((_END, None))
+                put([])
         except BaseException as error:
-            put((_END, error))
+            put([], error)
         finally:
             items.close()
 
@@ -127,12 +125,12 @@ def read_ahead(items: Generator[Item, None, None]) -> Iterator[Iterator[Item]]:
     def each() -> Iterator[Item]:
         """Empty the queue."""
         while True:
-            item, error = waiting.get()
+            given, error = waiting.get()
             if error is not None:
                 raise error
-            if item is _END:
+            if not given:
                 return
-            yield item
+            yield from given
 
     try:
         yield each()

@@ -1,20 +1,22 @@
 """Rows of the sources with their places: all columns come along, whichever format they are read from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ....corpora.decoding import decoded_lines, find_decoding
-from ....corpora.docbins import read_docs
+from ....corpora.excel_rows import excel_columns, read_excel
 from ....corpora.excerpt import excerpt
 from ....corpora.json_rows import read_json, read_jsonl
 from ....corpora.records import parse_text
 from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ....corpora.rows import Row as FileRow
 from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
-from ....errors import T524, T524_CHOICE, T524_NONE, T525, T526
+from ....docbins import read_stored
+from ....errors import T047, T047_HEADER, T524, T524_CHOICE, T524_NONE, T525, T526, require
 from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
 from .sources import Source
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 TEXT = "text"
+# Formats whose rows have the columns of a header.
+_SHEETS = ("csv", "tsv", "xlsx")
 # What a column of texts is called where nobody says it; "text" comes first.
 _USUAL = ("text", "document", "content", "body", "message", "comment", "review", "description", "sentence", "utterance")
 # Rows of a JSONL file that tell which field is the text.
@@ -40,6 +44,7 @@ class Row(NamedTuple):
     text (str): What is classified.
     text_field (str): The column that holds it.
     doc (Doc | None): That of a `.spacy` file.
+    attrs (tuple[int, ...]): What the file holds of its tokens, as spaCy numbers it.
     """
 
     source: int
@@ -49,6 +54,7 @@ class Row(NamedTuple):
     text: str
     text_field: str
     doc: "Doc | None" = None
+    attrs: tuple[int, ...] = ()
 
 
 class Bad(NamedTuple):
@@ -106,6 +112,16 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
         return Head(columns, field, layout, note=_field_note(field, options), n_lines=n_rows)
     if source.format == "spacy":
         return Head((TEXT,), TEXT, layout)
+    if source.format == "xlsx":
+        require("openpyxl", "excel")
+        columns = tuple(excel_columns(path, layout))
+        while columns and not columns[-1]:
+            columns = columns[:-1]
+        if not columns:
+            raise ValueError(T047.format(path=source.name, format="an Excel workbook", reason=T047_HEADER))
+        _refuse_twice(source, columns)
+        field = _text_field(source, columns, options)
+        return Head(columns, field, layout, note=_field_note(field, options))
     decoding = find_decoding(path, layout.encoding)
     settled = replace(layout, encoding=layout.encoding or decoding.codec)
     has_mark = decoding.codec != "utf-8" and layout.encoding is None
@@ -143,9 +159,9 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
     YIELDS (Row | Bad): In order; blank lines are left out.
     """
     if source.format == "spacy":
-        for line, doc in enumerate(read_docs(path, vocab), start=1):
-            kept = None if vocab is None else doc
-            yield _checked(number, line, line, {TEXT: doc.text}, doc.text, TEXT, kept)
+        for line, (doc, attrs) in enumerate(read_stored(path, vocab), start=1):
+            read = _checked(number, line, line, {TEXT: doc.text}, doc.text, TEXT)
+            yield read._replace(doc=doc, attrs=tuple(attrs)) if vocab is not None and isinstance(read, Row) else read
         return
     if source.format == "txt":
         for line, whole in enumerate(decoded_lines(path, head.layout.encoding), start=1):
@@ -158,8 +174,9 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
         for line, value, arrow_cells in parquet_rows(path, head.text_field):
             yield _checked(number, line, line, arrow_cells, value, head.text_field)
         return
-    if source.format in ("csv", "tsv"):
-        rows = read_separated(path, _fields(head.text_field, head.columns), head.layout, Reading())
+    if source.format in _SHEETS:
+        reader = read_excel if source.format == "xlsx" else read_separated
+        rows = reader(path, _fields(head.text_field, head.columns), head.layout, Reading())
     else:
         rows = _json_reader(source)(path, _fields(head.text_field, ()), head.layout, Reading())
     for row in rows:
@@ -167,15 +184,13 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
             yield Bad(number, row.line, row.last_line, row.cells)
             continue
         # In the order of the file; the reader gives the text first.
-        cells = {name: row.cells[name] for name in head.columns} if source.format in ("csv", "tsv") else row.cells
+        cells = {name: row.cells[name] for name in head.columns} if source.format in _SHEETS else row.cells
         yield _checked(number, row.line, row.last_line, cells, row.cells.get(head.text_field), head.text_field)
 
 
-def _checked(
-    source: int, line: int, last: int, cells: Mapping[str, object], text: object, field: str, doc: "Doc | None" = None
-) -> Row | Bad:
+def _checked(source: int, line: int, last: int, cells: Mapping[str, object], text: object, field: str) -> Row | Bad:
     try:
-        return Row(source, line, last, cells, parse_text(text, field), field, doc)
+        return Row(source, line, last, cells, parse_text(text, field), field)
     except BadRow as error:
         return Bad(source, line, last, str(error))
 
@@ -184,7 +199,7 @@ def _fields(text: str, columns: Sequence[str]) -> Fields:
     return Fields(text=text, label=None, labels=None, cats=None, attributes={name: name for name in columns})
 
 
-def _json_reader(source: Source) -> Any:
+def _json_reader(source: Source) -> Callable[[Path, Fields, TableFormat, Reading], Iterator[FileRow]]:
     return read_json if source.format == "json" else read_jsonl
 
 

@@ -11,18 +11,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING
 
 from ....errors import T041, T521, T521_EMPTY, T521_FOLDER, T521_GLOB, T522, T523, require
 from ....files import new_file, no_such_file, open_regular
 from ....json_types import JsonObject
 
+if TYPE_CHECKING:
+    from pyarrow import CompressedInputStream
+
 STANDARD_INPUT = "-"
 FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".txt": "txt",
-    ".parquet": "parquet", ".spacy": "spacy",
+    ".parquet": "parquet", ".spacy": "spacy", ".xlsx": "xlsx",
 }  # fmt: skip
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
+# Bytes of unpacked files that wait to be read.
+_MOST_KEPT = 2_000_000_000
 _KNOWN = ", ".join([*FORMATS, *_PACKED])
 
 
@@ -32,7 +37,7 @@ class Source:
 
     path (Path): The file.
     name (str): As messages and the side file name it.
-    format (str): "csv", "tsv", "jsonl", "json", "txt", "parquet" or "spacy".
+    format (str): "csv", "tsv", "jsonl", "json", "txt", "parquet", "spacy" or "xlsx".
     packing (str): "gzip", "zstd", or nothing.
     """
 
@@ -126,31 +131,63 @@ def copy_standard_input(copy: Path) -> None:
             raise ValueError(T521.format(source="standard input", problem=T521_EMPTY))
 
 
-@contextmanager
-def plain_file(source: Source, scratch: Path) -> Iterator[Path]:
-    """Give the file that a reader can open; a packed one is unpacked to disk while the block lasts.
+class PlainFiles:
+    """Files that readers can open: packed ones are unpacked to disk.
 
-    source (Source): The source.
+    A source is looked at before it is read. What is unpacked for that stays until then, as long as all that stays is
+    not too much for a disk.
+
     scratch (Path): Folder for what is unpacked.
-    YIELDS (Path): A plain file. Errors within name the source.
-    RAISES (ValueError): T523 for a damaged archive.
-    RAISES (ImportError): T081 for zstd without pyarrow.
     """
-    if not source.packing:
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._kept: dict[Path, Path] = {}
+        self._n_made = self._n_bytes = 0
+        for left in scratch.glob("unpacked-*"):
+            # Of a process that was killed: it may be half a file.
+            left.unlink()
+
+    @contextmanager
+    def of(self, source: Source, *, keep: bool = False) -> Iterator[Path]:
+        """Give the file of a source.
+
+        source (Source): The source.
+        keep (bool): Whether the source will be read again.
+        YIELDS (Path): A plain file, while the block lasts. Errors within name the source.
+        RAISES (ValueError): T523 for a damaged archive.
+        RAISES (ImportError): T081 for zstd without pyarrow.
+        """
+        plain = source.path
         try:
-            yield source.path
+            if source.packing:
+                plain = self._kept.pop(source.path) if source.path in self._kept else self._unpacked(source)
+            yield plain
         except (ValueError, OSError) as error:
-            _name_source(error, source.path, source.name)
+            _name_source(error, plain, source.name)
             raise
-        return
-    plain = scratch / f"unpacked.{source.format}"
-    try:
-        _unpack(source, plain)
-        yield plain
-    except (ValueError, OSError) as error:
-        _name_source(error, plain, source.name)
-        raise
-    finally:
+        finally:
+            if source.packing:
+                self._done_with(source, plain, keep=keep)
+
+    def _unpacked(self, source: Source) -> Path:
+        self._n_made += 1
+        plain = self._scratch / f"unpacked-{self._n_made}.{source.format}"
+        try:
+            _unpack(source, plain)
+        except BaseException:
+            plain.unlink(missing_ok=True)
+            raise
+        self._n_bytes += plain.stat().st_size
+        return plain
+
+    def _done_with(self, source: Source, plain: Path, *, keep: bool) -> None:
+        if plain == source.path:
+            return
+        if keep and self._n_bytes <= _MOST_KEPT:
+            self._kept[source.path] = plain
+            return
+        self._n_bytes -= plain.stat().st_size
         plain.unlink(missing_ok=True)
 
 
@@ -160,7 +197,7 @@ def _name_source(error: Exception, plain: Path, name: str) -> None:
 
 
 def _unpack(source: Source, plain: Path) -> None:
-    packed: IO[bytes] | Any
+    packed: gzip.GzipFile | CompressedInputStream
     damaged: tuple[type[Exception], ...]
     if source.packing == "gzip":
         packed, damaged = gzip.GzipFile(source.path, "rb"), (gzip.BadGzipFile, EOFError, zlib.error)
@@ -173,7 +210,9 @@ def _unpack(source: Source, plain: Path) -> None:
             file.write(chunk)
 
 
-def _chunk(packed: Any, source: Source, damaged: tuple[type[Exception], ...]) -> bytes:
+def _chunk(
+    packed: "gzip.GzipFile | CompressedInputStream", source: Source, damaged: tuple[type[Exception], ...]
+) -> bytes:
     try:
         return packed.read(1 << 20)
     except damaged as error:

@@ -5,9 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from spacy.tokens import Doc
+from typing import TYPE_CHECKING
 
 from ....corpora.rows import BadRow
 from ....errors import require
@@ -17,7 +15,7 @@ from .answers import Answer
 from .writers import all_columns, check_text
 
 if TYPE_CHECKING:
-    from pyarrow import Array, Schema, Table
+    from pyarrow import Array, DataType, Schema, Table
 
 
 class ParquetWriter:
@@ -36,7 +34,7 @@ class ParquetWriter:
         """See `Writer`."""
         return b""
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
+    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: bytes) -> tuple[bytes, list[Bad]]:
         """See `Writer`."""
         bad: list[Bad] = []
         kept: list[int] = []
@@ -91,7 +89,8 @@ class ParquetWriter:
 
     def _one_schema(self, schemas: "Sequence[Schema]") -> "Schema":
         """Columns in the order of the sources; of two kinds of values the one that holds both, else text."""
-        arrow, kinds = self._arrow, dict[str, Any]()
+        arrow = self._arrow
+        kinds: dict[str, DataType] = {}
         for schema in schemas:
             for field in schema:
                 kinds[field.name] = self._common(kinds.get(field.name, field.type), field.type)
@@ -99,7 +98,7 @@ class ParquetWriter:
         order += [name for name in kinds if name not in self._new and name not in self._columns]
         return arrow.schema([(name, kinds[name]) for name in [*order, *self._new]], metadata=schemas[0].metadata)
 
-    def _common(self, one: Any, other: Any) -> Any:
+    def _common(self, one: "DataType", other: "DataType") -> "DataType":
         arrow = self._arrow
         if one == other or arrow.types.is_null(other):
             return one

@@ -7,18 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from spacy.tokens import Doc, DocBin
-
 from ....corpora.excerpt import excerpt
 from ....corpora.rows import BadRow
 from ....errors import T043_SURROGATE, T533, T533_FIELD
 from ..reading.rows import Bad, Head, Row
 from ..reading.sources import Source
 from .answers import Answer
-
-_LENGTH_BYTES = 8
-# Of a shared transformer: its states, a hundred times as large as the text.
-_STATES = ("._.", "trf_data", None, None)
 
 
 class Writer(Protocol):
@@ -27,12 +21,12 @@ class Writer(Protocol):
     def head(self) -> bytes:
         """What stands before the first row."""
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
+    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: bytes) -> tuple[bytes, list[Bad]]:
         """Make the bytes of a block.
 
         rows (Sequence[Row]): In order.
         answers (Sequence[Answer]): The new cells of each.
-        docs (Sequence[Doc]): The documents, where the format holds them.
+        docs (bytes): The documents, where the format holds them.
         RETURNS (tuple[bytes, list[Bad]]): The bytes, and the rows that cannot be written.
         """
 
@@ -111,7 +105,7 @@ class TableWriter:
         mark = b"\xef\xbb\xbf" if self._has_mark else b""
         return mark + self._lines([[*self._columns, *self._new]]).encode("utf-8")
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
+    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: bytes) -> tuple[bytes, list[Bad]]:
         """See `Writer`."""
         lines: list[list[str]] = []
         bad: list[Bad] = []
@@ -148,7 +142,7 @@ class JsonlWriter:
         """See `Writer`."""
         return b""
 
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
+    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: bytes) -> tuple[bytes, list[Bad]]:
         """See `Writer`."""
         lines: list[bytes] = []
         bad: list[Bad] = []
@@ -171,42 +165,3 @@ def _json(value: Mapping[str, object]) -> bytes:
     except UnicodeEncodeError:
         # Half a surrogate pair in some other field: escaped, as it came.
         return json.dumps(value, default=str).encode("ascii") + b"\n"
-
-
-class DocsWriter:
-    """A `.spacy` file: the documents with all that the components wrote, and other columns as `doc._.NAME`.
-
-    The format is one block of memory; only the last step, which joins the parts, holds all of it.
-    """
-
-    def head(self) -> bytes:
-        """See `Writer`."""
-        return b""
-
-    def encode(self, rows: Sequence[Row], answers: Sequence[Answer], docs: Sequence[Doc]) -> tuple[bytes, list[Bad]]:
-        """See `Writer`."""
-        kept = DocBin(store_user_data=True)
-        bad: list[Bad] = []
-        for row, doc in zip(rows, docs, strict=True):
-            doc.user_data.pop(_STATES, None)
-            one = DocBin(store_user_data=True)
-            try:
-                one.add(doc)
-            except (TypeError, ValueError, OverflowError, UnicodeError) as error:
-                # A value that msgpack has no form for.
-                bad.append(Bad(row.source, row.line, row.last_line, f"{type(error).__name__}: {error}"))
-                continue
-            kept.merge(one)
-        if not len(kept):
-            return b"", bad
-        data = kept.to_bytes()
-        return len(data).to_bytes(_LENGTH_BYTES, "big") + data, bad
-
-    def finish(self, part: Path, place: Path) -> bool:
-        """See `Writer`."""
-        joined = DocBin(store_user_data=True)
-        with part.open("rb") as file:
-            while length := file.read(_LENGTH_BYTES):
-                joined.merge(DocBin(store_user_data=True).from_bytes(file.read(int.from_bytes(length, "big"))))
-        place.write_bytes(joined.to_bytes())
-        return True

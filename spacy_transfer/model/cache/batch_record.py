@@ -1,7 +1,7 @@
 """Records which texts were computed together, so that a resumed run can compute their states again bit for bit.
 
 A row of a matrix product may differ in its last bits with the other rows of the batch. So the run takes down every
-micro-batch that features came from, and a resumed run, whose cache is empty, computes a missing feature in the very
+micro-batch that states came from, and a resumed run, whose cache is empty, computes a missing state in the very
 micro-batch it came from at first.
 """
 
@@ -19,12 +19,12 @@ from .segments import KEY_BYTES
 _DTYPES = {"keys": torch.uint8, "origin": torch.int32, "texts": torch.int32, "sizes": torch.int32}
 
 
-class Fills:
+class BatchRecord:
     """Micro-batches of one cache.
 
     groups (list[list[str]]): Texts of each micro-batch that the cache has something of, in its order: so there are no
-        more of them than features.
-    origin (dict[bytes, int]): Micro-batch that a kept feature came from.
+        more of them than states.
+    origin (dict[bytes, int]): Micro-batch that a kept state came from.
     recalled (dict[bytes, int]): Those of them that are not computed again yet.
     """
 
@@ -37,7 +37,7 @@ class Fills:
         """Note a micro-batch that was computed.
 
         texts (list[str]): Its texts.
-        kept (Sequence[bytes]): Keys of its features that the cache has taken.
+        kept (Sequence[bytes]): Keys of its states that the cache has taken.
         """
         if kept:
             self.origin.update(dict.fromkeys(kept, len(self.groups)))
@@ -46,7 +46,7 @@ class Fills:
     def state(self, kept: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[JsonObject, dict[str, Tensor]]:
         """What `restore` needs.
 
-        kept (Sequence[bytes]): Keys of all features in memory.
+        kept (Sequence[bytes]): Keys of all states in memory.
         numbers (Mapping): Place of each training text; others are written out.
         """
         others: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Fills:
     def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor], training_texts: Sequence[str]) -> list[bytes]:
         """Take the state of an earlier run.
 
-        RETURNS (list[bytes]): Keys of the features it had.
+        RETURNS (list[bytes]): Keys of the states it had.
         RAISES (UnusableFile): T452 for tensors that do not go together, or name texts that are not there.
         """
         _check(tensors, len(data["others"]), len(training_texts))
@@ -84,7 +84,7 @@ class Fills:
         return keys
 
     def wanted(self, keys: Sequence[bytes]) -> dict[int, list[str]]:
-        """Micro-batches to compute again for some features: number and texts."""
+        """Micro-batches to compute again for some states: number and texts."""
         numbers = dict.fromkeys(self.recalled[key] for key in keys if key in self.recalled)
         return {number: self.groups[number] for number in numbers}
 
@@ -97,7 +97,7 @@ class Fills:
 
 
 def _check(tensors: Mapping[str, Tensor], n_others: int, n_texts: int) -> None:
-    """RAISES (UnusableFile): T452 for what `Fills.state` cannot have given."""
+    """RAISES (UnusableFile): T452 for what `BatchRecord.state` cannot have given."""
     found = {name: tensors.get(name) for name in _DTYPES}
     wants = {
         "keys": f"rows of {KEY_BYTES} bytes", "origin": "a micro-batch for each key", "sizes": "the sizes of the texts",

@@ -5,7 +5,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from .. import errors
+from . import errors
 
 _CHUNK = 1 << 20
 # Objects made of an unpacked file take several times its size.

@@ -1,4 +1,4 @@
-"""Features of documents that are computed in large batches, and in a resumed run in the batches they came from."""
+"""States of documents that are computed in large batches, and in a resumed run in the batches they came from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
@@ -12,17 +12,18 @@ from ...json_types import JsonMapping, JsonObject
 from ...log import logger
 from ...nn.devices.pinned import to_device
 from ..shims.evaluating import is_evaluating
-from ..text.reader import Document, DocumentBatch
-from .cache import Features
+from ..text.document_batch import DocumentBatch
+from ..text.reader import Document
+from .batch_record import BatchRecord
+from .cache import CachedStates
 from .direct import MOST_READ, Direct
-from .fills import Fills
 
 # Texts filled at a time, sorted by length: much faster than a training batch at a time.
 _LEAST_FILL = 512
 # Texts that are only predicted, as in evaluations during training, are cached up to so many.
 _MOST_PREDICTED = 50_000
 
-# Purposes of features: those of training, and those of texts that are only predicted.
+# Purposes of states: those of training, and those of texts that are only predicted.
 TRAINING = b""
 PREDICTED = b"predicted"
 
@@ -30,11 +31,11 @@ PREDICTED = b"predicted"
 Logits = Callable[[DocumentBatch], Tensor]
 
 
-class FeatureKind(Protocol):
+class StateKind(Protocol):
     """What is kept of a document."""
 
     def keys(self, document: Document, purpose: bytes) -> list[bytes]:
-        """Name the features of a document.
+        """Name the states, or the vector, of a document.
 
         document (Document): Any.
         purpose (bytes): `TRAINING` or `PREDICTED`.
@@ -42,17 +43,17 @@ class FeatureKind(Protocol):
         """
 
     def compute(self, documents: Sequence[Document], purpose: bytes, *, on_gpu: bool) -> dict[bytes, Tensor]:
-        """Compute the features of one micro-batch.
+        """Compute the states or vectors of one micro-batch.
 
         documents (Sequence[Document]): One micro-batch.
         purpose (bytes): As for `keys`.
         on_gpu (bool): Whether they are kept on the GPU.
-        RETURNS (dict[bytes, Tensor]): Features by key, (n_pieces or 1, width) each.
+        RETURNS (dict[bytes, Tensor]): States by key, (n_pieces or 1, width) each.
         """
 
 
 class ExpectedTexts:
-    """Texts that training will read, so that their features are computed in large sorted batches.
+    """Texts that training will read, so that their states are computed in large sorted batches.
 
     texts (list[str]): Each once.
     n_taken (int): How many of them have been taken.
@@ -75,19 +76,19 @@ class ExpectedTexts:
 
 
 @final
-class FilledFeatures:
-    """Features of one kind, in a cache that fills itself.
+class FilledStates:
+    """States of one kind, in a cache that fills itself.
 
-    features (Features): The cache.
-    kind (FeatureKind): What is kept of a document.
+    cached (CachedStates): The cache.
+    kind (StateKind): What is kept of a document.
     direct (Direct): Divides documents into micro-batches, and reads texts.
     expected (ExpectedTexts): What training will read.
     """
 
-    def __init__(self, features: Features, kind: FeatureKind, direct: Direct, expected: ExpectedTexts) -> None:
-        self.features = features
+    def __init__(self, cached: CachedStates, kind: StateKind, direct: Direct, expected: ExpectedTexts) -> None:
+        self.cached = cached
         self._kind, self._direct, self._expected = kind, direct, expected
-        self._fills = Fills()
+        self._batches = BatchRecord()
         self._n_predicted = 0
 
     # ---- training ------------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ class FilledFeatures:
         """Give the logits of training documents, each by its way.
 
         batch (DocumentBatch): One micro-batch.
-        cached (Callable): Gives those of documents that last, by way of features, which are there by then.
+        cached (Callable): Gives those of documents that last, by way of states, which are there by then.
         uncached (Callable): Gives those of documents that never come again.
         RETURNS (Tensor): (n_docs, n_labels).
         """
@@ -140,46 +141,46 @@ class FilledFeatures:
             self._n_predicted += sum(not self._is_reserved(document, PREDICTED) for document in missing)
             self._compute(documents, PREDICTED)
 
-    # ---- features ------------------------------------------------------------------------------------------------
+    # ---- states --------------------------------------------------------------------------------------------------
 
     def kept_keys(self, document: Document, purpose: bytes) -> list[bytes]:
-        """Name the features of a document as they are kept, first those of training."""
+        """Name the states of a document as they are kept, first those of training."""
         keys = self._kind.keys(document, TRAINING)
-        if self._fills.recalled:
+        if self._batches.recalled:
             self._recall(keys)
         if purpose == TRAINING:
             return keys
         pairs = zip(keys, self._kind.keys(document, purpose), strict=True)
-        return [key if key in self.features else other for key, other in pairs]
+        return [key if key in self.cached else other for key, other in pairs]
 
     def compute_together(self, documents: Sequence[Document], purpose: bytes) -> dict[bytes, Tensor]:
-        """Compute the features of one micro-batch, and put them into the cache.
+        """Compute the states of one micro-batch, and put them into the cache.
 
-        RETURNS (dict): Features by key.
+        RETURNS (dict): States by key.
         """
-        entries = self._kind.compute(documents, purpose, on_gpu=self.features.stay_on_gpu)
-        kept = self.features.put(entries)
+        entries = self._kind.compute(documents, purpose, on_gpu=self.cached.stay_on_gpu)
+        kept = self.cached.put(entries)
         if purpose == TRAINING:
-            self._fills.add([document.text for document in documents], kept)
+            self._batches.add([document.text for document in documents], kept)
         return entries
 
     def _has(self, document: Document, purpose: bytes) -> bool:
-        features, recalled = self.features, self._fills.recalled
-        return all(key in features or key in recalled for key in self._kind.keys(document, purpose))
+        cached, recalled = self.cached, self._batches.recalled
+        return all(key in cached or key in recalled for key in self._kind.keys(document, purpose))
 
     def _is_reserved(self, document: Document, purpose: bytes) -> bool:
-        return all(key in self.features.reserved for key in self._kind.keys(document, purpose))
+        return all(key in self.cached.reserved for key in self._kind.keys(document, purpose))
 
     def _fill(self, missing: Sequence[Document]) -> None:
         """Compute what a step lacks, and with it some of the texts that are expected."""
         # By identity: the reader gives the same object for the same text.
         wanted = {id(document): document for document in missing}
-        if not self.features.is_full and (texts := self._expected.take()):
+        if not self.cached.is_full and (texts := self._expected.take()):
             read = self._direct.reader.read(texts, remember=True)
             wanted.update((id(document), document) for document in read if not self._has(document, TRAINING))
         start = perf_counter()
         self._compute(list(wanted.values()), TRAINING)
-        logger.debug("features of %d texts in %.1f s", len(wanted), perf_counter() - start)
+        logger.debug("states of %d texts in %.1f s", len(wanted), perf_counter() - start)
 
     def _compute(self, documents: Sequence[Document], purpose: bytes) -> None:
         for group in self._direct.groups(documents):
@@ -188,22 +189,22 @@ class FilledFeatures:
     # ---- resuming ------------------------------------------------------------------------------------------------
 
     def _recall(self, keys: Sequence[bytes]) -> None:
-        """Compute features again in the micro-batches they came from before the run was stopped."""
-        for number, texts in self._fills.wanted(keys).items():
+        """Compute states again in the micro-batches they came from before the run was stopped."""
+        for number, texts in self._batches.wanted(keys).items():
             documents = self._direct.reader.read(texts, remember=True)
-            entries = self._kind.compute(documents, TRAINING, on_gpu=self.features.stay_on_gpu)
-            self.features.put({key: entries[key] for key in self._fills.came_from(number, list(entries))})
+            entries = self._kind.compute(documents, TRAINING, on_gpu=self.cached.stay_on_gpu)
+            self.cached.put({key: entries[key] for key in self._batches.came_from(number, list(entries))})
 
     def state(self) -> tuple[JsonObject, dict[str, Tensor]]:
         """See `Pathway`."""
-        features, keys = self.features.state()
+        cached, keys = self.cached.state()
         numbers = {text: i for i, text in enumerate(self._expected.texts)}
-        fills, tensors = self._fills.state(keys, numbers)
-        return {"n_predicted": self._n_predicted, "features": features, "fills": fills}, tensors
+        batches, tensors = self._batches.state(keys, numbers)
+        return {"n_predicted": self._n_predicted, "cached": cached, "batches": batches}, tensors
 
     def restore(self, data: JsonMapping, tensors: Mapping[str, Tensor]) -> None:
         """See `Pathway`."""
         self._n_predicted = data["n_predicted"]
-        if "features" in data:
-            keys = self._fills.restore(data["fills"], tensors, self._expected.texts)
-            self.features.restore(data["features"], keys)
+        if "cached" in data:
+            keys = self._batches.restore(data["batches"], tensors, self._expected.texts)
+            self.cached.restore(data["cached"], keys)

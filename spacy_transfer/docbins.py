@@ -1,24 +1,22 @@
 """Reads `.spacy` files and folders of them, and says what a wrong file is instead."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thinc.api import Config
-
-from .. import errors
-from ..files import no_such_file
+from . import errors
+from .files import no_such_file
 from .memory import refuse_bomb
-from .row_files import READERS, SPREADSHEETS
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
     from spacy.vocab import Vocab
 
 SUFFIX = ".spacy"
-_READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
+# Of files of rows, which `spacy transfer convert` makes .spacy files of; `corpora.row_files` has a reader for each.
+TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
+# What other programs write, and nothing here reads.
+SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _TEXTS = (".txt", ".conll", ".conllu", ".iob", ".ner")
 _N_SHOWN = 5
 _N_BYTES = 4096
@@ -59,7 +57,7 @@ def _in_folder(folder: Path) -> list[Path]:
                 waiting.append(entry)
             elif entry.suffix == SUFFIX:
                 files.append(entry)
-            elif entry.suffix.lower() in READERS:
+            elif entry.suffix.lower() in TABLES:
                 others.append(entry)
     if not files:
         names = ", ".join(str(other) for other in sorted(others)[:_N_SHOWN])
@@ -71,7 +69,7 @@ def _in_folder(folder: Path) -> list[Path]:
 def _kind_of(path: Path) -> str | None:
     """What a file is that is no .spacy file, by its name or its first bytes; None if it may be one."""
     suffix = path.suffix.lower()
-    if suffix in READERS or suffix in SPREADSHEETS or suffix in _TEXTS:
+    if suffix in (*TABLES, *SPREADSHEETS, *_TEXTS):
         return f"a {suffix.removeprefix('.').upper()} file"
     with path.open("rb") as file:
         head = file.read(_N_BYTES)
@@ -97,13 +95,26 @@ def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
     YIELDS (Doc): The documents.
     RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
     """
+    return (doc for doc, _ in read_stored(path, vocab))
+
+
+def read_stored(path: Path, vocab: "Vocab | None" = None) -> "Iterator[tuple[Doc, list[int]]]":
+    """Read the documents of a .spacy file, and what the file holds of them.
+
+    path (Path): One file.
+    vocab (Vocab | None): Of the pipeline, or a new one.
+    YIELDS (tuple[Doc, list[int]]): The documents, each with the attributes of tokens that the file has, as spaCy
+        numbers them.
+    RAISES (ValueError): T047 for what is no .spacy file or a damaged one, T397 for one that unpacks to too much.
+    """
     import spacy.vocab
     from spacy.tokens import DocBin
 
     try:
         refuse_bomb(path)
         docs = DocBin(store_user_data=True).from_disk(path)
-        yield from docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab)
+        for doc in docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab):
+            yield doc, docs.attrs
     except MemoryError as error:
         size = path.stat().st_size
         raise ValueError(errors.T397.format(path=path, size=f"{size / 1e6:,.0f}", there="few")) from error
@@ -113,77 +124,3 @@ def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
             raise
         reason = f"{type(error).__name__} {error}".strip()
         raise ValueError(errors.T047.format(path=path, format=".spacy (a DocBin)", reason=reason)) from error
-
-
-def check_path_of(reader: object) -> None:
-    """Say why a reader of a config gave no documents, if it is its path.
-
-    reader (object): A reader such as `spacy.Corpus.v1`, with a `path`; others are not looked at.
-    RAISES (FileNotFoundError, ValueError): As find_docbins.
-    """
-    path = getattr(reader, "path", None)
-    if isinstance(path, str | Path):
-        find_docbins(Path(path))
-
-
-@contextmanager
-def naming_damaged_corpora(config: Config) -> Iterator[None]:
-    """Within: an error that comes of a damaged .spacy file of a config says which one.
-
-    spaCy's reader raises whatever its parts do. The files are read once more for it, after an error only.
-
-    config (Config): Of a training.
-    RAISES (ValueError): T047, T397.
-    """
-    try:
-        yield
-    except (OSError, ImportError):
-        raise
-    except Exception as error:
-        if str(error).startswith("[T"):
-            raise
-        for path in _paths(config):
-            for file in find_docbins(path):
-                for _ in read_docs(file):
-                    pass
-        for path in _label_files(config):
-            try:
-                json.loads(path.read_text("utf-8"))
-            except (ValueError, RecursionError) as reason:
-                raise ValueError(errors.T047.format(path=path, format="a list of labels", reason=reason)) from error
-        raise
-
-
-def check_corpora(config: Config) -> None:
-    """Say before a run which corpus of a config is no .spacy file; what is missing is left to who reads it.
-
-    config (Config): Of a training.
-    RAISES (ValueError): T391.
-    """
-    for path in _paths(config):
-        find_docbins(path)
-
-
-def _label_files(config: Config) -> Iterator[Path]:
-    """What `spacy.read_labels.v1` reads for the components of a config, as far as it is there."""
-    waiting: list[object] = [config.interpolate().get("initialize")]
-    while waiting:
-        block = waiting.pop()
-        if isinstance(block, Mapping):
-            waiting.extend(block.values())
-            path = block.get("path") if block.get("@readers") == "spacy.read_labels.v1" else None
-            if isinstance(path, str) and Path(path).is_file():
-                yield Path(path)
-
-
-def _paths(config: Config) -> Iterator[Path]:
-    """What the readers of .spacy files read, as far as it is there."""
-    try:
-        corpora = config.interpolate().get("corpora", {})
-    except (ValueError, KeyError):
-        # A variable without a value: spaCy says it better.
-        return
-    for block in corpora.values() if isinstance(corpora, Mapping) else ():
-        path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
-        if isinstance(path, str) and path and Path(path).expanduser().exists():
-            yield Path(path).expanduser()

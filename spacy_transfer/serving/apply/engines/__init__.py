@@ -1,0 +1,1 @@
+"""Where rows are scored: in this process, or by workers of a Ray cluster."""

@@ -1,0 +1,97 @@
+"""Scores rows in this process."""
+
+import json
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spacy.language import Language
+
+from ....files import sha256_of, sha256_of_data
+from ....json_types import JsonObject
+from ....pipeline.loading import load_pipeline
+from .engine import Engine, Facts, LoadedPipeline, Scored, Work, computing
+
+if TYPE_CHECKING:
+    from spacy.vocab import Vocab
+
+
+class LocalEngine:
+    """One block after the other.
+
+    loaded (LoadedPipeline): The pipeline.
+    is_own (bool): Whether it was loaded here, from files that nothing has changed since.
+    """
+
+    def __init__(self, loaded: LoadedPipeline, *, is_own: bool) -> None:
+        self._loaded, self._is_own = loaded, is_own
+
+    @property
+    def facts(self) -> Facts:
+        """See `Engine`."""
+        return self._loaded.facts
+
+    @property
+    def vocab(self) -> "Vocab | None":
+        """See `Engine`."""
+        return self._loaded.nlp.vocab if self.facts.makes_docs else None
+
+    def digest(self) -> str:
+        """See `Engine`."""
+        nlp = self._loaded.nlp
+        return digest_of(nlp.path) if self._is_own else digest_of_loaded(nlp)
+
+    def score_all(self, works: Iterable[Work]) -> Generator[tuple[Work, Scored], None, None]:
+        """See `Engine`."""
+        for work in works:
+            yield work, self._loaded.score(work.new)
+
+
+@contextmanager
+def local_engine(
+    pipeline: Language | str | Path, machine: JsonObject, folder: Path, *, keeps_docs: bool
+) -> Iterator[Engine]:
+    """Load a pipeline; within, it computes as the run began.
+
+    pipeline (Language | str | Path): A pipeline, or its folder or package.
+    machine (dict): How the run computes, as far as it is known.
+    folder (Path): Of the run, for messages.
+    keeps_docs (bool): Whether documents are written.
+    YIELDS (Engine): Scores in this process.
+    RAISES (ValueError): As `LoadedPipeline`, and what loading raises.
+    """
+    with computing(machine) as settled:
+        is_own = not isinstance(pipeline, Language)
+        nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(pipeline)
+        yield LocalEngine(LoadedPipeline(nlp, settled, keeps_docs=keeps_docs, folder=folder), is_own=is_own)
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of all files of a pipeline.
+
+    folder (Path): Its folder.
+    RETURNS (str): 64 hexadecimal digits.
+    """
+    parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files_of(folder)]
+    return sha256_of_data(json.dumps(parts).encode("utf-8"))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files of a pipeline, locks aside.
+
+    folder (Path): Its folder.
+    RETURNS (list[Path]): Sorted.
+    """
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
+
+
+def digest_of_loaded(nlp: Language) -> str:
+    """SHA-256 of a pipeline in memory, without its vocabulary, to which every text that it reads adds words.
+
+    nlp (Language): The pipeline.
+    RETURNS (str): 64 hexadecimal digits.
+    """
+    # A tokenizer may be any function.
+    plain = [] if hasattr(nlp.tokenizer, "to_bytes") else ["tokenizer"]
+    return sha256_of_data(nlp.to_bytes(exclude=["vocab", *plain]))

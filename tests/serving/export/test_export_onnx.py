@@ -1,0 +1,285 @@
+"""Exported to ONNX Runtime: the same scores as torch, without torch, and nothing else changes."""
+
+import copy
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import DocBin
+
+from house_kit.commands import run
+from house_kit.pipelines import pipeline, read_json, scores_of
+from house_kit.texts import LABELS, TEXTS, exclusive_examples
+from spacy_transfer import cli, export
+from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
+
+# Short and long ones, so that documents have one row and several; none at all, and what no vocabulary has.
+SOME = [*TEXTS[:5], "", " \n ", "the card is lost and " * 30, "\u4e2d\u6587 \U0001f600", "refund " * 70]
+# Rounding of another order of sums.
+NEAR = 1e-4
+
+
+def exported(nlp: Language, folder: Path, **options: Any) -> Language:
+    """A pipeline, exported and loaded."""
+    nlp.to_disk(folder / "torch")
+    export(folder / "torch", folder / "onnx", **options)
+    return spacy.load(folder / "onnx")
+
+
+def docbin(nlp: Language, path: Path, n: int = 24) -> Path:
+    """Annotated texts in a file."""
+    DocBin(docs=[eg.reference for eg in exclusive_examples(nlp, n)], store_user_data=True).to_disk(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(bert: Path) -> Language:
+    return pipeline(bert)
+
+
+@pytest.fixture(scope="module")
+def folder(trained: Language, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an exported pipeline; the one that it was made from is next to it."""
+    place = tmp_path_factory.mktemp("exported")
+    exported(trained, place)
+    return place / "onnx"
+
+
+@pytest.fixture
+def nlp(folder: Path) -> Language:
+    return spacy.load(folder)
+
+
+# ---- scores ------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_those_of_torch(trained: Language, nlp: Language) -> None:
+    torch.testing.assert_close(scores_of(nlp, SOME), scores_of(trained, SOME), atol=NEAR, rtol=0)
+    docs = list(nlp.pipe(SOME))
+    assert all(list(doc.cats) == LABELS for doc in docs)
+    want, found = (
+        one.get_pipe("transfer_textcat").vectors([one.make_doc(text) for text in SOME]) for one in (trained, nlp)
+    )
+    np.testing.assert_allclose(found, want, atol=1e-3)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "roberta": {"pooling": {"@layers": "spacy-transfer.ClsPooling.v1"}},
+    "distilbert": {"pooling": {"@layers": "spacy-transfer.MaxPooling.v1"}, "head": {"hidden": [8], "norm": True}},
+    "albert": {"pooling": {"@layers": "spacy-transfer.AttentionPooling.v1"}},
+    "mpnet": {"head": {"@layers": "spacy-transfer.LabelQueryHead.v1", "heads": 2, "self_attention": True}},
+    "electra": {"windows": {"length": 16, "keep": "head_tail"}},
+    "deberta-v3": {},
+    "modernbert": {
+        "text": {"normalization": {"@misc": "spacy-transfer.Normalization.v1", "lower": True, "urls": "http"}},
+        "windows": {"length": 12, "stride": 7},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*T025")
+@pytest.mark.parametrize(("family", "blocks"), CASES.items(), ids=CASES.keys())
+def test_families_and_blocks(
+    family: str, blocks: dict[str, Any], encoder_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    nlp = pipeline(encoder_folder(family), **blocks)
+    found = exported(nlp, tmp_path)
+    torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
+
+
+def test_any_number_of_labels_and_one_that_waits(bert: Path, tmp_path: Path) -> None:
+    nlp = pipeline(bert, multilabel=True)
+    nlp.get_pipe("transfer_textcat_multilabel").add_label("new")
+    found = exported(nlp, tmp_path)
+    torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
+    assert found("the card").cats["new"] == 0.0
+
+
+def test_texts_go_straight_to_the_network(nlp: Language) -> None:
+    scoring = make_scoring(nlp, keeps_docs=False)
+    assert isinstance(scoring, DirectScoring)
+
+
+# ---- a pipeline like any other -----------------------------------------------------------------------------------
+
+
+def test_every_way_to_keep_and_copy_it(nlp: Language, folder: Path, tmp_path: Path) -> None:
+    want = scores_of(nlp, SOME)
+    nlp.to_disk(tmp_path / "again")
+    again = spacy.load(tmp_path / "again")
+    by_bytes = type(nlp).from_config(nlp.config).from_bytes(nlp.to_bytes())
+    other = spacy.blank("xx", vocab=nlp.vocab)
+    other.add_pipe("transfer_textcat", source=nlp)
+    copied = spacy.load(folder)
+    copied.get_pipe("transfer_textcat").model = copy.deepcopy(nlp.get_pipe("transfer_textcat").model)
+    for one in (again, by_bytes, other, copied, pickle.loads(pickle.dumps(nlp))):
+        assert torch.equal(scores_of(one, SOME), want)
+    assert read_json(tmp_path / "again" / "meta.json")["spacy_transfer"]["transfer_textcat"]["precision"] == "fp32"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_forked_processes(nlp: Language) -> None:
+    want = scores_of(nlp, SOME)
+    torch.testing.assert_close(scores_of(nlp, SOME, n_process=2, batch_size=3), want, atol=1e-6, rtol=0)
+
+
+def test_it_cannot_be_trained(nlp: Language) -> None:
+    pipe, examples = nlp.get_pipe("transfer_textcat"), exclusive_examples(nlp)
+    for do in (
+        lambda: nlp.update(examples), lambda: nlp.initialize(lambda: examples), lambda: pipe.add_label("new"),
+        lambda: pipe.rehearse(examples), lambda: pipe.get_loss(examples, np.zeros((24, 3), dtype=np.float32)),
+        lambda: pipe.model.begin_update([nlp.make_doc("a")]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"T540.*ONNX Runtime.*export that again"):
+            do()
+    assert pipe.add_label("card") == 0
+
+
+def test_commands_read_it(folder: Path, trained: Language, tmp_path: Path) -> None:
+    assert cli.export_cli
+    data = docbin(trained, tmp_path / "dev.spacy")
+    assert "accuracy" in run("transfer", "evaluate", folder, data)
+    (tmp_path / "texts.txt").write_text("my card\n", "utf-8")
+    run("transfer", "apply", folder, tmp_path / "texts.txt", "--output", tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["label"] in LABELS
+
+
+# ---- without torch -----------------------------------------------------------------------------------------------
+
+WITHOUT = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "spacy_transformers", "safetensors", "onnx", "peft"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+import catalogue
+class Points:
+    every = catalogue.AVAILABLE_ENTRY_POINTS
+    def select(self, **group):
+        return [one for one in self.every.select(**group) if "spacy_transformers" not in one.value]
+
+catalogue.AVAILABLE_ENTRY_POINTS = Points()
+import spacy, json
+import spacy_transfer
+nlp = spacy.load(sys.argv[1])
+texts = json.loads(sys.argv[2])
+best = [max(doc.cats, key=doc.cats.get) for doc in nlp.pipe(texts)]
+assert [label for label, _ in spacy_transfer.classify(nlp, texts)] == best
+nlp.to_disk(sys.argv[3])
+print("RESULT " + json.dumps([list(doc.cats.values()) for doc in nlp.pipe(texts)]))
+"""
+
+
+def test_where_torch_is_not_installed(nlp: Language, folder: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", WITHOUT, str(folder), json.dumps(SOME), str(tmp_path / "again")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.rpartition("RESULT ")[2])
+    np.testing.assert_allclose(found, scores_of(nlp, SOME), atol=1e-6)
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(folder: Path, tmp_path: Path) -> Callable[[str, bytes | None], Path]:
+    """A copy of the exported component with one file changed."""
+
+    def change(name: str, data: bytes | None) -> Path:
+        spacy.load(folder).to_disk(tmp_path / "damaged")
+        file = tmp_path / "damaged" / "transfer_textcat" / name
+        file.unlink() if data is None else file.write_bytes(data)
+        return tmp_path / "damaged"
+
+    return change
+
+
+@pytest.mark.parametrize(("name", "data"), [("encoder.onnx", None), ("head.onnx", b""), ("tokenizer.json", b"{}")])
+def test_files_that_are_missing_or_others(damaged: Callable[..., Path], name: str, data: bytes | None) -> None:
+    with pytest.raises(OSError, match=f"T082.*{name}"):
+        spacy.load(damaged(name, data))
+
+
+def test_values_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
+    spacy.load(folder).to_disk(tmp_path / "other")
+    file = tmp_path / "other" / "transfer_textcat" / "cfg"
+    cfg = read_json(file)
+    for key, value in (("pad_id", -1), ("reads", "thoughts"), ("precision", "fp8"), ("scores", [[float("inf")]])):
+        file.write_text(json.dumps({**cfg, "network": {**cfg["network"], key: value}}), "utf-8")
+        with pytest.raises(ValueError, match=f"T45[01].*({key}|cfg)"):
+            spacy.load(tmp_path / "other")
+    del cfg["network"]["sha256"]["head.onnx"]
+    file.write_text(json.dumps(cfg), "utf-8")
+    with pytest.raises(OSError, match="T082"):
+        spacy.load(tmp_path / "other")
+
+
+def test_another_machine_that_computes_otherwise_is_reported(folder: Path, tmp_path: Path) -> None:
+    spacy.load(folder).to_disk(tmp_path / "other")
+    file = tmp_path / "other" / "transfer_textcat" / "cfg"
+    cfg = read_json(file)
+    cfg["network"]["scores"][0] = cfg["network"]["scores"][0][::-1]
+    file.write_text(json.dumps(cfg), "utf-8")
+    with pytest.warns(UserWarning, match=r"T550.*Export it again"):
+        spacy.load(tmp_path / "other")
+
+
+def test_pipelines_that_cannot_be_exported(folder: Path, tmp_path: Path) -> None:
+    spacy.blank("xx").to_disk(tmp_path / "blank")
+    with pytest.raises(ValueError, match="T543"):
+        export(tmp_path / "blank", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"T542.*transfer_textcat.*exported network already"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_and_targets(folder: Path, tmp_path: Path) -> None:
+    made_from = folder.parent / "torch"
+    for options, code in (
+        ({"to": "tensorflow"}, "T541"), ({"to": "spacy", "precision": "int8"}, "T549"), ({"max_loss": 0.1}, "T547"),
+        ({"layers": 0}, "T548"), ({"layers": 4}, "T548"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=code):
+            export(made_from, tmp_path / "out", **options)
+    with pytest.raises(ValueError, match="T373"):
+        export(made_from, made_from, force=True)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="T546"):
+        export(made_from, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+# ---- fewer layers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_the_lowest_layers(family: str, encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    nlp = pipeline(encoder_folder(family), tuning={"frozen_depth": 3})
+    nlp.to_disk(tmp_path / "torch")
+    done = export(tmp_path / "torch", tmp_path / "short", to="spacy", layers=2)
+    assert done.layers == {"transfer_textcat": 2}
+    short = spacy.load(tmp_path / "short")
+    long, less = (one.get_pipe("transfer_textcat").model.shims[0].network.encoder for one in (nlp, short))
+    ids, mask = torch.arange(5, 17).reshape(2, 6), torch.ones(2, 6, dtype=torch.long)
+    with torch.no_grad():
+        torch.testing.assert_close(less.eval()(ids, mask), long.eval().prefix(ids, mask, 2))
+    short.update(exclusive_examples(short))
+    assert short.get_pipe("transfer_textcat").model.shims[0].settings.tuning.frozen_depth == 2
+
+
+def test_an_encoder_whose_layers_share_weights_by_groups(encoder_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    pipeline(encoder_folder("albert-two-groups")).to_disk(tmp_path / "torch")
+    with pytest.raises(ValueError, match="T552"):
+        export(tmp_path / "torch", tmp_path / "out", layers=2)
