@@ -36,7 +36,7 @@ MARK = "init.json"
 # What a project holds once it ran; a folder with anything else is not replaced.
 _OWN = {
     MARK, "data", "config.cfg", "project.yml", "README.md", "project.lock", ".gitignore", "corpus", "training",
-    "metrics", "predictions", "packages",
+    "metrics", "predictions", "packages", "report.html", "report.json",
 }  # fmt: skip
 _LONGEST_EXAMPLE = 200
 
@@ -179,7 +179,7 @@ def init(
         label_counts=label_counts({part: by_name[part] for part in parts}, given.labels),
         choices=choices, notes=given.notes, findings=report.findings, compared=plan.compared,
         example=parts["train"][0].text[:_LONGEST_EXAMPLE], seed=seed, gpu_id=gpu_id, max_seconds=plan.max_seconds,
-        builds_wheel=importlib.util.find_spec("build") is not None,
+        builds_wheel=_has("build"), draws_report=_has("matplotlib") and _has("jinja2"),
     )  # fmt: skip
     made = Initialized(
         folder, plan.recipe.name, plan.n_epochs, given.labels, given.exclusive, told.counts, choices, given.notes,
@@ -234,6 +234,10 @@ def _write(
                 (MARK, json.dumps(record, ensure_ascii=False, indent=2) + "\n"),
             ):  # fmt: skip
                 (part_folder / name).write_text(text, encoding="utf-8")
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _title(paths: Sequence[Path]) -> str:

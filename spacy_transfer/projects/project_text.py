@@ -81,6 +81,15 @@ commands:
     deps: ["training/model-best", "${{vars.apply_to}}"]
     outputs: ["predictions/predictions.jsonl"]
 
+  - name: "report"
+    help: "Write report.html: how it was trained, scores by label, confusions, what a score is worth{report_help}"
+    script:
+      - >-
+        python -m spacy transfer report training --data corpus/test.spacy --output report.html
+        --gpu-id ${{vars.gpu_id}}
+    deps: ["training/model-best", "corpus/test.spacy"]
+    outputs: ["report.html"]
+
   - name: "package"
     help: "{package_help}"
     script:
@@ -93,7 +102,7 @@ commands:
     deps: ["training/model-best", "corpus/test.spacy"]
     outputs_no_cache: ["packages/${{vars.lang}}_${{vars.name}}-${{vars.version}}"]
 """
-STEPS = ("convert", "check", "train", "evaluate", "apply", "package")
+STEPS = ("convert", "check", "train", "evaluate", "apply", "report", "package")
 
 _README = """\
 # {title}
@@ -105,7 +114,7 @@ python -m spacy project run all
 ```
 
 The pipeline is then `training/model-best`, its scores on test are `metrics/test.json`, the test texts with predictions
-`predictions/predictions.jsonl`.
+`predictions/predictions.jsonl`, and the report, with the extra `report`, is `report.html`.
 
 ```python
 import spacy
@@ -151,6 +160,7 @@ class Told:
     gpu_id (int): -1 for the CPU.
     max_seconds (float): Limit of the training; 0 for none.
     builds_wheel (bool): Whether what builds a wheel is installed.
+    draws_report (bool): Whether what a report is drawn with is installed.
     """
 
     title: str
@@ -169,6 +179,7 @@ class Told:
     gpu_id: int
     max_seconds: float
     builds_wheel: bool
+    draws_report: bool
 
 
 def package_name(stem: str) -> str:
@@ -192,7 +203,9 @@ def write_project(told: Told) -> str:
     folder = "Make a package with a model card; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
     return _PROJECT.format(
         title=json.dumps(told.title, ensure_ascii=False), n_labels=len(told.labels), gpu_id=told.gpu_id,
-        name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds), all=", ".join(STEPS),
+        name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds),
+        all=", ".join(step for step in STEPS if step != "report" or told.draws_report),
+        report_help="" if told.draws_report else "; needs the extra report: pip install 'spacy-transfer[report]'",
         above="" if told.exclusive else " --above 0.5",
         form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
         build="wheel" if told.builds_wheel else "none",

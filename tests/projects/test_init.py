@@ -129,6 +129,7 @@ def test_the_project_trains_whatever_the_file_looks_like(
     assert sorted(nlp("my card is lost").cats) == sorted(made.labels)
     if write not in (lists, semicolons):
         return
+    assert (folder / "report.html").is_file()
     assert srsly.read_json(folder / "metrics" / "test.json")["n_docs"] == made.n_texts["test"]
     answers = list(srsly.read_jsonl(folder / "predictions" / "predictions.jsonl"))
     assert {row["predicted_label"] for row in answers} <= set(made.labels)
