@@ -1200,6 +1200,14 @@ T567_ACTIVATION = "its activation is {activation!r}, not one of relu, gelu and t
 T567_LACKS = "{names} missing"
 T567_SHAPE = "{name} has the shapes {found}, but needs {wanted}"
 T567_NOTE = "its note '{note}' is {value}, expected {want}"
+T569 = (
+    "[T569] '{component}' was saved without its encoder (tuning.adapter.save = \"adapter\"), so a package of it needs "
+    "'{name}' where it is installed. For one that needs nothing: spacy transfer merge PIPELINE OUTPUT."
+)
+T569_LICENSE = (
+    "[T569] The encoder of '{component}', '{name}', came without the text or the name of a license. Find out under which "
+    "license it may be passed on."
+)
 T568 = (
     "[T568] '{pipeline}' is an installed package, which is never changed. Write a copy that has the model card: --output "
     "FOLDER"

@@ -10,7 +10,7 @@ import srsly
 from spacy.language import Language
 
 from ..docbins import find_docbins, read_docs
-from ..errors import T163, T527, T568
+from ..errors import T163, T527, T568, T569, T569_LICENSE
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
 from ..json_types import JsonObject, Scores
@@ -25,7 +25,7 @@ from ..repository.licenses import whole_text
 LICENSES = "LICENSES_SOURCES"
 _KEY = "model_card"
 # Of `evaluate`, what is no score, or a score once more.
-_NO_SCORES = ("accuracy", "n_docs", "docs_per_second")
+_NO_SCORES = ("accuracy", "n_docs", "docs_per_second", "components")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -37,12 +37,14 @@ class ModelCard:
     n_docs (dict[str, int]): Documents of the data sets that were there: "train", "dev", "test".
     scores (Scores): On the test data; empty without.
     encoders (list[JsonObject]): Of each classifier: component, name, revision, license.
+    warnings (list[str]): What a package of it would lack.
     """
 
     folder: Path
     n_docs: dict[str, int]
     scores: Scores
     encoders: list[JsonObject]
+    warnings: list[str]
 
 
 def card(
@@ -132,12 +134,15 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
         scores = evaluate(nlp, Path(given.test))
         n_docs["test"] = int(scores["n_docs"])
         said["scored_on"] = Path(given.test).name
+        # With its 95 % interval.
+        said["accuracy"] = {name: one["accuracy"] for name, one in scores["components"].items()}
         # How well tokens are cut is no question here.
         meta["performance"] = {
             name: value for name, value in scores.items() if name not in _NO_SCORES and not name.startswith("token_")
         }
     elif said["scored_on"] is not None:
         n_docs["test"] = int(old["n_docs"]["test"])
+        said["accuracy"] = old["accuracy"]
     encoders = list(_encoders(nlp))
     named = [{key: value for key, value in encoder.items() if key != "license"} for encoder in encoders]
     meta[_KEY] = {**said, "n_docs": n_docs, "encoders": named}
@@ -149,7 +154,7 @@ def _filled(nlp: Language, folder: Path, given: _Given) -> tuple[dict[str, str],
     files = {"meta.json": srsly.json_dumps(meta, indent=2)}
     if texts := _licenses(encoders):
         files[LICENSES] = "\n\n".join(f"{name}\n{'=' * len(name)}\n\n{text.strip()}\n" for name, text in texts.items())
-    return files, ModelCard(folder, n_docs, scores, encoders)
+    return files, ModelCard(folder, n_docs, scores, encoders, list(_lacks(nlp, encoders)))
 
 
 # ---- what it says ------------------------------------------------------------------------------------------------
@@ -182,6 +187,17 @@ def _encoders(nlp: Language) -> Iterator[JsonObject]:
                 "revision": record.get("revision"),
                 "license": None if text is None else whole_text(text),
             }
+
+
+def _lacks(nlp: Language, encoders: Iterable[JsonObject]) -> Iterator[str]:
+    shims = networks_of(nlp)
+    for encoder in encoders:
+        component, name = encoder["component"], encoder["name"]
+        adapter = shims[component].settings.tuning.adapter
+        if adapter is not None and adapter.save == "adapter":
+            yield T569.format(component=component, name=name)
+        if encoder["license"] is None:
+            yield T569_LICENSE.format(component=component, name=name)
 
 
 def _shared(nlp: Language, upstream: str) -> str:
@@ -231,6 +247,9 @@ def _notes(nlp: Language, encoders: list[JsonObject]) -> Iterator[str]:
     said = nlp.meta[_KEY]
     scored_on = "the dev data of its training" if said["scored_on"] is None else f"`{said['scored_on']}`"
     yield f"Scores are those on {scored_on}."
+    for name, one in said.get("accuracy", {}).items():
+        share, low, high = (f"{one[key]:.1%}" for key in ("value", "low", "high"))
+        yield f"`{name}`: accuracy {share} (95 % interval {low} to {high}) on {said['n_docs']['test']:,} documents."
     yield from _tables(nlp.meta.get("performance", {}))
     if said["n_docs"]:
         rows = [f"| {split} | {n:,} |" for split, n in said["n_docs"].items()]

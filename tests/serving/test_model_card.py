@@ -52,7 +52,8 @@ def test_meta_says_it_all(made: Path, carded: Path) -> None:
     meta = read_json(carded / "meta.json")
     wanted = spacy.load(made / "pipeline").evaluate(exclusive_examples(spacy.blank("xx"), 6))
     assert meta["performance"]["cats_score"] == pytest.approx(wanted["cats_score"])
-    assert "n_docs" not in meta["performance"]
+    assert not {"n_docs", "components"} & set(meta["performance"])
+    assert "on 6 documents" in meta["notes"]
     said = meta["model_card"]
     assert said["n_docs"] == {"train": 24, "dev": 9, "test": 6}
     assert (said["scored_on"], said["dev_performance"]) == ("test.spacy", {"cats_score": 0.25})
@@ -112,6 +113,16 @@ def test_the_wheel(carded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         card("xx_card")
     card("xx_card", output=tmp_path / "copy")
     assert read_json(tmp_path / "copy" / "meta.json")["name"] == "card"
+
+
+def test_what_a_package_would_lack(bert: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    adapter = {"@misc": "spacy-transfer.LoRA.v1", "rank": 2, "save": "adapter"}
+    pipeline(bert, tuning={"adapter": adapter, "frozen_depth": 0}).to_disk(tmp_path / "nlp")
+    alone, unlicensed = card(tmp_path / "nlp").warnings
+    assert "T569" in alone
+    assert "spacy transfer merge" in alone
+    assert "license" in unlicensed
 
 
 def test_what_is_refused(made: Path, tmp_path: Path) -> None:

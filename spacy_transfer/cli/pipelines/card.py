@@ -49,6 +49,5 @@ def card_cli(
     msg.good(f"{made.folder}: model card written (documents: {n_docs})")
     if test is None:
         msg.info("Its scores are those of training, on dev data. Add --test FILE for scores on unseen texts.")
-    for encoder in made.encoders:
-        if not encoder["license"]:
-            msg.warn(f"The encoder of {encoder['component']}, {encoder['name']}, comes without a license text.")
+    for warning in made.warnings:
+        msg.warn(warning)
