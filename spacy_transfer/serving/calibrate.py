@@ -84,6 +84,8 @@ def calibrate(
         raise ValueError(T625.format(problem=f"beta = {beta}", want="a number above 0"))
     if output is None:
         if not Path(pipeline).is_dir():
+            # Says so where there is no such package either.
+            load_pipeline(pipeline)
             raise ValueError(T625.format(problem=f"{pipeline} is not a folder", want="a folder with --output"))
         output, force = Path(pipeline), True
     else:
