@@ -1,5 +1,6 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
+from .calibrate import calibrate_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -8,7 +9,6 @@ from .fetch import fetch_cli
 from .group import transfer_cli
 from .pipelines.apply import apply_cli
 from .pipelines.attach import attach_cli, detach_cli
-from .pipelines.calibrate import calibrate_cli
 from .pipelines.card import card_cli
 from .pipelines.classify import classify_cli
 from .pipelines.evaluate import evaluate_cli

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from ...text_output import msg
-from ..configs import Code, use_code
-from ..group import transfer_cli
+from ..text_output import msg
+from .configs import Code, use_code
+from .group import transfer_cli
 
 if TYPE_CHECKING:
-    from ...serving.calibrate import Calibrated
+    from ..serving.calibrate import Calibrated
 
 
 @transfer_cli.command("calibrate", no_args_is_help=True)
@@ -40,8 +40,8 @@ def calibrate_cli(
     text may have any number of labels, the threshold with the best F is stored for each label, and used by evaluate and
     apply --labels. Prints the expected calibration error before and after.
     """
-    from ...serving.calibrate import calibrate
-    from ...training.device import use_device
+    from ..serving.calibrate import calibrate
+    from ..training.device import use_device
 
     use_code(code)
     use_device(gpu_id)
