@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
+    from .training.calibration.calibrate import calibrate as calibrate
     from .training.linear_probe import LinearProbe as LinearProbe
     from .training.loop.rates import WarmupLinear as WarmupLinear
     from .training.pretraining.pretrain import pretrain as pretrain
@@ -84,6 +85,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "corpora.augment": ("augment",),
     "repository.fetch": ("fetch",),
     "training.train": ("train",),
+    "training.calibration.calibrate": ("calibrate",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),

@@ -1110,6 +1110,12 @@ T619 = (
     "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
     "--text-field and --label-field; if not, with --columns text,label."
 )
+T624 = "[T624] {path} is already there. Replace it with --force, or choose another output."
+T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."
+T626 = (
+    "[T626] The scores of '{name}' do not come from logits by softmax or sigmoid, so dividing the logits does not give the "
+    "scores that were computed. Nothing was written."
+)
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."

@@ -18,6 +18,7 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.calibrate import calibrate_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
@@ -25,6 +26,7 @@ __all__ = [
     "apply_cli",
     "attach_cli",
     "augment_cli",
+    "calibrate_cli",
     "card_cli",
     "check_cli",
     "classify_cli",

@@ -170,6 +170,12 @@ class ClassifierInterface(NetworkInterface, Protocol):
     def forget_texts(self) -> None:
         """Free what is remembered of texts for the next epoch."""
 
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the weights of the head.
+
+        factor (float): Above 0.
+        """
+
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights.
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,7 +32,7 @@ from ..errors import (
     T355,
     T540,
 )
-from ..files.fields import TEXT, list_of, maybe, refuse, shown
+from ..files.fields import TEXT, dict_of, list_of, maybe, real, refuse, shown
 from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
@@ -73,6 +73,7 @@ class TransferTextCategorizer(StoredPipe):
     """
 
     learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
+    learned_later = MappingProxyType({"thresholds": dict_of(real(0.0, 1.0))})
 
     def __init__(
         self,
@@ -101,6 +102,8 @@ class TransferTextCategorizer(StoredPipe):
             "labels": [],
             "threshold": threshold,
             "positive_label": None,
+            # Of labels that `calibrate` found one for, in place of `threshold`.
+            "thresholds": {},
             "exclusive": exclusive,
             "score_prefix": score_prefix,
         }
@@ -130,6 +133,11 @@ class TransferTextCategorizer(StoredPipe):
     def exclusive(self) -> bool:
         """Exactly one label a document."""
         return bool(self.cfg["exclusive"])
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score from which each label counts as predicted, where labels are not exclusive."""
+        return {label: float(self.cfg["thresholds"].get(label, self.cfg["threshold"])) for label in self.labels}
 
     def add_label(self, label: str) -> int:
         """Add a label; old logits stay as they are, later training moves the new ones too.
@@ -283,6 +291,18 @@ class TransferTextCategorizer(StoredPipe):
         """
         self._net.forget_texts()
 
+    def calibrate(self, temperature: float, thresholds: Mapping[str, float]) -> None:
+        """Divide the logits by a temperature, which goes into the weights of the head, and keep thresholds of labels.
+
+        temperature (float): Above 0; above 1 where scores are too sure.
+        thresholds (Mapping[str, float]): Scores, after that, from which labels count as predicted; not used where
+            labels are exclusive.
+        RAISES (ValueError): T006 before `initialize`.
+        """
+        self._require_weights()
+        self._net.scale_logits(1.0 / temperature)
+        self.cfg["thresholds"] = {label: float(thresholds[label]) for label in self.labels if label in thresholds}
+
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.
 
@@ -409,12 +429,14 @@ class TransferTextCategorizer(StoredPipe):
             announce(depth_table(self.name, self._net.describe()))
 
     def _check_cfg(self, learned: JsonMapping, network: JsonMapping | None, where: Path | str) -> None:
-        labels, positive = learned["labels"], learned["positive_label"]
+        labels, positive, thresholds = learned["labels"], learned["positive_label"], learned["thresholds"]
         if network is not None and network.get("n_labels") != len(labels):
             want = f"a label for each of the network's outputs (network.n_labels = {shown(network.get('n_labels'))})"
             refuse(where, "labels", labels, want)
         if positive is not None and positive not in labels:
             refuse(where, "positive_label", positive, "one of the labels, or null")
+        if not set(thresholds) <= set(labels):
+            refuse(where, "thresholds", thresholds, "an object of labels")
 
     def _cfg_was_read(self) -> None:
         self._left_out = set()

@@ -39,7 +39,8 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"], "classify": ["x", "a text"],
+    "augment": ["x.cfg"], "attach": ["x", "o"], "calibrate": ["x", "x.spacy"], "card": ["x"],
+    "check": ["x.spacy"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "detach": ["x", "o"], "doctor": ["x.spacy"],
     "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],

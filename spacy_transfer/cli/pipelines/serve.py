@@ -21,6 +21,9 @@ def serve_cli(
         Path | None, Option("--api-key-file", help="File of API keys, one per line. Default: no key is required")
     ] = None,
     all_scores: Annotated[bool, Option("--all-scores", help="Give the scores of all labels")] = False,
+    labels: Annotated[
+        bool, Option("--labels", help="Give the labels that reach their threshold, or the only one of a text")
+    ] = False,
     above: Annotated[float | None, Option("--above", help="Give all labels with at least this score")] = None,
     top: Annotated[int | None, Option("--top", "-n", help="Give this many labels, best first")] = None,
     min_score: Annotated[
@@ -53,6 +56,6 @@ def serve_cli(
     use_code(code)
     use_device(gpu_id)
     serve(
-        pipelines, host=host, port=port, all_scores=all_scores, above=above, top=top, min_score=min_score,
-        abstain=abstain, threads=threads, api_key_file=api_key_file, limits=limits,
+        pipelines, host=host, port=port, all_scores=all_scores, labels=labels, above=above, top=top,
+        min_score=min_score, abstain=abstain, threads=threads, api_key_file=api_key_file, limits=limits,
     )  # fmt: skip

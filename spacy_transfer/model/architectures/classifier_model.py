@@ -127,6 +127,13 @@ class ClassifierModel(ClassifierInterface):
         """Free what is remembered of texts for the next epoch."""
         self.shim.forget_texts()
 
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the weights of the head.
+
+        factor (float): Above 0.
+        """
+        self.shim.scale_logits(factor)
+
     # ---- storage -------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> JsonObject:

@@ -172,6 +172,13 @@ class OnnxClassifier(ClassifierInterface):
 
     # ---- what it refuses -----------------------------------------------------------------------------------------
 
+    def scale_logits(self, factor: float) -> NoReturn:
+        """Refuses: calibrate before the export.
+
+        RAISES (ValueError): T540.
+        """
+        _refuse()
+
     def fit_features(self, docs: Sequence[Doc]) -> NoReturn:
         """Refuses.
 

@@ -101,6 +101,18 @@ class ClassifierShim(TorchShim):
         """What the queries of labels start from, (n_labels, width), where that is their names."""
 
     @changes_network
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the last layer of the head: whoever has the weights has the same scores.
+
+        factor (float): Above 0.
+        """
+        output = self.network.head.output
+        with torch.no_grad():
+            output.weight.mul_(factor)
+            output.bias.mul_(factor)
+        self.forget_copies()
+
+    @changes_network
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
         """Make room for new labels. They score 0 until a text with them has been learned from, and the scores of the
         old ones stay as they are.

@@ -59,6 +59,7 @@ def apply(
     *,
     text_field: str | None = None,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
@@ -88,6 +89,7 @@ def apply(
     output (str | Path): A .csv, .tsv, .jsonl, .parquet or .spacy file, or "-" for standard output.
     text_field (str | None): Column that holds the text. None: `text`, or the only one that can be meant.
     all_scores (bool): Write the scores of all labels.
+    labels (bool): Write the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Write all labels with at least this score.
     top (int | None): Write so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
@@ -122,7 +124,8 @@ def apply(
     """
     options = Options(
         text_field=text_field, input_format=input_format, layout=layout or TableFormat(), all_scores=all_scores,
-        above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix, look_ahead=look_ahead,
+        labels=labels, above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix,
+        look_ahead=look_ahead,
     )  # fmt: skip
     hired = choose_workers(engine, address, workers, on_gpu=on_gpu, code=code)
     given = [sources] if isinstance(sources, str | Path) else list(sources)

@@ -23,6 +23,7 @@ class Options:
     all_scores (bool): Write the scores of all labels.
     above (float | None): Write the labels that have at least this score.
     top (int | None): Write so many labels, best first.
+    labels (bool): Write the labels that reach their threshold, or the best one where labels are exclusive.
     min_score (float | None): A best label below this score is not written.
     abstain (str): What is written instead of it.
     prefix (str): Put before the names of all new columns.
@@ -36,6 +37,7 @@ class Options:
     all_scores: bool = False
     above: float | None = None
     top: int | None = None
+    labels: bool = False
     min_score: float | None = None
     abstain: str = "abstain"
     prefix: str = ""
@@ -60,7 +62,7 @@ class Options:
 
         RAISES (ValueError): T520.
         """
-        chosen = (self.all_scores, self.above, self.top, self.min_score, self.prefix)
+        chosen = (self.all_scores, self.above, self.top, self.labels, self.min_score, self.prefix)
         if any(value not in (None, False, "") for value in chosen):
             raise ValueError(T520.format(problem=T520_SPACY))
 

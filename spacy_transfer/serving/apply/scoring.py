@@ -10,6 +10,7 @@ from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
 from ...errors import T527
+from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
@@ -28,10 +29,27 @@ class Component:
 
     name (str): Of the component.
     labels (tuple[str, ...]): In the order of its scores.
+    thresholds (tuple[float, ...]): Of each label; empty where labels exclude each other, so that the best one holds.
     """
 
     name: str
     labels: tuple[str, ...]
+    thresholds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, pipe: TransferTextCategorizer) -> "Component":
+        """Describe a component of a pipeline."""
+        return cls(pipe.name, pipe.labels, () if pipe.exclusive else tuple(pipe.thresholds.values()))
+
+    def reached(self, scores: Floats) -> Flags:
+        """Find the labels of documents: those that reach their threshold, or the best one.
+
+        scores (Floats): (n_docs, n_labels).
+        RETURNS (Flags): (n_docs, n_labels).
+        """
+        if self.thresholds:
+            return np.asarray(scores >= np.asarray(self.thresholds))
+        return np.asarray(np.arange(len(self.labels)) == scores.argmax(axis=1)[:, None])
 
 
 class Scoring(Protocol):
@@ -103,7 +121,7 @@ class DirectScoring:
     """
 
     def __init__(self, nlp: Language, scores: Callable[[Sequence[str]], Floats]) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._scores = scores
 
     def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
@@ -119,7 +137,7 @@ class PipelineScoring:
     """
 
     def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._nlp, self._keeps_docs = nlp, keeps_docs
         self._attributes = attributes_read_by(nlp)
 

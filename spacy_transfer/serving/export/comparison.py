@@ -120,7 +120,11 @@ class Sample:
             return None
         self.pipe.set_annotations([eg.predicted for eg in self.examples], scores)
         found = score_cats(
-            self.examples, labels=self.pipe.labels, exclusive=self.pipe.exclusive, threshold=self.pipe.cfg["threshold"]
+            self.examples,
+            labels=self.pipe.labels,
+            exclusive=self.pipe.exclusive,
+            threshold=self.pipe.cfg["threshold"],
+            thresholds=self.pipe.cfg["thresholds"],
         )
         return found["cats_acc"]
 

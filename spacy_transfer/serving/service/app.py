@@ -46,6 +46,7 @@ def make_app(
     pipelines: Pipelines,
     *,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
@@ -61,6 +62,7 @@ def make_app(
     pipelines (Language | str | Path | Sequence | Mapping): A pipeline, or its folder or package; several of them, or as
         "NAME=FOLDER"; or by name.
     all_scores (bool): Give the scores of all labels, where a request does not say otherwise.
+    labels (bool): Give the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Give all labels with at least this score.
     top (int | None): Give so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
@@ -71,7 +73,7 @@ def make_app(
     RETURNS (FastAPI): The application.
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys.
     """
-    options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
+    options = Options(labels=labels, all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
     service = Service(pipelines, options, limits, api_key_file, threads)
 
     @asynccontextmanager

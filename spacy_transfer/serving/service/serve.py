@@ -40,6 +40,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
@@ -58,6 +59,7 @@ def serve(
     host (str): Address or name of this machine to listen on.
     port (int): Port to listen on; 0 takes a free one, which is said.
     all_scores (bool): Give the scores of all labels, where a request does not say otherwise.
+    labels (bool): Give the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Give all labels with at least this score.
     top (int | None): Give so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
@@ -68,7 +70,7 @@ def serve(
     RAISES (OSError): T580 for a port that is in use, or an address that is not of this machine.
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys; what loading raises.
     """
-    options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
+    options = Options(labels=labels, all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
     service = Service(pipelines, options, limits, api_key_file, threads)
     with listening(host, port) as listener:
         if not service.needs_key and not _is_this_machine(listener):

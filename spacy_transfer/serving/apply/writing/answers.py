@@ -34,6 +34,7 @@ class Answers:
         found: list[str] = []
         for component, prefix in zip(self._components, self._prefixes, strict=True):
             found += [f"{prefix}label", f"{prefix}score"]
+            found += [f"{prefix}labels"] if self._options.labels else []
             if self._options.all_scores and self._is_table:
                 found += [f"{prefix}score_{label}" for label in component.labels]
             elif self._options.all_scores or self._options.above is not None or self._options.top is not None:
@@ -52,8 +53,12 @@ class Answers:
             part = scores[:, begin : begin + len(component.labels)]
             begin += len(component.labels)
             best = part.argmax(axis=1).tolist()
-            for answer, row, chosen in zip(answers, part.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
+            rounded = part.astype(np.float64).round(_DIGITS).tolist()
+            for answer, row, chosen in zip(answers, rounded, best, strict=True):
                 self._fill(answer, component.labels, row, chosen, prefix)
+            if self._options.labels:
+                # By the scores as they are: a threshold may lie within what rounding changes.
+                self._fill_labels(answers, component, part, prefix)
         return answers
 
     def _fill(self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str) -> None:
@@ -70,3 +75,10 @@ class Answers:
             ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])[: options.top]
             wanted = {label: score for label, score in ranked if options.above is None or score >= options.above}
             answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if self._is_table else wanted
+
+    def _fill_labels(self, answers: Sequence[Answer], component: Component, scores: Floats, prefix: str) -> None:
+        for answer, reached in zip(answers, component.reached(scores), strict=True):
+            # The best of exclusive labels, unless it was too low for `min_score`.
+            is_sure = self._options.min_score is None or answer[f"{prefix}label"] != self._options.abstain
+            labels = [component.labels[i] for i in np.flatnonzero(reached) if component.thresholds or is_sure]
+            answer[f"{prefix}labels"] = json.dumps(labels, ensure_ascii=False) if self._is_table else labels

@@ -61,6 +61,7 @@ class Question(BaseModel):
     text: Text | None = Field(None, description="One text")
     texts: list[Text] | None = Field(None, description="Several texts; either this or text")
     pipeline: str | None = Field(None, description="Name of the pipeline, where there are several")
+    labels: bool | None = Field(None, description="Give the labels that reach their threshold")
     all_scores: bool | None = Field(None, description="Give the scores of all labels")
     above: Share | None = Field(None, description="Give all labels with at least this score")
     top: Annotated[int, Field(ge=1)] | None = Field(None, description="Give this many labels, best first")
@@ -97,6 +98,7 @@ class Question(BaseModel):
             raise _unusable(T586_ABSTAIN.format(abstain=abstain), field="abstain")
         is_said = n_chosen or self.all_scores is not None
         return Options(
+            labels=usual.labels if self.labels is None else self.labels,
             all_scores=bool(self.all_scores) if is_said else usual.all_scores,
             above=self.above if is_said else usual.above,
             top=self.top if is_said else usual.top,
