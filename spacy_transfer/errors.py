@@ -1050,6 +1050,7 @@ T542_MASKED = "it learns from raw texts and scores none. Remove it from the pipe
 T542_TRACED = "PyTorch's exporter does not manage its {part} ({kind}): {error}"
 T542_DIFFERS = "the scores of the exported {part} ({kind}) differ from those of torch by up to {difference:.2g}"
 T542_LARGE = "its weights take {size:.1f} GB, and an ONNX file holds less than 2. Keep fewer layers with --layers"
+T542_CONFIDENCE = "its confidence for unknown labels cannot be exported. Calibrate it again without --train first, which drops the confidence"
 T543 = "[T543] The pipeline '{pipeline}' has no spacy-transfer classifier to export. Its components: {components}."
 T544 = "[T544] {file} is not a network that the installed onnxruntime {version} can run: {problem}."
 T544_DAMAGED = "it is no ONNX file, or it is damaged. Export the pipeline again"
@@ -1115,6 +1116,25 @@ T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."
 T626 = (
     "[T626] The scores of '{name}' do not come from logits by softmax or sigmoid, so dividing the logits does not give the "
     "scores that were computed. Nothing was written."
+)
+T680 = (
+    "[T680] The confidence of '{name}' cannot be fitted on {data}: {problem}. It needs at least two training documents of some "
+    "label, and {least} documents with known labels that were not trained on."
+)
+T680_TRAIN = "{n_docs} training documents have its labels, and none of {n_labels} labels has two that differ"
+T680_DEV = "{n_docs} documents have a known label"
+T681 = (
+    "[T681] --min-confidence {value}: expected a number from 0 to 1, or auto for the threshold that was found on dev."
+)
+T682 = (
+    "[T682] --min-confidence needs a pipeline that knows its training texts, and no component has a confidence: {components}. "
+    "Fit it: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
+)
+T683 = "[T683] {data} and {train} share {n} texts, such as {text!r}. A threshold that is found on training texts is too high."
+T685 = "[T685] No document has these labels, so their thresholds stay as they were: {labels}"
+T684 = (
+    "[T684] The confidence for unknown labels was dropped: it was fitted on vectors that training has changed now. Fit it "
+    "again after the training, with: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
 )
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "

@@ -118,3 +118,20 @@ def _best_threshold(scores: Numbers, positive: Flags, beta: float, default: floa
     middles = 0.5 * (below + values)
     best = np.flatnonzero(f >= f.max() - 1e-12)
     return float(middles[best[np.abs(middles[best] - default).argmin()]])
+
+
+def log_odds_of(scores: Floats, *, exclusive: bool) -> Numbers:
+    """Compute the log odds of the best label.
+
+    scores (Floats): 0..1, (n_docs, n_labels).
+    exclusive (bool): Whether they sum to 1 for each document.
+    RETURNS (Numbers): (n_docs,), within -30 and 30.
+    """
+    logits = logits_of(scores, exclusive=exclusive)
+    best = logits.max(axis=1)
+    if exclusive:
+        others = logits.copy()
+        others[np.arange(len(others)), logits.argmax(axis=1)] = -np.inf
+        highest = others.max(axis=1, keepdims=True)
+        best = best - highest[:, 0] - np.log(np.exp(others - highest).sum(axis=1))
+    return np.clip(best, -30.0, 30.0)

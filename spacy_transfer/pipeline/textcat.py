@@ -39,6 +39,7 @@ from .dev_data import check_dev
 from .gold import Gold, check_label, read_gold
 from .interface import (
     ClassifierInterface,
+    ConfidenceFit,
     ExportedInterface,
     Floats,
     SharedEncoderInterface,
@@ -47,10 +48,32 @@ from .interface import (
 )
 from .length import forget_counted_steps, look_ahead
 from .neighbors import training_docs, warn_of_shared_labels
-from .sources import WHOLE_TEXT, left_behind, parse_sources
+from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute
 from .stored_pipe import StoredPipe
 
 Scorer = Callable[..., JsonObject]
+
+
+# `doc._.transfer_confidence`: how sure it is that a document has one of the known labels.
+CONFIDENCE = "transfer_confidence"
+
+
+class JudgedScores(np.ndarray[tuple[int, int], np.dtype[np.float32]]):
+    """Scores of documents, (n_docs, n_labels), as an array like any other; `confidence` (n_docs,) goes along."""
+
+    confidence: Floats
+
+    @classmethod
+    def of(cls, scores: Floats, confidence: Floats) -> "JudgedScores":
+        """Join both.
+
+        scores (Floats): (n_docs, n_labels).
+        confidence (Floats): (n_docs,).
+        RETURNS (JudgedScores): The same array of scores.
+        """
+        made = scores.view(cls)
+        made.confidence = confidence
+        return made
 
 
 class NonFiniteLoss(ValueError):
@@ -73,7 +96,9 @@ class TransferTextCategorizer(StoredPipe):
     """
 
     learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
-    learned_later = MappingProxyType({"thresholds": dict_of(real(0.0, 1.0))})
+    learned_later = MappingProxyType({
+        "thresholds": dict_of(real(0.0, 1.0)), "min_confidence": dict_of(real(0.0, 1.0)),
+    })  # fmt: skip
 
     def __init__(
         self,
@@ -104,6 +129,8 @@ class TransferTextCategorizer(StoredPipe):
             "positive_label": None,
             # Of labels that `calibrate` found one for, in place of `threshold`.
             "thresholds": {},
+            # Under "auto" the confidence from which a document counts as one with a known label.
+            "min_confidence": {},
             "exclusive": exclusive,
             "score_prefix": score_prefix,
         }
@@ -112,6 +139,8 @@ class TransferTextCategorizer(StoredPipe):
         self._table_shown = False
         self._inputs_checked = False
         self._neighbors_checked = False
+        if not Doc.has_extension(CONFIDENCE):
+            Doc.set_extension(CONFIDENCE, default=None)
 
     @property
     def _net(self) -> ClassifierInterface:
@@ -163,7 +192,7 @@ class TransferTextCategorizer(StoredPipe):
     def predict(self, docs: Iterable[Doc]) -> Floats:
         """Scores of documents; empty ones get scores too.
 
-        RETURNS (Floats): (n_docs, n_labels).
+        RETURNS (Floats): (n_docs, n_labels); `JudgedScores` where there is a confidence too.
         RAISES (ValueError): T006 before `initialize`.
         """
         docs = list(docs)
@@ -173,7 +202,8 @@ class TransferTextCategorizer(StoredPipe):
             warn_of_shared_labels(self)
         if not docs:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        return self._net.scores(docs)
+        scores, confidence = self._net.judge(docs)
+        return scores if confidence is None else JudgedScores.of(scores, confidence)
 
     def vectors(self, docs: Iterable[Doc]) -> Floats:
         """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
@@ -186,9 +216,13 @@ class TransferTextCategorizer(StoredPipe):
         return self._net.vectors(list(docs))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
-        """Write `doc.cats`: every label, for every document."""
+        """Write `doc.cats`: every label, for every document; and `doc._.transfer_confidence`, where there is one."""
+        docs = list(docs)
         for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
             doc.cats.update(zip(self.labels, row, strict=True))
+        if isinstance(scores, JudgedScores):
+            for doc, value in zip(docs, scores.confidence.tolist(), strict=True):
+                store_attribute(doc, CONFIDENCE, value)
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -297,11 +331,35 @@ class TransferTextCategorizer(StoredPipe):
         temperature (float): Above 0; above 1 where scores are too sure.
         thresholds (Mapping[str, float]): Scores, after that, from which labels count as predicted; not used where
             labels are exclusive.
+        The confidence for unknown labels is dropped: it looks at the logits too.
+
         RAISES (ValueError): T006 before `initialize`.
         """
         self._require_weights()
         self._net.scale_logits(1.0 / temperature)
         self.cfg["thresholds"] = {label: float(thresholds[label]) for label in self.labels if label in thresholds}
+        self.cfg["min_confidence"] = {}
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether documents get a `doc._.transfer_confidence`."""
+        return self._net.has_confidence
+
+    @property
+    def min_confidence(self) -> float:
+        """The confidence from which a document counts as one with a known label, found on dev; 0 without one."""
+        return float(self.cfg["min_confidence"].get("auto", 0.0)) if self.has_confidence else 0.0
+
+    def set_confidence(self, fit: ConfidenceFit | None, min_confidence: float = 0.0) -> None:
+        """Keep what `doc._.transfer_confidence` is computed from. It is stored with the model, and dropped by training.
+
+        fit (ConfidenceFit | None): None for no confidence.
+        min_confidence (float): From which a document counts as one with a known label.
+        RAISES (ValueError): T006 before `initialize`, T540 for an exported network.
+        """
+        self._require_weights()
+        self._net.set_confidence(fit)
+        self.cfg["min_confidence"] = {} if fit is None else {"auto": float(min_confidence)}
 
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.

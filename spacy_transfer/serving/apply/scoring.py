@@ -9,12 +9,13 @@ from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
-from ...errors import T527
+from ...errors import T527, T682
 from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
-from ...pipeline.textcat import TransferTextCategorizer
+from ...pipeline.textcat import JudgedScores, TransferTextCategorizer
+from .options import Options, check_labels
 from .reading.rows import Row
 
 # Documents that go through the components together; a transformer keeps its states of all of them.
@@ -30,16 +31,25 @@ class Component:
     name (str): Of the component.
     labels (tuple[str, ...]): In the order of its scores.
     thresholds (tuple[float, ...]): Of each label; empty where labels exclude each other, so that the best one holds.
+    min_confidence (float | None): From which a document counts as one with a known label. None where it has no
+        confidence; else that is one more column after the scores.
     """
 
     name: str
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
+    min_confidence: float | None = None
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of its scores and its confidence."""
+        return len(self.labels) + (self.min_confidence is not None)
 
     @classmethod
     def of(cls, pipe: TransferTextCategorizer) -> "Component":
         """Describe a component of a pipeline."""
-        return cls(pipe.name, pipe.labels, () if pipe.exclusive else tuple(pipe.thresholds.values()))
+        thresholds = () if pipe.exclusive else tuple(pipe.thresholds.values())
+        return cls(pipe.name, pipe.labels, thresholds, pipe.min_confidence if pipe.has_confidence else None)
 
     def reached(self, scores: Floats) -> Flags:
         """Find the labels of documents: those that reach their threshold, or the best one.
@@ -50,6 +60,18 @@ class Component:
         if self.thresholds:
             return np.asarray(scores >= np.asarray(self.thresholds))
         return np.asarray(np.arange(len(self.labels)) == scores.argmax(axis=1)[:, None])
+
+
+def check_components(components: Sequence[Component], options: Options) -> None:
+    """Compare components with what is wanted of them, before anything is scored.
+
+    components (Sequence[Component]): Of a pipeline.
+    options (Options): As given.
+    RAISES (ValueError): T396 where the word for no label is a label, T682 for a confidence that none of them has.
+    """
+    check_labels([label for one in components for label in one.labels], options)
+    if options.min_confidence is not None and all(one.min_confidence is None for one in components):
+        raise ValueError(T682.format(components=", ".join(one.name for one in components)))
 
 
 class Scoring(Protocol):
@@ -63,7 +85,7 @@ class Scoring(Protocol):
         """Score rows.
 
         rows (Sequence[Row]): Any number. The same ones in the same order give the same bits.
-        RETURNS (tuple): Scores of all components side by side, (n_rows, n_labels), and the documents, if there are any.
+        RETURNS (tuple): Scores of all components side by side, (n_rows, n_columns), and the documents, if any.
         """
 
 
@@ -144,7 +166,7 @@ class PipelineScoring:
     def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
         """See `Scoring`."""
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].text), i))
-        out = np.zeros((len(rows), sum(len(one.labels) for one in self.components)), dtype=np.float32)
+        out = np.zeros((len(rows), sum(one.n_columns for one in self.components)), dtype=np.float32)
         docs: dict[int, Doc] = {}
         for begin in range(0, len(order), _BATCH):
             chosen = order[begin : begin + _BATCH]
@@ -175,6 +197,8 @@ class PipelineScoring:
                 scores = pipe.predict(docs)
                 pipe.set_annotations(docs, scores)
                 found.append(np.asarray(scores, dtype=np.float32))
+                if isinstance(scores, JudgedScores):
+                    found.append(scores.confidence[:, None])
             else:
                 docs[:] = _through(pipe, docs)
         return np.concatenate(found, axis=1)

@@ -9,7 +9,6 @@ from spacy.tokens import Doc
 
 from ...errors import T084, T624, T625, T626
 from ...evaluation.calibration import calibration
-from ...evaluation.evaluate import annotated_examples
 from ...evaluation.measures import Numbers
 from ...evaluation.temperature import find_temperature, find_thresholds, logits_of, mean_nll, scores_of
 from ...files import hold_place, new_folder, refuse_same
@@ -18,6 +17,7 @@ from ...pipeline.gold import read_gold
 from ...pipeline.interface import Floats
 from ...pipeline.loading import load_pipeline
 from ...pipeline.textcat import TransferTextCategorizer
+from .unknown import FittedConfidence, fit_unknown, predicted_docs, refuse_trained_on
 
 # How far scores may be from those that were computed beforehand: weights are in single precision.
 _TOLERANCE = 1e-3
@@ -49,6 +49,8 @@ class Calibrated:
     thresholds (dict[str, float]): By label; empty where labels exclude each other.
     before (Quality): On the documents, before.
     after (Quality): The same afterwards. Both are on the documents that were calibrated on.
+    without (tuple[str, ...]): Labels that no document has.
+    confidence (FittedConfidence | None): For unknown labels; None where none was fitted.
     """
 
     name: str
@@ -58,26 +60,39 @@ class Calibrated:
     thresholds: dict[str, float]
     before: Quality
     after: Quality
+    without: tuple[str, ...]
+    confidence: FittedConfidence | None = None
 
 
 def calibrate(
-    pipeline: str | Path, data: Path, output: Path | None = None, *, beta: float = 1.0, force: bool = False
+    pipeline: str | Path,
+    data: Path,
+    output: Path | None = None,
+    *,
+    train: Path | None = None,
+    beta: float = 1.0,
+    force: bool = False,
 ) -> list[Calibrated]:
     """Find temperature and thresholds on documents that the pipeline was not trained on, and store them in it.
 
     The temperature goes into the weights of the head, so every use of the pipeline gives the new scores. Thresholds
-    of labels that do not exclude each other are stored with the component.
+    of labels that do not exclude each other are stored with the component. With the training documents, documents get
+    a `doc._.transfer_confidence`: how sure it is that they have one of the labels; without them, a pipeline that has it
+    loses it.
 
     pipeline (str | Path): Folder or package of a trained pipeline.
-    data (Path): Annotated documents, not those of the training: a .spacy file or a folder of them.
+    data (Path): Annotated documents, not those of the training: a .spacy file or a folder of them. Those with other
+        labels only stand for what is unknown.
     output (Path | None): Folder for the calibrated pipeline. None: the pipeline's own, replaced as a whole.
+    train (Path | None): The training documents, for the confidence.
     beta (float): The F that thresholds are best for: 1 weighs precision and recall alike, 0.5 precision, 2 recall.
     force (bool): Replace what is in output.
     RETURNS (list[Calibrated]): For each spacy-transfer classifier what changed.
     RAISES (FileExistsError): T624 if output is there.
     RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T625 for a package without an output or a beta out of range, T084 without documents, T626 for a
-        component whose scores do not come of logits by softmax or sigmoid; as `evaluate` for wrong annotations.
+        component whose scores do not come of logits by softmax or sigmoid, T680 for too few documents, T683 for
+        documents that were trained on; as `evaluate` for wrong annotations.
     RAISES (OSError): T370 while another command writes there.
     """
     if not beta > 0:
@@ -92,34 +107,32 @@ def calibrate(
         if output.exists() and not (force and output.is_dir()):
             raise FileExistsError(T624.format(path=output))
         refuse_same([output], [Path(pipeline)])
-    refuse_same([output], [data])
+    refuse_same([output], [data] if train is None else [data, train])
     with hold_place(output):
         nlp = load_pipeline(pipeline)
-        done = calibrate_pipeline(nlp, data, beta=beta)
+        done = calibrate_pipeline(nlp, data, train=train, beta=beta)
         with new_folder(output, sync=True) as part:
             nlp.to_disk(part)
     return done
 
 
-def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[Calibrated]:
+def calibrate_pipeline(nlp: Language, data: Path, *, train: Path | None = None, beta: float = 1.0) -> list[Calibrated]:
     """Calibrate the classifiers of a pipeline in memory.
 
     nlp (Language): The pipeline.
     data (Path): As in `calibrate`.
+    train (Path | None): As in `calibrate`.
     beta (float): As in `calibrate`.
     RETURNS (list[Calibrated]): For each spacy-transfer classifier what changed.
     RAISES (ValueError): As `calibrate`.
     """
-    examples = list(annotated_examples(nlp, data))
-    if not examples:
-        raise ValueError(T084.format(file=data, error="it holds no documents"))
-    classifiers = classifiers_of(nlp, enabled_only=True)
-    docs = list(nlp.pipe([example.predicted for example in examples]))
-    for example, doc in zip(examples, docs, strict=True):
-        example.predicted = doc
+    references, docs = predicted_docs(nlp, data)
+    learned = None if train is None else predicted_docs(nlp, train)
+    if train is not None and learned is not None:
+        refuse_trained_on(docs, learned[1], data, train)
     done: list[Calibrated] = []
-    for name, pipe in classifiers.items():
-        gold = read_gold([eg.reference for eg in examples], pipe.labels, exclusive=pipe.exclusive, name=name)
+    for name, pipe in classifiers_of(nlp, enabled_only=True).items():
+        gold = read_gold(references, pipe.labels, exclusive=pipe.exclusive, name=name)
         chosen = np.flatnonzero(gold.known.any(axis=1))
         if not len(chosen):
             raise ValueError(T084.format(file=data, error=f"no document has a label of '{name}'"))
@@ -135,10 +148,12 @@ def calibrate_pipeline(nlp: Language, data: Path, *, beta: float = 1.0) -> list[
         now = np.asarray(pipe.predict(own), dtype=np.float64)
         if np.abs(now - wanted).max() > _TOLERANCE:
             raise ValueError(T626.format(name=name))
+        without = tuple(pipe.labels[i] for i in np.flatnonzero(~((targets * known) >= 0.5).any(axis=0)))
         done.append(
             Calibrated(
                 name, pipe.exclusive, len(own), temperature, pipe.thresholds if found else {}, before,
-                _quality(pipe, logits / temperature, targets, known),
+                _quality(pipe, logits / temperature, targets, known), without,
+                None if learned is None else fit_unknown(pipe, learned, (references, docs), data),
             )
         )  # fmt: skip
     return done
