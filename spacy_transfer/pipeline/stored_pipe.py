@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import srsly
 from packaging.version import InvalidVersion, Version
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -115,7 +114,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], object]] = {
-            "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
+            # srsly writes no more than ten digits, and a threshold that moves between two scores is another one.
+            "cfg": lambda: json.dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }

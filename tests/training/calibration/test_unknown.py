@@ -88,7 +88,8 @@ def test_it_is_stored_with_the_model_and_changes_no_score(files: Path, fitted: A
     again = pipeline_of(nlp)
     assert confidence(again, texts) == wanted
     assert [doc.cats for doc in again.pipe(texts)] == scores
-    assert component(again).min_confidence == fitted.min_confidence
+    # To the last bit: a threshold must not move between two scores.
+    assert component(again).min_confidence == component(nlp).min_confidence == fitted.min_confidence
     component(again).set_confidence(None)
     assert [doc.cats for doc in again.pipe(texts)] == scores
     assert confidence(again, texts) == [None] * len(texts)
@@ -107,12 +108,12 @@ def test_files_get_the_word_for_none_below_it(files: Path, fitted: Any, tmp_path
     for least, limit in (("auto", fitted.min_confidence), (0.5, 0.5)):
         apply(nlp, source, tmp_path / "out.jsonl", min_confidence=least, labels=True, abstain="none", force=True)
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
-        assert [row["confidence"] for row in rows] == pytest.approx(wanted, abs=2e-6)
+        assert [row["confidence"] for row in rows] == pytest.approx(wanted, abs=1e-3)
         assert [row["label"] == "none" for row in rows] == [value < limit for value in wanted]
         assert all(row["labels"] == ([] if row["label"] == "none" else [row["label"]]) for row in rows)
     apply(nlp, source, tmp_path / "out.spacy")
     docs = list(DocBin().from_disk(tmp_path / "out.spacy").get_docs(nlp.vocab))
-    assert [doc._.transfer_confidence for doc in docs] == pytest.approx(wanted, abs=2e-6)
+    assert [doc._.transfer_confidence for doc in docs] == pytest.approx(wanted, abs=1e-3)
     # Who does not ask for it gets what there was before.
     apply(nlp, source, tmp_path / "plain.jsonl")
     assert json.loads((tmp_path / "plain.jsonl").read_text("utf-8").splitlines()[0]).keys() == {
