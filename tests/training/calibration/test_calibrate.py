@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import spacy
 import torch
@@ -14,6 +15,9 @@ from house_kit.commands import run
 from house_kit.pipelines import pipeline, scores_of
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.evaluation.evaluate import evaluate
+from spacy_transfer.serving.apply.options import Options
+from spacy_transfer.serving.apply.scoring import Component
+from spacy_transfer.serving.apply.writing.answers import Answers
 from spacy_transfer.training.calibration.calibrate import calibrate
 
 
@@ -52,9 +56,10 @@ def test_thresholds_are_stored_and_used_by_evaluate_and_apply(tmp_path: Path, be
     pipe = component(nlp)
     assert set(pipe.cfg["thresholds"]) == set(pipe.labels) == {"card", "late", "login", "money"}
     scores = scores_of(nlp, TEXTS)
-    limits = torch.tensor(list(pipe.thresholds.values()))
+    # In double precision: a threshold lies between two scores, perhaps nearer to them than single precision can say.
+    limits = torch.tensor(list(pipe.thresholds.values()), dtype=torch.float64)
     wanted = [
-        [label for label, yes in zip(pipe.labels, row, strict=True) if yes] for row in (scores >= limits).tolist()
+        [label for label, yes in zip(pipe.labels, row, strict=True) if yes] for row in (scores.double() >= limits).tolist()
     ]
     # Evaluated by the same thresholds: as many texts are entirely right.
     gold = [{label for label, value in example.reference.cats.items() if value} for example in multilabel_examples(nlp)]
@@ -71,6 +76,15 @@ def test_thresholds_are_stored_and_used_by_evaluate_and_apply(tmp_path: Path, be
     run("transfer", "apply", folder, source, "--output", tmp_path / "out.jsonl", "--labels", "--show", "none")
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert [row["labels"] for row in rows] == wanted
+
+
+def test_a_threshold_is_compared_with_the_score_and_not_with_what_is_written_of_it() -> None:
+    component = Component("one", ("a", "b"), thresholds=(0.12345625, 0.9999997))
+    scores = np.array([[0.1234563, 0.99999976], [0.1234562, 0.9999996]], dtype=np.float32)
+    rows = Answers([component], Options(labels=True, all_scores=True), is_table=False).make(scores)
+    # Written, they are all alike: 0.123456 and 1.0.
+    assert rows[0]["scores"] == rows[1]["scores"] == {"a": 0.123456, "b": 1.0}
+    assert [row["labels"] for row in rows] == [["a", "b"], []]
 
 
 def test_what_was_never_calibrated_is_stored_as_before(bert: Path) -> None:

@@ -13,6 +13,7 @@ from spacy.tokens import DocBin
 from house_kit.pipelines import pipeline
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples, one_hot
 from spacy_transfer import apply, calibrate, export
+from spacy_transfer.cli.configs import share_or_auto
 from spacy_transfer.evaluation.temperature import log_odds_of
 from spacy_transfer.evaluation.unknown_labels import fit_groups
 from spacy_transfer.model.shared.attach import attach, detach
@@ -171,6 +172,8 @@ def test_what_cannot_be_is_refused(files: Path, fitted: Any, bert: Path, tmp_pat
     source.write_text("card\n", "utf-8")
     with pytest.raises(ValueError, match="T682"):
         apply(nlp, source, tmp_path / "out.csv", min_confidence="auto")
+    with pytest.raises(ValueError, match="T681"):
+        share_or_auto("high")
     with pytest.raises(ValueError, match="T681"):
         apply(nlp, source, tmp_path / "out.csv", min_confidence=1.5)
     with pytest.raises(ValueError, match="T542"):
