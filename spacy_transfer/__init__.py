@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
     from .projects.init import init as init
+    from .projects.unlabeled.zero_shot import zero_shot as zero_shot
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
     "projects.init": ("init",),
+    "projects.unlabeled.zero_shot": ("zero_shot",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
     "corpora.augment": ("augment",),

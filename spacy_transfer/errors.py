@@ -1090,8 +1090,8 @@ T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (
-    "[T614] {path} has texts, but no labels: its columns are {columns}. To train without any labels is not possible yet; "
-    "label some texts first, at least five a label."
+    "[T614] {path} has texts, but no labels: its columns are {columns}. Without labeled texts, say what the labels are: "
+    "--labels labels.json, with names or descriptions. Training needs at least five labeled texts per label."
 )
 T615 = (
     "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
@@ -1136,6 +1136,16 @@ T684 = (
     "[T684] The confidence for unknown labels was dropped: it was fitted on vectors that training has changed now. Fit it "
     "again after the training, with: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
 )
+T686 = "[T686] {path} does not say what the labels are: {problem}."
+T686_JSON = "it is not JSON ({error})"
+T686_FORM = 'expected a list of names, ["refund", "delivery"], or an object of descriptions, {{"refund": ["money back"]}}; found {found}'
+T686_FEW = "it names {n} label(s), and a classifier needs two or more"
+T687 = (
+    "[T687] {path}: the labels '{one}' and '{other}' clash: both are named or described in the same words, so texts cannot tell "
+    "them apart. Give each a description of its own."
+)
+T688 = "[T688] There are {n} different texts. A classifier without labels needs at least {least} to compare."
+T689 = "[T689] {option} does not go with --labels: nothing is trained. It belongs to an init with labeled texts."
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."

@@ -72,6 +72,15 @@ commands:
     deps: ["training/model-best", "corpus/test.spacy"]
     outputs: ["metrics/test.json"]
 
+  - name: "calibrate"
+    help: "Not part of all: turn the scores of training/model-best into probabilities on dev{calibrate_help}"
+    script:
+      - >-
+        python -m spacy transfer calibrate training/model-best corpus/dev.spacy --output training/calibrated --force
+        --gpu-id ${{vars.gpu_id}}
+    deps: ["training/model-best", "corpus/dev.spacy"]
+    outputs: ["training/calibrated"]
+
   - name: "apply"
     help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
     script:
@@ -135,7 +144,8 @@ print(doc.cats)
 ## What to change
 
 `config.cfg` says at each value what it is. For another recipe, call `spacy transfer init` again with `--recipe NAME
---force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`. `data/` holds the
+--force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`. `python -m spacy
+project run calibrate` writes `training/calibrated`, whose scores are probabilities{thresholds}. `data/` holds the
 texts as JSONL: correct them there and run the project again, which repeats what depends on them.
 """
 
@@ -206,6 +216,7 @@ def write_project(told: Told) -> str:
         name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds),
         all=", ".join(step for step in STEPS if step != "report" or told.draws_report),
         report_help="" if told.draws_report else "; needs the extra report: pip install 'spacy-transfer[report]'",
+        calibrate_help="" if told.exclusive else ", and find a threshold for each label",
         above="" if told.exclusive else " --above 0.5",
         form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
         build="wheel" if told.builds_wheel else "none",
@@ -222,7 +233,8 @@ def write_readme(told: Told) -> str:
     rows = [f"| {_cell(one.what)} | {_cell(one.value)} | {_cell(one.reason)} |" for one in told.choices]
     example = json.dumps(told.example, ensure_ascii=False)
     return _README.format(
-        title=told.title, labels=f"{len(told.labels)} labels, {kind}", example=example,
+        title=told.title, thresholds="" if told.exclusive else " and whose labels have a threshold each",
+        labels=f"{len(told.labels)} labels, {kind}", example=example,
         choices="\n".join(rows), splits=_splits(told), compared=_compared(told.compared, exclusive=told.exclusive),
         notes=_listed("How the data were read", told.notes),
         findings=_listed("What to look at", [_finding(one) for one in told.findings]),
@@ -261,7 +273,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _listed(title: str, lines: Sequence[str]) -> str:
-    return f"\n## {title}\n\n" + "".join(f"- {_line(line)}\n" for line in lines) if lines else ""
+    return f"\n## {title}\n\n" + "".join(f"- {line(line)}\n" for line in lines) if lines else ""
 
 
 def _finding(found: Finding) -> str:
@@ -269,11 +281,15 @@ def _finding(found: Finding) -> str:
 
 
 def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
+    return line(text).replace("|", "\\|")
 
 
-def _line(text: str) -> str:
-    """One line; what would be taken as HTML is not."""
+def line(text: str) -> str:
+    """Write text as one line of Markdown; what would be taken as HTML is not.
+
+    text (str): Any.
+    RETURNS (str): Without line breaks.
+    """
     return " ".join(text.split()).replace("<", "&lt;")
 
 

@@ -127,7 +127,7 @@ def calibrate_pipeline(nlp: Language, data: Path, *, train: Path | None = None, 
     RAISES (ValueError): As `calibrate`.
     """
     references, docs = predicted_docs(nlp, data)
-    learned = None if train is None else predicted_docs(nlp, train)
+    learned = None if train is None else predicted_docs(nlp, train, scored=False)
     if train is not None and learned is not None:
         refuse_trained_on(docs, learned[1], data, train)
     done: list[Calibrated] = []

@@ -14,6 +14,7 @@ from ...evaluation.evaluate import annotated_examples
 from ...evaluation.measures import Flags, Numbers
 from ...evaluation.temperature import log_odds_of
 from ...evaluation.unknown_labels import auroc, find_min_confidence, fit_confidence, fit_groups
+from ...pipeline.components import classifiers_of
 from ...pipeline.gold import Gold, read_gold
 from ...pipeline.textcat import JudgedScores, TransferTextCategorizer
 
@@ -43,18 +44,21 @@ class FittedConfidence:
     auroc: float | None
 
 
-def predicted_docs(nlp: Language, data: Path) -> Pairs:
+def predicted_docs(nlp: Language, data: Path, *, scored: bool = True) -> Pairs:
     """Read annotated documents and run a pipeline over them.
 
     nlp (Language): The pipeline.
     data (Path): A .spacy file or a folder of them.
+    scored (bool): False leaves the classifiers out: documents are ready for them.
     RETURNS (tuple[list[Doc], list[Doc]]): As they are annotated, and as they are predicted.
     RAISES (ValueError): T084 without documents; as `evaluate` for wrong annotations.
     """
     examples = list(annotated_examples(nlp, data))
     if not examples:
         raise ValueError(T084.format(file=data, error="it holds no documents"))
-    return [eg.reference for eg in examples], list(nlp.pipe([eg.predicted for eg in examples]))
+    left_out = [] if scored else list(classifiers_of(nlp))
+    with nlp.select_pipes(disable=[*nlp.disabled, *left_out]):
+        return [eg.reference for eg in examples], list(nlp.pipe([eg.predicted for eg in examples]))
 
 
 def refuse_trained_on(docs: Sequence[Doc], trained: Sequence[Doc], data: Path, train: Path) -> None:

@@ -59,7 +59,8 @@ def test_thresholds_are_stored_and_used_by_evaluate_and_apply(tmp_path: Path, be
     # In double precision: a threshold lies between two scores, perhaps nearer to them than single precision can say.
     limits = torch.tensor(list(pipe.thresholds.values()), dtype=torch.float64)
     wanted = [
-        [label for label, yes in zip(pipe.labels, row, strict=True) if yes] for row in (scores.double() >= limits).tolist()
+        [label for label, yes in zip(pipe.labels, row, strict=True) if yes]
+        for row in (scores.double() >= limits).tolist()
     ]
     # Evaluated by the same thresholds: as many texts are entirely right.
     gold = [{label for label, value in example.reference.cats.items() if value} for example in multilabel_examples(nlp)]
