@@ -273,7 +273,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _listed(title: str, lines: Sequence[str]) -> str:
-    return f"\n## {title}\n\n" + "".join(f"- {line(line)}\n" for line in lines) if lines else ""
+    return f"\n## {title}\n\n" + "".join(f"- {line(one)}\n" for one in lines) if lines else ""
 
 
 def _finding(found: Finding) -> str:
