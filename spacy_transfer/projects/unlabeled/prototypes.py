@@ -57,7 +57,7 @@ def fit_prototypes(texts: Floats, phrases: Sequence[Floats], owners: Sequence[in
     center, scale = texts.astype(np.float64).mean(axis=0), float(np.linalg.norm(texts, axis=1).mean())
     x = _unit(texts - center)
     single = [_unit(view - view.mean(axis=0)) for view in views]
-    whole = _unit(sum(_unit(view) for view in views) / len(views))
+    whole = _unit(np.mean([_unit(view) for view in views], axis=0))
     start = _unit(whole - whole.mean(axis=0))
     refined = _refined(start, x)
     held = _held_back(x @ refined.T)
@@ -91,7 +91,7 @@ def _held_back(cosines: Numbers) -> Numbers:
     return np.asarray(0.5 * (added - added.mean()))
 
 
-def _unit(vectors: Numbers) -> Numbers:
+def _unit(vectors: Numbers | Floats) -> Numbers:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-9), dtype=np.float64)
 
