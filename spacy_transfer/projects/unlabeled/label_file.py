@@ -49,11 +49,12 @@ def read_label_file(path: Path) -> Phrases:
 
 
 def _phrases(path: Path, label: str, given: object) -> list[str]:
-    listed = given if isinstance(given, list) else [given]
-    for one in [label, *listed]:
-        if not isinstance(one, str) or len(one) > _LONGEST:
-            raise ValueError(T686.format(path=path, problem=T686_FORM.format(found=f"{label!r}: {excerpt(given)}")))
-    phrases = [one.strip() for one in listed if one.strip()]
     if not label.strip():
         raise ValueError(T686.format(path=path, problem=T686_FORM.format(found="a name without a letter")))
-    return phrases or [label.replace("_", " ").strip()]
+    phrases = []
+    for one in given if isinstance(given, list) else [given]:
+        if not isinstance(one, str) or len(one) > _LONGEST:
+            found = f"{excerpt(label)}: {excerpt(given)}"
+            raise ValueError(T686.format(path=path, problem=T686_FORM.format(found=found)))
+        phrases.append(one.strip())
+    return [one for one in phrases if one] or [label.replace("_", " ").strip()]
