@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
     from .analysis.doctor.doctor import doctor as doctor
+    from .analysis.explain.explain import explain as explain
     from .analysis.report.report import report as report
+    from .analysis.robustness.robustness import robustness as robustness
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
+    from .model.learning.label_texts import LabelTexts as LabelTexts
     from .model.shared.attach import attach as attach
     from .model.shared.attach import detach as detach
     from .model.show import show as show
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
+    from .projects.few.choose import choose as choose
     from .projects.init import init as init
     from .projects.unlabeled.zero_shot import zero_shot as zero_shot
     from .repository.fetch import fetch as fetch
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
+    "projects.few.choose": ("choose",),
     "projects.init": ("init",),
     "projects.unlabeled.zero_shot": ("zero_shot",),
     "corpora.convert": ("convert",),
@@ -92,7 +97,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
+    "analysis.explain.explain": ("explain",),
     "analysis.report.report": ("report",),
+    "analysis.robustness.robustness": ("robustness",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.export.export": ("export",),
@@ -129,6 +136,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.losses.smooth_l1": ("SmoothL1",),
     "nn.losses.squared_error": ("SquaredError",),
     "model.learning.head_init": ("RandomInit",),
+    "model.learning.label_texts": ("LabelTexts",),
     "training.linear_probe": ("LinearProbe",),
     "model.text.text": ("Text",),
     "model.text.normalization": ("Normalization",),

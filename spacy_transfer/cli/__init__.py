@@ -1,7 +1,9 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
 from .analysis.doctor import doctor_cli
+from .analysis.explain import explain_cli
 from .analysis.report import report_cli
+from .analysis.robustness import robustness_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -19,6 +21,7 @@ from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .training.calibrate import calibrate_cli
+from .training.choose import choose_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
@@ -29,11 +32,13 @@ __all__ = [
     "calibrate_cli",
     "card_cli",
     "check_cli",
+    "choose_cli",
     "classify_cli",
     "convert_cli",
     "detach_cli",
     "doctor_cli",
     "evaluate_cli",
+    "explain_cli",
     "export_cli",
     "fetch_cli",
     "import_cli",
@@ -41,6 +46,7 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "report_cli",
+    "robustness_cli",
     "serve_cli",
     "show_cli",
     "train_cli",

@@ -40,12 +40,14 @@ typer.testing._get_command = fuzz._command_line
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
     "augment": ["x.cfg"], "attach": ["x", "o"], "calibrate": ["x", "x.spacy"], "card": ["x"],
-    "check": ["x.spacy"], "classify": ["x", "a text"],
+    "check": ["x.spacy"],
+    "choose": ["a.cfg", "b.cfg", "--train", "x.spacy", "--output", "o.cfg"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "detach": ["x", "o"], "doctor": ["x.spacy"],
-    "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"],
+    "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"], "explain": ["x", "a text"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
-    "report": ["x"], "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "report": ["x"], "robustness": ["x", "x.spacy"],
+    "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 
 
