@@ -126,7 +126,9 @@ _CALIBRATE = """\
     outputs: ["training/calibrated"]
 
 """
-_CALIBRATED = "`python -m spacy project run calibrate` writes `training/calibrated`, whose scores are probabilities{thresholds}.\n"
+_CALIBRATED = (
+    "`python -m spacy project run calibrate` writes `training/calibrated`: scores are probabilities{thresholds}.\n"
+)
 _AGAIN = "`python -m spacy project run choose` compares the recipes again, on changed texts.\n"
 STEPS = ("convert", "check", "train", "evaluate", "apply", "report", "package")
 
@@ -162,7 +164,8 @@ print(doc.cats)
 
 `config.cfg` says at each value what it is. {choose}For another recipe, call `spacy transfer init` again with
 `--recipe NAME --force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`.
-{calibrated}`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends on them.
+{calibrated}`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends
+on them.
 """
 
 
@@ -273,11 +276,11 @@ def write_readme(told: Told) -> str:
     kind = "exactly one per text" if told.exclusive else "any number of them per text"
     rows = [f"| {_cell(one.what)} | {_cell(one.value)} | {_cell(one.reason)} |" for one in told.choices]
     example = json.dumps(told.example, ensure_ascii=False)
-    thresholds = "" if told.exclusive else " and whose labels have a threshold each"
+    thresholds = "" if told.exclusive else ", and each label has a threshold"
     return _README.format(
         choose=_AGAIN if told.seconds_to_choose else "",
         title=told.title, calibrated=_CALIBRATED.format(thresholds=thresholds) if told.has_dev else "",
-         model=told.model, labels=f"{len(told.labels)} labels, {kind}", example=example,
+        model=told.model, labels=f"{len(told.labels)} labels, {kind}", example=example,
         choices="\n".join(rows), splits=_splits(told), compared=_compared(told.compared, exclusive=told.exclusive),
         notes=_listed("How the data were read", told.notes),
         findings=_listed("What to look at", [_finding(one) for one in told.findings]),
