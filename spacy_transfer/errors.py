@@ -1159,6 +1159,7 @@ T684 = (
 T686 = "[T686] {path} does not say what the labels are: {problem}."
 T686_JSON = "it is not JSON ({error})"
 T686_FORM = 'expected a list of names, ["refund", "delivery"], or an object of descriptions, {{"refund": ["money back"]}}; found {found}'
+T686_SILENT = "the label {label} has no description, and there is no word in its name"
 T686_FEW = "it names {n} label(s), and a classifier needs two or more"
 T687 = (
     "[T687] {path}: the labels '{one}' and '{other}' clash: both are named or described in the same words, so texts cannot tell "

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ...corpora.excerpt import excerpt
 from ...corpora.repeats import normalize
-from ...errors import T686, T686_FEW, T686_FORM, T686_JSON, T687
+from ...errors import T686, T686_FEW, T686_FORM, T686_JSON, T686_SILENT, T687
 from ...files import require_file
+from ...model.learning.label_texts import says_something, words_of
 
 # Characters of a description.
 _LONGEST = 1000
@@ -19,7 +20,7 @@ def read_label_file(path: Path) -> Phrases:
 
     path (Path): JSON: a list of names, or an object that gives each name a description or a list of them.
     RETURNS (dict[str, list[str]]): For each label the phrases that say what it means. A label without a description has
-        its name, with spaces for underscores.
+        the words of its name.
     RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T686 for a file of another form or fewer than two labels, T687 for two that cannot be told
         apart.
@@ -39,7 +40,7 @@ def read_label_file(path: Path) -> Phrases:
     meanings: dict[str, str] = {}
     for label, description in pairs:
         phrases = _phrases(path, label, description)
-        for meaning in {normalize(label.replace("_", " ")), *map(normalize, phrases)}:
+        for meaning in {normalize(words_of(label) or label), *map(normalize, phrases)}:
             if label in found or (other := meanings.setdefault(meaning, label)) != label:
                 raise ValueError(T687.format(path=path, one=other if label not in found else label, other=label))
         found[label] = phrases
@@ -57,4 +58,7 @@ def _phrases(path: Path, label: str, given: object) -> list[str]:
             found = f"{excerpt(label)}: {excerpt(given)}"
             raise ValueError(T686.format(path=path, problem=T686_FORM.format(found=found)))
         phrases.append(one.strip())
-    return [one for one in phrases if one] or [label.replace("_", " ").strip()]
+    phrases = [one for one in phrases if one]
+    if not phrases and not says_something(label):
+        raise ValueError(T686.format(path=path, problem=T686_SILENT.format(label=excerpt(label))))
+    return phrases or [words_of(label)]
