@@ -8,7 +8,8 @@ from ...corpora.excerpt import excerpt
 from ...corpora.repeats import normalize
 from ...errors import T686, T686_FEW, T686_FORM, T686_JSON, T686_SILENT, T687
 from ...files import require_file
-from ...model.learning.label_texts import says_something, words_of
+from ...model.learning.label_texts import says_something
+from ...model.shims.label_names import words_of
 
 # Characters of a description.
 _LONGEST = 1000
