@@ -19,7 +19,7 @@ from spacy.training import Example
 import spacy_transfer.pipeline.factories  # noqa: F401
 from spacy_transfer.evaluation.temperature import find_temperature, log_odds_of, scores_of
 from spacy_transfer.evaluation.unknown_labels import auroc, fit_confidence, fit_groups
-from spacy_transfer.nn.confidence import Confidence
+from spacy_transfer.nn.heads.confidence import Confidence
 from spacy_transfer.nn.losses.cross_entropy import CrossEntropy
 from spacy_transfer.training.linear_probe import LinearProbe
 
@@ -59,7 +59,7 @@ def measure(train: tuple, dev: tuple, known: np.ndarray, unknown: np.ndarray, la
     def odds(vectors: np.ndarray) -> np.ndarray:
         return log_odds_of(scores_of(logits(vectors) / temperature, exclusive=True), exclusive=True)
 
-    fit = fit_confidence(groups, groups.distances(dev_x), odds(dev_x))
+    fit = fit_confidence(groups, groups.nearness(dev_x), odds(dev_x))
     confidence = Confidence(len(labels), x.shape[1], exclusive=True)
     for name, value in vars(fit).items():
         getattr(confidence, name).copy_(torch.from_numpy(value))
@@ -71,7 +71,7 @@ def measure(train: tuple, dev: tuple, known: np.ndarray, unknown: np.ndarray, la
     return {
         "accuracy on dev": float((logits(dev_x).argmax(axis=1) == gold.argmax(axis=1)).mean()),
         "confidence": auroc(sure(known), sure(unknown)),
-        "distance alone": auroc(-groups.distances(known), -groups.distances(unknown)),
+        "nearness alone": auroc(groups.nearness(known), groups.nearness(unknown)),
         "log odds alone": auroc(odds(known), odds(unknown)),
         "refused of known, 5 % wanted": float((sure(known) < np.quantile(sure(dev_x), 0.05)).mean()),
         "refused of unknown": float((sure(unknown) < np.quantile(sure(dev_x), 0.05)).mean()),

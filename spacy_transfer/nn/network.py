@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .confidence import Confidence, is_judging
 from .devices import few_shapes
 from .devices.cpu_kernels import CpuKernels
 from .devices.host_rows import HostRows
 from .devices.low_precision import LowPrecisionCopy, frozen_depths, linear_weights
 from .encoders.encoder import Encoder
+from .heads.confidence import Confidence, is_judging
 from .heads.label_query import LabelQueryDecoder, document_states
 from .heads.linear import LabelHead
 from .joined import NOTHING, Joined

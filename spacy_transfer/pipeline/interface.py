@@ -29,12 +29,17 @@ class ConfidenceFit:
 
     means (Floats): Mean vector of each group of documents, multiplied by the whitening, (n_groups, width).
     whitening (Floats): The Mahalanobis distance of x and y is the length of (x - y) @ whitening, (width, width).
-    weights (Floats): On the negative distance to the nearest mean, and on the log odds of the best label, (2,).
+    center (Floats): Mean of all documents, multiplied by the background, (width,).
+    background (Floats): As the whitening, of all documents as one group, (width, width).
+    weights (Floats): On the squared distance to the center less that to the nearest mean, and on the log odds of the
+        best label, (2,).
     quantiles (Floats): Of their sum over documents with known labels: 0 %, 1 %, ... 100 %, (101,).
     """
 
     means: Floats
     whitening: Floats
+    center: Floats
+    background: Floats
     weights: Floats
     quantiles: Floats
 

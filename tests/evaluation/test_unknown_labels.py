@@ -1,4 +1,4 @@
-"""Distances, confidence and its threshold, on numbers that one can trace."""
+"""Nearness, confidence and its threshold, on numbers that one can trace."""
 
 import numpy as np
 import pytest
@@ -8,35 +8,46 @@ from spacy_transfer.evaluation.unknown_labels import auroc, find_min_confidence,
 RANDOM = np.random.default_rng(0)
 
 
-def test_distances_are_those_of_mahalanobis_in_the_covariance_of_all_groups() -> None:
-    spread = np.array([[2.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 0.1]])
-    middles = np.array([[0.0, 0.0, 0.0], [5.0, 0.0, 1.0]])
-    group = RANDOM.integers(0, 2, 20_000)
-    x = (middles[group] + RANDOM.multivariate_normal(np.zeros(3), spread, len(group))).astype(np.float32)
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_nearness_is_the_relative_distance_of_mahalanobis() -> None:
+    middles = unit(np.array([[5.0, 0.0, 1.0], [0.0, 5.0, 1.0]]))
+    group = RANDOM.integers(0, 2, 5000)
+    x = unit(middles[group] + 0.2 * RANDOM.normal(size=(len(group), 3))).astype(np.float32)
     groups = fit_groups(x, np.eye(2, dtype=bool)[group])
     assert groups is not None
-    points = np.array([[1.0, 1.0, 0.5], [4.0, -1.0, 1.2]], dtype=np.float32)
-    away = points - middles
-    expected = np.sqrt(np.einsum("ij,jk,ik->i", away, np.linalg.inv(spread), away))
-    assert groups.distances(points) == pytest.approx(expected, rel=0.05)
+    points = unit(np.array([[1.0, 1.0, 0.5], [4.0, -1.0, 1.2]]))
+
+    def squared(rest: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        return np.einsum("ij,jk,ik->i", rest, np.linalg.inv(covariance), rest)
+
+    means = np.stack([x[group == i].mean(axis=0) for i in (0, 1)])
+    inside, whole = np.cov((x - means[group]).T), np.cov(x.T)
+    nearest = np.minimum(*(squared(points - mean, inside) for mean in means))
+    expected = squared(points - x.mean(axis=0), whole) - nearest
+    assert groups.nearness(points.astype(np.float32)) == pytest.approx(expected, rel=0.05, abs=0.1)
+    # Longer vectors point to the same place.
+    assert groups.nearness(3 * points.astype(np.float32)) == pytest.approx(groups.nearness(points.astype(np.float32)))
 
 
 def test_few_documents_in_a_wide_space_shrink_the_covariance() -> None:
-    # Ten documents span at most eight of 64 directions; in the others every distance would be without bounds.
+    # Ten documents span at most nine of 64 directions; in the others every distance would be without bounds.
     x = RANDOM.normal(size=(10, 64)).astype(np.float32)
     groups = fit_groups(x, np.eye(2, dtype=bool)[np.arange(10) % 2])
     assert groups is not None
-    assert np.isfinite(groups.whitening).all()
-    far = groups.distances(RANDOM.normal(size=(50, 64)).astype(np.float32))
-    assert far.max() < 10 * far.min()
+    lengths = np.linalg.svd(groups.whitening, compute_uv=False)
+    assert lengths.max() < 100 * lengths.min()
 
 
 def test_a_document_of_two_groups_is_measured_from_the_middle_of_both() -> None:
     members = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 1]], dtype=bool)
-    x = np.array([[0.0, 1.0], [0.0, -1.0], [4.0, 1.0], [4.0, -1.0], [2.0, 0.0]], dtype=np.float32)
+    x = np.array([[1.0, 0.1], [1.0, -0.1], [-0.1, 1.0], [0.1, 1.0], [1.0, 1.0]], dtype=np.float32)
     groups = fit_groups(x, members)
     assert groups is not None
     assert groups.means.shape == (2, 2)
+    assert np.isfinite(groups.whitening).all()
 
 
 def test_groups_whose_documents_are_all_alike_have_no_spread() -> None:

@@ -12,7 +12,7 @@ from ...files.fields import refuse
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...log import announce
-from ...nn.confidence import Confidence, judging
+from ...nn.heads.confidence import Confidence, judging
 from ...nn.heads.label_query import LabelQueryDecoder
 from ...nn.joined import Joined
 from ...nn.losses import Loss, label_weights

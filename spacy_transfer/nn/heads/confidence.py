@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Of the documents it was fitted for: 0 %, 1 %, ... 100 %.
@@ -33,8 +34,9 @@ def is_judging() -> bool:
 class Confidence(nn.Module):
     """Compares documents with those it was fitted for: 0.05 says that 5 in 100 of them look stranger.
 
-    What a document looks like is the distance from its vector to the nearest mean of a group, in units of the
-    covariance that all groups share (Mahalanobis), and the log odds of its best label. Nothing in it is trained.
+    What a document looks like is the squared distance from its vector, of unit length, to the mean of all documents
+    less that to the nearest mean of a group, each in units of its covariance (relative Mahalanobis distance), and the
+    log odds of its best label. Nothing in it is trained.
 
     forward: vectors (n_docs, width), logits (n_docs, n_labels) -> (n_docs,) in 0..1.
 
@@ -42,11 +44,13 @@ class Confidence(nn.Module):
     width (int): Of vectors.
     exclusive (bool): Whether a document has exactly one label.
     SOURCE: Lee et al. 2018, arXiv:1807.03888; on vectors of fine-tuned Transformers Podolskiy et al. 2021,
-        arXiv:2101.03778.
+        arXiv:2101.03778; relative to all documents: Ren et al. 2021, arXiv:2106.09022.
     """
 
     means: Tensor
     whitening: Tensor
+    center: Tensor
+    background: Tensor
     weights: Tensor
     quantiles: Tensor
 
@@ -57,13 +61,18 @@ class Confidence(nn.Module):
         self.register_buffer("means", torch.zeros(n_groups, width))
         # The distance of x and y is the length of (x - y) @ whitening.
         self.register_buffer("whitening", torch.zeros(width, width))
-        # On the negative distance and on the log odds.
+        # The same of all documents as one group.
+        self.register_buffer("center", torch.zeros(width))
+        self.register_buffer("background", torch.zeros(width, width))
+        # On nearness and on the log odds.
         self.register_buffer("weights", torch.zeros(2))
         self.register_buffer("quantiles", torch.zeros(N_QUANTILES))
 
     def forward(self, vectors: Tensor, logits: Tensor) -> Tensor:
         """See the class."""
-        near = -torch.cdist(vectors.float() @ self.whitening, self.means).amin(dim=1)
+        x = F.normalize(vectors.float(), dim=1)
+        own = torch.cdist(x @ self.whitening, self.means).amin(dim=1).square()
+        near = (x @ self.background - self.center).square().sum(dim=1) - own
         value = self.weights[0] * near + self.weights[1] * log_odds(logits, exclusive=self.exclusive)
         return self._rank(value)
 
