@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .nn.losses.squared_error import SquaredError as SquaredError
     from .nn.pooling import AttentionPooling as AttentionPooling
     from .nn.pooling import ClsPooling as ClsPooling
+    from .nn.pooling import LastPooling as LastPooling
     from .nn.pooling import MaxPooling as MaxPooling
     from .nn.pooling import MeanPooling as MeanPooling
     from .nn.scratch.char_ngrams import CharNGrams as CharNGrams
@@ -122,7 +123,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.scratch.char_ngrams": ("CharNGrams",),
     "nn.tuning": ("Tuning",),
     "nn.encoders.adapters": ("IA3", "LoRA"),
-    "nn.pooling": ("AttentionPooling", "ClsPooling", "MaxPooling", "MeanPooling"),
+    "nn.pooling": ("AttentionPooling", "ClsPooling", "LastPooling", "MaxPooling", "MeanPooling"),
     "nn.sentence_pooling": ("AutoPooling",),
     "nn.heads.linear": ("Head",),
     "nn.heads.label_query": ("LabelQueryHead",),

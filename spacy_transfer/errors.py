@@ -22,8 +22,8 @@ T005 = "[T005] {block}: {field} = {value!r} is out of range. It must be {want}."
 T006 = "[T006] '{name}' has no weights yet: call nlp.initialize() or load a trained pipeline first."
 
 T012 = (
-    "[T012] '{name}' is not a text encoder: its model type is '{family}'. Choose an encoder or an encoder-decoder "
-    "(BERT, T5, ...)."
+    "[T012] '{name}' is not a text encoder: its model type is '{family}'. Choose an encoder, an encoder-decoder or a "
+    "decoder (BERT, T5, GPT-2, Llama, Mistral, Qwen, Gemma, ...)."
 )
 T014 = "[T014] The weights of '{name}' do not match its config.json: {error}"
 T015 = "[T015] {file} is damaged or truncated: {error}. Fetch or copy it again."
@@ -832,6 +832,7 @@ T473_ALONE = (
     "the states of a text change by {share:.1%} of their size when it is padded to the length of a longer one, so its "
     "scores would depend on the other texts in its batch"
 )
+T473_DIRECTION = "a piece {sees} those to its right"
 T473_RESUMED = (
     "with the states after depth {depth} cached, the last states differ by {share:.1%} of their size "
     "(tuning.frozen_depth = -1 caches none)"
@@ -843,6 +844,55 @@ T474 = (
 T475 = (
     "[T475] '{name}' cannot be used: the layers of the family '{family}' cannot be told apart, so none can be frozen "
     "or get its own learning rate. Choose another encoder."
+)
+T780 = (
+    "[T780] encoder: bidirectional = {value} is not possible for '{name}', of the family '{family}'. Leave it out. Both "
+    "directions by choice have Llama, Mistral, Qwen2, Qwen3 and Gemma."
+)
+T781 = "[T781] encoder: attention = '{attention}' is not possible here: {reason}. Use attention = \"auto\"."
+T781_CAP = "it would leave out the cap on attention logits (attn_logit_softcapping) that the encoder was trained with"
+T781_BOTH_WAYS = "its kernel takes no mask for bidirectional = true"
+T782 = (
+    "[T782] pooling: ClsPooling reads the first piece, which in '{family}' has seen nothing of the text to its right. Use "
+    "spacy-transfer.LastPooling.v1 or MeanPooling, or a family that allows [components.NAME.model.encoder] bidirectional = "
+    "true."
+)
+T783 = (
+    "[T783] An encoder of the family '{family}' that reads in both directions cannot become a transformer component, which "
+    "would read it from left to right. Leave it in its classifier."
+)
+T784 = (
+    "[T784] A document has no span group '{group}' (doc.spans), whose spans are to be classified; its groups: {groups}; its "
+    "text begins '{text}'. Put a component that writes the group before this one, or, for .spacy files, read them with "
+    "spacy-transfer.Corpus.v1."
+)
+T785 = (
+    "[T785] A document has no sentence boundaries, and its sentences are to be classified; its text begins '{text}'. Put a "
+    'sentencizer (nlp.add_pipe("sentencizer", before=...)), senter or parser before this component, or, for .spacy files, '
+    "read them with spacy-transfer.Corpus.v1."
+)
+T786 = (
+    '[T786] span._.cats of \'{text}\' is {value}; expected scores from 0 to 1 by label, such as {{"A": 1.0, "B": 0.0}}.'
+)
+T787 = (
+    '[T787] span._.cats is registered with a getter or a method, and a component with target = "sents" or "spans:KEY" '
+    "writes it. Register the other one under another name."
+)
+T788 = "[T788] '{name}' cannot classify '{target}': {problem}."
+T788_SHARED = "its encoder belongs to a transformer component, which reads whole documents. Use spacy-transfer.PretrainedEncoder.v1"
+T788_SOURCES = "model.text.sources reads {sources}, and a sentence or span has no groups of its own"
+T789 = (
+    "[T789] '{name}' classifies '{target}', but none is annotated in {n_docs} training documents. Annotate them by "
+    "span._.cats (stored with DocBin(store_user_data=True)), by the labels of a group's spans, or give documents of one "
+    "sentence or span with doc.cats."
+)
+T790 = (
+    "[T790] '{name}' scores sentences or spans (span._.cats), and here a text gets one answer. Set [components.{name}] "
+    'doc_cats = "max" or "mean" to have scores of documents too, or use spacy transfer apply.'
+)
+T791 = (
+    "[T791] '{name}' classifies '{target}', and this command looks at whole documents. spacy transfer evaluate and apply "
+    "know sentences and spans."
 )
 # 42x and 43x: configs from the command line, and searches.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
@@ -1205,6 +1255,9 @@ T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
 T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
 T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
 T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
+T560_BOTH_WAYS = (
+    "its encoder reads in both directions, and the class of transformers for '{family}' from left to right only"
+)
 T560_HEAD = "{head} has no counterpart there. Use spacy-transfer.Head.v1"
 T560_FEATURES = "its head also reads features (model.features), which a model of transformers does not have"
 T560_SCORES = "the scores of its loss {loss} are neither a softmax nor a sigmoid of the logits"
@@ -1231,6 +1284,10 @@ T562_ONE_NAME = "its one logit chooses between two labels. Name both, the one fo
 T562_LABELS = "it has {n_labels} labels, but {n_names} names: {names}. Name each label: --labels A,B,C"
 T562_TWICE = "two of its labels are called '{label}'. Name each label: --labels A,B,C"
 T562_PROBLEM = "its problem_type is {problem}. Say what it is: --problem single-label or --problem multi-label"
+T562_LAST = (
+    "its tokenizer ends each text with piece {piece}, which is also its padding, so transformers reads the piece before it. "
+    "Give the padding a piece of its own (pad_token_id in config.json)"
+)
 T562_WIDTH = "its head reads vectors of width {found}, but its pooling gives {width}"
 T563 = (
     "[T563] '{name}' has its head in {file}, which is a pickle and never loaded. If you trust it, write the weights to a "

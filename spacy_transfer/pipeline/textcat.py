@@ -36,6 +36,11 @@ from ..errors import (
     T741_EXPORTED,
     T741_SHARED,
     T747,
+    T788,
+    T788_SHARED,
+    T788_SOURCES,
+    T789,
+    T791,
 )
 from ..files.fields import TEXT, dict_of, list_of, maybe, real, refuse, shown
 from ..json_types import JsonMapping, JsonObject
@@ -60,6 +65,7 @@ from .length import forget_counted_steps, look_ahead
 from .neighbors import as_seen_by, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute
 from .stored_pipe import StoredPipe
+from .targets.target import DOCUMENTS, Target, WholeDocuments
 
 Scorer = Callable[..., JsonObject]
 
@@ -91,7 +97,7 @@ class NonFiniteLoss(ValueError):
 
 
 class TransferTextCategorizer(StoredPipe):
-    """Text classification with a transferred Transformer; writes `doc.cats`.
+    """Text classification with a transferred Transformer; writes `doc.cats`, or `span._.cats` of sentences or spans.
 
     One class serves both factories: exactly one label a document, or any number.
 
@@ -102,7 +108,10 @@ class TransferTextCategorizer(StoredPipe):
     threshold (float): Score from which a label counts as predicted when labels are not exclusive.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
-    RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model.
+    target (Target | None): What is classified: documents by default, their sentences, or the spans of a group. "A
+        document" then means such a part in all that follows.
+    RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model,
+        T788 for parts that a shared encoder, or a text of span groups, does not have.
     """
 
     learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
@@ -120,6 +129,7 @@ class TransferTextCategorizer(StoredPipe):
         threshold: float = 0.5,
         score_prefix: str = "",
         scorer: Scorer | None = None,
+        target: Target | None = None,
     ) -> None:
         net = interface_of(model)
         if not isinstance(net, ClassifierInterface):
@@ -132,6 +142,9 @@ class TransferTextCategorizer(StoredPipe):
         self.vocab = vocab
         self.model = model
         self.name = name
+        self.target = WholeDocuments() if target is None else target
+        if self.target.name != DOCUMENTS:
+            self._check_target(net)
         self.scorer = scorer
         self.cfg: JsonObject = {
             "labels": [],
@@ -143,6 +156,8 @@ class TransferTextCategorizer(StoredPipe):
             "min_confidence": {},
             "exclusive": exclusive,
             "score_prefix": score_prefix,
+            # For the scorer.
+            "target": self.target.name,
         }
         # Labels that `initialize` saw in the data and was told to leave to others.
         self._left_out: set[str] = set()
@@ -202,10 +217,11 @@ class TransferTextCategorizer(StoredPipe):
     def predict(self, docs: Iterable[Doc]) -> Floats:
         """Scores of documents; empty ones get scores too.
 
-        RETURNS (Floats): (n_docs, n_labels); `JudgedScores` where there is a confidence too.
-        RAISES (ValueError): T006 before `initialize`.
+        RETURNS (Floats): (n_docs, n_labels), `JudgedScores` where there is a confidence too; of sentences or spans all
+            those of the documents, (n_parts, n_labels).
+        RAISES (ValueError): T006 before `initialize`; T784, T785 for a document without the spans that are classified.
         """
-        docs = list(docs)
+        docs = self.target.parts(list(docs))
         self._require_weights()
         if not self._neighbors_checked:
             self._neighbors_checked = True
@@ -219,11 +235,11 @@ class TransferTextCategorizer(StoredPipe):
         """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
 
         docs (Iterable[Doc]): With a shared encoder, documents that its transformer has seen: `nlp.pipe(texts)`.
-        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents.
+        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents; of sentences or spans (n_parts, width).
         RAISES (ValueError): T006 before `initialize`.
         """
         self._require_weights()
-        return self._net.vectors(list(docs))
+        return self._net.vectors(self.target.parts(list(docs)))
 
     def explain(
         self,
@@ -243,9 +259,12 @@ class TransferTextCategorizer(StoredPipe):
         exactness (Exactness): Of gradients.
         RETURNS (list[list[Explanation]]): Of each document, one for each label.
         RAISES (ValueError): T006 before `initialize`, T741 for a model without gradients, T743 for a label that is not
-            trained yet, T744 for a document without words, T745 for a label that does not exist.
+            trained yet, T744 for a document without words, T745 for a label that does not exist, T791 for a component
+            that classifies sentences or spans.
         """
         docs = list(docs)
+        if self.target.name != DOCUMENTS:
+            raise ValueError(T791.format(name=self.name, target=self.target.name))
         net = self._net
         if method == "gradients" and not isinstance(net, GradientInterface):
             reason = T741_EXPORTED.format(runtime=net.runtime) if isinstance(net, ExportedInterface) else T741_SHARED
@@ -279,13 +298,30 @@ class TransferTextCategorizer(StoredPipe):
         return given or [int(scores.argmax())]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
-        """Write `doc.cats`: every label, for every document; and `doc._.transfer_confidence`, where there is one."""
+        """Write `doc.cats`, or `span._.cats` of each sentence or span: every label; and `doc._.transfer_confidence`,
+        where there is one."""
         docs = list(docs)
-        for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
-            doc.cats.update(zip(self.labels, row, strict=True))
+        self.target.write(docs, self.labels, scores)
         if isinstance(scores, JudgedScores):
             for doc, value in zip(docs, scores.confidence.tolist(), strict=True):
                 store_attribute(doc, CONFIDENCE, value)
+
+    def annotated(self, examples: Sequence[Example]) -> list[Example]:
+        """What of annotated documents is learned from: the documents, or their annotated sentences or spans.
+
+        examples (Sequence[Example]): Any number.
+        RETURNS (list[Example]): Each sentence or span as a document of its own.
+        """
+        return self.target.annotated(examples, self.labels)
+
+    def _check_target(self, net: ClassifierInterface) -> None:
+        """RAISES (ValueError): T788."""
+        groups = [source.name for source in parse_sources(net.sources or [WHOLE_TEXT]) if source.group is not None]
+        problem = T788_SOURCES.format(sources=", ".join(groups)) if groups else ""
+        if isinstance(net, SharedEncoderInterface):
+            problem = T788_SHARED
+        if problem:
+            raise ValueError(T788.format(name=self.name, target=self.target.name, problem=problem))
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -320,6 +356,7 @@ class TransferTextCategorizer(StoredPipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.update")
+        examples = self.annotated(examples)
         if not examples:
             return losses
         self._require_trainable()
@@ -354,6 +391,7 @@ class TransferTextCategorizer(StoredPipe):
         self._require_trainable()
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.get_loss")
+        examples = self.annotated(examples)
         gold = self._gold(examples)
         return self._net.loss_gradient(scores, gold.targets, gold.known)
 
@@ -467,9 +505,8 @@ class TransferTextCategorizer(StoredPipe):
         if not examples:
             raise ValueError(T039.format(name=self.name))
         validate_examples(examples, "TransferTextCategorizer.initialize")
+        whole, examples = examples, self._parts_to_learn(examples, nlp, labels)
         docs = [eg.reference for eg in examples]
-        for label in _labels_in(docs) if labels is None else labels:
-            self.add_label(label)
         least = 2 if self.exclusive else 1
         if len(self.labels) < least:
             raise ValueError(T031.format(name=self.name, least=least, labels=list(self.labels)))
@@ -489,7 +526,9 @@ class TransferTextCategorizer(StoredPipe):
             net.connect(nlp, self.name)
         if not is_annotated and (of_texts := net.made_of_texts()):
             warnings.warn(T345.format(name=self.name, blocks=", ".join(of_texts)), stacklevel=2)
-        inputs = training_docs(examples, self._sources, nlp, self.name)
+        inputs = [eg.predicted for eg in examples]
+        if self.target.name == DOCUMENTS:
+            inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
@@ -503,10 +542,31 @@ class TransferTextCategorizer(StoredPipe):
         self._table_shown = False
         self._show_table()
         if is_annotated:
-            look_ahead(nlp, examples)
-            check_dev(nlp, self.name, self.labels, docs)
+            look_ahead(nlp, whole)
+            check_dev(nlp, self.name, self.labels, docs, self.annotated)
         self._neighbors_checked = True
         warn_of_shared_labels(self, nlp)
+
+    def _parts_to_learn(
+        self, examples: list[Example], nlp: Language | None, labels: Sequence[str] | None
+    ) -> list[Example]:
+        """Take the training data apart, and add the labels that they have.
+
+        RAISES (ValueError): T789 for data in which nothing that is classified is annotated.
+        """
+        if self.target.name != DOCUMENTS:
+            docs = training_docs(examples, [*self._sources, self.target.name], nlp, self.name)
+            examples = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
+        for label in _labels_in(eg.reference for eg in self.annotated(examples)) if labels is None else labels:
+            self.add_label(label)
+        # Now that all labels are known.
+        parts = self.annotated(examples)
+        if not parts:
+            # Without examples, `nlp.initialize()` hands over a text of its own.
+            if labels is None or len(examples) > 1:
+                raise ValueError(T789.format(name=self.name, target=self.target.name, n_docs=len(examples)))
+            return examples
+        return parts
 
     def _check_positive_label(self, label: str) -> None:
         """RAISES (ValueError): T037 unless it is one of exactly two exclusive labels."""

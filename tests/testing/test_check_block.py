@@ -28,7 +28,7 @@ BLOCKS: list[Any] = [
     CE, BCE, st.CrossEntropy(class_weights=[["card", 2.0]]), st.BinaryCrossEntropy(class_weights="balanced"),
     st.Focal(exclusive=True), st.Focal(exclusive=False), st.Asymmetric(), st.SquaredError(), st.SmoothL1(),
     st.SquaredError(targets="ordinal"), st.SupervisedContrastive(loss=CE), st.RDrop(loss=BCE), st.Mixup(loss=CE),
-    st.MeanPooling(), st.ClsPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
+    st.MeanPooling(), st.ClsPooling(), st.LastPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
     st.Head(), st.Head(hidden=[7], norm=True), st.LabelQueryHead(heads=2),
     st.LoRA(rank=2, targets="all_linear"), st.IA3(),
     st.NoAugmentation(), st.Augmentation(), st.Tuning(frozen_depth=1, lr_decay=0.5), st.RandomInit(),

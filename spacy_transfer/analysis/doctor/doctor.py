@@ -17,7 +17,7 @@ from ...docbins import find_docbins, read_docs
 from ...errors import T642, T650
 from ...json_types import ConfigBlock
 from ...log import logger
-from ...pipeline.components import classifiers_of, name_meant
+from ...pipeline.components import classifiers_of, name_meant, require_whole_documents
 from ...pipeline.interface import Floats
 from ...pipeline.textcat import TransferTextCategorizer
 from ...training.held_out import held_out_scores
@@ -190,6 +190,7 @@ def doctor(
 
 def _vectors(paths: Sequence[Path], pipeline: Language | None, component: str | None, encoder: str | None) -> Floats:
     nlp = _frozen(encoder) if pipeline is None else pipeline
+    require_whole_documents(nlp)
     pipes = classifiers_of(nlp, enabled_only=True)
     name = name_meant(pipes, component)
     if name is None:

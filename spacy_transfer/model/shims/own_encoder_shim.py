@@ -128,7 +128,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         said = SentenceModules.from_json(loaded.record.get("sentence"))
         with room or nullcontext():
-            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+            causal = loaded.encoder.family if loaded.encoder.is_causal else None
+            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said, causal)
         network = Network(loaded.encoder, pooling, head, precision, vector_width)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
-from ...errors import T527, T682
+from ...errors import T527, T682, T790
 from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
+from ...pipeline.targets.target import DOCUMENTS
 from ...pipeline.textcat import JudgedScores, TransferTextCategorizer
 from .options import Options, check_labels
 from .reading.rows import Row
@@ -33,12 +34,16 @@ class Component:
     thresholds (tuple[float, ...]): Of each label; empty where labels exclude each other, so that the best one holds.
     min_confidence (float | None): From which a document counts as one with a known label. None where it has no
         confidence; else that is one more column after the scores.
+    has_spans (bool): It classifies sentences or spans.
+    scores_documents (bool): Documents have scores.
     """
 
     name: str
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
     min_confidence: float | None = None
+    has_spans: bool = False
+    scores_documents: bool = True
 
     @property
     def n_columns(self) -> int:
@@ -47,9 +52,16 @@ class Component:
 
     @classmethod
     def of(cls, pipe: TransferTextCategorizer) -> "Component":
-        """Describe a component of a pipeline."""
+        """Describe a component.
+
+        pipe (TransferTextCategorizer): The component.
+        RETURNS (Component): What is written of it.
+        """
         thresholds = () if pipe.exclusive else tuple(pipe.thresholds.values())
-        return cls(pipe.name, pipe.labels, thresholds, pipe.min_confidence if pipe.has_confidence else None)
+        return cls(
+            pipe.name, pipe.labels, thresholds, pipe.min_confidence if pipe.has_confidence else None,
+            pipe.target.name != DOCUMENTS, pipe.target.scores_documents,
+        )  # fmt: skip
 
     def reached(self, scores: Floats) -> Flags:
         """Find the labels of documents: those that reach their threshold, or the best one.
@@ -60,6 +72,23 @@ class Component:
         if self.thresholds:
             return np.asarray(scores >= np.asarray(self.thresholds))
         return np.asarray(np.arange(len(self.labels)) == scores.argmax(axis=1)[:, None])
+
+
+# Of a component's sentences or spans: first and last character, text, scores.
+Spans = list[tuple[int, int, str, list[float]]]
+
+
+class ScoredRows(NamedTuple):
+    """What came of rows.
+
+    scores (Floats): Of all components side by side, (n_rows, n_columns); NaN where documents have none.
+    docs (list[Doc]): The documents, if they are wanted.
+    spans (list[list[Spans]]): Of each row, by component; empty where none classifies sentences or spans.
+    """
+
+    scores: Floats
+    docs: list[Doc]
+    spans: list[list[Spans]]
 
 
 def check_components(components: Sequence[Component], options: Options) -> None:
@@ -81,11 +110,11 @@ class Scoring(Protocol):
     def components(self) -> Sequence[Component]:
         """Whose scores there are."""
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """Score rows.
 
         rows (Sequence[Row]): Any number. The same ones in the same order give the same bits.
-        RETURNS (tuple): Scores of all components side by side, (n_rows, n_columns), and the documents, if any.
+        RETURNS (ScoredRows): In their order.
         """
 
 
@@ -131,6 +160,8 @@ def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     if len(nlp.pipeline) != 1 or type(nlp.tokenizer).__module__ != "spacy.tokenizer":
         return None
     (pipe,) = active_classifiers(nlp)
+    if pipe.target.name != DOCUMENTS:
+        return None
     net = interface_of(pipe.model)
     return net.scores_of_texts if isinstance(net, TextInterface) and net.reads_whole_texts else None
 
@@ -146,9 +177,9 @@ class DirectScoring:
         self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._scores = scores
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
-        return self._scores([row.text for row in rows]), []
+        return ScoredRows(self._scores([row.text for row in rows]), [], [])
 
 
 class PipelineScoring:
@@ -161,20 +192,24 @@ class PipelineScoring:
     def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
         self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._nlp, self._keeps_docs = nlp, keeps_docs
+        self._has_spans = any(one.has_spans for one in self.components)
         self._attributes = attributes_read_by(nlp)
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].text), i))
         out = np.zeros((len(rows), sum(one.n_columns for one in self.components)), dtype=np.float32)
         docs: dict[int, Doc] = {}
+        spans: dict[int, list[Spans]] = {}
         for begin in range(0, len(order), _BATCH):
             chosen = order[begin : begin + _BATCH]
             batch = [self._doc(rows[i]) for i in chosen]
-            out[chosen] = self._run(batch)
+            out[chosen], parts = self._run(batch)
             if self._keeps_docs:
                 docs.update(zip(chosen, batch, strict=True))
-        return out, [docs[i] for i in sorted(docs)]
+            elif self._has_spans:
+                spans.update(zip(chosen, parts, strict=True))
+        return ScoredRows(out, [docs[i] for i in sorted(docs)], [spans[i] for i in sorted(spans)])
 
     def _doc(self, row: Row) -> Doc:
         if row.doc is not None:
@@ -189,25 +224,39 @@ class PipelineScoring:
                     store_attribute(doc, name, value if isinstance(value, _STORABLE) else str(value))
         return doc
 
-    def _run(self, docs: list[Doc]) -> Floats:
+    def _run(self, docs: list[Doc]) -> tuple[Floats, list[list[Spans]]]:
         """Let every component run, and take the scores of each before the next one can write over them."""
         found: list[Floats] = []
+        spans: list[list[Spans]] = [[] for _ in docs]
         for _, pipe in self._nlp.pipeline:
             if isinstance(pipe, TransferTextCategorizer):
                 scores = pipe.predict(docs)
                 pipe.set_annotations(docs, scores)
-                found.append(np.asarray(scores, dtype=np.float32))
+                found.append(np.asarray(pipe.target.of_documents(docs, scores), dtype=np.float32))
                 if isinstance(scores, JudgedScores):
                     found.append(scores.confidence[:, None])
+                for own, parts in zip(spans, pipe.target.answers(docs, scores), strict=True):
+                    own.append(parts)
             else:
                 docs[:] = _through(pipe, docs)
-        return np.concatenate(found, axis=1)
+        return np.concatenate(found, axis=1), spans
 
 
 def _through(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=len(docs)))
     return [pipe(doc) for doc in docs]
+
+
+def require_documents(components: Sequence[Component]) -> None:
+    """Refuse components without scores of documents, where a text gets one answer.
+
+    components (Sequence[Component]): Whose scores are asked for.
+    RAISES (ValueError): T790.
+    """
+    for one in components:
+        if not one.scores_documents:
+            raise ValueError(T790.format(name=one.name))
 
 
 def make_scoring(nlp: Language, *, keeps_docs: bool) -> Scoring:

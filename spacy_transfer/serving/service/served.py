@@ -24,6 +24,7 @@ from ..apply.scoring import (
     attributes_read_by,
     check_components,
     make_scoring,
+    require_documents,
 )
 from .lanes import Lane, LaneClosed, row_of
 from .limits import ServiceLimits
@@ -136,6 +137,7 @@ class Served:
 
     def _make(self, nlp: Language) -> Loaded:
         scoring = make_scoring(nlp, keeps_docs=False)
+        require_documents(scoring.components)
         check_components(scoring.components, self._options)
         attributes = tuple(attributes_read_by(nlp))
         most = self._limits.batch

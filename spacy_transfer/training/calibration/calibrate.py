@@ -16,6 +16,7 @@ from ...pipeline.components import classifiers_of
 from ...pipeline.gold import read_gold
 from ...pipeline.interface import Floats
 from ...pipeline.loading import load_pipeline
+from ...pipeline.targets.target import DOCUMENTS
 from ...pipeline.textcat import TransferTextCategorizer
 from .unknown import FittedConfidence, fit_unknown, predicted_docs, refuse_trained_on
 
@@ -90,9 +91,9 @@ def calibrate(
     RETURNS (list[Calibrated]): For each spacy-transfer classifier what changed.
     RAISES (FileExistsError): T624 if output is there.
     RAISES (FileNotFoundError): T440.
-    RAISES (ValueError): T625 for a package without an output or a beta out of range, T084 without documents, T626 for a
-        component whose scores do not come of logits by softmax or sigmoid, T680 for too few documents, T683 for
-        documents that were trained on; as `evaluate` for wrong annotations.
+    RAISES (ValueError): T625 for a package without an output, a beta out of range or a component of sentences or spans;
+        T084 without documents, T626 for a component whose scores do not come of logits by softmax or sigmoid, T680 for
+        too few documents, T683 for documents that were trained on; as `evaluate` for wrong annotations.
     RAISES (OSError): T370 while another command writes there.
     """
     if not beta > 0:
@@ -126,6 +127,10 @@ def calibrate_pipeline(nlp: Language, data: Path, *, train: Path | None = None, 
     RETURNS (list[Calibrated]): For each spacy-transfer classifier what changed.
     RAISES (ValueError): As `calibrate`.
     """
+    for name, pipe in classifiers_of(nlp, enabled_only=True).items():
+        if pipe.target.name != DOCUMENTS:
+            problem = f"'{name}' classifies {pipe.target.name}"
+            raise ValueError(T625.format(problem=problem, want="components that classify documents"))
     references, docs = predicted_docs(nlp, data)
     learned = None if train is None else predicted_docs(nlp, train, scored=False)
     if train is not None and learned is not None:

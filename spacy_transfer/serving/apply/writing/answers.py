@@ -7,7 +7,7 @@ import numpy as np
 
 from ....pipeline.interface import Floats
 from ..options import Options
-from ..scoring import Component
+from ..scoring import Component, Spans
 
 # Of a score: beyond it nothing of a network in single precision says anything.
 _DIGITS = 6
@@ -33,6 +33,10 @@ class Answers:
         """Names of the new columns."""
         found: list[str] = []
         for component, prefix in zip(self._components, self._prefixes, strict=True):
+            if component.has_spans:
+                found.append(f"{prefix}spans")
+            if not component.scores_documents:
+                continue
             found += [f"{prefix}label", f"{prefix}score"]
             found += [f"{prefix}confidence"] if self._options.min_confidence is not None else []
             found += [f"{prefix}labels"] if self._options.labels else []
@@ -42,21 +46,29 @@ class Answers:
                 found.append(f"{prefix}scores")
         return found
 
-    def make(self, scores: Floats) -> list[Answer]:
+    def make(self, scores: Floats, spans: Sequence[Sequence[Spans]] = ()) -> list[Answer]:
         """Make the new cells of some rows.
 
         scores (Floats): Of all components side by side, (n_rows, n_columns).
+        spans (Sequence): Of each row, by component, its sentences or spans; none where no component has any.
         RETURNS (list[Answer]): One for each row, with all columns.
         """
         answers: list[Answer] = [{} for _ in range(len(scores))]
         begin = 0
-        for component, prefix in zip(self._components, self._prefixes, strict=True):
+        for place, (component, prefix) in enumerate(zip(self._components, self._prefixes, strict=True)):
+            if component.has_spans:
+                for answer, of_row in zip(answers, spans, strict=False):
+                    listed = self._spans(component.labels, of_row[place])
+                    answer[f"{prefix}spans"] = json.dumps(listed, ensure_ascii=False) if self._is_table else listed
+            if not component.scores_documents:
+                begin += component.n_columns
+                continue
             part = scores[:, begin : begin + len(component.labels)]
             begin += component.n_columns
             best = part.argmax(axis=1).tolist()
             rounded = part.astype(np.float64).round(_DIGITS).tolist()
             for answer, row, chosen in zip(answers, rounded, best, strict=True):
-                self._fill(answer, component.labels, row, chosen, prefix)
+                self._fill(answer, component.labels, row, chosen, prefix, is_table=self._is_table)
             if self._options.min_confidence is not None:
                 self._fill_confidence(answers, component, scores[:, begin - 1], prefix)
             if self._options.labels:
@@ -64,12 +76,23 @@ class Answers:
                 self._fill_labels(answers, component, part, prefix)
         return answers
 
-    def _fill(self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str) -> None:
+    def _spans(self, labels: Sequence[str], spans: Spans) -> list[Answer]:
+        """Each sentence or span with the same cells as a document."""
+        found: list[Answer] = []
+        for start, end, text, scores in spans:
+            row = np.asarray(scores, dtype=np.float64).round(_DIGITS).tolist()
+            found.append({"start": start, "end": end, "text": text})
+            self._fill(found[-1], labels, row, int(np.argmax(scores)), "", is_table=False)
+        return found
+
+    def _fill(
+        self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str, *, is_table: bool
+    ) -> None:
         options = self._options
         is_sure = options.min_score is None or row[best] >= options.min_score
         answer[f"{prefix}label"] = labels[best] if is_sure else options.abstain
         answer[f"{prefix}score"] = row[best]
-        if options.all_scores and self._is_table:
+        if options.all_scores and is_table:
             answer.update((f"{prefix}score_{label}", score) for label, score in zip(labels, row, strict=True))
             return
         if options.all_scores:
@@ -77,7 +100,7 @@ class Answers:
         elif options.above is not None or options.top is not None:
             ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])[: options.top]
             wanted = {label: score for label, score in ranked if options.above is None or score >= options.above}
-            answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if self._is_table else wanted
+            answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if is_table else wanted
 
     def _fill_confidence(self, answers: Sequence[Answer], component: Component, column: Floats, prefix: str) -> None:
         least = self._options.min_confidence
