@@ -81,6 +81,10 @@ if TYPE_CHECKING:
     from .training.search.study import Plan as Plan
     from .training.search.study import study as study
     from .training.train import train as train
+    from .training.updating.self_train import SelfTraining as SelfTraining
+    from .training.updating.self_train import self_train as self_train
+    from .training.updating.update import Updating as Updating
+    from .training.updating.update import update_pipeline as update_pipeline
 
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -96,6 +100,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.calibration.calibrate": ("calibrate",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
+    "training.updating.update": ("Updating", "update_pipeline"),
+    "training.updating.self_train": ("SelfTraining", "self_train"),
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
     "analysis.explain.explain": ("explain",),

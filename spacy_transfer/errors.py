@@ -1361,6 +1361,63 @@ T605 = (
     "write .parquet or .jsonl."
 )
 
+T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
+T721 = (
+    "[T721] {path}: {n:,} of {n_texts:,} texts do not have exactly one label, but '{name}' gives exactly one to each text. "
+    "One of them has {labels}: {text}. Leave such texts out, or train a pipeline for any number of labels "
+    "(transfer_textcat_multilabel)."
+)
+T722 = (
+    "[T722] {path} names one label per text, but '{name}' gives any number: whether its other labels hold is not known. "
+    'Write a list of all labels that hold ("labels"), or a value for each label that is known ("cats").'
+)
+T723 = (
+    "[T723] {path} has labels that are not known here: {labels}.{hint} Old texts have labels of the pipeline; new labels "
+    "come with the new texts."
+)
+T724 = (
+    "[T724] {path}: new labels look like labels of the pipeline: {pairs}. Write them in the same way, or let "
+    "--merge-labels do it."
+)
+T725 = (
+    "[T725] '{name}' reads the encoder of another component, which an update would change for all its readers. Give it an "
+    "encoder of its own first: spacy transfer detach."
+)
+T726 = (
+    "[T726] The updated pipeline is not saved: on {n_texts:,} old texts its {measure} fell from {before:.1%} to {after:.1%}, "
+    "by more than the {allowed:.1%} that --max-forgetting allows. The run is kept in {work}. Give old texts with --replay "
+    "or texts without labels with --texts, or allow more."
+)
+T727 = (
+    "[T727] {n:,} texts without labels are also in {path}, to measure on: {text}. What is learned from is no test; take them "
+    "out of one of the two."
+)
+T728 = (
+    "[T728] {folder} holds an unfinished update. Continue it with --resume, choose another --work, or discard it with "
+    "--force."
+)
+T729 = "[T729] {folder} holds no update to resume: {reason}. Leave --resume out to start one."
+T732 = (
+    "[T732] Every new text has {labels}, so what the label is not cannot be learned. Add texts without it, or give old texts "
+    "with --replay."
+)
+T733 = "[T733] --max-forgetting needs old texts to measure on. Give a test file with --old-test, or old texts with --replay."
+T734 = (
+    "[T734] [{section}] does not read .spacy files, so texts cannot join in. Convert the data (spacy transfer convert), and "
+    "read them with {readers}."
+)
+T735 = (
+    "[T735] {folder} holds rounds of self-training already. Continue them with --resume, choose another --output, or discard "
+    "them with --force."
+)
+T730 = (
+    "[T730] '{name}': there are no earlier scores to rehearse, so nothing is learned. Call nlp.resume_training() first: it "
+    "keeps a copy of the model as it is then."
+)
+T731 = (
+    "[T731] '{name}' reads the encoder of another component, which rehearsing cannot hold back, so nothing is learned. Give "
+    "it an encoder of its own (spacy transfer detach), or mix old texts into the training data."
+)
 # ---- looking inside: explanations, robustness --------------------------------------------------------------------
 
 T740 = "[T740] The pipeline gives no scores to explain: no active component writes doc.cats. Its components are: {components}."

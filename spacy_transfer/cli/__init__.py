@@ -23,7 +23,9 @@ from .pipelines.show import show_cli
 from .training.calibrate import calibrate_cli
 from .training.choose import choose_cli
 from .training.pretrain import pretrain_cli
+from .training.self_train import self_train_cli
 from .training.train import train_cli
+from .training.update import update_cli
 
 __all__ = [
     "apply_cli",
@@ -47,8 +49,10 @@ __all__ = [
     "pretrain_cli",
     "report_cli",
     "robustness_cli",
+    "self_train_cli",
     "serve_cli",
     "show_cli",
     "train_cli",
     "transfer_cli",
+    "update_cli",
 ]

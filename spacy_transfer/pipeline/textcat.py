@@ -32,6 +32,8 @@ from ..errors import (
     T347,
     T355,
     T540,
+    T730,
+    T731,
     T741,
     T741_EXPORTED,
     T741_SHARED,
@@ -62,7 +64,7 @@ from .interface import (
     interface_of,
 )
 from .length import forget_counted_steps, look_ahead
-from .neighbors import as_seen_by, training_docs, warn_of_shared_labels
+from .neighbors import as_seen_by, pipeline_of, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute
 from .stored_pipe import StoredPipe
 from .targets.target import DOCUMENTS, Target, WholeDocuments
@@ -166,6 +168,7 @@ class TransferTextCategorizer(StoredPipe):
         self._neighbors_checked = False
         if not Doc.has_extension(CONFIDENCE):
             Doc.set_extension(CONFIDENCE, default=None)
+        self._as_it_was: Model | None = None
 
     @property
     def _net(self) -> ClassifierInterface:
@@ -350,8 +353,7 @@ class TransferTextCategorizer(StoredPipe):
             network.
         RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; it stands in `losses`, and no step is made.
         """
-        if not 0.0 <= drop < 1.0:
-            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
+        self._check_drop(drop)
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -366,6 +368,21 @@ class TransferTextCategorizer(StoredPipe):
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
+        self._learn(docs, gold, drop, losses)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
+
+    def _check_drop(self, drop: float) -> None:
+        """RAISES (ValueError): T331 for a dropout that is none."""
+        if not 0.0 <= drop < 1.0:
+            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
+
+    def _learn(self, docs: Sequence[Doc], gold: Gold, drop: float, losses: dict[str, float]) -> None:
+        """Add the gradients of a batch.
+
+        RAISES (NonFiniteLoss): T347; then there are none.
+        """
         loss = self._net.step(docs, gold.targets, gold.known, dropout=drop)
         losses[self.name] += loss
         if isinstance(loss, float) and not math.isfinite(loss):
@@ -373,9 +390,6 @@ class TransferTextCategorizer(StoredPipe):
             more = f" and {len(docs) - 5} more" if len(docs) > 5 else ""
             self._net.drop_gradients()
             raise NonFiniteLoss(T347.format(name=self.name, loss=loss, texts=texts + more))
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step with the gradients of all batches since the last step."""
@@ -403,12 +417,76 @@ class TransferTextCategorizer(StoredPipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead.
+        """Learn from a batch to score as the pipeline did when `nlp.resume_training` was called, so that what it knew
+        is not forgotten while `update` teaches it something new.
 
-        RAISES (ValueError): T540 for an exported network.
+        Labels that were added since then are wrong for these texts where labels are exclusive, and left alone where
+        they are independent.
+
+        examples (Iterable[Example]): Texts like those it knew; their annotations are not looked at.
+        drop (float): As for `update`.
+        sgd (Optimizer | None): Steps at once, as `nlp.rehearse` lets the optimizer of the pipeline; without one
+            `finish_update` does.
+        losses (dict | None): The sum of the documents' losses is added under the component's name.
+        RAISES (ValueError): T331 for a dropout that is none, T540 for an exported network.
+        RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; no step is made.
         """
+        self._check_drop(drop)
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "TransferTextCategorizer.rehearse")
+        if not examples:
+            return losses
         self._require_trainable()
-        return {} if losses is None else losses
+        self._require_weights()
+        if self._as_it_was is None:
+            is_shared = isinstance(self._net, SharedEncoderInterface)
+            warnings.warn((T731 if is_shared else T730).format(name=self.name), stacklevel=2)
+            return losses
+        docs = [eg.predicted for eg in examples]
+        before = classifier_of(self._as_it_was)
+        scores, awaited = before.scores(docs), list(before.awaited())
+        targets = np.zeros((len(docs), len(self.labels)), dtype=np.float32)
+        targets[:, : scores.shape[1]] = scores
+        known = np.ones_like(targets)
+        if not self.exclusive:
+            known[:, scores.shape[1] :] = known[:, awaited] = 0.0
+        self._learn(docs, Gold(targets, known, set(), set()), drop, losses)
+        self._step_by(sgd)
+        return losses
+
+    @property
+    def _rehearsal_model(self) -> Model | None:
+        """What `nlp.resume_training` looks for, and sets to a copy of the model: the scores that `rehearse` keeps.
+
+        RAISES (AttributeError): Where a copy would keep nothing: an exported network, or an encoder that is another
+            component's.
+        """
+        if isinstance(self._net, ExportedInterface | SharedEncoderInterface):
+            raise AttributeError("_rehearsal_model")
+        return self._as_it_was
+
+    @_rehearsal_model.setter
+    def _rehearsal_model(self, model: Model | None) -> None:
+        self._as_it_was = model
+
+    def _step_by(self, sgd: Optimizer | None) -> None:
+        """Step with the optimizer that is meant. `nlp.rehearse` gives a function that collects the gradients of one
+        component, of whichever comes last, with the rate of the optimizer that it was given."""
+        if isinstance(sgd, Optimizer):
+            self.finish_update(sgd)
+            return
+        nlp = pipeline_of(self)
+        optimizer = None if nlp is None else nlp._optimizer
+        if sgd in (None, False) or optimizer is None:
+            return
+        rate = optimizer.learn_rate
+        try:
+            optimizer.learn_rate = sgd.learn_rate
+            self.finish_update(optimizer)
+        finally:
+            optimizer.learn_rate = rate
 
     def set_epoch(self, epoch: int) -> None:
         """Tell unfreezing which epoch it is.

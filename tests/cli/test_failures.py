@@ -46,8 +46,9 @@ COMMANDS = {
     "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"], "explain": ["x", "a text"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
-    "report": ["x"], "robustness": ["x", "x.spacy"],
+    "report": ["x"], "robustness": ["x", "x.spacy"], "self-train": ["x.cfg", "x.txt", "--output", "o"],
     "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "update": ["x", "x.csv", "--output", "o"],
 }  # fmt: skip
 
 
