@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .nn.losses.r_drop import RDrop as RDrop
     from .nn.losses.smooth_l1 import SmoothL1 as SmoothL1
     from .nn.losses.squared_error import SquaredError as SquaredError
+    from .nn.losses.temperature import Temperature as Temperature
     from .nn.pooling import AttentionPooling as AttentionPooling
     from .nn.pooling import ClsPooling as ClsPooling
     from .nn.pooling import LastPooling as LastPooling
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import Unigram as Unigram
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
+    from .nn.static.encoder import StaticEncoder as StaticEncoder
     from .nn.tuning import Tuning as Tuning
     from .projects.few.choose import choose as choose
     from .projects.init import init as init
@@ -73,8 +75,12 @@ if TYPE_CHECKING:
     from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
+    from .training.distillation.distill import distill as distill
+    from .training.distillation.plan import Distillation as Distillation
+    from .training.distillation.teachers import Teacher as Teacher
     from .training.linear_probe import LinearProbe as LinearProbe
     from .training.loop.rates import WarmupLinear as WarmupLinear
+    from .training.pretraining.adapt import adapt as adapt
     from .training.pretraining.pretrain import pretrain as pretrain
     from .training.search.study import Plan as Plan
     from .training.search.study import study as study
@@ -96,6 +102,10 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.train": ("train",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
+    "training.pretraining.adapt": ("adapt",),
+    "training.distillation.distill": ("distill",),
+    "training.distillation.plan": ("Distillation",),
+    "training.distillation.teachers": ("Teacher",),
     "training.updating.update": ("Updating", "update_pipeline"),
     "training.updating.self_train": ("SelfTraining", "self_train"),
     "evaluation.evaluate": ("evaluate",),
@@ -120,6 +130,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     # The config's blocks.
     "nn.encoders.pretrained": ("PretrainedEncoder",),
     "nn.scratch.encoder": ("ScratchEncoder",),
+    "nn.static.encoder": ("StaticEncoder",),
     "nn.encoders.shared_encoder": ("SharedEncoder",),
     "nn.scratch.tokenizer_training": ("BPE", "Unigram", "WordLevel"),
     "nn.scratch.char_ngrams": ("CharNGrams",),
@@ -138,6 +149,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.losses.r_drop": ("RDrop",),
     "nn.losses.smooth_l1": ("SmoothL1",),
     "nn.losses.squared_error": ("SquaredError",),
+    "nn.losses.temperature": ("Temperature",),
     "model.learning.head_init": ("RandomInit",),
     "model.learning.label_texts": ("LabelTexts",),
     "training.linear_probe": ("LinearProbe",),

@@ -1217,6 +1217,7 @@ T651 = (
 T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
 T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
 T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
+T560_STATIC = "its encoder is static, and transformers has no class for it"
 T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
 T560_BOTH_WAYS = (
     "its encoder reads in both directions, and the class of transformers for '{family}' from left to right only"
@@ -1322,6 +1323,61 @@ T604 = (
 T605 = (
     "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
     "write .parquet or .jsonl."
+)
+T700 = (
+    "[T700] StaticEncoder: the encoder '{name}' is static already. To go on with its vectors, use "
+    "spacy-transfer.PretrainedEncoder.v1 with this name."
+)
+T701 = (
+    "[T701] The teacher '{name}' gives no scores: nothing in it fills doc.cats. Its components: {components}. Choose a "
+    "pipeline with a text classifier."
+)
+T702 = "[T702] The teacher '{name}' gave an answer that cannot be used: {problem}."
+T702_COUNT = "{found} for {n} texts"
+T702_KIND = "{value} for {text!r}, where a dict of scores by label is expected"
+T702_LABEL = "a label that is not a str, {label}, for {text!r}"
+T702_SCORE = "the score {value} of the label '{label}' for {text!r}, where a number from 0 to 1 is expected"
+T703 = (
+    "[T703] The labels of the teacher {name} and of {whose} differ. Only the teacher has: {only}. It lacks: {lacking}. Say "
+    'which is which with --label-map FILE, a JSON object like {{"teacher\'s label": "your label", "not needed": '
+    "null}} (labels= in Python)."
+)
+T704 = (
+    "[T704] The student's labels are exclusive, but the teacher's scores do not sum to 1 for {n} text(s); they sum to "
+    "{total:.3g} for {text!r}. Use a student for any number of labels (the factory transfer_textcat_multilabel), or a "
+    "teacher whose labels are exclusive."
+)
+T705 = (
+    "[T705] {path}: cannot tell which component is to learn: '{component}'. Expected one with the factory "
+    "transfer_textcat, transfer_textcat_multilabel, textcat or textcat_multilabel, and found: {found}. Name it with "
+    "--component."
+)
+T706 = (
+    "[T706] The student '{name}' is a component of spaCy, whose loss has no temperature: --temperature {temperature} cannot "
+    "be used. Leave it out, or use a spacy-transfer component."
+)
+T707 = (
+    "[T707] Nothing to distill from: {n_raw} raw text(s) and {n_labeled} labeled ones, after empty and repeated ones are "
+    "left out and some are kept apart to choose the best step by. Give more texts, or labeled dev data with --dev."
+)
+T708 = "[T708] {n:,} of {total:,} texts are left out: the teacher gives them no label."
+T709 = "[T709] {n:,} raw texts are in the dev data too and are left out."
+T710 = "[T710] {path}: expected an object of the teacher's labels, each with a label or null, and found {value!r}."
+T711 = (
+    "[T711] {n:,} of {total:,} raw texts are among the texts to test on, such as {text}. An encoder that has read them makes "
+    "test scores look too good. Leave them out."
+)
+T712 = (
+    "[T712] '{name}' is a sentence encoder: masked-LM training harms its vectors of sentences. Choose tsdae, or "
+    "fine-tune the whole encoder afterwards."
+)
+T713 = (
+    "[T713] '{name}' is not a sentence encoder: tsdae trains its mean vector, and gives less than masked_lm if the whole "
+    "encoder is fine-tuned afterwards."
+)
+T714 = (
+    "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
+    "see what it answers."
 )
 
 T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."

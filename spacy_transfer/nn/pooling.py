@@ -15,7 +15,11 @@ class Pooling(nn.Module):
 
     forward: states (n_rows, n_pieces, width), counted (n_rows, n_pieces) 0/1, owner (n_rows,) the document of each
         row, n_docs -> vectors (n_docs, width) in fp32.
+
+    is_mean (bool): Whether it is the mean of the states that are counted, and nothing else.
     """
+
+    is_mean: bool = False
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """See the class."""
@@ -23,6 +27,8 @@ class Pooling(nn.Module):
 
 
 class _Mean(Pooling):
+    is_mean = True
+
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """Average the states of each document.
 

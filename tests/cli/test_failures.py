@@ -38,10 +38,11 @@ _spec.loader.exec_module(fuzz)
 typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
-    "apply": ["x", "x.csv", "--output", "o.csv"],
+    "adapt": ["./x", "x.txt", "o"], "apply": ["x", "x.csv", "--output", "o.csv"],
     "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"],
     "choose": ["a.cfg", "b.cfg", "--train", "x.spacy", "--output", "o.cfg"], "classify": ["x", "a text"],
-    "convert": ["x.csv", "o"], "detach": ["x", "o"], "doctor": ["x.spacy"],
+    "convert": ["x.csv", "o"], "detach": ["x", "o"],
+    "distill": ["x", "--to", "x.cfg", "--texts", "x.txt", "--output", "o"], "doctor": ["x.spacy"],
     "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"], "explain": ["x", "a text"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],

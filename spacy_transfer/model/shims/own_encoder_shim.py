@@ -26,6 +26,7 @@ from ...nn.sentence_pooling import SentenceModules
 from ...nn.tuning import DepthRow, describe
 from ...pipeline.interface import Floats
 from ..cache.current_pathway import CurrentPathway, pathways_on
+from ..cache.looked_up import LookedUp
 from ..cache.pathway import Pathway
 from ..features.joining import Inputs
 from ..features.layer import Backprop
@@ -64,6 +65,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         # Batches that augmentation has drawn: with its seed all that the next draw depends on.
         self.n_draws = 0
         self._current_pathway: CurrentPathway | None = None
+        # Where texts need no rows to be predicted.
+        self._looked_up: LookedUp | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -137,6 +140,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             loaded.encoder.checkpoint_gradients()
         self._model = network.to(device)
         self._hold(loaded, tokenizer)
+        self._looked_up = LookedUp.of(self.network, self.reader)
         self._current_pathway = pathways_on(self.network, loaded, s.cache, s.pooling, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()
@@ -236,6 +240,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     def _logits(self, inputs: Inputs[str]) -> Floats:
         network = self.network
+        vectors = None if self._looked_up is None else self._looked_up.vectors(inputs.data)
+        if vectors is not None:
+            with torch.no_grad():
+                return network.classify(inputs.features.joined.join(vectors)).cpu().numpy()
         documents = self.reader.read(inputs.data, remember=False)
         batch = DocumentBatch(documents, [False] * len(documents), inputs.features.joined)
         parts: list[tuple[list[int], Tensor]] = []

@@ -30,6 +30,7 @@ from ...json_types import JsonMapping, JsonObject
 from ...repository.encoder_demands import check_asks_nothing
 from ..building import TooLarge
 from ..scratch.transformer import SCRATCH
+from ..static.body import STATIC
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -68,6 +69,10 @@ _SCRATCH = {
 _SCRATCH_LATER = {
     "pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_init_residual": FLAG, "char_ngrams": maybe(OBJECT),
 }  # fmt: skip
+_STATIC = {
+    "vocab_size": whole(1, _MOST), "hidden_size": whole(1, _MOST), "n_bigrams": whole(0, _MOST),
+    "word_dropout": real(0, 1), "pad_token_id": whole(0, _MOST),
+}  # fmt: skip
 _CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
 
@@ -87,6 +92,10 @@ def clean_config(values: JsonMapping, file: Path | str, name: str) -> JsonObject
         refuse(file, "model_type", family, NAME.want)
     if family == SCRATCH:
         return _clean_scratch(values, file)
+    if family == STATIC:
+        cleaned = {"model_type": STATIC, **take(file, values, _STATIC)}
+        _check_ids(cleaned, file)
+        return cleaned
     defaults = _defaults_of(str(family), name)
     kinds = {key: _kind_of(key, default) for key, default in defaults.items() if _is_used(key)}
     cleaned = take(file, values, {}, kinds)

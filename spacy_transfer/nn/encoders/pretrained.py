@@ -22,6 +22,7 @@ from ..building import no_larger_than, without_draws
 from ..scratch.tokenizer_training import Texts, no_texts
 from ..scratch.transformer import SCRATCH, ScratchBody
 from ..sentence_pooling import read_modules
+from ..static.body import STATIC, StaticBody
 from .adapters import fingerprint, merge, reattach
 from .body_weights import fill_body, fill_encoder
 from .config import BIDIRECTIONAL, DECODERS, build_config, check_family, clean_config, naming_sizes, reading_both_ways
@@ -36,6 +37,10 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
     "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
+
+# What is not of transformers.
+OwnBody = ScratchBody | StaticBody
+_OWN: dict[str, type[OwnBody]] = {SCRATCH: ScratchBody, STATIC: StaticBody}
 
 # Markers in a message.
 _SHOWN = 5
@@ -168,17 +173,17 @@ def build_encoder(record: JsonObject, attention: Attention = "auto", dropout: fl
     file = "encoder.json"
     stored = {**record["config"], **_dropouts(record["config"], dropout)}
     body = _build_body(clean_config(stored, file, str(record.get("source"))), attention, file)
-    return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
+    return Encoder(body if stored["model_type"] in _OWN else _encoder_half(body), stored)
 
 
-def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
+def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "OwnBody | PreTrainedModel":
     """A network with arbitrary weights.
 
     config (dict): Cleaned.
     """
-    if config["model_type"] == SCRATCH:
+    if (own := _OWN.get(config["model_type"])) is not None:
         with naming_sizes(config, file), without_draws():
-            return ScratchBody(config)
+            return own(config)
     from transformers import AutoModel
 
     made = build_config(config, file)

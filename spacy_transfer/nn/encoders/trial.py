@@ -9,6 +9,7 @@ import torch
 
 from ...errors import T473, T473_ALONE, T473_DIRECTION, T473_RESUMED, T473_RUNS, T473_SHAPE, T474, T475
 from ...log import announce
+from ..static.body import STATIC
 from .config import DECODERS
 from .encoder import Encoder, in_evaluation
 
@@ -31,9 +32,9 @@ def try_encoder(encoder: Encoder, name: str, *depths: int) -> float:
     name (str): What messages call it.
     depths (int): -1 to n_layers each; the states at these depths will be stored.
     RETURNS (float): Largest difference by padding, as a share of the largest state.
-    RAISES (ValueError): T473 where something does not agree, T475 for an encoder without layers.
+    RAISES (ValueError): T473 where something does not agree, T475 for an encoder whose layers are not found.
     """
-    if not encoder.n_layers:
+    if not encoder.n_layers and encoder.family != STATIC:
         raise ValueError(T475.format(name=name, family=encoder.family))
     device = next(encoder.parameters()).device
     n_rows = encoder.n_pieces

@@ -23,6 +23,7 @@ from ...errors import (
     T560_SCORES,
     T560_SCRATCH,
     T560_SHARED,
+    T560_STATIC,
     T561_HEAD_TAIL,
     T561_SOURCES,
     T561_TEXT,
@@ -43,6 +44,7 @@ from ...nn.losses import LossBuilder
 from ...nn.pooling import AttentionPooling, ClsPooling, LastPooling, MaxPooling, MeanPooling
 from ...nn.scratch.transformer import SCRATCH
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
+from ...nn.static.body import STATIC
 from ...pipeline.components import name_meant
 from ...pipeline.sources import WHOLE_TEXT
 from .huggingface_card import card, loading_lines
@@ -139,6 +141,8 @@ def _find(nlp: Language, component: str | None) -> tuple[str, OwnEncoderShim]:
         problem = T560_HEAD.format(head=type(shim).__name__)
     elif shim.record["config"]["model_type"] == SCRATCH:
         problem = T560_SCRATCH
+    elif shim.record["config"]["model_type"] == STATIC:
+        problem = T560_STATIC
     elif is_half(shim.network.encoder, shim.record):
         problem = T560_HALF.format(family=shim.network.encoder.family)
     elif shim.record["config"].get(BIDIRECTIONAL):
