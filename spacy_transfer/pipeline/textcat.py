@@ -384,7 +384,7 @@ class TransferTextCategorizer(StoredPipe):
         sgd (Optimizer | None): Steps at once, as `nlp.rehearse` lets the optimizer of the pipeline; without one
             `finish_update` does.
         losses (dict | None): The sum of the documents' losses is added under the component's name.
-        RAISES (ValueError): T331 for a dropout that is none, T540 for an exported network.
+        RAISES (ValueError): T331 for a dropout that is none, T540 for an exported network; T784, T785 as `predict`.
         RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; no step is made.
         """
         self._check_drop(drop)
@@ -400,7 +400,9 @@ class TransferTextCategorizer(StoredPipe):
             is_shared = isinstance(self._net, SharedEncoderInterface)
             warnings.warn((T731 if is_shared else T730).format(name=self.name), stacklevel=2)
             return losses
-        docs = [eg.predicted for eg in examples]
+        docs = list(self.target.parts([eg.predicted for eg in examples]))
+        if not docs:
+            return losses
         before = classifier_of(self._as_it_was)
         scores, awaited = before.scores(docs), list(before.awaited())
         targets = np.zeros((len(docs), len(self.labels)), dtype=np.float32)
