@@ -890,6 +890,10 @@ T790 = (
     "[T790] '{name}' scores sentences or spans (span._.cats), and here a text gets one answer. Set [components.{name}] "
     'doc_cats = "max" or "mean" to have scores of documents too, or use spacy transfer apply.'
 )
+T792 = (
+    "[T792] pretrain: hidden pieces are predicted from both sides, and an encoder of the family '{family}' reads from left "
+    "to right. Choose an encoder that was trained with masks."
+)
 T791 = (
     "[T791] '{name}' classifies '{target}', and this command looks at whole documents. spacy transfer evaluate and apply "
     "know sentences and spans."
