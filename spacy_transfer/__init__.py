@@ -11,8 +11,10 @@ __version__ = "0.1.0"
 
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
+    from .analysis.curve.curve import curve as curve
     from .analysis.doctor.doctor import doctor as doctor
     from .analysis.report.report import report as report
+    from .analysis.suggest.suggest import suggest as suggest
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
@@ -89,6 +91,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
     "analysis.report.report": ("report",),
+    "analysis.suggest.suggest": ("suggest",),
+    "analysis.curve.curve": ("curve",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.export.export": ("export",),

@@ -1,7 +1,9 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
+from .analysis.curve import curve_cli
 from .analysis.doctor import doctor_cli
 from .analysis.report import report_cli
+from .analysis.suggest import suggest_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -29,6 +31,7 @@ __all__ = [
     "check_cli",
     "classify_cli",
     "convert_cli",
+    "curve_cli",
     "detach_cli",
     "doctor_cli",
     "evaluate_cli",
@@ -41,6 +44,7 @@ __all__ = [
     "report_cli",
     "serve_cli",
     "show_cli",
+    "suggest_cli",
     "train_cli",
     "transfer_cli",
 ]

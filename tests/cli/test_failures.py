@@ -40,11 +40,12 @@ typer.testing._get_command = fuzz._command_line
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
     "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"], "classify": ["x", "a text"],
-    "convert": ["x.csv", "o"], "detach": ["x", "o"], "doctor": ["x.spacy"],
+    "convert": ["x.csv", "o"], "curve": ["x.spacy"], "detach": ["x", "o"], "doctor": ["x.spacy"],
     "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
-    "report": ["x"], "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "report": ["x"], "serve": ["x", "--port", "0"], "show": ["x.cfg"], "suggest": ["x", "x.txt"],
+    "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 
 

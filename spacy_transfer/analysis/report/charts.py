@@ -22,6 +22,8 @@ _VARIABLES = {
 # Told apart without color.
 _STYLES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
+# Points of a line that is drawn from a law.
+_LAW_STEPS = 40
 # Width and height in inches: on a phone it is a column, on a screen there are two.
 _SIZE = (4.4, 2.9)
 _SETTINGS = {
@@ -318,3 +320,44 @@ def depth_charts(search: JsonObject) -> list[Chart]:
         _draw("depth-score", "Score by frozen depth", f"{measure} on dev. {said}.", score),
         _draw("depth-time", "Time by frozen depth", f"Seconds of a training run. {said}.", time),
     ]
+
+
+# ---- more texts --------------------------------------------------------------------------------------------------
+
+
+def curve_chart(found: JsonObject) -> Chart:
+    """Draw the score by number of training texts, and what more of them would bring.
+
+    found (dict): A learning curve.
+    RETURNS (Chart): Measured scores, the law that was fitted, and the forecasts with their intervals.
+    """
+    points, law = found["points"], found["law"]
+    forecasts = [found["now"], *found["forecasts"]]
+    least, most = points[0]["n"], forecasts[-1]["n"]
+    steps = [least * (most / least) ** (i / _LAW_STEPS) for i in range(_LAW_STEPS + 1)]
+
+    def plot(axes: Any) -> None:
+        """Draw points, line and intervals over a logarithmic axis."""
+        axes.plot(
+            steps, [1 - law["floor"] - law["factor"] * n ** -law["exponent"] for n in steps], color=_LINE,
+            linestyle=_STYLES[1], label="power law",
+        )  # fmt: skip
+        for i, (rows, name) in enumerate(((points, "measured"), (forecasts[1:], "forecast"))):
+            scores = [one["score"] for one in rows]
+            below = [max(0.0, one["value"] - one["low"]) for one in scores]
+            above = [max(0.0, one["high"] - one["value"]) for one in scores]
+            axes.errorbar(
+                [one["n"] for one in rows], [one["value"] for one in scores], yerr=[below, above],
+                fmt=_MARKERS[i], color=_SERIES[i], capsize=3, markersize=4, label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        marks = [points[0]["n"], points[len(points) // 2]["n"], *(one["n"] for one in forecasts)]
+        axes.set_xticks(marks, [f"{n:,}" for n in marks])
+        axes.minorticks_off()
+        axes.set(xlabel="training texts", ylabel=found["measure"])
+        axes.legend(loc="lower right")
+
+    said = "; ".join(
+        f"{one['n']:,} texts: {one['score']['value']:.3f}" for one in [points[0], points[-1], *forecasts[1:]]
+    )
+    return _draw("curve", "What more texts would bring", f"{found['measure']} by training texts. {said}.", plot)
