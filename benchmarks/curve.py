@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_vectors import read, vectors_of_rows
 
 from spacy_transfer.analysis.curve.curve import Data, learning_curve
-from spacy_transfer.analysis.vectors import untrained, vectors_of_docs
 from spacy_transfer.training.held_out import scores_by_size
 
 N_DRAWS = 3
@@ -30,15 +30,18 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.5])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--vectors", type=Path, help="folder that keeps vectors for the next run")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
-    nlp = untrained(None)
     results = []
     for folder in args.folders:
         parts = [read(folder / f"{name}.jsonl") for name in ("train", "test")]
         rows = [*parts[0], *parts[1]]
-        vectors = vectors_of_docs(nlp, (nlp.make_doc(row["text"]) for row in rows))
+        vectors = np.concatenate([
+            vectors_of_rows(folder / f"{name}.jsonl", part, args.vectors)
+            for name, part in zip(("train", "test"), parts, strict=True)
+        ])  # fmt: skip
         labels = sorted({row["label"] for row in rows})
         gold = np.array([[row["label"] == label for label in labels] for row in rows])
         data = Data(vectors, gold, np.ones_like(gold), exclusive=True)
@@ -58,11 +61,6 @@ def main() -> None:
     print(f"{n_inside} of {len(results)} within their intervals")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """Lines of a file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def run(data: Data, n_training: int, share: float, seed: int) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from kept_vectors import read, vectors_of_rows
 
 from spacy_transfer.analysis.doctor.suspects import find_doubts
-from spacy_transfer.analysis.vectors import untrained, vectors_of_docs
 from spacy_transfer.training.held_out import held_out_scores
 
 
@@ -32,15 +32,16 @@ def main() -> None:
     parser.add_argument("--first", type=float, default=0.07, help="of the ranking that is looked at")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=10_000, help="of each file at most, drawn at random")
+    parser.add_argument("--vectors", type=Path, help="folder that keeps vectors for the next run")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
-    nlp = untrained(None)
     results: dict[str, list[dict[str, float]]] = {}
     for path in args.data:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        rows = random.Random(0).sample(rows, min(args.texts, len(rows)))
-        vectors = vectors_of_docs(nlp, (nlp.make_doc(row["text"]) for row in rows))
+        every = read(path)
+        chosen = random.Random(0).sample(range(len(every)), min(args.texts, len(every)))
+        vectors = vectors_of_rows(path, every, args.vectors)[chosen]
+        rows = [every[i] for i in chosen]
         labels = sorted({row["label"] for row in rows})
         name = str(path.relative_to(path.parent.parent))
         results[name] = [run(vectors, rows, labels, seed, args) for seed in range(args.seeds)]

@@ -1,6 +1,7 @@
 """How many labels `spacy transfer suggest` saves against random choice, by simulation.
 
-    python benchmarks/suggest.py FOLDER [FOLDER ...] [--start 50] [--step 50] [--rounds 15] [--seeds 5] [--json FILE]
+    python benchmarks/suggest.py FOLDER [FOLDER ...] [--start 50] [--step 50] [--rounds 15] [--seeds 5]
+        [--pool 10000] [--vectors FOLDER] [--json FILE]
 
 A folder holds train.jsonl and test.jsonl with {"text", "label"} lines. The training texts play the unlabeled ones: a
 linear probe learns from --start texts drawn at random, the strategy chooses --step more, whose labels are then looked
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept_vectors import read, vectors_of_rows
 
 from spacy_transfer.analysis.suggest.choosing import STRATEGIES, choose
-from spacy_transfer.analysis.vectors import untrained, vectors_of_docs
 from spacy_transfer.training.held_out import scores_by_size
 
 RANDOM = "random"
@@ -33,16 +34,20 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pool", type=int, default=10_000, help="training texts at most, drawn by each seed")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
+    parser.add_argument("--vectors", type=Path, help="folder that keeps vectors for the next run")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
-    nlp = untrained(None)
     results: dict[str, dict[str, list[list[float]]]] = {}
     for folder in args.folders:
         parts = [read(folder / f"{name}.jsonl") for name in ("train", "test")]
         rows = [*parts[0], *parts[1]]
-        vectors = vectors_of_docs(nlp, (nlp.make_doc(row["text"]) for row in rows))
+        vectors = np.concatenate([
+            vectors_of_rows(folder / f"{name}.jsonl", part, args.vectors)
+            for name, part in zip(("train", "test"), parts, strict=True)
+        ])  # fmt: skip
         labels = sorted({row["label"] for row in rows})
         gold = np.array([[row["label"] == label for label in labels] for row in rows])
         found = results[folder.name] = {name: [] for name in (RANDOM, *args.strategies)}
@@ -60,14 +65,13 @@ def main() -> None:
         args.json.write_text(json.dumps({"settings": settings, "runs": results}, indent=1) + "\n", "utf-8")
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Lines of a file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
-
-
 def simulate(vectors: Any, gold: Any, n_pool: int, strategy: str, seed: int, args: Any) -> list[float]:
     """Accuracy on the test texts after each round."""
     generator = np.random.default_rng(seed)
+    # The test texts stay at the end.
+    kept = generator.choice(n_pool, min(n_pool, args.pool), replace=False)
+    rows = np.concatenate([kept, np.arange(n_pool, len(vectors))])
+    vectors, gold, n_pool = vectors[rows], gold[rows], len(kept)
     labeled = generator.choice(n_pool, args.start, replace=False).tolist()
     targets, every = gold.astype(np.float32), list(range(len(vectors)))
     found = []
