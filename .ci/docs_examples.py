@@ -24,8 +24,11 @@ import sys
 import tempfile
 import tomllib
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -80,36 +83,67 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def examples() -> list[str]:
-    """Try every block. RETURNS (list[str]): What is wrong."""
-    root, wrong, counts = Path.cwd(), list[str](), dict.fromkeys(("python", "run", "parsed", "config", "skipped"), 0)
+    """Try every block, page by page, on all cores. RETURNS (list[str]): What is wrong."""
     every = {page: list(blocks_of(page)) for page in pages()}
     unexplained = [b for found in every.values() for b in found if b.mark in ("no-run", "no-check") and not b.reason]
-    wrong += [f"{block.place}: '{block.mark}' without a reason" for block in unexplained]
-    inline = {page: _inline_commands(page) for page in every}
+    wrong = [f"{block.place}: '{block.mark}' without a reason" for block in unexplained]
+    functions = [b.code for b in every.get(Path("docs/own-blocks.md"), []) if "spacy.registry" in b.code]
+    counts = Counter[str]()
+    n_workers = min(os.cpu_count() or 1, 4)
+    if n_workers > 1:
+        os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        functions = [b.code for b in every.get(Path("docs/own-blocks.md"), []) if "spacy.registry" in b.code]
-        trained: Path | None = None
-        try:
-            for page, found in every.items():
-                place = made / page.stem
-                _prepare(root, place, trained, found)
-                (place / "functions.py").write_text("\n\n".join(functions), "utf-8")
-                os.chdir(place)
-                names: dict[str, Any] = {"__name__": f"docs_{page.stem.replace('-', '_')}"}
-                # dataclasses look their module up.
-                sys.modules[names["__name__"]] = type(sys)(names["__name__"])
-                for block in found:
-                    wrong += _attempt(block.place, lambda block=block, names=names: _try(block, names, counts))
-                for line in inline[page]:
-                    wrong += _attempt(f"{page}: {line}", lambda line=line: _parse(line, counts))
-                os.chdir(root)
-                trained = trained or place
-        finally:
-            os.chdir(root)
+        work = _Pages(Path.cwd(), Path(folder), "\n\n".join(functions))
+        # Not forked: torch goes backward in no fork of a process that has.
+        with ProcessPoolExecutor(n_workers, get_context("spawn")) as workers:
+            first, *others = every
+            trained = work.place(first)
+            tried = [workers.submit(work.try_page, first, None).result()]
+            tried += workers.map(work.try_page, others, [trained] * len(others))
+    for found, counted in tried:
+        wrong += found
+        counts += counted
+    shown = {name: counts[name] for name in ("python", "run", "parsed", "config", "skipped")}
     print("docs: {python} Python blocks run, {run} commands run, {parsed} commands parsed, {config} config blocks "
-          "built, {skipped} blocks skipped".format(**counts))  # fmt: skip
+          "built, {skipped} blocks skipped".format(**shown))  # fmt: skip
     return wrong
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """Where pages are tried.
+
+    root (Path): Of the repository. made (Path): Holds a folder for each page. functions (str): What blocks register.
+    """
+
+    root: Path
+    made: Path
+    functions: str
+
+    def place(self, page: Path) -> Path:
+        """Folder in which its commands run."""
+        return self.made / page.stem
+
+    def try_page(self, page: Path, trained: Path | None) -> "tuple[list[str], Counter[str]]":
+        """Try its blocks and inline commands. RETURNS (tuple): What is wrong, and how many there were of each kind."""
+        found, counts = list(blocks_of(page)), Counter[str]()
+        inline = _inline_commands(page)
+        place = self.place(page)
+        _prepare(self.root, place, trained, found)
+        (place / "functions.py").write_text(self.functions, "utf-8")
+        names: dict[str, Any] = {"__name__": f"docs_{page.stem.replace('-', '_')}"}
+        # dataclasses look their module up.
+        sys.modules[names["__name__"]] = type(sys)(names["__name__"])
+        wrong = []
+        os.chdir(place)
+        try:
+            for block in found:
+                wrong += _attempt(block.place, lambda block=block: _try(block, names, counts))
+            for line in inline:
+                wrong += _attempt(f"{page}: {line}", lambda line=line: _parse(line, counts))
+        finally:
+            os.chdir(self.root)
+        return wrong, counts
 
 
 def _attempt(place: str, work: Callable[[], None]) -> list[str]:
@@ -161,7 +195,7 @@ def _write_table(path: Path) -> None:
             writer.writerows([[one["text"], label] for one in records if one["label"] == label][:25])
 
 
-def _try(block: Block, names: dict[str, Any], counts: dict[str, int]) -> None:
+def _try(block: Block, names: dict[str, Any], counts: Counter[str]) -> None:
     if block.language == "python":
         code = compile(block.code, block.place, "exec")
         is_missing = block.mark == "installed" and importlib.util.find_spec(block.reason) is None
@@ -230,7 +264,7 @@ def _resolve(words: list[str]) -> tuple[Any, str, list[str]]:
     return command, name, words
 
 
-def _run(line: str, counts: dict[str, int]) -> None:
+def _run(line: str, counts: Counter[str]) -> None:
     command, name, words = _resolve(_split(line))
     sys.argv = ["spacy", *_split(line)]
     try:
@@ -241,7 +275,7 @@ def _run(line: str, counts: dict[str, int]) -> None:
     counts["run"] += 1
 
 
-def _parse(line: str, counts: dict[str, int]) -> None:
+def _parse(line: str, counts: Counter[str]) -> None:
     """Options and arguments are those of the command; of a config, keys and values too."""
     from spacy.cli._util import parse_config_overrides
 

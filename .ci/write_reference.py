@@ -34,7 +34,7 @@ This page is generated from docstrings and complete on the built site; on a code
 _KINDS = (
     ("Encoders", ("Encoder", "WordLevel", "BPE", "Unigram", "CharNGrams")),
     ("Tuning", ("Tuning", "LoRA", "IA3")),
-    ("Pooling and head", ("Pooling", "Head", "RandomInit", "LinearProbe")),
+    ("Pooling and head", ("Pooling", "Head", "RandomInit", "LinearProbe", "LabelTexts")),
     ("Features", ("Features", "StaticVectors")),
     ("Losses", ()),
     ("Data", ("Text", "Normalization", "Windows", "Augmentation", "Cache", "Corpus", "PieceRows", "piece_length")),
@@ -81,8 +81,8 @@ def api_reference() -> str:
         parts.append("## Functions and classes\n\nImport them from `spacy_transfer`.\n")
         parts += [_directive(target) for target in functions]
     parts.append("## Components\n")
-    methods = ("predict", "vectors", "update", "initialize", "add_label", "get_loss", "set_epoch", "clear_cache",
-               "merge_adapter", "labels", "label_data")  # fmt: skip
+    methods = ("predict", "vectors", "explain", "update", "initialize", "add_label", "get_loss", "set_epoch",
+               "clear_cache", "merge_adapter", "labels", "label_data")  # fmt: skip
     component = _component()
     parts.append(_directive(component, [one for one in methods if hasattr(_resolve(component), one)]))
     left = dict(registered)

@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .analysis.curve.curve import curve as curve
     from .analysis.doctor.doctor import doctor as doctor
+    from .analysis.explain.explain import explain as explain
     from .analysis.report.report import report as report
+    from .analysis.robustness.robustness import robustness as robustness
     from .analysis.suggest.suggest import suggest as suggest
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .model.cache.cache import EncoderCache as EncoderCache
     from .model.learning.augmentation import NoAugmentation as NoAugmentation
     from .model.learning.head_init import RandomInit as RandomInit
+    from .model.learning.label_texts import LabelTexts as LabelTexts
     from .model.shared.attach import attach as attach
     from .model.shared.attach import detach as detach
     from .model.show import show as show
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
     from .nn.tuning import Tuning as Tuning
+    from .projects.few.choose import choose as choose
     from .projects.init import init as init
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
+    "projects.few.choose": ("choose",),
     "projects.init": ("init",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
@@ -90,9 +95,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.pretraining.pretrain": ("pretrain",),
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
+    "analysis.explain.explain": ("explain",),
     "analysis.report.report": ("report",),
     "analysis.suggest.suggest": ("suggest",),
     "analysis.curve.curve": ("curve",),
+    "analysis.robustness.robustness": ("robustness",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),
     "serving.export.export": ("export",),
@@ -129,6 +136,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.losses.smooth_l1": ("SmoothL1",),
     "nn.losses.squared_error": ("SquaredError",),
     "model.learning.head_init": ("RandomInit",),
+    "model.learning.label_texts": ("LabelTexts",),
     "training.linear_probe": ("LinearProbe",),
     "model.text.text": ("Text",),
     "model.text.normalization": ("Normalization",),

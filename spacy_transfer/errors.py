@@ -1077,6 +1077,26 @@ T552 = (
     "[T552] Cannot shorten the encoder of '{name}': its configuration ({family}) does not say how many layers it has."
 )
 
+T660 = "[T660] label_texts has texts for {unknown}, but the labels are {labels}. Correct the names."
+T661 = (
+    "[T661] The names of these labels have no words in them: {labels}. Give each of them a text in label_texts.texts, or "
+    "leave label_texts out."
+)
+T662 = "[T662] label_texts and features do not go together: a label has no features. Leave one of them out."
+T663 = (
+    "[T663] label_texts needs to know the labels, and the network has been resized without them. Add labels with "
+    "'add_label' of the component."
+)
+T664 = (
+    "[T664] {path}: label '{label}' has neither a text nor a list of texts. Write an object of labels and their texts, "
+    '{{"refund": "money back", "card_lost": ["a lost card", "a stolen card"]}}.'
+)
+T665 = "[T665] There are no configs to choose from in {path}: expected two or more files that end in .cfg."
+T666 = (
+    "[T666] Nothing can be held out of {n_texts} texts with {n_labels} labels to compare configs on: most labels need two "
+    "texts. Add texts, or train one of the configs as it is."
+)
+
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
 T611_OTHERS = "it is not a project of this command as it left it ({names})"
@@ -1264,6 +1284,42 @@ T605 = (
     "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
     "write .parquet or .jsonl."
 )
+
+# ---- looking inside: explanations, robustness --------------------------------------------------------------------
+
+T740 = "[T740] The pipeline gives no scores to explain: no active component writes doc.cats. Its components are: {components}."
+T741 = (
+    "[T741] '{name}' cannot be explained by gradients: {reason}. Use occlusion, which only needs scores: --method "
+    'occlusion, or method="occlusion" in Python.'
+)
+T741_EXPORTED = "it was exported to {runtime}, which has none"
+T741_SHARED = "its encoder belongs to another component"
+T741_OTHER = "it is not a spacy-transfer classifier"
+T742 = (
+    "[T742] The encoder '{family}' cannot be explained by gradients: it does not look up its pieces in the table that "
+    'get_input_embeddings() gives. Use occlusion: --method occlusion, or method="occlusion" in Python.'
+)
+T743 = (
+    "[T743] The label has no logit to explain yet: it was added after training, or it is the only trained label. Train the "
+    "pipeline on texts with it first."
+)
+T744 = "[T744] Text {number} has no words to explain: {text!r}. Give a text with at least one word."
+T745 = "[T745] '{name}' has no label '{label}'. Its labels are: {labels}."
+T746 = "[T746] Cannot write an explanation to {path}: expected a name that ends in one of {suffixes}."
+T747 = (
+    "[T747] The explanation of {label!r} is not exact: after {n_steps} gradients the words sum to something {gap:.1%} off "
+    "the difference of the logits. Their order can still be trusted for large values; small ones may be noise. Text: "
+    "{text!r}"
+)
+T748 = "[T748] Which component should be looked at? {given}The components with scores are: {components}."
+T748_NO_SUCH = "'{name}' is not among them. "
+T749 = "[T749] Cannot look for similar texts: {problem}."
+T749_NO_VECTORS = "'{name}' is not a spacy-transfer classifier, so it has no document vectors"
+T749_NO_TEXTS = "{path} has no texts"
+T750 = "[T750] '{name}' does not read the text of a document, which is what noise would change. It reads: {sources}."
+T751 = "[T751] No config can be written that trains '{name}' on noisy texts: {problem}."
+T751_EXPORTED = "it was exported to {runtime}. Measure the pipeline that it was exported from"
+T751_SHARED = "its encoder belongs to another component, which reads the texts. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
 
 
 def require(package: str, extra: str) -> ModuleType:

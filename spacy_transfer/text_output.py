@@ -11,7 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
-from wasabi import Printer
+from wasabi import Printer, color
 
 from .redaction import without_secrets
 
@@ -67,6 +67,19 @@ def echo(line: object = "", *, err: bool = False) -> None:
     err (bool): To standard error.
     """
     print(printable_lines(line), file=sys.stderr if err else sys.stdout)
+
+
+def echo_colored(parts: Iterable[tuple[str, tuple[int, int] | None]]) -> None:
+    """Print a line whose parts have colors, escaped.
+
+    parts (Iterable[tuple[str, tuple[int, int] | None]]): Texts, and the colors of background and letters, of the 256 of
+        a terminal; they are left out where it shows none.
+    """
+    shown = []
+    for text, colors in parts:
+        escaped = printable(text)
+        shown.append(color(escaped, fg=colors[1], bg=colors[0]) if colors and msg.show_color else escaped)
+    print("".join(shown))
 
 
 class DataPrinter(Printer):  # type: ignore[misc]

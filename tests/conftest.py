@@ -1,5 +1,6 @@
 """Fixtures, and what holds for every test; what tests import stands in `house_kit`."""
 
+import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ import torch
 from spacy.tokens.underscore import Underscore
 
 from house_kit.encoders import write_encoder
-from house_kit.quick import one_blank, remember_entry_points
+from house_kit.quick import know_no_emoticons, one_blank, remember_entry_points, trust_the_power
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 remember_entry_points()
+trust_the_power()
+know_no_emoticons()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,10 +73,19 @@ def extensions_end_with_a_test() -> Iterator[None]:
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Folder of the tiny encoder of a family, written at the first call."""
     made: dict[str, Path] = {}
+    own = tmp_path_factory.getbasetemp()
+    # Of all processes of the run, whose folders stand in one.
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "encoders"
 
     def folder(family: str) -> Path:
         if family not in made:
-            made[family] = write_encoder(tmp_path_factory.mktemp(family), family)
+            made[family] = shared / family
+            if not made[family].exists():
+                written = write_encoder(tmp_path_factory.mktemp(family), family)
+                shared.mkdir(exist_ok=True)
+                # Where another process was first, its folder is as good: the weights are the same.
+                with contextlib.suppress(OSError):
+                    written.rename(made[family])
         return made[family]
 
     return folder

@@ -2,7 +2,9 @@
 
 from .analysis.curve import curve_cli
 from .analysis.doctor import doctor_cli
+from .analysis.explain import explain_cli
 from .analysis.report import report_cli
+from .analysis.robustness import robustness_cli
 from .analysis.suggest import suggest_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
@@ -20,6 +22,7 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.choose import choose_cli
 from .training.pretrain import pretrain_cli
 from .training.train import train_cli
 
@@ -29,12 +32,14 @@ __all__ = [
     "augment_cli",
     "card_cli",
     "check_cli",
+    "choose_cli",
     "classify_cli",
     "convert_cli",
     "curve_cli",
     "detach_cli",
     "doctor_cli",
     "evaluate_cli",
+    "explain_cli",
     "export_cli",
     "fetch_cli",
     "import_cli",
@@ -42,6 +47,7 @@ __all__ = [
     "merge_cli",
     "pretrain_cli",
     "report_cli",
+    "robustness_cli",
     "serve_cli",
     "show_cli",
     "suggest_cli",

@@ -8,21 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import T005, T124
+from .disguises import decorate, disguised
 from .typing_errors import Keyboard, mistyped
 from .words import Words
 
 Floats = NDArray[np.float32]
 
-_SHARES = ("drop", "swap", "repeat", "mask", "typing", "casing", "mixing", "mixed_words", "clean")
+_SHARES = (
+    "drop", "swap", "repeat", "mask", "typing", "casing", "mixing", "mixed_words", "clean", "joining", "lookalikes",
+    "emoji",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Drops, swaps, repeats and masks words, makes typing errors, changes case, mixes texts of one label.
+    """Drops, swaps, repeats and masks words, makes typing errors, changes case, mixes texts of one label, leaves out
+    spaces, puts in look-alike letters and emoji.
 
     Rates are shares from 0 to 1. Those of words hold for each word on its own, in the order mixing, drop, swap, repeat,
-    typing, casing, mask, among the words that are there when their turn comes. Words are what spaces divide; in scripts
-    without spaces each character is one. A text never loses its last word.
+    typing, casing, lookalikes, mask, joining, among the words that are there when their turn comes. Words are what
+    spaces divide; in scripts without spaces each character is one. A text never loses its last word.
 
     clean (float): Share of the texts that are left as they are.
     drop (float): Share of the words that are left out.
@@ -37,6 +42,10 @@ class Augmentation:
         same labels; a text that has no such partner stays unmixed. With many labels and small batches few have one.
     mixed_words (float): Longest such span, as a share of the words of the shorter text; at least one word of a text's
         own stays.
+    joining (float): Share of the spaces between words that are left out.
+    lookalikes (float): Share of the words in which one letter becomes another that looks the same: a Cyrillic or Greek
+        one, a digit.
+    emoji (float): Share of the texts that get an emoji that says nothing, after one of their words.
     keyboard (str): "qwerty", "qwertz", "azerty" or "jcuken" (Cyrillic): whose neighboring keys are hit.
     seed (int): Another seed, other texts.
     RAISES (ValueError): T005 for a rate that is none, T124 for a mask_text that shows nothing.
@@ -54,6 +63,9 @@ class Augmentation:
     casing: float = 0.05
     mixing: float = 0.1
     mixed_words: float = 0.3
+    joining: float = 0.0
+    lookalikes: float = 0.0
+    emoji: float = 0.0
     keyboard: Keyboard = "qwerty"
     seed: int = 0
 
@@ -116,8 +128,15 @@ class Augmentation:
             words.words[i] = mistyped(words.words[i], self.keyboard, chance)
         for i in _chosen(words, self.casing, chance):
             words.words[i] = _recased(words.words[i], chance)
+        for i in _chosen(words, self.lookalikes, chance):
+            words.words[i] = disguised(words.words[i], chance)
         for i in _chosen(words, self.mask, chance):
             words.words[i] = self.mask_text
+        for i in _chosen(words, self.joining, chance):
+            if i < len(words) - 1:
+                words.join(i)
+        if self.emoji and chance.random() < self.emoji:
+            decorate(words, chance)
 
 
 def _partners(targets: Floats) -> list[list[int]]:

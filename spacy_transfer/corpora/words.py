@@ -58,6 +58,14 @@ class Words:
         self.words[place : place + 1] = [word, word]
         self.gaps[place : place + 1] = [between, gap]
 
+    def join(self, place: int) -> None:
+        """Leave out the space after a word.
+
+        place (int): Of the word; not the last one.
+        """
+        if self.gaps[place].isspace():
+            self.gaps[place] = ""
+
     def put(self, place: int, other: "Words", begin: int, n_words: int) -> None:
         """Put a span of another text's words over as many of one's own."""
         self.words[place : place + n_words] = other.words[begin : begin + n_words]

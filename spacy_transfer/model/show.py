@@ -22,7 +22,7 @@ from .shims.own_encoder_shim import OwnEncoderShim
 
 # Blocks before and after the network's own parts, as they follow each other.
 _BEFORE = ("text", "augmentation", "windows")
-_AFTER = ("loss", "head_init", "cache")
+_AFTER = ("loss", "label_texts", "head_init", "cache")
 
 
 def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:

@@ -16,6 +16,7 @@ from thinc.api import Model, Optimizer
 
 from ..depth_table import DepthRow
 from ..json_types import JsonObject
+from .explanations.attribution import Attribution, Exactness
 
 Floats = NDArray[np.float32]
 INTERFACE = "transfer_interface"
@@ -36,7 +37,7 @@ class NetworkInterface(Protocol):
     def computes_with(self) -> JsonObject:
         """Describe how the network computes.
 
-        RETURNS (JsonObject): Precision, machine and versions, JSON-able.
+        RETURNS (JsonObject): Exactness, machine and versions, JSON-able.
         """
 
     def save(self, folder: Path) -> JsonObject:
@@ -190,6 +191,21 @@ class TextInterface(Protocol):
 
         texts (Sequence[str]): As `doc.text` would give them; any number.
         RETURNS (Floats): (n_texts, n_labels), those of `scores`.
+        """
+
+
+@runtime_checkable
+class GradientInterface(Protocol):
+    """A classifier whose logits have gradients on the pieces of a document."""
+
+    def attribution(self, doc: Doc, label: int, exactness: Exactness) -> Attribution:
+        """Compute what each piece of a document adds to a logit.
+
+        doc (Doc): With a text that is not empty.
+        label (int): Column of the label.
+        exactness (Exactness): How exactly.
+        RETURNS (Attribution): Of all pieces.
+        RAISES (ValueError): T742 for an encoder without a table of pieces, T743 for a label that is not trained yet.
         """
 
 

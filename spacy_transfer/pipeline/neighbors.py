@@ -1,7 +1,8 @@
 """Other components next to one of this package: they may write what it reads, or the labels it writes."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from weakref import WeakKeyDictionary, ref
 
 from spacy.language import Language
@@ -45,6 +46,21 @@ def warn_of_shared_labels(pipe: Pipe, nlp: Language | None = None) -> None:
             warnings.warn(text, stacklevel=3)
 
 
+def as_seen_by(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
+    """Run what comes before a component in the pipeline that it was made for.
+
+    pipe (Pipe): The component.
+    docs (list[Doc]): Documents that no component has seen.
+    RETURNS (list[Doc]): The documents, as the component meets them.
+    """
+    made_for = _pipelines.get(pipe)
+    nlp = None if made_for is None else made_for()
+    if nlp is None or not any(other is pipe for _, other in nlp.pipeline):
+        return docs
+    pipes = [other for _, other in nlp.pipeline]
+    return _annotated(takewhile(lambda other: other is not pipe, pipes), docs)
+
+
 def training_docs(examples: Sequence[Example], sources: Sequence[str], nlp: Language | None, name: str) -> list[Doc]:
     """The documents that initialization reads, with what the components before ours write during training.
 
@@ -61,8 +77,10 @@ def training_docs(examples: Sequence[Example], sources: Sequence[str], nlp: Lang
     before = nlp.component_names[: nlp.component_names.index(name)]
     annotating = set(nlp.config.get("training", {}).get("annotating_components") or [])
     writers = [nlp.get_pipe(other) for other in before if other in annotating]
-    if writers:
-        docs = [doc.copy() for doc in docs]
+    return _annotated(writers, [doc.copy() for doc in docs]) if writers else docs
+
+
+def _annotated(writers: Iterable[Pipe], docs: list[Doc]) -> list[Doc]:
     for writer in writers:
         docs = list(writer.pipe(iter(docs))) if hasattr(writer, "pipe") else [writer(doc) for doc in docs]
     return docs

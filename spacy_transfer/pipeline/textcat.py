@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from spacy.language import Language
@@ -31,22 +32,31 @@ from ..errors import (
     T347,
     T355,
     T540,
+    T741,
+    T741_EXPORTED,
+    T741_SHARED,
+    T747,
 )
 from ..files.fields import TEXT, list_of, maybe, refuse, shown
 from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
+from .explanations.attribution import Exactness
+from .explanations.explanation import Explanation, Method
+from .explanations.occlusion import occlude
+from .explanations.words import check_words, columns_of, explanation_of
 from .gold import Gold, check_label, read_gold
 from .interface import (
     ClassifierInterface,
     ExportedInterface,
     Floats,
+    GradientInterface,
     SharedEncoderInterface,
     classifier_of,
     interface_of,
 )
 from .length import forget_counted_steps, look_ahead
-from .neighbors import training_docs, warn_of_shared_labels
+from .neighbors import as_seen_by, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
 
@@ -176,6 +186,59 @@ class TransferTextCategorizer(StoredPipe):
         """
         self._require_weights()
         return self._net.vectors(list(docs))
+
+    def explain(
+        self,
+        docs: Iterable[Doc],
+        *,
+        labels: Sequence[str] | None = None,
+        method: Method | Literal["auto"] = "auto",
+        exactness: Exactness = Exactness(),  # noqa: B008 (frozen)
+    ) -> list[list[Explanation]]:
+        """Say which words of documents a score comes from.
+
+        docs (Iterable[Doc]): With a shared encoder, documents that its transformer has seen: `nlp.pipe(texts)`.
+        labels (Sequence[str] | None): Those to explain. None: the predicted ones of each document, or its best.
+        method (str): "gradients": integrated gradients on the pieces, whose values sum to the difference of the logit
+            with and without words. "occlusion": by how much the score falls without a word. "auto": gradients where the
+            model has them.
+        exactness (Exactness): Of gradients.
+        RETURNS (list[list[Explanation]]): Of each document, one for each label.
+        RAISES (ValueError): T006 before `initialize`, T741 for a model without gradients, T743 for a label that is not
+            trained yet, T744 for a document without words, T745 for a label that does not exist.
+        """
+        docs = list(docs)
+        net = self._net
+        if method == "gradients" and not isinstance(net, GradientInterface):
+            reason = T741_EXPORTED.format(runtime=net.runtime) if isinstance(net, ExportedInterface) else T741_SHARED
+            raise ValueError(T741.format(name=self.name, reason=reason))
+        check_words(docs)
+        chosen = None if labels is None else columns_of(labels, self.labels, self.name)
+        found = []
+        for doc, scores in zip(docs, self.predict(docs), strict=True):
+            columns = self._predicted(scores) if chosen is None else chosen
+            if method != "occlusion" and isinstance(net, GradientInterface):
+                found.append([self._explain(net, doc, j, float(scores[j]), exactness) for j in columns])
+                continue
+            names = [self.labels[j] for j in columns]
+            sources = parse_sources(self._sources)
+            found.append(occlude(doc, names, columns, lambda new: self.predict(as_seen_by(self, new)), sources))
+        return found
+
+    def _explain(
+        self, net: GradientInterface, doc: Doc, column: int, score: float, exactness: Exactness
+    ) -> Explanation:  # fmt: skip
+        label = self.labels[column]
+        found = explanation_of(doc, label, score, net.attribution(doc, column, exactness))
+        if found.gap is not None and found.gap > exactness.tolerance and not found.is_flat:
+            text = T747.format(label=label, n_steps=found.n_runs, gap=found.gap, text=doc.text[:80])
+            warnings.warn(text, stacklevel=3)
+        return found
+
+    def _predicted(self, scores: Floats) -> list[int]:
+        """Columns of the predicted labels, or of the best one."""
+        given = [] if self.exclusive else np.flatnonzero(scores >= self.cfg["threshold"]).tolist()
+        return given or [int(scores.argmax())]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
         """Write `doc.cats`: every label, for every document."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 
 from .encoder_facts import EncoderFacts
 from .recipes import Recipe
@@ -19,7 +20,7 @@ _TEMPLATE = """\
 [paths]
 # `python -m spacy project run convert` makes them of data/.
 train = "corpus/train.spacy"
-dev = "corpus/dev.spacy"
+{dev}
 labels = "corpus/labels.json"
 {encoder}
 
@@ -58,9 +59,7 @@ path = ${{paths.dev}}
 seed = {seed}
 gpu_allocator = "pytorch"
 {length}
-# No early stop: the best weights on dev are kept as training/model-best.
-patience = 0
-eval_frequency = {eval_frequency}
+{evaluation}
 # Of the head; the encoder has its own.
 dropout = {dropout}
 
@@ -101,6 +100,15 @@ buffer = 16
 @misc = "spacy-transfer.piece_length.v1"
 name = ${paths.encoder}
 """
+# How many training texts a text of a label counts for.
+_LABEL_TEXTS = """
+# What the labels are called, as further texts of them.
+[model.label_texts]
+@misc = "spacy-transfer.LabelTexts.v1"
+weight = {weight}
+"""
+_WEIGHT = 1.0
+_LOSSES = {True: "spacy-transfer.CrossEntropy.v1", False: "spacy-transfer.BinaryCrossEntropy.v1"}
 _RATE = """
 [training.optimizer.learn_rate]
 @schedules = "spacy-transfer.WarmupLinear.v1"
@@ -108,6 +116,22 @@ _RATE = """
 peak = {peak}
 warmup = {warmup}
 """
+
+
+_DEV = {
+    True: 'dev = "corpus/dev.spacy"',
+    False: "# Too few texts to spare some for dev: the training shows its score on texts that it has seen.\n"
+    'dev = "corpus/train.spacy"',
+}  # fmt: skip
+_KEPT = {
+    True: "# No early stop: the best weights on dev are kept as training/model-best.",
+    False: "# Nothing is chosen on dev: the last weights are taken, training/model-last.",
+}
+
+
+def _evaluation(recipe: Recipe, n_updates: int, n_epochs: int, *, has_dev: bool) -> str:
+    every = min(n_updates, _MOST_UPDATES) if has_dev else n_updates * n_epochs
+    return f"{_KEPT[has_dev]}\npatience = 0\neval_frequency = {every if recipe.trains else 1}"
 
 
 def component_name(*, exclusive: bool) -> str:
@@ -120,8 +144,9 @@ def component_name(*, exclusive: bool) -> str:
 
 
 def write_config(
-    recipe: Recipe, *, exclusive: bool, lang: str, encoder: EncoderFacts, n_texts: int, n_epochs: int, seed: int
-) -> str:
+    recipe: Recipe, *, exclusive: bool, lang: str, encoder: EncoderFacts, n_texts: int, n_epochs: int, seed: int,
+    label_texts: Mapping[str, str | list[str]] | None = None, has_dev: bool = True,
+) -> str:  # fmt: skip
     """Write the config of a recipe.
 
     recipe (Recipe): What is trained.
@@ -131,10 +156,16 @@ def write_config(
     n_texts (int): Training texts.
     n_epochs (int): Passes over them; not used where the loop trains nothing.
     seed (int): Of the training.
+    label_texts (Mapping[str, str | list[str]] | None): Texts of labels to learn from, for those whose names say less;
+        None leaves out the names as well.
+    has_dev (bool): Whether there are dev texts to choose the best weights on.
     RETURNS (str): A whole config with comments.
     """
     name = _COMPONENTS[exclusive]
-    model = recipe.model.replace("{half}", str(encoder.n_layers // 2))
+    model = recipe.model.replace("{half}", str(encoder.n_layers // 2)).replace("{loss}", _LOSSES[exclusive])
+    if label_texts is not None:
+        model += _LABEL_TEXTS.format(weight=_WEIGHT)
+        model += f"texts = {_quoted(dict(label_texts))}\n" if label_texts else ""
     n_updates = -(-n_texts // recipe.docs)
     return _TEMPLATE.format(
         what=recipe.what, name=name, lang=json.dumps(lang), seed=seed, docs=recipe.docs, dropout=recipe.dropout,
@@ -143,15 +174,15 @@ def write_config(
         why_window=encoder.why_window[0].upper() + encoder.why_window[1:], window=encoder.window,
         model=re.sub(r"^\[model\b", f"[components.{name}.model", model, flags=re.MULTILINE),
         length=_EPOCHS.format(n_epochs=n_epochs) if recipe.trains else _NO_LENGTH,
-        eval_frequency=min(n_updates, _MOST_UPDATES) if recipe.trains else 1,
+        dev=_DEV[has_dev], evaluation=_evaluation(recipe, n_updates, n_epochs, has_dev=has_dev),
         batcher=_BATCHER if recipe.trains else "",
         rate=_RATE.format(peak=_number(recipe.peak), warmup=recipe.warmup) if recipe.trains else "learn_rate = 0.0\n",
     )  # fmt: skip
 
 
-def _quoted(text: str) -> str:
-    """A str as a config has it: "$" begins a variable there, and is doubled."""
-    return json.dumps(text, ensure_ascii=False).replace("$", "$$")
+def _quoted(value: object) -> str:
+    """A str, or an object of them, as a config has it: "$" begins a variable there, and is doubled."""
+    return json.dumps(value, ensure_ascii=False).replace("$", "$$")
 
 
 def _number(value: float) -> str:

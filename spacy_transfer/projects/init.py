@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from ..corpora.check import Report, check_splits
@@ -23,6 +24,7 @@ from ..files import hold_place, new_folder, repair
 from .budget import parse_seconds
 from .dividing import divide
 from .encoder_facts import DEFAULT, EncoderFacts, look_at_encoder
+from .few.candidates import Texts, read_label_texts
 from .given_data import GivenData, Reading, as_row, as_split, rarest_labels, read_data
 from .plan import Choice, Task, make_plan, named_recipe
 from .project_text import Told, label_counts, package_name, write_project, write_readme
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
 MARK = "init.json"
 # What a project holds once it ran; a folder with anything else is not replaced.
 _OWN = {
-    MARK, "data", "config.cfg", "project.yml", "README.md", "project.lock", ".gitignore", "corpus", "training",
-    "metrics", "predictions", "packages", "report.html", "report.json",
+    MARK, "data", "config.cfg", "candidates", "project.yml", "README.md", "project.lock", ".gitignore", "corpus",
+    "training", "metrics", "predictions", "packages", "report.html", "report.json",
 }  # fmt: skip
 _LONGEST_EXAMPLE = 200
+_DEV_SHARE = 0.1
+# Texts a label from which a tenth of them is enough to choose on; with fewer all of them are trained on.
+_SPARES_DEV = 20
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,10 @@ class Initialized:
     folder (Path): Where it is.
     recipe (str): What is trained.
     n_epochs (int): Passes over the training texts; 0 where the head is solved instead.
+    reads_label_texts (bool): Whether names or descriptions of the labels are learned from.
     labels (list[str]): All labels.
     exclusive (bool): Whether each text has exactly one.
-    n_texts (dict[str, int]): Texts in train, dev and test.
+    n_texts (dict[str, int]): Texts in train, dev (not with very few texts) and test.
     choices (list[Choice]): What was decided, and why.
     notes (list[str]): How the files were read.
     findings (list[Finding]): What is odd about the texts.
@@ -62,6 +68,7 @@ class Initialized:
     folder: Path
     recipe: str
     n_epochs: int
+    reads_label_texts: bool
     labels: list[str]
     exclusive: bool
     n_texts: dict[Part, int]
@@ -83,7 +90,8 @@ def init(
     compare: bool = True,
     exclusive: bool | None = None,
     lang: str | None = None,
-    dev_share: float = 0.1,
+    label_texts: Texts | Path | None = None,
+    dev_share: float | None = None,
     test_share: float = 0.1,
     text_field: str | None = None,
     label_field: str | None = None,
@@ -114,7 +122,11 @@ def init(
     compare (bool): On few texts, whether recipes may be compared by cross-validation on the training texts.
     exclusive (bool | None): Exactly one label per text, or any number. None: exactly one if every text has one.
     lang (str | None): Language of the tokenizer, as in `spacy.blank`. None: guessed.
-    dev_share (float): Share of train that becomes dev, if there is none.
+    label_texts (Texts | Path | None): For labels one or more texts that say what they are about, or a JSON file with
+        an object of them. On few texts it is compared whether learning from them, or from the names of labels that are
+        words, helps; with a recipe that is named they are learned from.
+    dev_share (float | None): Share of train that becomes dev, if there is none. None: a tenth; where recipes are
+        compared and labels have fewer than 20 texts (median), nothing.
     test_share (float): Share of train that becomes test, if there is none.
     text_field (str | None): Field of the text. None: found out, as everything else about the files.
     label_field (str | None): Field of the one label of a text.
@@ -144,10 +156,14 @@ def init(
     )  # fmt: skip
     seconds = parse_seconds(budget)
     _refuse_place(folder, paths, force=force)
-    check_shares(dev_share, test_share)
+    check_shares(_DEV_SHARE if dev_share is None else dev_share, test_share)
     given = read_data(paths, reading, exclusive=exclusive)
     if recipe != "auto":
         named_recipe(recipe, exclusive=given.exclusive)
+    texts_of_labels = read_label_texts(label_texts, given.labels)
+    if dev_share is None:
+        spares = recipe != "auto" or _per_label(given, test_share) >= _SPARES_DEV
+        dev_share = _DEV_SHARE if spares else 0.0
     parts, split_choice = _split(given, dev_share, test_share, seed)
     facts = look_at_encoder(str(encoder))
     report = check_splits(
@@ -158,7 +174,7 @@ def init(
     code, why_language = _language(lang, [record.text for record in parts["train"]])
     task = Task(
         _docs(parts["train"], given.labels, code), rarest_labels(parts["train"]), report.splits[0].label_counts,
-        given.exclusive, code, facts, seed, gpu_id,
+        given.exclusive, code, facts, seed, gpu_id, texts_of_labels, "dev" in parts,
     )  # fmt: skip
     plan = make_plan(task, name=recipe, budget=seconds, compare=compare)
     by_name = {split.name: split.label_counts for split in report.splits}
@@ -179,13 +195,16 @@ def init(
         label_counts=label_counts({part: by_name[part] for part in parts}, given.labels),
         choices=choices, notes=given.notes, findings=report.findings, compared=plan.compared,
         example=parts["train"][0].text[:_LONGEST_EXAMPLE], seed=seed, gpu_id=gpu_id, max_seconds=plan.max_seconds,
-        builds_wheel=_has("build"), draws_report=_has("matplotlib") and _has("jinja2"),
+        seconds_to_choose=plan.seconds_to_choose, builds_wheel=_has("build"),
+        draws_report=_has("matplotlib") and _has("jinja2"),
     )  # fmt: skip
     made = Initialized(
-        folder, plan.recipe.name, plan.n_epochs, given.labels, given.exclusive, told.counts, choices, given.notes,
-        report.findings, plan.compared, given.bad_lines, given.n_bad,
+        folder, plan.recipe.name, plan.n_epochs, plan.reads_names, given.labels, given.exclusive, told.counts,
+        choices, given.notes, report.findings, plan.compared, given.bad_lines, given.n_bad,
     )  # fmt: skip
-    _write(folder, given, parts, task.config_text(plan.recipe, plan.n_epochs), told, made, force=force)
+    candidates = {f"candidates/{name}": text for name, text in plan.candidates.items()}
+    config = task.config_text(plan.recipe, plan.n_epochs, reads_names=plan.reads_names)
+    _write(folder, given, parts, {"config.cfg": config, **candidates}, told, made, force=force)
     return made
 
 
@@ -211,8 +230,8 @@ def _refuse_place(folder: Path, data: Sequence[Path], *, force: bool) -> None:
 
 
 def _write(
-    folder: Path, given: GivenData, parts: Mapping[Part, Sequence[Record]], config: str, told: Told, made: Initialized,
-    *, force: bool,
+    folder: Path, given: GivenData, parts: Mapping[Part, Sequence[Record]], configs: Mapping[str, str], told: Told,
+    made: Initialized, *, force: bool,
 ) -> None:  # fmt: skip
     place = folder.resolve()
     with hold_place(place):
@@ -230,9 +249,10 @@ def _write(
                 "files": {part: [str(path) for path in paths] for part, paths in given.files.items()},
             }
             for name, text in (
-                ("config.cfg", config), ("project.yml", write_project(told)), ("README.md", write_readme(told)),
+                *configs.items(), ("project.yml", write_project(told)), ("README.md", write_readme(told)),
                 (MARK, json.dumps(record, ensure_ascii=False, indent=2) + "\n"),
             ):  # fmt: skip
+                (part_folder / name).parent.mkdir(exist_ok=True)
                 (part_folder / name).write_text(text, encoding="utf-8")
 
 
@@ -252,17 +272,20 @@ def _split(given: GivenData, dev_share: float, test_share: float, seed: int) -> 
     """Train, dev and test; what is missing is split off train."""
     train = given.records["train"]
     shares: dict[Part, float] = {"dev": dev_share, "test": test_share}
-    missing = {part: share for part, share in shares.items() if part not in given.records}
+    missing = {part: share for part, share in shares.items() if part not in given.records and share}
     sizes = ", ".join(f"{part} {len(records):,}" for part, records in given.records.items())
     if not missing:
-        return dict(given.records), Choice("splits", sizes, "as the files are named")
+        reason = "as the files are named"
+        if "dev" not in given.records:
+            reason += f"; no dev: of fewer than {_SPARES_DEV} texts a label (median) each is worth more in train"
+        return dict(given.records), Choice("splits", sizes, reason)
     groups = group_near_duplicates([record.text for record in train])
     strata = rarest_labels(train)
     own = divide(strata, groups, missing, seed=seed)
     parts = dict(given.records) | {
         part: [record for record, its in zip(train, own, strict=True) if its == part] for part in ("train", *missing)
     }
-    parts = {part: parts[part] for part in ("train", "dev", "test")}
+    parts = {part: parts[part] for part in ("train", "dev", "test") if part in parts}
     counts = Counter(strata)
     empty = [part for part in missing if not parts[part]]
     if empty:
@@ -275,11 +298,19 @@ def _split(given: GivenData, dev_share: float, test_share: float, seed: int) -> 
         f"{taken} of {len(train):,} texts, the same share of each label, seed {seed}; {n_alike:,} text(s) nearly the "
         f"same as an earlier one stay on its side"
     )
+    if "dev" not in parts:
+        reason += f"; no dev: of fewer than {_SPARES_DEV} texts a label (median) each is worth more in train"
     reason += f"; {left_out} label(s) with fewer than 5 texts stay in train" if left_out else ""
     n_test = len(parts["test"])
     reason += f"; one text of test is {1 / n_test:.1%}, so a smaller difference says nothing" if n_test < 200 else ""
     value = ", ".join(f"{part} {len(records):,}" for part, records in parts.items())
     return parts, Choice("splits", value, reason)
+
+
+def _per_label(given: GivenData, test_share: float) -> float:
+    """Texts a label in train, the median; what becomes test left out."""
+    counts = Counter(rarest_labels(given.records["train"]))
+    return median(counts.values()) * (1.0 if "test" in given.records else 1.0 - test_share) if counts else 0.0
 
 
 def _refuse_errors(report: Report) -> None:

@@ -15,6 +15,7 @@ from .budget import n_epochs_for, n_updates, shown_seconds
 from .config_text import write_config
 from .dividing import deal
 from .encoder_facts import EncoderFacts
+from .few.candidates import Candidate, Texts, candidates
 from .recipes import RECIPES, Recipe
 
 # Texts a label up to which they count as few: there a whole training costs little, and the recipes are compared.
@@ -22,8 +23,6 @@ FEW = 64
 # Seconds for the comparison where no budget is given, and its share of one.
 _COMPARING, _SHARE = 120.0, 0.5
 _FOLDS = 3
-# Seconds that a training takes before its first update.
-_START = 2.0
 # Of an update the share that only computes states, as a probe does.
 _FORWARD = 1 / 3
 
@@ -54,6 +53,8 @@ class Task:
     encoder (EncoderFacts): The encoder.
     seed (int): Of the training and the folds.
     gpu_id (int): -1 for the CPU.
+    label_texts (Texts): Texts of labels that the user has given; empty without.
+    has_dev (bool): Whether there are dev texts.
     """
 
     docs: list[Doc]
@@ -64,17 +65,25 @@ class Task:
     encoder: EncoderFacts
     seed: int
     gpu_id: int
+    label_texts: Texts = field(default_factory=dict)
+    has_dev: bool = True
 
     @property
     def per_label(self) -> float:
         """Texts a label, the median of all labels."""
         return median(self.counts.values())
 
-    def config_text(self, recipe: Recipe, n_epochs: int) -> str:
+    @property
+    def is_few(self) -> bool:
+        """Whether recipes are compared on them."""
+        return self.per_label <= FEW
+
+    def config_text(self, recipe: Recipe, n_epochs: int, *, reads_names: bool = False) -> str:
         """Write the config of a recipe."""
         return write_config(
             recipe, exclusive=self.exclusive, lang=self.lang, encoder=self.encoder, n_texts=len(self.docs),
-            n_epochs=n_epochs, seed=self.seed,
+            n_epochs=n_epochs, seed=self.seed, label_texts=self.label_texts if reads_names else None,
+            has_dev=self.has_dev,
         )  # fmt: skip
 
 
@@ -87,6 +96,9 @@ class Plan:
     max_seconds (float): Limit of the training; 0 for none.
     choices (list[Choice]): Why.
     compared (list[Compared]): What a comparison gave, the best first; empty where there was none.
+    reads_names (bool): Whether texts of the labels are learned from.
+    candidates (dict[str, str]): The configs that may be chosen from on few texts, by the name of a file.
+    seconds_to_choose (float): For comparing them.
     """
 
     recipe: Recipe
@@ -94,6 +106,9 @@ class Plan:
     max_seconds: float
     choices: list[Choice] = field(default_factory=list)
     compared: list[Compared] = field(default_factory=list)
+    reads_names: bool = False
+    candidates: dict[str, str] = field(default_factory=dict)
+    seconds_to_choose: float = 0.0
 
 
 def named_recipe(name: str, *, exclusive: bool) -> Recipe:
@@ -131,9 +146,14 @@ def make_plan(task: Task, *, name: str = "auto", budget: float = 0.0, compare: b
     """
     if name != "auto":
         recipe = named_recipe(name, exclusive=task.exclusive)
-        plan = Plan(recipe, n_epochs_for(recipe, len(task.docs)), 0.0, [Choice("recipe", name, "as asked for")])
+        choices = [Choice("recipe", name, "as asked for")]
+        if task.label_texts:
+            choices.append(Choice("label texts", "learned from", "as asked for"))
+        plan = Plan(
+            recipe, n_epochs_for(recipe, len(task.docs)), 0.0, choices, reads_names=bool(task.label_texts)
+        )  # fmt: skip
         return _within(task, plan, budget, None, is_named=True)
-    if task.per_label <= FEW:
+    if task.is_few:
         return _for_few(task, budget, compare=compare)
     recipe, why = _by_rule(task)
     plan = Plan(recipe, n_epochs_for(recipe, len(task.docs)), 0.0, [Choice("recipe", recipe.name, why)])
@@ -155,45 +175,61 @@ def _by_rule(task: Task) -> tuple[Recipe, str]:
 
 
 def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
-    """Compare a probe with tuning where there is time for it."""
-    tuned, probe = RECIPES["probe_then_tune"], RECIPES["linear_probe"]
-    few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
+    """Compare probes with tuning, with texts of labels and without, as far as there is time for it."""
     n_texts = len(task.docs)
-    n_epochs = n_epochs_for(tuned, n_texts)
-    default = Plan(tuned, n_epochs, 0.0)
+    every = candidates(list(task.counts), task.label_texts)
+    default = every[0]
+    few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
     if not compare or n_texts < 2 * _FOLDS:
-        reason = f"{few}; a rule, nothing was compared" + ("" if compare else " since --no-compare says so")
-        plan = replace(default, choices=[Choice("recipe", tuned.name, reason)])
-        return _within(task, plan, budget, None, is_named=False)
-    update = _timed(task, tuned, n_epochs)
+        why = f"{few}; a rule, nothing was compared" + ("" if compare else " since --no-compare says so")
+        return _within(task, _chosen(task, default, why), budget, None, is_named=False)
+    update = _timed(task, RECIPES["probe_then_tune"], 1)
     limit = budget * _SHARE if budget else _COMPARING
-    expected = _FOLDS * (_START * 2 + n_epochs * n_updates(tuned, n_texts * (_FOLDS - 1) // _FOLDS) * update)
-    if expected > limit:
-        reason = (
-            f"{few}; a rule: comparing it with {probe.name} would take about {shown_seconds(expected)}, and "
-            f"{shown_seconds(limit)} are allowed for it (half of --budget, or 2 min without one)"
-        )
-        plan = replace(default, choices=[Choice("recipe", tuned.name, reason)])
-        return _within(task, plan, budget, update, is_named=False)
-    about = shown_seconds(expected)
-    announce(f"Comparing {tuned.name} with {probe.name} on the training texts, {_FOLDS} folds, about {about}")
+    seconds = {one.name: one.seconds(update, n_texts, _FOLDS) for one in every}
+    # The cheapest first: of the others, those that still fit.
+    fitting, expected = set[str](), 0.0
+    for one in sorted(every, key=lambda one: seconds[one.name]):
+        if expected + seconds[one.name] <= limit:
+            fitting.add(one.name)
+            expected += seconds[one.name]
+    allowed = (
+        f"{shown_seconds(limit)} are allowed for it (half of --budget, or {shown_seconds(_COMPARING)} without one)"
+    )
+    compared_ones = [one for one in every if one.name in fitting]
+    if not any(one.recipe.trains for one in compared_ones):
+        long = shown_seconds(sum(seconds.values()))
+        why = f"{few}; a rule: a comparison would take about {long}, and {allowed}"
+        return _within(task, _chosen(task, default, why), budget, update, is_named=False)
+    left_out = [one.name for one in every if one.name not in fitting]
+    names = ", ".join(one.name for one in compared_ones)
+    announce(f"Comparing {names} on the training texts, {_FOLDS} folds, about {shown_seconds(expected)}")
     groups = group_near_duplicates([doc.text for doc in task.docs])
-    configs = {
-        recipe.name: Config().from_str(task.config_text(recipe, n_epochs), interpolate=False)
-        for recipe in (probe, tuned)
+    texts = {
+        one: task.config_text(one.recipe, n_epochs_for(one.recipe, n_texts), reads_names=one.reads_names)
+        for one in compared_ones
     }
+    configs = {one.name: Config().from_str(text, interpolate=False) for one, text in texts.items()}
     folds = deal(task.strata, groups, _FOLDS, seed=task.seed)
     compared = compare_recipes(configs, task.docs, folds, gpu_id=task.gpu_id, max_seconds=limit)
-    best = RECIPES[compared[0].name]
+    best = next(one for one in every if one.name == compared[0].name)
     spent = sum(one.seconds for one in compared)
     scores = ", ".join(f"{one.name} {one.score:.1%}" for one in compared)
     measure = "entirely right" if task.exclusive else "micro F"
-    reason = (
+    why = (
         f"{few}; compared on {compared[0].n_texts} held-out training texts, {measure}: {scores} "
         f"(standard error about {compared[0].standard_error:.1%})"
     )
-    plan = Plan(best, n_epochs_for(best, n_texts), 0.0, [Choice("recipe", best.name, reason)], compared)
+    why += f"; no time for {', '.join(left_out)}: {allowed}" if left_out else ""
+    plan = replace(
+        _chosen(task, best, why), compared=compared, seconds_to_choose=limit,
+        candidates={one.file: text for one, text in texts.items()},
+    )  # fmt: skip
     return _within(task, plan, max(1.0, budget - spent) if budget else 0.0, update, is_named=False)
+
+
+def _chosen(task: Task, one: Candidate, why: str) -> Plan:
+    choices = [Choice("recipe", one.name, why)]
+    return Plan(one.recipe, n_epochs_for(one.recipe, len(task.docs)), 0.0, choices, reads_names=one.reads_names)
 
 
 # ---- the limit ---------------------------------------------------------------------------------------------------
@@ -221,6 +257,8 @@ def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_n
         length = Choice("length", f"{plan.n_epochs} passes", f"{rule}; no --budget was given")
         return replace(plan, choices=[*plan.choices, length])
     seconds = _timed(task, recipe, plan.n_epochs) if update is None else update
+    # Of the whole encoder where it was measured for a comparison.
+    seconds *= recipe.cost if update is not None else 1.0
     one_pass = per_pass * seconds
     fitting = int(budget / one_pass)
     measured = (

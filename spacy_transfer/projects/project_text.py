@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..corpora.dev_part import Part
@@ -40,68 +40,81 @@ commands:
     help: "Convert the texts in data/ to spaCy's format, all splits with one label set"
     script:
       - >-
-        python -m spacy transfer convert data/train.jsonl data/dev.jsonl data/test.jsonl corpus
+        python -m spacy transfer convert {texts} corpus
         --lang ${{vars.lang}} --force
-    deps: ["data/train.jsonl", "data/dev.jsonl", "data/test.jsonl"]
-    outputs: ["corpus/train.spacy", "corpus/dev.spacy", "corpus/test.spacy", "corpus/labels.json"]
+    deps: [{text_list}]
+    outputs: [{corpus_list}, "corpus/labels.json"]
 
   - name: "check"
     help: "Check for contradictions, duplicates, missing labels and texts in two splits; stops at errors"
     script:
       - >-
-        python -m spacy transfer check corpus/train.spacy corpus/dev.spacy corpus/test.spacy
+        python -m spacy transfer check {corpora}
         --{form} --json metrics/check.json
-    deps: ["corpus/train.spacy", "corpus/dev.spacy", "corpus/test.spacy"]
+    deps: [{corpus_list}]
     outputs: ["metrics/check.json"]
 
   - name: "train"
-    help: "Train config.cfg; the best pipeline on dev is training/model-best"
+    help: "Train config.cfg; {which} is training/{model}"
     script:
       - >-
         python -m spacy transfer train config.cfg --output training --force --gpu-id ${{vars.gpu_id}}
         --max-seconds ${{vars.max_seconds}} --training.seed ${{vars.seed}}
-    deps: ["config.cfg", "corpus/train.spacy", "corpus/dev.spacy", "corpus/labels.json"]
-    outputs: ["training/model-best"]
+    deps: ["config.cfg", {learned_list}, "corpus/labels.json"]
+    outputs: ["training/{model}"]
 
-  - name: "evaluate"
+{choose}  - name: "evaluate"
     help: "Evaluate on the test texts, which nothing was chosen on"
     script:
       - >-
-        python -m spacy transfer evaluate training/model-best corpus/test.spacy --output metrics/test.json
+        python -m spacy transfer evaluate training/{model} corpus/test.spacy --output metrics/test.json
         --gpu-id ${{vars.gpu_id}}
-    deps: ["training/model-best", "corpus/test.spacy"]
+    deps: ["training/{model}", "corpus/test.spacy"]
     outputs: ["metrics/test.json"]
 
   - name: "apply"
     help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
     script:
       - >-
-        python -m spacy transfer apply training/model-best '${{vars.apply_to}}'
+        python -m spacy transfer apply training/{model} '${{vars.apply_to}}'
         --output predictions/predictions.jsonl --prefix predicted_{above} --force --gpu-id ${{vars.gpu_id}}
-    deps: ["training/model-best", "${{vars.apply_to}}"]
+    deps: ["training/{model}", "${{vars.apply_to}}"]
     outputs: ["predictions/predictions.jsonl"]
 
   - name: "report"
     help: "Write report.html: how it was trained, scores by label, confusions, what a score is worth{report_help}"
     script:
       - >-
-        python -m spacy transfer report training --data corpus/test.spacy --output report.html
+        python -m spacy transfer report {reported} --data corpus/test.spacy --output report.html
         --gpu-id ${{vars.gpu_id}}
-    deps: ["training/model-best", "corpus/test.spacy"]
+    deps: ["training/{model}", "corpus/test.spacy"]
     outputs: ["report.html"]
 
   - name: "package"
     help: "{package_help}"
     script:
       - >-
-        python -m spacy transfer card training/model-best --train corpus/train.spacy --dev corpus/dev.spacy
+        python -m spacy transfer card training/{model} --train corpus/train.spacy{dev}
         --test corpus/test.spacy --output training/with-card --force --gpu-id ${{vars.gpu_id}}
       - >-
         python -m spacy package training/with-card packages --name ${{vars.name}} --version ${{vars.version}}
         --build {build} --force
-    deps: ["training/model-best", "corpus/test.spacy"]
+    deps: ["training/{model}", "corpus/test.spacy"]
     outputs_no_cache: ["packages/${{vars.lang}}_${{vars.name}}-${{vars.version}}"]
 """
+# Not among the steps: `init` has done it.
+_CHOOSE = """\
+  - name: "choose"
+    help: "Compare the configs in candidates/ again, where the texts have changed; the best one becomes config.cfg"
+    script:
+      - >-
+        python -m spacy transfer choose candidates --train corpus/train.spacy --output config.cfg
+        --budget {budget}s --seed ${{vars.seed}} --gpu-id ${{vars.gpu_id}}
+    deps: ["corpus/train.spacy", "candidates"]
+    outputs: ["config.cfg"]
+
+"""
+_AGAIN = "`python -m spacy project run choose` compares the recipes again, on changed texts.\n"
 STEPS = ("convert", "check", "train", "evaluate", "apply", "report", "package")
 
 _README = """\
@@ -113,13 +126,13 @@ A text classifier with {labels}, made by `python -m spacy transfer init`. Train,
 python -m spacy project run all
 ```
 
-The pipeline is then `training/model-best`, its scores on test are `metrics/test.json`, the test texts with predictions
+The pipeline is then `training/{model}`, its scores on test are `metrics/test.json`, the test texts with predictions
 `predictions/predictions.jsonl`, and the report, with the extra `report`, is `report.html`.
 
 ```python
 import spacy
 
-nlp = spacy.load("training/model-best")
+nlp = spacy.load("training/{model}")
 doc = nlp({example})
 print(doc.cats)
 ```
@@ -134,9 +147,9 @@ print(doc.cats)
 {compared}{notes}{findings}
 ## What to change
 
-`config.cfg` says at each value what it is. For another recipe, call `spacy transfer init` again with `--recipe NAME
---force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`. `data/` holds the
-texts as JSONL: correct them there and run the project again, which repeats what depends on them.
+`config.cfg` says at each value what it is. {choose}For another recipe, call `spacy transfer init` again with
+`--recipe NAME --force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`.
+`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends on them.
 """
 
 
@@ -161,6 +174,7 @@ class Told:
     max_seconds (float): Limit of the training; 0 for none.
     builds_wheel (bool): Whether what builds a wheel is installed.
     draws_report (bool): Whether what a report is drawn with is installed.
+    seconds_to_choose (float): For a comparison of the candidates; 0 where there is nothing to choose from.
     """
 
     title: str
@@ -180,6 +194,17 @@ class Told:
     max_seconds: float
     builds_wheel: bool
     draws_report: bool
+    seconds_to_choose: float
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there are dev texts."""
+        return "dev" in self.counts
+
+    @property
+    def model(self) -> str:
+        """The folder of the pipeline that is used."""
+        return "model-best" if self.has_dev else "model-last"
 
 
 def package_name(stem: str) -> str:
@@ -201,7 +226,15 @@ def write_project(told: Told) -> str:
     """
     wheel = "Build an installable wheel with a model card, encoder and its license included"
     folder = "Make a package with a model card; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
+    corpora = [f"corpus/{part}.spacy" for part in told.counts]
     return _PROJECT.format(
+        texts=" ".join(f"data/{part}.jsonl" for part in told.counts), corpora=" ".join(corpora),
+        text_list=_list(f"data/{part}.jsonl" for part in told.counts), corpus_list=_list(corpora),
+        learned_list=_list(one for one in corpora if "test" not in one), model=told.model,
+        which="the best pipeline on dev" if told.has_dev else "the pipeline at the end",
+        dev=" --dev corpus/dev.spacy" if told.has_dev else "",
+        reported="training" if told.has_dev else f"training/{told.model}",
+        choose=_CHOOSE.format(budget=round(told.seconds_to_choose)) if told.seconds_to_choose else "",
         title=json.dumps(told.title, ensure_ascii=False), n_labels=len(told.labels), gpu_id=told.gpu_id,
         name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds),
         all=", ".join(step for step in STEPS if step != "report" or told.draws_report),
@@ -210,6 +243,10 @@ def write_project(told: Told) -> str:
         form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
         build="wheel" if told.builds_wheel else "none",
     )  # fmt: skip
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(json.dumps(name) for name in names)
 
 
 def write_readme(told: Told) -> str:
@@ -222,7 +259,8 @@ def write_readme(told: Told) -> str:
     rows = [f"| {_cell(one.what)} | {_cell(one.value)} | {_cell(one.reason)} |" for one in told.choices]
     example = json.dumps(told.example, ensure_ascii=False)
     return _README.format(
-        title=told.title, labels=f"{len(told.labels)} labels, {kind}", example=example,
+        choose=_AGAIN if told.seconds_to_choose else "",
+        title=told.title, model=told.model, labels=f"{len(told.labels)} labels, {kind}", example=example,
         choices="\n".join(rows), splits=_splits(told), compared=_compared(told.compared, exclusive=told.exclusive),
         notes=_listed("How the data were read", told.notes),
         findings=_listed("What to look at", [_finding(one) for one in told.findings]),

@@ -21,6 +21,7 @@ class Recipe:
     n_steps (int): Updates that it takes on little data; 0 where the loop trains nothing.
     most_epochs (int): Passes over the texts at most.
     extra (str): Of spacy-transfer, that brings what it needs.
+    cost (float): How many times as long an update takes as one of the whole encoder.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     n_steps: int = 370
     most_epochs: int = 20
     extra: str = ""
+    cost: float = 1.0
 
     @property
     def trains(self) -> bool:
@@ -99,6 +101,25 @@ frozen_depth = "all"
 frozen_depth = -1
 """ + _PROBE,
         peak=1e-4, n_steps=370, most_epochs=15,
+    ),
+    Recipe(
+        "few_contrastive", "a logistic regression first, then the encoder and that head; texts of one label are pulled "
+        "together", "both",
+        """
+[model.tuning]
+frozen_depth = -1
+""" + _PROBE + """
+# In each step a text passes twice, with another dropout each time; texts of one label get like vectors.
+[model.loss]
+@losses = "spacy-transfer.SupervisedContrastive.v1"
+weight = 1.0
+temperature = 0.1
+views = 2
+
+[model.loss.loss]
+@losses = "{loss}"
+""",
+        peak=1e-4, n_steps=370, most_epochs=15, cost=2.0,
     ),
     Recipe(
         "lora", "low-rank adapters in the attention of each layer and a new head", "exclusive",

@@ -2,12 +2,11 @@
 
 import os
 
-import torch
 from thinc.api import require_gpu
+from thinc.compat import has_torch
 from thinc.util import has_cupy_gpu
 
 from ..errors import T071
-from ..nn.devices.precision import prefer_device
 
 
 def use_device(gpu_id: int) -> None:
@@ -17,6 +16,13 @@ def use_device(gpu_id: int) -> None:
         none, and other components stay on the CPU.
     RAISES (ValueError): T071 for a GPU that is not there.
     """
+    if gpu_id < 0 and not has_torch:
+        # Exported pipelines need none.
+        return
+    import torch
+
+    from ..nn.devices.precision import prefer_device
+
     if gpu_id < 0:
         prefer_device(None)
         return
@@ -33,6 +39,8 @@ def use_device(gpu_id: int) -> None:
 def use_deterministic_kernels() -> None:
     """For the rest of the process: the same bits at every run on the same GPU, at some cost. Without it, attention's
     backward pass and sums over windows add in whatever order threads finish."""
+    import torch
+
     # Read when cuBLAS makes its handle, so before the first product.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)

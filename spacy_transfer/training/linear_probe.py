@@ -58,23 +58,28 @@ class LinearProbe:
         return [i * n_texts // n for i in range(n)]
 
     def solve(
-        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
-    ) -> tuple[Tensor, Tensor]:
+        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool,
+        n_names: int = 0,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Weights of a linear head.
 
         vectors (Tensor): (n_docs, width).
         targets (Tensor): (n_docs, n_labels).
-        known (Tensor): (n_docs, n_labels).
+        known (Tensor): (n_docs, n_labels); above 1 where a text counts for several.
         loss (Loss): The classifier's.
         exclusive (bool): Exactly one label a document.
         tuning_follows (bool): The encoder is trained afterwards.
+        n_names (int): So many of the texts, the last ones, are names of labels: they are learned from, and C is chosen
+            on the others.
         RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
         """
-        middle = vectors.mean(dim=0)
-        scale = (vectors - middle).square().mean().sqrt().clamp(min=1e-6)
+        texts = vectors[: len(vectors) - n_names]
+        middle = texts.mean(dim=0)
+        scale = (texts - middle).square().mean().sqrt().clamp(min=1e-6)
         x = (vectors - middle) / scale
-        c = self._cross_validate(x, targets, known, loss, exclusive)
+        c = self._cross_validate(x, targets, known, loss, exclusive, n_names)
         weight, bias = fit(x, targets, known, loss, c, None)
+        x, targets, known = (given[: len(texts)] for given in (x, targets, known))
         keep = (0.85 if tuning_follows else 0.0) if self.loss_fraction == "auto" else float(self.loss_fraction)
         if keep:
             shrink = _shrink(x, weight, bias, targets, known, loss, keep)
@@ -82,16 +87,18 @@ class LinearProbe:
         weight = weight / scale
         return weight, bias - weight @ middle
 
-    def _cross_validate(self, x: Tensor, targets: Tensor, known: Tensor, loss: Loss, exclusive: bool) -> float:
+    def _cross_validate(
+        self, x: Tensor, targets: Tensor, known: Tensor, loss: Loss, exclusive: bool, n_names: int
+    ) -> float:
         """The c with the highest held-out accuracy (exclusive; ties: lower loss) or the lowest held-out loss."""
-        Cs, n_docs = sorted(self.Cs or _CS), len(x)
+        Cs, n_docs = sorted(self.Cs or _CS), len(x) - n_names
         if len(Cs) == 1 or n_docs < 2 * self.folds:
             return Cs[(len(Cs) - 1) // 2]
         order = torch.randperm(n_docs, generator=torch.Generator().manual_seed(self.seed)).to(x.device)
         found = {c: [0.0, 0.0] for c in Cs}
         for fold in range(self.folds):
             held = order[fold :: self.folds]
-            inside = torch.ones(n_docs, dtype=torch.bool, device=x.device)
+            inside = torch.ones(len(x), dtype=torch.bool, device=x.device)
             inside[held] = False
             start = None
             for c in Cs:

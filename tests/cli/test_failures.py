@@ -39,12 +39,14 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"], "classify": ["x", "a text"],
+    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"],
+    "choose": ["a.cfg", "b.cfg", "--train", "x.spacy", "--output", "o.cfg"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "curve": ["x.spacy"], "detach": ["x", "o"], "doctor": ["x.spacy"],
-    "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"],
+    "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"], "explain": ["x", "a text"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
-    "report": ["x"], "serve": ["x", "--port", "0"], "show": ["x.cfg"], "suggest": ["x", "x.txt"],
+    "report": ["x"], "robustness": ["x", "x.spacy"],
+    "serve": ["x", "--port", "0"], "show": ["x.cfg"], "suggest": ["x", "x.txt"],
     "train": ["x.cfg", "--output", "o"],
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ import spacy_transfer.cli  # noqa: F401  (adds the commands)
 from house_kit.commands import run
 from house_kit.texts import CARD, LABELS, LOGIN, TEXTS
 from spacy_transfer.projects import plan
+from spacy_transfer.projects.few.candidates import candidates
 from spacy_transfer.projects.init import Initialized, init
 from spacy_transfer.training.search.compare import Compared
 
@@ -187,7 +188,8 @@ def test_few_texts_are_compared_and_the_table_is_shown(
     tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compared(configs: dict[str, Any], docs: list[Any], folds: list[int], **_: Any) -> list[Compared]:
-        assert len(docs) == len(folds) == 18
+        # So few that none is spared for dev.
+        assert len(docs) == len(folds) == 21
         assert set(folds) == {0, 1, 2}
         return [Compared(name, 0.5, [0.4, 0.5, 0.6], 18, 1.0) for name in configs]
 
@@ -195,7 +197,16 @@ def test_few_texts_are_compared_and_the_table_is_shown(
     monkeypatch.setattr(plan, "time_updates", lambda *_, **__: 1e-3)
     made = quick(plain(tmp_path / "mails.jsonl"), tmp_path / "p", bert, recipe="auto")
     assert made.compared[0].name == made.recipe
-    assert {one.name for one in made.compared} == {"linear_probe", "probe_then_tune"}
+    assert {one.name for one in made.compared} == {one.name for one in candidates(LABELS, {})}
+    assert {path.name for path in (tmp_path / "p" / "candidates").iterdir()} == {
+        one.file for one in candidates(LABELS, {})
+    }
+    assert set(made.n_texts) == {"train", "test"}
+    project = yaml.safe_load((tmp_path / "p" / "project.yml").read_text("utf-8"))
+    steps = {one["name"]: one for one in project["commands"]}
+    assert steps["train"]["outputs"] == ["training/model-last"]
+    assert "choose candidates --train corpus/train.spacy" in steps["choose"]["script"][0]
+    assert not any("dev" in line for one in steps.values() for line in one["script"])
     assert "What was compared" in (tmp_path / "p" / "README.md").read_text("utf-8")
 
 

@@ -23,7 +23,10 @@ _RECIPE = (
     "seed", "max_epochs", "max_steps", "n_epochs", "patience", "dropout", "accumulate_gradient", "eval_frequency",
     "batcher", "optimizer",
 )  # fmt: skip
-_MODEL = ("encoder", "tuning", "pooling", "head", "loss", "head_init", "windows", "text", "augmentation", "features")
+_MODEL = (
+    "encoder", "tuning", "pooling", "head", "loss", "label_texts", "head_init", "windows", "text", "augmentation",
+    "features",
+)  # fmt: skip
 
 
 def training_facts(place: Place, nlp: Language | None, data: list[Path]) -> JsonObject:

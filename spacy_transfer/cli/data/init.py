@@ -7,6 +7,7 @@ from typer import Argument, Option
 
 from ...text_output import echo, msg
 from ..group import transfer_cli
+from ..training.choose import print_compared
 from .findings import print_findings
 from .table_options import Columns, HeaderLine, MissingLabels, SkipBad, listed, table_format
 
@@ -34,7 +35,8 @@ def init_cli(
         str,
         Option(
             "--recipe",
-            help="auto, half_frozen, full, frozen, linear_probe, probe_then_tune, lora, contrastive or multilabel",
+            help="auto, half_frozen, full, frozen, linear_probe, probe_then_tune, few_contrastive, lora, contrastive "
+            "or multilabel",
         ),
     ] = "auto",
     budget: Annotated[
@@ -52,9 +54,24 @@ def init_cli(
         Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
     ] = None,
     lang: Annotated[str | None, Option("--lang", "-l", help="Language, such as en or de. Default: guessed")] = None,
+    label_texts: Annotated[
+        Path | None,
+        Option(
+            "--label-texts",
+            help="JSON file with one or more texts for each label that say what it is about: an object of labels and "
+            "texts. With few texts, or with --recipe, they may be learned from",
+        ),
+    ] = None,
     dev_share: Annotated[
-        float, Option("--dev-share", min=0.01, max=0.5, help="Share of train that becomes dev if there is none")
-    ] = 0.1,
+        float | None,
+        Option(
+            "--dev-share",
+            min=0.01,
+            max=0.5,
+            help="Share of train that becomes dev if there is none. Default: 0.1; with "
+            "fewer than 20 texts per label none",
+        ),
+    ] = None,
     test_share: Annotated[
         float, Option("--test-share", min=0.01, max=0.5, help="Share of train that becomes test if there is none")
     ] = 0.1,
@@ -113,7 +130,8 @@ def init_cli(
 
     made = init(
         data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive, lang=lang,
-        dev_share=dev_share, test_share=test_share, text_field=text_field, label_field=label_field,
+        label_texts=label_texts, dev_share=dev_share, test_share=test_share,
+        text_field=text_field, label_field=label_field,
         labels_field=labels_field, cats_field=cats_field, label_columns=listed(label_columns),
         label_names=label_names, missing_labels=listed(missing_labels), merge_labels=merge_labels,
         separator=separator,
@@ -135,10 +153,6 @@ def _print(made: "Initialized") -> None:
         echo(f"{choice.what}: {choice.value}")
         echo(f"    {choice.reason}")
     if made.compared:
-        rows = [
-            [one.name, f"{one.score:.1%}", ", ".join(f"{score:.1%}" for score in one.by_fold), f"{one.seconds:.0f} s"]
-            for one in made.compared
-        ]
-        msg.table(rows, header=["recipe", "held out", "by fold", "training"], divider=True)
+        print_compared(made.compared)
     msg.good(f"{made.folder}: a project with data, config.cfg, project.yml and README.md")
     echo(f"Train, evaluate and package the classifier with:\npython -m spacy project run all {made.folder}")

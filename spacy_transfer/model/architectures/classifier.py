@@ -7,13 +7,15 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ...errors import T001, T206
+from ...errors import T001, T206, T662
 from ...nn.devices.precision import Precision
 from ...nn.encoders.shared_encoder import SharedEncoder
 from ...nn.joined import Joined
 from ...nn.losses.wrapper import LOSS
+from ...pipeline.explanations.attribution import Attribution, Exactness
 from ...pipeline.interface import INTERFACE, Floats
 from ...pipeline.sources import WHOLE_TEXT
+from ..explaining.attributing import attribute
 from ..features.joining import Inputs, begin
 from ..features.layer import Backprop, as_layer, make_no_features
 from ..learning.augmentation import NoAugmentation
@@ -25,6 +27,7 @@ from ..shims.settings import (
     ENCODER,
     HEAD,
     HEAD_INIT,
+    LABEL_TEXTS,
     POOLING,
     TEXT,
     TUNING,
@@ -50,6 +53,7 @@ def build_transfer_classifier(
     cache: object,
     text: object = None,
     augmentation: object = None,
+    label_texts: object = None,
     features: object = None,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
@@ -75,6 +79,8 @@ def build_transfer_classifier(
         it is.
     augmentation (block): how training texts are changed: `spacy-transfer.Augmentation.v1` or `NoAugmentation`, as None
         is.
+    label_texts (block): `spacy-transfer.LabelTexts.v1`, the names of labels as further texts to learn from; None is
+        none.
     features (Model): what is joined to the document vectors, any layer of Thinc: `spacy-transfer.NoFeatures.v1`,
         `StaticVectors`, `Tok2VecFeatures`, `AttributeFeatures`, `JoinedFeatures`; None is none.
     piece_budget (int | "auto"): Most pieces in a micro-batch, padding included; sets the memory a step takes, not its
@@ -84,7 +90,7 @@ def build_transfer_classifier(
     gradient_checkpointing (bool): Compute the states of the trainable layers again in the backward pass instead of
         keeping them: less memory, a third more time, the same result.
     RETURNS (Model[list[Doc], Floats2d]): Logits, (n_docs, n_labels).
-    RAISES (ValueError): T001 for a block of the wrong kind.
+    RAISES (ValueError): T001 for a block of the wrong kind, T662 for texts of labels beside features.
     """
     settings = Settings(
         encoder=ENCODER.check(encoder, CLASSIFIER),
@@ -97,6 +103,7 @@ def build_transfer_classifier(
         cache=CACHE.check(cache, CLASSIFIER),
         text=Text() if text is None else TEXT.check(text, CLASSIFIER),
         augmentation=AUGMENTATION.check(NoAugmentation() if augmentation is None else augmentation, CLASSIFIER),
+        label_texts=None if label_texts is None else LABEL_TEXTS.check(label_texts, CLASSIFIER),
         piece_budget=piece_budget,
         precision=precision,
         device=device,
@@ -108,6 +115,8 @@ def build_transfer_classifier(
         raise ValueError(T001.format(field="features", arch=CLASSIFIER, want=want, got=got))
     layer = as_layer(features)
     layers = [] if layer is None else [layer]
+    if layers and settings.label_texts is not None:
+        raise ValueError(T662)
     if isinstance(encoder, SharedEncoder):
         return _shared(settings, layers)
     return Model(
@@ -193,6 +202,10 @@ class OwnEncoderClassifier(ClassifierModel):
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""
         return self.shim.vectors(self.texts(docs)).cpu().numpy()
+
+    def attribution(self, doc: Doc, label: int, exactness: Exactness) -> Attribution:
+        """Compute what each piece of a document adds to a logit; its features stay as they are."""
+        return attribute(self.shim, self.shim.settings.text.parts(doc), self.read([doc]).joined, label, exactness)
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward; see the shim."""

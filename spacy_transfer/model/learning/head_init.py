@@ -15,8 +15,9 @@ class HeadInitBuilder(Protocol):
         """Indices of the training texts it wants to see; none to leave the head as it is."""
 
     def solve(
-        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
-    ) -> tuple[Tensor, Tensor]:
+        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool,
+        n_names: int = 0,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Compute the first weights of the head.
 
         vectors (Tensor): Of the chosen texts, (n_docs, width).
@@ -25,6 +26,7 @@ class HeadInitBuilder(Protocol):
         loss (Loss): The classifier's.
         exclusive (bool): Exactly one label a document.
         tuning_follows (bool): The encoder is trained afterwards.
+        n_names (int): So many of the texts, the last ones, are names of labels.
         RETURNS (tuple[Tensor, Tensor]): Weight (n_labels, width) and bias (n_labels,).
         """
 
@@ -38,7 +40,8 @@ class RandomInit:
         return []
 
     def solve(
-        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool
-    ) -> tuple[Tensor, Tensor]:
+        self, vectors: Tensor, targets: Tensor, known: Tensor, loss: Loss, *, exclusive: bool, tuning_follows: bool,
+        n_names: int = 0,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Never called, since it wants no texts."""
         raise NotImplementedError

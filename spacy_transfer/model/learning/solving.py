@@ -28,7 +28,7 @@ def check_solvable(head: Head | LabelQueryHead) -> None:
 
 def solve_head(
     network: Network, settings: Settings, loss: Loss, vectors: Tensor, targets: NDArray[np.float32],
-    known: NDArray[np.float32], joined: Joined, *, tuning_follows: bool,
+    known: NDArray[np.float32], joined: Joined, *, tuning_follows: bool, n_names: int = 0,
 ) -> None:  # fmt: skip
     """Solve the head of a network on the vectors of training texts, as the block `head_init` says.
 
@@ -40,6 +40,7 @@ def solve_head(
     known (n_texts, n_labels): As for `OwnEncoderShim.step`.
     joined (Joined): Features of the same texts.
     tuning_follows (bool): Whether the encoder moves afterwards.
+    n_names (int): So many of the texts, the last ones, are texts of labels.
     """
     head, block = network.head, settings.head
     if isinstance(head, LabelQueryDecoder) or isinstance(block, LabelQueryHead):
@@ -51,8 +52,10 @@ def solve_head(
     else:
         vectors, factors = joined.balance(vectors)
     wanted, mask = (torch.from_numpy(values).to(network.device) for values in (targets, known))
+    # Only where there are some: a block of one's own need not know of them.
+    more = {"n_names": n_names} if n_names else {}
     weight, bias = settings.head_init.solve(
-        vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows
+        vectors, wanted, mask, loss, exclusive=settings.loss.exclusive, tuning_follows=tuning_follows, **more
     )
     output = head.output
     with torch.no_grad():

@@ -358,6 +358,7 @@ def _check(settings: Settings) -> None:
         ("tuning.adapter", settings.tuning.adapter, (None,), "this component cannot add to its layers"),
         ("augmentation", settings.augmentation, (NoAugmentation(),), "its own component reads the documents"),
         ("head.init", getattr(settings.head, "init", "random"), ("random",), "its own component reads the names"),
+        ("label_texts", settings.label_texts, (None,), "its own component reads the documents"),
         ("text", settings.text, (Text(),), "its own component reads the documents"),
         ("precision", settings.precision, ("auto", "fp32"), f"{own} (see its mixed_precision)"),
     )

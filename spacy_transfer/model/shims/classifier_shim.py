@@ -38,6 +38,8 @@ class ClassifierShim(TorchShim):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        # Empty where nobody has said them.
+        self.labels: tuple[str, ...] = ()
         # Weight of each label in the loss, settled by `initialize`: training may go on elsewhere, without the old data.
         self.label_weights: list[float] = []
         # Whether these were counted in training texts.
@@ -64,6 +66,7 @@ class ClassifierShim(TorchShim):
         self, labels: Sequence[str], positives: Sequence[float], n_known: Sequence[float]
     ) -> Sequence[float]:
         """RETURNS (Sequence[float]): Weights of labels in the loss."""
+        self.labels = tuple(labels)
         weights = label_weights(self.settings.loss, labels, positives, n_known)
         self.is_balanced = self.settings.loss.class_weights == "balanced"
         return weights
@@ -87,6 +90,7 @@ class ClassifierShim(TorchShim):
         RETURNS (bool): False where the config says "balanced" and the stored weights are not: they take training texts.
         RAISES (ValueError): T034 for a weight whose label does not exist.
         """
+        self.labels = tuple(labels)
         block = self.settings.loss
         if block.class_weights == "balanced":
             return self.is_balanced
@@ -108,6 +112,7 @@ class ClassifierShim(TorchShim):
         n_labels (int): Of all labels.
         labels (Sequence[str]): All, if at hand.
         """
+        self.labels = tuple(labels)
         head = self.network.head
         if isinstance(head, LabelQueryDecoder):
             head.resize(n_labels, self._queries_for(labels[head.n_labels : n_labels]))
@@ -186,10 +191,12 @@ class ClassifierShim(TorchShim):
         (gradient,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), gradient.cpu().numpy()
 
-    def _solve(self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined, *, tuning_follows: bool) -> None:
+    def _solve(
+        self, vectors: Tensor, targets: Floats, known: Floats, joined: Joined, *, tuning_follows: bool, n_names: int = 0
+    ) -> None:
         solve_head(
             self.network, self.settings, self.loss, vectors, targets, known, joined,
-            tuning_follows=tuning_follows,
+            tuning_follows=tuning_follows, n_names=n_names,
         )  # fmt: skip
 
     def _also_summed(self) -> Mapping[str, nn.Parameter]:
@@ -252,8 +259,9 @@ class ClassifierShim(TorchShim):
         self.is_balanced = bool(state.get("balanced", False))
 
     def _state_of_copies(self) -> JsonObject:
-        return {"epoch": self.epoch}
+        return {"epoch": self.epoch, "labels": list(self.labels)}
 
     def _take_state_of_copies(self, state: JsonMapping) -> None:
+        self.labels = tuple(state["labels"])
         if state["epoch"] is not None:
             self.set_epoch(state["epoch"])

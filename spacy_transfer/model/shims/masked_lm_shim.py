@@ -1,6 +1,5 @@
 """The shim between Thinc and a network that predicts masked pieces."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
@@ -70,7 +69,7 @@ def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[in
     family (str): Of the encoder, for the message.
     RAISES (ValueError): T135 for a tokenizer without a mask piece.
     """
-    special = {one["content"]: one["id"] for one in json.loads(tokenizer.text)["added_tokens"] if one["special"]}
+    special = tokenizer.special
     found = [special[piece] for piece in MASK_PIECES if piece in special]
     if not found:
         raise ValueError(T135.format(name=family, pieces=" or ".join(MASK_PIECES)))

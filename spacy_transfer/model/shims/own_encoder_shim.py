@@ -11,7 +11,7 @@ from spacy.tokens import Doc
 from thinc.types import Floats2d
 from torch import Tensor
 
-from ...errors import T073, T336
+from ...errors import T073, T336, T663
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...log import announce
@@ -31,6 +31,7 @@ from ..features.joining import Inputs
 from ..features.layer import Backprop
 from ..learning.augmentation import draw_texts
 from ..learning.grad_cache import is_plain, learn_whole
+from ..learning.label_texts import TextsOfLabels
 from ..learning.solving import check_solvable
 from ..storage.lowest_layers import lowest_layers
 from ..storage.snapshot import StoredNetwork, room_for
@@ -194,10 +195,13 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         known (Floats): (n_texts, n_labels), as for `step`.
         join (Callable): Indices of texts to what is joined to their vectors.
         is_streamed (bool): These are only the first of a stream, whose texts never come again.
-        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors.
+        RAISES (ValueError): T064 if the head to be solved has hidden layers, T147 if it reads no vectors, and what the
+            texts of labels find wrong.
         """
         self.is_streamed = is_streamed
-        self.current_pathway.expect([] if is_streamed else texts)
+        of_labels = self._texts_of_labels()
+        names = [] if of_labels is None else of_labels.texts
+        self.current_pathway.expect([] if is_streamed else [*texts, *names])
         head_init, network = self.settings.head_init, self.network
         chosen = head_init.choose(len(texts))
         if not chosen or not known[chosen].any():
@@ -205,10 +209,22 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         check_solvable(self.settings.head)
         network.eval()
         self.current_pathway.open()
-        read = [texts[i] for i in chosen]
+        read = [*(texts[i] for i in chosen), *names]
         vectors = self.room.run(self.device, lambda _: self.pathway.vectors(read))
         follows = network.boundary < network.n_layers or bool(self.settings.tuning.unfreeze_every)
-        self._solve(vectors, targets[chosen], known[chosen], join(chosen), tuning_follows=follows)
+        targets, known = targets[chosen], known[chosen]
+        if of_labels is not None:
+            targets, known = _below((targets, known), of_labels.rows(range(len(names))))
+        self._solve(vectors, targets, known, join(chosen), tuning_follows=follows, n_names=len(names))
+
+    def _texts_of_labels(self) -> TextsOfLabels | None:
+        """RAISES (ValueError): T660, T661, T663."""
+        block = self.settings.label_texts
+        if block is None:
+            return None
+        if len(self.labels) != self.network.head.n_labels:
+            raise ValueError(T663)
+        return block.of(self.labels)
 
     # ---- forward -------------------------------------------------------------------------------------------------
 
@@ -296,6 +312,12 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         documents = self.reader.read(drawn, remember=clean)
         return DocumentBatch(documents, self.pathway.keeps(documents, clean), inputs.features.joined)
 
+    def _with_names(self, batch: DocumentBatch, names: Sequence[str]) -> DocumentBatch:
+        clean = [not self.is_streamed] * len(names)
+        documents = self.reader.read(names, remember=clean)
+        lasting = [*batch.lasting, *self.pathway.keeps(documents, clean)]
+        return DocumentBatch([*batch.documents, *documents], lasting)
+
     @changes_network
     def step(self, inputs: Inputs[str], targets: Floats, known: Floats, *, dropout: float) -> float:
         """Forward, loss and backward of a batch, one micro-batch after the other; gradients are summed.
@@ -310,6 +332,11 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         if self.settings.head.dropout is None:
             network.head.set_dropout(dropout)
         batch = self._draw(inputs, np.where(known > 0, targets, np.float32("nan")))
+        met = targets * known
+        if (of_labels := self._texts_of_labels()) is not None:
+            places = of_labels.with_labels(met)
+            batch = self._with_names(batch, [of_labels.texts[place] for place in places])
+            targets, known = _below((targets, known), of_labels.rows(places))
         device = network.device
         wanted, mask = to_device(targets, device), to_device(known, device)
 
@@ -332,10 +359,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
                 total += value.detach()
             return total
 
-        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(inputs.data), run)
+        total = self.gradients.sum_up(self._trainable.values(), self.room, device, len(batch.documents), run)
         # Documents without any annotation have no loss; they do not count in the mean either.
         self.gradients.n_docs += int((known > 0).any(axis=1).sum())
-        self._met.add(targets * known)
+        self._met.add(met)
         inputs.features.give_back(self.gradients.loss_scale)
         return self._loss(total)
 
@@ -401,6 +428,11 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         stored = lowest_layers(self._stored(), rebuild, have=have, keep=n_layers, name=name)
         self.settings = replace(self.settings, tuning=self.settings.tuning.within(n_layers))
         self._restore(stored)
+
+
+def _below(above: tuple[Floats, Floats], below: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Targets and what is known of them, of texts and of what comes after them."""
+    return np.concatenate([above[0], below[0]]), np.concatenate([above[1], below[1]])
 
 
 def in_order(parts: Sequence[tuple[Sequence[int], Tensor]], width: int) -> Floats:

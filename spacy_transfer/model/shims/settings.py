@@ -21,6 +21,7 @@ from ...nn.tuning import Tuning
 from ..cache.cache import EncoderCache
 from ..learning.augmentation import AugmentationBuilder
 from ..learning.head_init import HeadInitBuilder
+from ..learning.label_texts import LabelTexts
 from ..text.text import Text
 from ..text.windows import Windows
 
@@ -78,6 +79,7 @@ WINDOWS = BlockKind[Windows]("windows", "windows", classes=(Windows,))
 CACHE = BlockKind[EncoderCache]("cache", "a cache", classes=(EncoderCache,))
 TEXT = BlockKind[Text]("text", "what is read of a document", classes=(Text,))
 AUGMENTATION = BlockKind[AugmentationBuilder]("augmentation", "an augmentation", ("draw",))
+LABEL_TEXTS = BlockKind[LabelTexts]("label_texts", "texts of labels", classes=(LabelTexts,))
 # Other blocks have a `build` too: heads, losses.
 _NO_POOLING = ("resize", "activate")
 
@@ -96,6 +98,7 @@ class Settings:
     cache: EncoderCache
     text: Text
     augmentation: AugmentationBuilder
+    label_texts: LabelTexts | None
     piece_budget: int | Literal["auto"]
     precision: Precision
     device: str

@@ -61,18 +61,29 @@ class Text:
         return [self._read(doc) for doc in docs]
 
     def _read(self, doc: Doc) -> str:
-        parts: list[str] = []
+        return self.separator.join(text for _, text in self.parts(doc))
+
+    def parts(self, doc: Doc) -> list[tuple[str, str]]:
+        """Say what is read of a document, and where from.
+
+        doc (Doc): Any.
+        RETURNS (list[tuple[str, str]]): Names of sources and cleaned texts; joined by the separator, what `read` gives.
+        RAISES (ValueError): As `read`.
+        """
+        if self.sources == (WHOLE_TEXT,):
+            return [(WHOLE_TEXT, self.clean([doc.text])[0])]
+        parts: list[tuple[str, str]] = []
         waits_for_text = WHOLE_TEXT not in self.sources
         for source in self._sources:
-            found = self._parts(source.read(doc))
+            found = [(source.name, text) for text in self._parts(source.read(doc))]
             if not found and source.name != WHOLE_TEXT:
                 if self.missing == "error":
                     raise ValueError(T112.format(source=source.name, text=doc.text[:_SHOWN]))
                 if self.missing == "text" and waits_for_text:
                     waits_for_text = False
-                    found = self._parts([doc.text])
+                    found = [(WHOLE_TEXT, text) for text in self._parts([doc.text])]
             parts += found
-        return self.separator.join(parts)
+        return parts
 
     def _parts(self, texts: list[str]) -> list[str]:
         return [text for text in self.clean(texts) if text and not text.isspace()]

@@ -85,6 +85,20 @@ class PieceTokenizer:
         return [encoding.ids for encoding in encodings]
 
     @property
+    def special(self) -> dict[str, int]:
+        """Names of the special pieces and their ids, those that frame no row among them."""
+        return {one["content"]: one["id"] for one in json.loads(self.text)["added_tokens"] if one["special"]}
+
+    def places(self, text: str) -> list[tuple[int, int]]:
+        """Say where the pieces of a text are.
+
+        text (str): The text.
+        RETURNS (list[tuple[int, int]]): Of each piece that `encode` gives its first and one past its last character.
+        """
+        found: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return found
+
+    @property
     def n_pieces(self) -> int:
         """Size of the vocabulary, added pieces included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))

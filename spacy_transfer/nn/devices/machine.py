@@ -20,13 +20,17 @@ _FLAGS = (
 
 def versions() -> dict[str, str]:
     """Installed versions of what computes; a package that is not installed is missing."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = ((name, _version(name)) for name in PACKAGES)
+    return {name: installed for name, installed in found if installed is not None}
+
+
+@functools.cache
+def _version(name: str) -> str | None:
+    # Each checkpoint has them, and the metadata of a package are a long file to read.
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def describe_machine(device: torch.device) -> JsonObject:

@@ -63,12 +63,17 @@ class Encoder(nn.Module):
         return str(getattr(self.body.config, "_attn_implementation", "eager"))
 
     @property
-    def n_pieces(self) -> int:
-        """Rows of the table of pieces: ids are below it."""
+    def piece_table(self) -> nn.Embedding:
+        """The vectors of the pieces."""
         body: PreTrainedModel = self.body
         # LED's encoder does not say which of its embeddings is the table.
-        table = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
-        return int(table.weight.shape[0])
+        table: nn.Embedding = body.embed_tokens if hasattr(body, "embed_tokens") else body.get_input_embeddings()
+        return table
+
+    @property
+    def n_pieces(self) -> int:
+        """Rows of the table of pieces: ids are below it."""
+        return int(self.piece_table.weight.shape[0])
 
     @property
     def max_pieces(self) -> int | None:

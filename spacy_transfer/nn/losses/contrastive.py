@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...checks import check_number
+from ...checks import check_least, check_number
 from .loss import Classify, Loss
 from .wrapper import WrappedLoss, Wrapper
 
 
 class _Contrastive(WrappedLoss):
-    def __init__(self, inner: Loss, weight: float, temperature: float) -> None:
+    def __init__(self, inner: Loss, weight: float, temperature: float, views: int) -> None:
         super().__init__(inner)
-        self.couples = True
+        self.couples, self.n_passes = True, max(inner.n_passes, views)
         self.weight, self.temperature = weight, temperature
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,6 +85,8 @@ class SupervisedContrastive(Wrapper):
     loss (block): The block of the other loss.
     weight (float): Factor on the contrast; 0 <= weight.
     temperature (float): Divides the cosine of two vectors; above 0, lower looks at the nearest only.
+    views (int): How often each document passes the network in a step, with a dropout of its own each time; a document's
+        views are alike, so even a label with one text in the batch has a pair. A step takes as many times as long.
     RAISES (ValueError): T001 if `loss` is no loss, T005 for values out of range, T101 for the same block inside.
     SOURCE: Khosla et al. 2020, arXiv:2004.11362 (their L_out); beside cross-entropy Gunel et al. 2021,
         arXiv:2011.01403.
@@ -92,11 +94,13 @@ class SupervisedContrastive(Wrapper):
 
     weight: float = 0.5
     temperature: float = 0.3
+    views: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("loss", self, "weight", "0 <= weight", lambda value: 0.0 <= value < float("inf"))
         check_number("loss", self, "temperature", "0 < temperature", lambda value: 0.0 < value < float("inf"))
+        check_least("loss", self, "views", 1)
 
     def build(self, weights: Sequence[float]) -> Loss:
         """Build the loss.
@@ -104,4 +108,4 @@ class SupervisedContrastive(Wrapper):
         weights (Sequence[float]): Weight of each label in the other loss.
         RETURNS (Loss): The module.
         """
-        return _Contrastive(self._inner.build(weights), self.weight, self.temperature)
+        return _Contrastive(self._inner.build(weights), self.weight, self.temperature, self.views)

@@ -14,13 +14,13 @@ from .wrapper import WrappedLoss, Wrapper
 class _RDrop(WrappedLoss):
     def __init__(self, inner: Loss, alpha: float) -> None:
         super().__init__(inner)
-        self.n_passes = 2
+        self.n_passes = max(2, inner.n_passes)
         self.alpha = alpha
 
     def of_batch(self, vectors: Tensor, classify: Classify, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Add the divergence of two passes to the inner loss.
 
-        vectors (Tensor): Of both passes, (n_passes, n_docs, width).
+        vectors (Tensor): Of all passes, of which the first two are compared, (n_passes, n_docs, width).
         classify (Callable): Vectors to logits.
         targets (Tensor): 0..1, (n_docs, n_labels).
         known (Tensor): 0 where the annotation is missing, (n_docs, n_labels).

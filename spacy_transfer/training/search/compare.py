@@ -65,12 +65,13 @@ def compare_recipes(
     docs (Sequence[Doc]): The training texts, labels in `cats`.
     folds (Sequence[int]): For each text its fold, from 0; near-duplicates should share one.
     gpu_id (int): -1 for the CPU.
-    max_seconds (float): No fold is begun after so many seconds, or where the folds before say that it would end later;
-        the first always is. 0: no limit.
-    RETURNS (list[Compared]): The best first; equal ones in the order given. All on the same folds.
+    max_seconds (float): No fold is begun after so many seconds, or where the folds before say that it would end later,
+        and no further recipe in the first; of it the first recipe is always tried. 0: no limit.
+    RETURNS (list[Compared]): The best first; equal ones in the order given. All on the same folds; recipes for which
+        there was no time are not among them.
     RAISES (ValueError): As `spacy_transfer.train`.
     """
-    start = perf_counter()
+    start, left = perf_counter(), dict(configs)
     labels = sorted({label for doc in docs for label in doc.cats})
     seconds, by_fold = dict.fromkeys(configs, 0.0), {name: list[float]() for name in configs}
     predicted: dict[str, list[Example]] = {name: [] for name in configs}
@@ -81,7 +82,10 @@ def compare_recipes(
             break
         learned = [doc for doc, own in zip(docs, folds, strict=True) if own != fold]
         held = [doc for doc, own in zip(docs, folds, strict=True) if own == fold]
-        for name, config in configs.items():
+        for name, config in list(left.items()):
+            if max_seconds and not n_done and any(by_fold.values()) and perf_counter() - start > max_seconds:
+                del left[name]
+                continue
             began = perf_counter()
             nlp = _fit(config, learned, gpu_id, None)
             seconds[name] += perf_counter() - began
@@ -95,7 +99,7 @@ def compare_recipes(
             name, _score(predicted[name], labels, exclusive=exclusive), by_fold[name], len(predicted[name]),
             seconds[name],
         )
-        for name in configs
+        for name in left
     ]  # fmt: skip
     return sorted(found, key=lambda one: -one.score)
 

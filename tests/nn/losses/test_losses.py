@@ -350,3 +350,22 @@ def test_wrappers_take_a_loss_and_each_counts_once() -> None:
                 builder(other)
         with pytest.raises(ValueError, match=rf"T101.*{builder.__name__}"):
             builder(RDrop(builder(CrossEntropy())) if builder is not RDrop else Mixup(RDrop(CrossEntropy())))
+
+
+def test_with_views_a_label_with_one_text_has_a_pair_too() -> None:
+    vectors, targets = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)), torch.eye(4)
+    inner = CrossEntropy()
+    plain = inner.build([1.0] * 4)
+
+    def of_batch(loss: Loss) -> Tensor:
+        values, _ = loss.of_batch(vectors[: loss.n_passes], lambda given: given[:, :4], targets, torch.ones(4, 4))
+        return values
+
+    once, often = (SupervisedContrastive(inner, views=n).build([1.0] * 4) for n in (1, 3))
+    assert (once.n_passes, often.n_passes) == (1, 3)
+    torch.testing.assert_close(of_batch(once), of_batch(plain))
+    assert (of_batch(often) > 0).all()
+    assert RDrop(SupervisedContrastive(inner, views=3)).build([1.0] * 4).n_passes == 3
+    assert RDrop(SupervisedContrastive(inner)).build([1.0] * 4).n_passes == 2
+    with pytest.raises(ValueError, match="T005"):
+        SupervisedContrastive(inner, views=0)

@@ -14,12 +14,15 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 from house_kit.commands import run
+from house_kit.features import STARS, TOK2VEC, give, with_features
 from house_kit.pipelines import pipeline, read_json, scores_of
+from house_kit.scratches import classifier
+from house_kit.shared import shared_pipeline
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
-from spacy_transfer import cli, export
+from spacy_transfer import cli, explain, export
 from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
 
 # Short and long ones, so that documents have one row and several; none at all, and what no vocabulary has.
@@ -96,6 +99,43 @@ def test_families_and_blocks(
     torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
 
 
+def with_lora(bert: Path) -> Language:
+    pytest.importorskip("peft")
+    return pipeline(bert, tuning={"frozen_depth": 0, "adapter": {"@misc": "spacy-transfer.LoRA.v1", "rank": 2}})
+
+
+def with_stars(bert: Path) -> Language:
+    if not Doc.has_extension("n_stars"):
+        Doc.set_extension("n_stars", default=0)
+    return with_features(bert, STARS)
+
+
+MORE: dict[str, Callable[[Path], Language]] = {
+    "an adapter": with_lora, "an attribute beside the text": with_stars, "from scratch": lambda bert: classifier(),
+    "a tok2vec of spaCy's": lambda bert: with_features(bert, TOK2VEC),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", MORE.values(), ids=MORE.keys())
+def test_what_is_not_a_plain_encoder(make: Callable[[Path], Language], bert: Path, tmp_path: Path) -> None:
+    """After a step, so that an adapter is not zero."""
+    nlp = make(bert)
+    nlp.update(exclusive_examples(nlp))
+    found = exported(nlp, tmp_path)
+    torch.testing.assert_close(scores_of(found, SOME), scores_of(nlp, SOME), atol=NEAR, rtol=0)
+    if Doc.has_extension("n_stars"):
+        want, got = (list(one(give([one.make_doc("the card")], [2])[0]).cats.values()) for one in (nlp, found))
+        np.testing.assert_allclose(got, want, atol=NEAR)
+
+
+def test_a_shared_encoder_is_refused(bert: Path, tmp_path: Path) -> None:
+    """Nothing is written; the way out is named."""
+    shared_pipeline(bert).to_disk(tmp_path / "shared")
+    with pytest.raises(ValueError, match=r"T542.*transfer_textcat.*spacy transfer detach"):
+        export(tmp_path / "shared", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_any_number_of_labels_and_one_that_waits(bert: Path, tmp_path: Path) -> None:
     nlp = pipeline(bert, multilabel=True)
     nlp.get_pipe("transfer_textcat_multilabel").add_label("new")
@@ -110,6 +150,15 @@ def test_texts_go_straight_to_the_network(nlp: Language) -> None:
 
 
 # ---- a pipeline like any other -----------------------------------------------------------------------------------
+
+
+def test_it_is_explained_by_occlusion(trained: Language, nlp: Language) -> None:
+    text = "my card is lost. the bill is late"
+    with pytest.raises(ValueError, match=r"T741.*ONNX Runtime.*occlusion"):
+        explain(nlp, [text], method="gradients")
+    (found,), (ours,) = explain(nlp, [text]), explain(trained, [text], method="occlusion")
+    for one, other in zip(found.explanations[0].words, ours.explanations[0].words, strict=True):
+        assert one.value == pytest.approx(other.value, abs=NEAR)
 
 
 def test_every_way_to_keep_and_copy_it(nlp: Language, folder: Path, tmp_path: Path) -> None:
@@ -178,13 +227,18 @@ texts = json.loads(sys.argv[2])
 best = [max(doc.cats, key=doc.cats.get) for doc in nlp.pipe(texts)]
 assert [label for label, _ in spacy_transfer.classify(nlp, texts)] == best
 nlp.to_disk(sys.argv[3])
+with open("texts.jsonl", "w") as file:
+    file.writelines(json.dumps({"text": text}) + "\\n" for text in texts if text.strip())
+spacy_transfer.apply(sys.argv[1], "texts.jsonl", "labels.jsonl")
+with open("labels.jsonl") as file:
+    assert [json.loads(line)["label"] for line in file] == [b for b, text in zip(best, texts) if text.strip()]
 print("RESULT " + json.dumps([list(doc.cats.values()) for doc in nlp.pipe(texts)]))
 """
 
 
 def test_where_torch_is_not_installed(nlp: Language, folder: Path, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", WITHOUT, str(folder), json.dumps(SOME), str(tmp_path / "again")]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=100, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.rpartition("RESULT ")[2])
     np.testing.assert_allclose(found, scores_of(nlp, SOME), atol=1e-6)

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as spacy_train
 from thinc.api import Adam, Config, registry
 
-from house_kit.encoders import write_encoder
 from house_kit.pipelines import network_of, pipeline, shim_of
 from house_kit.runs import MODEL, assert_same_run, config_of, killed_at, log_of, run, write_corpus
 from house_kit.texts import LABELS, exclusive_examples
@@ -396,9 +396,11 @@ def dropouts_of(nlp: Language) -> set[float]:
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "t5", "bart", "deberta-v2"])
-def test_dropout_of_the_encoder_is_a_setting(family: str, tmp_path: Path) -> None:
+def test_dropout_of_the_encoder_is_a_setting(
+    family: str, encoder_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
     """It acts in training only, in every layer that trains, and is stored with the pipeline."""
-    folder = write_encoder(tmp_path / "encoder", family)
+    folder = encoder_folder(family)
     examples = exclusive_examples(spacy.blank("xx"), 6)
     losses = {}
     for dropout in (0.0, 0.6):

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from spacy.language import Language
+from thinc.compat import has_torch
 
 from ....errors import T530
 from ....json_types import JsonObject
-from ....nn.devices.precision import recorded
 from ....pipeline.interface import Floats, classifier_of
 from ..reading.blocks import Block
 from ..reading.rows import Bad, Row
@@ -141,9 +140,18 @@ class LoadedPipeline:
 def computing(machine: JsonObject) -> Iterator[JsonObject]:
     """Within: networks compute as a run began: sums differ in their last bits with another number of threads.
 
+    Exported pipelines need no torch, and ask nothing of this where it is not installed.
+
     machine (dict): What is known of the run; empty at its beginning.
     YIELDS (dict): What holds; its "precision" grows as pipelines are loaded.
     """
+    if not has_torch:
+        yield {**machine}
+        return
+    import torch
+
+    from ....nn.devices.precision import recorded
+
     before, wanted = torch.get_num_threads(), machine.get("n_threads")
     if wanted is not None and wanted != before:
         torch.set_num_threads(wanted)

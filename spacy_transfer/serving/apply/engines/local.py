@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spacy.language import Language
+from thinc.compat import has_torch
 
 from ....files import sha256_of, sha256_of_data, sha256_of_parts
 from ....json_types import JsonObject
-from ....model.architectures.classifier import OwnEncoderClassifier
 from ....pipeline.components import classifiers_of
 from ....pipeline.interface import classifier_of
 from ....pipeline.loading import load_pipeline
@@ -18,6 +18,9 @@ from .engine import Engine, Facts, LoadedPipeline, Scored, Work, computing
 
 if TYPE_CHECKING:
     from spacy.vocab import Vocab
+
+    from ....model.architectures.classifier import OwnEncoderClassifier
+    from ....pipeline.textcat import TransferTextCategorizer
 
 
 class LocalEngine:
@@ -96,11 +99,7 @@ def digest_of_loaded(nlp: Language) -> str:
     RETURNS (str): 64 hexadecimal digits.
     """
     # As bytes of the pipeline, weights would be copied several times, more than a second for a small encoder.
-    own = {
-        pipe.name: (pipe, net)
-        for pipe in classifiers_of(nlp).values()
-        if isinstance(net := classifier_of(pipe.model), OwnEncoderClassifier)
-    }
+    own = _with_own_weights(nlp) if has_torch else {}
     # A tokenizer may be any function.
     plain = [] if hasattr(nlp.tokenizer, "to_bytes") else ["tokenizer"]
     parts = [nlp.to_bytes(exclude=["vocab", *plain, *own])]
@@ -108,3 +107,14 @@ def digest_of_loaded(nlp: Language) -> str:
         parts += [pipe.to_bytes(exclude=["vocab", "model"]), net.shim.digest().encode("ascii")]
         parts += [layer.to_bytes() for layer in pipe.model.layers]
     return sha256_of_parts(parts)
+
+
+def _with_own_weights(nlp: Language) -> "dict[str, tuple[TransferTextCategorizer, OwnEncoderClassifier]]":
+    """By name of the component; where torch is not installed there are none, only exported ones."""
+    from ....model.architectures.classifier import OwnEncoderClassifier
+
+    return {
+        pipe.name: (pipe, net)
+        for pipe in classifiers_of(nlp).values()
+        if isinstance(net := classifier_of(pipe.model), OwnEncoderClassifier)
+    }

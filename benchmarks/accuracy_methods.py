@@ -1,0 +1,279 @@
+"""Trains and tests one method for accuracy.py, perhaps in another environment: it imports what its method needs alone.
+
+    python accuracy_methods.py METHOD FOLDER --encoder ENCODER --seed 0 --shots 8
+
+FOLDER has train.jsonl and test.jsonl. The last line printed is a JSON object: accuracy, seconds of training (what is
+read from disk included), and what else the method says.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# Passes over the texts for spaCy and the Trainer of transformers: as many as few texts need, for both the same.
+EPOCHS = {"8": 40, "64": 15, "full": 5}
+RATE, WARMUP, BATCH = 5e-5, 0.1, 16
+Row = dict[str, str]
+
+
+def main() -> None:
+    """Run a method and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method", choices=sorted(METHODS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--encoder", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shots", default="8")
+    parser.add_argument("--budget")
+    args = parser.parse_args()
+    train, test = (
+        [json.loads(line) for line in (args.folder / f"{part}.jsonl").read_text("utf-8").splitlines()]
+        for part in ("train", "test")
+    )
+    predicted, seconds, more = METHODS[args.method](args, train, test)
+    right = sum(own == row["label"] for own, row in zip(predicted, test, strict=True))
+    print(json.dumps({"accuracy": right / len(test), "seconds": round(seconds, 1), **more}))
+
+
+def ours(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """What the project does that `spacy transfer init` writes."""
+    import spacy
+    import srsly
+
+    begin = time.perf_counter()
+    project = args.folder / "project"
+    command = [sys.executable, "-m", "spacy"]
+    data = [str(args.folder / f"{part}.jsonl") for part in ("train", "test")]
+    more = ["--budget", args.budget] if args.budget else []
+    init = ["transfer", "init", *data, str(project), "--encoder", args.encoder, "--seed", str(args.seed), *more]
+    subprocess.run([*command, *init], check=True, stdout=sys.stderr)
+    for step in ("convert", "train"):
+        subprocess.run([*command, "project", "run", step, str(project)], check=True, stdout=sys.stderr)
+    seconds = time.perf_counter() - begin
+    steps = (project / "project.yml").read_text("utf-8")
+    (trained,) = (one for one in ("model-best", "model-last") if f"training/{one}" in steps)
+    nlp = spacy.load(project / "training" / trained)
+    chosen = [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(row["text"] for row in test)]
+    made = srsly.read_json(project / "init.json")
+    compared = {one["name"]: round(one["score"], 4) for one in made["compared"]}
+    return chosen, seconds, {"recipe": made["recipe"], "compared": compared}
+
+
+def probe(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """Logistic regression on the vectors of the frozen encoder."""
+    import warnings
+
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    warnings.filterwarnings("ignore")
+    begin = time.perf_counter()
+    encode = _encoder(args.encoder)
+    folds = StratifiedKFold(4, shuffle=True, random_state=args.seed)
+    grid = GridSearchCV(LogisticRegression(max_iter=2000), {"C": [0.1, 1.0, 10.0, 100.0]}, cv=folds)
+    grid.fit(encode([row["text"] for row in train]), [row["label"] for row in train])
+    seconds = time.perf_counter() - begin
+    return list(grid.predict(encode([row["text"] for row in test]))), seconds, {"C": grid.best_params_["C"]}
+
+
+def spacy_textcat(
+    args: argparse.Namespace, train: list[Row], test: list[Row]
+) -> tuple[list[str], float, dict[str, Any]]:
+    """The textcat of spaCy on a transformer of spacy-transformers, trained at 5e-5 with a tenth of warm-up."""
+    import spacy
+    from spacy.training import Example
+    from thinc.api import Adam, fix_random_seed, warmup_linear
+
+    fix_random_seed(args.seed)
+    begin = time.perf_counter()
+    nlp = spacy.blank("en")
+    transformer = {
+        "@architectures": "spacy-transformers.TransformerModel.v3", "name": _folder(args.encoder),
+        "get_spans": {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 128, "stride": 96},
+        "tokenizer_config": {"use_fast": True},
+    }  # fmt: skip
+    nlp.add_pipe("transformer", config={"model": transformer})
+    listener = {
+        "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0, "upstream": "*",
+        "pooling": {"@layers": "reduce_mean.v1"},
+    }  # fmt: skip
+    linear = {"@architectures": "spacy.TextCatBOW.v3", "exclusive_classes": True, "ngram_size": 1}
+    model = {"@architectures": "spacy.TextCatEnsemble.v2", "tok2vec": listener, "linear_model": linear}
+    nlp.add_pipe("textcat", config={"model": model})
+    labels = sorted({row["label"] for row in train})
+    examples = [
+        Example.from_dict(
+            nlp.make_doc(row["text"]), {"cats": {label: float(label == row["label"]) for label in labels}}
+        )
+        for row in train
+    ]
+    nlp.initialize(lambda: examples)
+    epochs, chance = EPOCHS.get(args.shots, 15), random.Random(args.seed)
+    n_steps = epochs * -(-len(examples) // BATCH)
+    optimizer = Adam(warmup_linear(RATE, int(n_steps * WARMUP), n_steps + 1), L2=0.01, L2_is_weight_decay=True)
+    for _ in range(epochs):
+        chance.shuffle(examples)
+        for start in range(0, len(examples), BATCH):
+            nlp.update(examples[start : start + BATCH], sgd=optimizer, drop=0.1)
+            optimizer.step_schedules()
+    seconds = time.perf_counter() - begin
+    chosen = [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(row["text"] for row in test)]
+    return chosen, seconds, {"epochs": epochs}
+
+
+def hf(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """The Trainer of transformers on a sequence classifier, at 5e-5 with a tenth of warm-up."""
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.set_seed(args.seed)
+    begin = time.perf_counter()
+    labels = sorted({row["label"] for row in train})
+    name = _folder(args.encoder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(name, num_labels=len(labels))
+
+    def read(rows: list[Row], *, labeled: bool) -> list[dict[str, Any]]:
+        """Pieces of texts, and the number of the label of each."""
+        pieces = tokenizer([row["text"] for row in rows], truncation=True, max_length=256)["input_ids"]
+        if not labeled:
+            return [{"input_ids": ids} for ids in pieces]
+        return [{"input_ids": ids, "labels": labels.index(row["label"])} for ids, row in zip(pieces, rows, strict=True)]
+
+    epochs = EPOCHS.get(args.shots, 15)
+    options = transformers.TrainingArguments(
+        str(args.folder / "hf"), num_train_epochs=epochs, learning_rate=RATE, warmup_ratio=WARMUP, seed=args.seed,
+        per_device_train_batch_size=BATCH, per_device_eval_batch_size=64, save_strategy="no", report_to=[],
+        disable_tqdm=True, logging_strategy="no", use_cpu=not torch.cuda.is_available(),
+    )  # fmt: skip
+    trainer = transformers.Trainer(
+        model, options, train_dataset=read(train, labeled=True),
+        data_collator=transformers.DataCollatorWithPadding(tokenizer), processing_class=tokenizer,
+    )  # fmt: skip
+    trainer.train()
+    seconds = time.perf_counter() - begin
+    logits = trainer.predict(read(test, labeled=False)).predictions
+    return [labels[i] for i in logits.argmax(axis=1)], seconds, {"epochs": epochs}
+
+
+# ---- in environments of their own ------------------------------------------------------------------------------
+
+
+def setfit(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """SetFit with the settings of its quick start."""
+    import datasets
+    import setfit as library
+
+    begin = time.perf_counter()
+    labels = sorted({row["label"] for row in train})
+    model = library.SetFitModel.from_pretrained(_folder(args.encoder), labels=labels)
+    options = library.TrainingArguments(
+        batch_size=16, num_epochs=1, seed=args.seed, output_dir=str(args.folder / "setfit"), report_to="none"
+    )
+    trainer = library.Trainer(model=model, args=options, train_dataset=datasets.Dataset.from_list(train))
+    trainer.train()
+    seconds = time.perf_counter() - begin
+    return [str(one) for one in model.predict([row["text"] for row in test])], seconds, {}
+
+
+def fastfit(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """FastFit with the settings of its README."""
+    import datasets
+    from fastfit import FastFitTrainer
+    from transformers import pipeline
+
+    begin = time.perf_counter()
+    parts = datasets.DatasetDict(
+        {
+            "train": datasets.Dataset.from_list(train), "validation": datasets.Dataset.from_list(train),
+            "test": datasets.Dataset.from_list(test),
+        }
+    )  # fmt: skip
+    trainer = FastFitTrainer(
+        model_name_or_path=_folder(args.encoder), label_column_name="label", text_column_name="text",
+        num_train_epochs=40, per_device_train_batch_size=32, per_device_eval_batch_size=64, max_text_length=128,
+        dataloader_drop_last=False, num_repeats=4, optim="adafactor", clf_loss_factor=0.1, fp16=False, dataset=parts,
+        seed=args.seed, output_dir=str(args.folder / "fastfit"), report_to="none", save_strategy="no",
+    )  # fmt: skip
+    model = trainer.train()
+    seconds = time.perf_counter() - begin
+    classifier = pipeline("text-classification", model=model, tokenizer=trainer.tokenizer)
+    return [one["label"] for one in classifier([row["text"] for row in test])], seconds, {}
+
+
+def model2vec(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """The classifier of Model2Vec on vectors that it distills from the encoder."""
+    from model2vec.distill import distill
+    from model2vec.train import StaticModelForClassification
+
+    begin = time.perf_counter()
+    static = distill(_folder(args.encoder))
+    classifier = StaticModelForClassification.from_static_model(model=static)
+    classifier.fit([row["text"] for row in train], [row["label"] for row in train])
+    seconds = time.perf_counter() - begin
+    return [str(one) for one in classifier.predict([row["text"] for row in test])], seconds, {}
+
+
+def autointent(args: argparse.Namespace, train: list[Row], test: list[Row]) -> tuple[list[str], float, dict[str, Any]]:
+    """AutoIntent's light preset."""
+    import autointent as library
+
+    begin = time.perf_counter()
+    labels = sorted({row["label"] for row in train})
+    rows = [{"utterance": row["text"], "label": labels.index(row["label"])} for row in train]
+    data = library.Dataset.from_dict({"train": rows})
+    tuned = library.Pipeline.from_preset("classic-light")
+    tuned.set_config(library.configs.EmbedderConfig(model_name=_folder(args.encoder)))
+    tuned.fit(data)
+    seconds = time.perf_counter() - begin
+    return [labels[i] for i in tuned.predict([row["text"] for row in test])], seconds, {}
+
+
+# ---- the encoder ---------------------------------------------------------------------------------------------
+
+
+def _folder(encoder: str) -> str:
+    """Where its files are, if our package is installed and knows: other environments are given a folder."""
+    try:
+        from spacy_transfer.repository.resolve import find_encoder
+    except ImportError:
+        return encoder
+    return str(find_encoder(encoder, None, download=False).folder)
+
+
+def _encoder(encoder: str) -> Any:
+    """Texts to normalized means of their states."""
+    import torch
+    import transformers
+
+    name = _folder(encoder)
+    tokenizer, model = transformers.AutoTokenizer.from_pretrained(name), transformers.AutoModel.from_pretrained(name)
+
+    @torch.no_grad()
+    def encode(texts: list[str]) -> Any:
+        """Vectors, (n_texts, width)."""
+        found = []
+        for start in range(0, len(texts), 64):
+            some = texts[start : start + 64]
+            batch = tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            mask = batch["attention_mask"][..., None]
+            states = model(**batch).last_hidden_state
+            found.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1))
+        return torch.cat(found).numpy()
+
+    return encode
+
+
+METHODS = {
+    "ours": ours, "probe": probe, "spacy": spacy_textcat, "hf": hf, "setfit": setfit, "fastfit": fastfit,
+    "model2vec": model2vec, "autointent": autointent,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which words a score comes from, and which training texts are like a text."""

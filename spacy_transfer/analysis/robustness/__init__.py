@@ -1,0 +1,1 @@
+"""How far the scores of a pipeline fall where texts are noisy, and what helps."""

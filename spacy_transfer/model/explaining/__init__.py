@@ -1,0 +1,1 @@
+"""What each piece of a document adds to a logit."""

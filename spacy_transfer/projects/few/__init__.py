@@ -1,0 +1,1 @@
+"""Few texts: what is compared, and the choice."""

@@ -1,0 +1,94 @@
+"""What is compared on few texts: recipes, with and without texts of the labels, and how long that takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from ...errors import T664
+from ...files.strangers import read_object
+from ...model.learning.label_texts import LabelTexts, says_something
+from ..budget import n_epochs_for, n_updates
+from ..recipes import RECIPES, Recipe
+
+Texts: TypeAlias = Mapping[str, str | list[str]]
+# What is taken where nothing can be compared comes first; of equal ones the earlier is taken.
+_ORDER = (
+    ("probe_then_tune", False), ("few_contrastive", True), ("few_contrastive", False), ("linear_probe", True),
+    ("linear_probe", False),
+)  # fmt: skip
+# Seconds that a training takes before its first update, and twice that in a comparison, which tests as well.
+_START = 4.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe that may be chosen.
+
+    recipe (Recipe): What is trained.
+    reads_names (bool): Whether it learns from texts of the labels too.
+    """
+
+    recipe: Recipe
+    reads_names: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return f"{self.recipe.name} + label texts" if self.reads_names else self.recipe.name
+
+    @property
+    def file(self) -> str:
+        """Name of its config."""
+        return f"{self.recipe.name}{'_label_texts' * self.reads_names}.cfg"
+
+    def seconds(self, update: float, n_texts: int, n_folds: int) -> float:
+        """Estimate how long a comparison takes with it.
+
+        update (float): Seconds of an update of `probe_then_tune`.
+        n_texts (int): Training texts.
+        n_folds (int): Folds.
+        RETURNS (float): Seconds.
+        """
+        n_steps = n_epochs_for(self.recipe, n_texts) * n_updates(self.recipe, n_texts * (n_folds - 1) // n_folds)
+        return n_folds * (_START + n_steps * update * self.recipe.cost)
+
+
+def candidates(labels: Sequence[str], texts: Texts) -> list[Candidate]:
+    """Name what may be chosen on few texts.
+
+    labels (Sequence[str]): All labels.
+    texts (Texts): Those that the user has given for some of them.
+    RETURNS (list[Candidate]): First what is taken by rule; with texts of labels only if each label has one, or a word
+        in its name.
+    """
+    can_read = all(label in texts or says_something(label) for label in labels)
+    return [Candidate(RECIPES[name], reads) for name, reads in _ORDER if can_read or not reads]
+
+
+def read_label_texts(given: Texts | Path | None, labels: Sequence[str]) -> Texts:
+    """Read texts of labels.
+
+    given (Texts | Path | None): A JSON object, or a file with one: for each label a text, or a list of them.
+    labels (Sequence[str]): All labels.
+    RETURNS (Texts): Empty if nothing is given.
+    RAISES (ValueError): T005 for a text that is none, T660 for a label that does not exist, T661 for one without a text
+        and without a word in its name, T664 for a file of another form.
+    """
+    if given is None:
+        return {}
+    found = _of_file(given) if isinstance(given, Path) else dict(given)
+    LabelTexts(found).of(labels)
+    return found
+
+
+def _of_file(path: Path) -> dict[str, str | list[str]]:
+    found: dict[str, str | list[str]] = {}
+    for label, its in read_object(path).items():
+        if isinstance(its, str):
+            found[label] = its
+        elif isinstance(its, list) and all(isinstance(one, str) for one in its):
+            found[label] = [str(one) for one in its]
+        else:
+            raise ValueError(T664.format(path=path, label=label))
+    return found
