@@ -38,7 +38,7 @@ _KINDS = (
     ("Features", ("Features", "StaticVectors")),
     ("Losses", ()),
     ("Data", ("Text", "Normalization", "Windows", "Augmentation", "Cache", "Corpus", "PieceRows", "piece_length")),
-    ("Training", ("batch_by_pieces", "AdamW", "WarmupLinear", "set_epoch", "scorer")),
+    ("Training", ("batch_by_pieces", "AdamW", "WarmupLinear", "set_epoch", "accept_soft_labels", "scorer")),
     ("Architectures", ("Classifier", "MaskedLM")),
 )
 

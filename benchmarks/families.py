@@ -15,6 +15,7 @@ import torch
 import transformers
 from transformers.models.auto import modeling_auto
 
+from spacy_transfer.nn.encoders.config import DECODERS
 from spacy_transfer.nn.encoders.encoder import Encoder
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.encoders.trial import try_encoder
@@ -22,6 +23,7 @@ from spacy_transfer.nn.encoders.trial import try_encoder
 # Whatever a family calls it.
 SMALL = {
     "vocab_size": 147, "hidden_size": 16, "d_model": 16, "dim": 16, "emb_dim": 16, "embedding_size": 16, "d_ff": 24,
+    "n_embd": 16, "n_head": 2, "n_inner": 24, "n_layer": 3, "n_positions": 128, "num_key_value_heads": 1, "head_dim": 8,
     "num_hidden_layers": 3, "num_layers": 3, "encoder_layers": 3, "decoder_layers": 1, "num_decoder_layers": 1,
     "n_layers": 3, "num_attention_heads": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "n_heads": 2,
     "num_heads": 2, "intermediate_size": 24, "hidden_dim": 24, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "d_kv": 8,
@@ -35,7 +37,7 @@ SMALL = {
 def families() -> list[str]:
     """What T012 lets through by its name."""
     masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return sorted({*masked, *modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES})
+    return sorted({*masked, *modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, *DECODERS})
 
 
 def tried(family: str) -> str:

@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from .nn.losses.r_drop import RDrop as RDrop
     from .nn.losses.smooth_l1 import SmoothL1 as SmoothL1
     from .nn.losses.squared_error import SquaredError as SquaredError
+    from .nn.losses.temperature import Temperature as Temperature
     from .nn.pooling import AttentionPooling as AttentionPooling
     from .nn.pooling import ClsPooling as ClsPooling
+    from .nn.pooling import LastPooling as LastPooling
     from .nn.pooling import MaxPooling as MaxPooling
     from .nn.pooling import MeanPooling as MeanPooling
     from .nn.scratch.char_ngrams import CharNGrams as CharNGrams
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from .nn.scratch.tokenizer_training import Unigram as Unigram
     from .nn.scratch.tokenizer_training import WordLevel as WordLevel
     from .nn.sentence_pooling import AutoPooling as AutoPooling
+    from .nn.static.encoder import StaticEncoder as StaticEncoder
     from .nn.tuning import Tuning as Tuning
     from .projects.few.choose import choose as choose
     from .projects.init import init as init
@@ -74,12 +77,20 @@ if TYPE_CHECKING:
     from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
+    from .training.distillation.distill import distill as distill
+    from .training.distillation.plan import Distillation as Distillation
+    from .training.distillation.teachers import Teacher as Teacher
     from .training.linear_probe import LinearProbe as LinearProbe
     from .training.loop.rates import WarmupLinear as WarmupLinear
+    from .training.pretraining.adapt import adapt as adapt
     from .training.pretraining.pretrain import pretrain as pretrain
     from .training.search.study import Plan as Plan
     from .training.search.study import study as study
     from .training.train import train as train
+    from .training.updating.self_train import SelfTraining as SelfTraining
+    from .training.updating.self_train import self_train as self_train
+    from .training.updating.update import Updating as Updating
+    from .training.updating.update import update_pipeline as update_pipeline
 
 # Module: the public names in it.
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -93,6 +104,12 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training.train": ("train",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
+    "training.pretraining.adapt": ("adapt",),
+    "training.distillation.distill": ("distill",),
+    "training.distillation.plan": ("Distillation",),
+    "training.distillation.teachers": ("Teacher",),
+    "training.updating.update": ("Updating", "update_pipeline"),
+    "training.updating.self_train": ("SelfTraining", "self_train"),
     "evaluation.evaluate": ("evaluate",),
     "analysis.doctor.doctor": ("doctor",),
     "analysis.explain.explain": ("explain",),
@@ -117,12 +134,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     # The config's blocks.
     "nn.encoders.pretrained": ("PretrainedEncoder",),
     "nn.scratch.encoder": ("ScratchEncoder",),
+    "nn.static.encoder": ("StaticEncoder",),
     "nn.encoders.shared_encoder": ("SharedEncoder",),
     "nn.scratch.tokenizer_training": ("BPE", "Unigram", "WordLevel"),
     "nn.scratch.char_ngrams": ("CharNGrams",),
     "nn.tuning": ("Tuning",),
     "nn.encoders.adapters": ("IA3", "LoRA"),
-    "nn.pooling": ("AttentionPooling", "ClsPooling", "MaxPooling", "MeanPooling"),
+    "nn.pooling": ("AttentionPooling", "ClsPooling", "LastPooling", "MaxPooling", "MeanPooling"),
     "nn.sentence_pooling": ("AutoPooling",),
     "nn.heads.linear": ("Head",),
     "nn.heads.label_query": ("LabelQueryHead",),
@@ -135,6 +153,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.losses.r_drop": ("RDrop",),
     "nn.losses.smooth_l1": ("SmoothL1",),
     "nn.losses.squared_error": ("SquaredError",),
+    "nn.losses.temperature": ("Temperature",),
     "model.learning.head_init": ("RandomInit",),
     "model.learning.label_texts": ("LabelTexts",),
     "training.linear_probe": ("LinearProbe",),

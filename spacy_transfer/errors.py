@@ -22,8 +22,8 @@ T005 = "[T005] {block}: {field} = {value!r} is out of range. It must be {want}."
 T006 = "[T006] '{name}' has no weights yet: call nlp.initialize() or load a trained pipeline first."
 
 T012 = (
-    "[T012] '{name}' is not a text encoder: its model type is '{family}'. Choose an encoder or an encoder-decoder "
-    "(BERT, T5, ...)."
+    "[T012] '{name}' is not a text encoder: its model type is '{family}'. Choose an encoder, an encoder-decoder or a "
+    "decoder (BERT, T5, GPT-2, Llama, Mistral, Qwen, Gemma, ...)."
 )
 T014 = "[T014] The weights of '{name}' do not match its config.json: {error}"
 T015 = "[T015] {file} is damaged or truncated: {error}. Fetch or copy it again."
@@ -832,6 +832,7 @@ T473_ALONE = (
     "the states of a text change by {share:.1%} of their size when it is padded to the length of a longer one, so its "
     "scores would depend on the other texts in its batch"
 )
+T473_DIRECTION = "a piece {sees} those to its right"
 T473_RESUMED = (
     "with the states after depth {depth} cached, the last states differ by {share:.1%} of their size "
     "(tuning.frozen_depth = -1 caches none)"
@@ -843,6 +844,55 @@ T474 = (
 T475 = (
     "[T475] '{name}' cannot be used: the layers of the family '{family}' cannot be told apart, so none can be frozen "
     "or get its own learning rate. Choose another encoder."
+)
+T780 = (
+    "[T780] encoder: bidirectional = {value} is not possible for '{name}', of the family '{family}'. Leave it out. Both "
+    "directions by choice have Llama, Mistral, Qwen2, Qwen3 and Gemma."
+)
+T781 = "[T781] encoder: attention = '{attention}' is not possible here: {reason}. Use attention = \"auto\"."
+T781_CAP = "it would leave out the cap on attention logits (attn_logit_softcapping) that the encoder was trained with"
+T781_BOTH_WAYS = "its kernel takes no mask for bidirectional = true"
+T782 = (
+    "[T782] pooling: ClsPooling reads the first piece, which in '{family}' has seen nothing of the text to its right. Use "
+    "spacy-transfer.LastPooling.v1 or MeanPooling, or a family that allows [components.NAME.model.encoder] bidirectional = "
+    "true."
+)
+T783 = (
+    "[T783] An encoder of the family '{family}' that reads in both directions cannot become a transformer component, which "
+    "would read it from left to right. Leave it in its classifier."
+)
+T784 = (
+    "[T784] A document has no span group '{group}' (doc.spans), whose spans are to be classified; its groups: {groups}; its "
+    "text begins '{text}'. Put a component that writes the group before this one, or, for .spacy files, read them with "
+    "spacy-transfer.Corpus.v1."
+)
+T785 = (
+    "[T785] A document has no sentence boundaries, and its sentences are to be classified; its text begins '{text}'. Put a "
+    'sentencizer (nlp.add_pipe("sentencizer", before=...)), senter or parser before this component, or, for .spacy files, '
+    "read them with spacy-transfer.Corpus.v1."
+)
+T786 = (
+    '[T786] span._.cats of \'{text}\' is {value}; expected scores from 0 to 1 by label, such as {{"A": 1.0, "B": 0.0}}.'
+)
+T787 = (
+    '[T787] span._.cats is registered with a getter or a method, and a component with target = "sents" or "spans:KEY" '
+    "writes it. Register the other one under another name."
+)
+T788 = "[T788] '{name}' cannot classify '{target}': {problem}."
+T788_SHARED = "its encoder belongs to a transformer component, which reads whole documents. Use spacy-transfer.PretrainedEncoder.v1"
+T788_SOURCES = "model.text.sources reads {sources}, and a sentence or span has no groups of its own"
+T789 = (
+    "[T789] '{name}' classifies '{target}', but none is annotated in {n_docs} training documents. Annotate them by "
+    "span._.cats (stored with DocBin(store_user_data=True)), by the labels of a group's spans, or give documents of one "
+    "sentence or span with doc.cats."
+)
+T790 = (
+    "[T790] '{name}' scores sentences or spans (span._.cats), and here a text gets one answer. Set [components.{name}] "
+    'doc_cats = "max" or "mean" to have scores of documents too, or use spacy transfer apply.'
+)
+T791 = (
+    "[T791] '{name}' classifies '{target}', and this command looks at whole documents. spacy transfer evaluate and apply "
+    "know sentences and spans."
 )
 # 42x and 43x: configs from the command line, and searches.
 T420 = "[T420] {key}: {what} has no such key.{hint} It has: {known}."
@@ -1185,7 +1235,11 @@ T763 = (
 T560 = "[T560] '{name}' cannot be exported to Hugging Face: {problem}."
 T560_SHARED = "its encoder belongs to the component '{upstream}'. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
 T560_SCRATCH = "its encoder was made from scratch, and transformers has no class for it"
+T560_STATIC = "its encoder is static, and transformers has no class for it"
 T560_HALF = "its encoder is half of the encoder-decoder '{family}', and transformers would want both halves"
+T560_BOTH_WAYS = (
+    "its encoder reads in both directions, and the class of transformers for '{family}' from left to right only"
+)
 T560_HEAD = "{head} has no counterpart there. Use spacy-transfer.Head.v1"
 T560_FEATURES = "its head also reads features (model.features), which a model of transformers does not have"
 T560_SCORES = "the scores of its loss {loss} are neither a softmax nor a sigmoid of the logits"
@@ -1212,6 +1266,10 @@ T562_ONE_NAME = "its one logit chooses between two labels. Name both, the one fo
 T562_LABELS = "it has {n_labels} labels, but {n_names} names: {names}. Name each label: --labels A,B,C"
 T562_TWICE = "two of its labels are called '{label}'. Name each label: --labels A,B,C"
 T562_PROBLEM = "its problem_type is {problem}. Say what it is: --problem single-label or --problem multi-label"
+T562_LAST = (
+    "its tokenizer ends each text with piece {piece}, which is also its padding, so transformers reads the piece before it. "
+    "Give the padding a piece of its own (pad_token_id in config.json)"
+)
 T562_WIDTH = "its head reads vectors of width {found}, but its pooling gives {width}"
 T563 = (
     "[T563] '{name}' has its head in {file}, which is a pickle and never loaded. If you trust it, write the weights to a "
@@ -1284,7 +1342,119 @@ T605 = (
     "[T605] A .spacy file can hold {n_bytes:,} bytes of tokens, and these documents have more. Classify them in parts, or "
     "write .parquet or .jsonl."
 )
+T700 = (
+    "[T700] StaticEncoder: the encoder '{name}' is static already. To go on with its vectors, use "
+    "spacy-transfer.PretrainedEncoder.v1 with this name."
+)
+T701 = (
+    "[T701] The teacher '{name}' gives no scores: nothing in it fills doc.cats. Its components: {components}. Choose a "
+    "pipeline with a text classifier."
+)
+T702 = "[T702] The teacher '{name}' gave an answer that cannot be used: {problem}."
+T702_COUNT = "{found} for {n} texts"
+T702_KIND = "{value} for {text!r}, where a dict of scores by label is expected"
+T702_LABEL = "a label that is not a str, {label}, for {text!r}"
+T702_SCORE = "the score {value} of the label '{label}' for {text!r}, where a number from 0 to 1 is expected"
+T703 = (
+    "[T703] The labels of the teacher {name} and of {whose} differ. Only the teacher has: {only}. It lacks: {lacking}. Say "
+    'which is which with --label-map FILE, a JSON object like {{"teacher\'s label": "your label", "not needed": '
+    "null}} (labels= in Python)."
+)
+T704 = (
+    "[T704] The student's labels are exclusive, but the teacher's scores do not sum to 1 for {n} text(s); they sum to "
+    "{total:.3g} for {text!r}. Use a student for any number of labels (the factory transfer_textcat_multilabel), or a "
+    "teacher whose labels are exclusive."
+)
+T705 = (
+    "[T705] {path}: cannot tell which component is to learn: '{component}'. Expected one with the factory "
+    "transfer_textcat, transfer_textcat_multilabel, textcat or textcat_multilabel, and found: {found}. Name it with "
+    "--component."
+)
+T706 = (
+    "[T706] The student '{name}' is a component of spaCy, whose loss has no temperature: --temperature {temperature} cannot "
+    "be used. Leave it out, or use a spacy-transfer component."
+)
+T707 = (
+    "[T707] Nothing to distill from: {n_raw} raw text(s) and {n_labeled} labeled ones, after empty and repeated ones are "
+    "left out and some are kept apart to choose the best step by. Give more texts, or labeled dev data with --dev."
+)
+T708 = "[T708] {n:,} of {total:,} texts are left out: the teacher gives them no label."
+T709 = "[T709] {n:,} raw texts are in the dev data too and are left out."
+T710 = "[T710] {path}: expected an object of the teacher's labels, each with a label or null, and found {value!r}."
+T711 = (
+    "[T711] {n:,} of {total:,} raw texts are among the texts to test on, such as {text}. An encoder that has read them makes "
+    "test scores look too good. Leave them out."
+)
+T712 = (
+    "[T712] '{name}' is a sentence encoder: masked-LM training harms its vectors of sentences. Choose tsdae, or "
+    "fine-tune the whole encoder afterwards."
+)
+T713 = (
+    "[T713] '{name}' is not a sentence encoder: tsdae trains its mean vector, and gives less than masked_lm if the whole "
+    "encoder is fine-tuned afterwards."
+)
+T714 = (
+    "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
+    "see what it answers."
+)
 
+T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
+T721 = (
+    "[T721] {path}: {n:,} of {n_texts:,} texts do not have exactly one label, but '{name}' gives exactly one to each text. "
+    "One of them has {labels}: {text}. Leave such texts out, or train a pipeline for any number of labels "
+    "(transfer_textcat_multilabel)."
+)
+T722 = (
+    "[T722] {path} names one label per text, but '{name}' gives any number: whether its other labels hold is not known. "
+    'Write a list of all labels that hold ("labels"), or a value for each label that is known ("cats").'
+)
+T723 = (
+    "[T723] {path} has labels that are not known here: {labels}.{hint} Old texts have labels of the pipeline; new labels "
+    "come with the new texts."
+)
+T724 = (
+    "[T724] {path}: new labels look like labels of the pipeline: {pairs}. Write them in the same way, or let "
+    "--merge-labels do it."
+)
+T725 = (
+    "[T725] '{name}' reads the encoder of another component, which an update would change for all its readers. Give it an "
+    "encoder of its own first: spacy transfer detach."
+)
+T726 = (
+    "[T726] The updated pipeline is not saved: on {n_texts:,} old texts its {measure} fell from {before:.1%} to {after:.1%}, "
+    "by more than the {allowed:.1%} that --max-forgetting allows. The run is kept in {work}. Give old texts with --replay "
+    "or texts without labels with --texts, or allow more."
+)
+T727 = (
+    "[T727] {n:,} texts without labels are also in {path}, to measure on: {text}. What is learned from is no test; take them "
+    "out of one of the two."
+)
+T728 = (
+    "[T728] {folder} holds an unfinished update. Continue it with --resume, choose another --work, or discard it with "
+    "--force."
+)
+T729 = "[T729] {folder} holds no update to resume: {reason}. Leave --resume out to start one."
+T732 = (
+    "[T732] Every new text has {labels}, so what the label is not cannot be learned. Add texts without it, or give old texts "
+    "with --replay."
+)
+T733 = "[T733] --max-forgetting needs old texts to measure on. Give a test file with --old-test, or old texts with --replay."
+T734 = (
+    "[T734] [{section}] does not read .spacy files, so texts cannot join in. Convert the data (spacy transfer convert), and "
+    "read them with {readers}."
+)
+T735 = (
+    "[T735] {folder} holds rounds of self-training already. Continue them with --resume, choose another --output, or discard "
+    "them with --force."
+)
+T730 = (
+    "[T730] '{name}': there are no earlier scores to rehearse, so nothing is learned. Call nlp.resume_training() first: it "
+    "keeps a copy of the model as it is then."
+)
+T731 = (
+    "[T731] '{name}' reads the encoder of another component, which rehearsing cannot hold back, so nothing is learned. Give "
+    "it an encoder of its own (spacy transfer detach), or mix old texts into the training data."
+)
 # ---- looking inside: explanations, robustness --------------------------------------------------------------------
 
 T740 = "[T740] The pipeline gives no scores to explain: no active component writes doc.cats. Its components are: {components}."

@@ -14,7 +14,7 @@ from ..docbins import find_docbins, read_docs
 from ..errors import T642
 from ..json_types import ConfigBlock
 from ..log import logger
-from ..pipeline.components import classifiers_of, name_meant
+from ..pipeline.components import classifiers_of, name_meant, require_whole_documents
 from ..pipeline.interface import Floats
 from ..pipeline.textcat import TransferTextCategorizer
 
@@ -27,8 +27,9 @@ def classifier_meant(nlp: Language, component: str | None) -> tuple[str, Transfe
     nlp (Language): The pipeline.
     component (str | None): Its name; None for the only one.
     RETURNS (tuple[str, TransferTextCategorizer]): Its name, and itself.
-    RAISES (ValueError): T642.
+    RAISES (ValueError): T642; T791 for a classifier of sentences or spans.
     """
+    require_whole_documents(nlp)
     pipes = classifiers_of(nlp, enabled_only=True)
     name = name_meant(pipes, component)
     if name is None:

@@ -22,11 +22,16 @@ from .pipelines.import_classifier import import_cli
 from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
+from .training.adapt import adapt_cli
 from .training.choose import choose_cli
+from .training.distill import distill_cli
 from .training.pretrain import pretrain_cli
+from .training.self_train import self_train_cli
 from .training.train import train_cli
+from .training.update import update_cli
 
 __all__ = [
+    "adapt_cli",
     "apply_cli",
     "attach_cli",
     "augment_cli",
@@ -37,6 +42,7 @@ __all__ = [
     "convert_cli",
     "curve_cli",
     "detach_cli",
+    "distill_cli",
     "doctor_cli",
     "evaluate_cli",
     "explain_cli",
@@ -48,9 +54,11 @@ __all__ = [
     "pretrain_cli",
     "report_cli",
     "robustness_cli",
+    "self_train_cli",
     "serve_cli",
     "show_cli",
     "suggest_cli",
     "train_cli",
     "transfer_cli",
+    "update_cli",
 ]

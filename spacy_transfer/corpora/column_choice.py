@@ -10,7 +10,7 @@ from .. import errors
 from .annotation_tools import recognize
 from .excerpt import excerpt
 from .label_findings import find_unsplit
-from .rows import looks_like_list
+from .rows import Fields, looks_like_list
 from .sample_rows import Sample
 
 Kind = Literal["text", "label", "list", "values", "truth", "other"]
@@ -61,6 +61,24 @@ class Columns:
     def has_labels(self) -> bool:
         """Whether it is known where the labels are."""
         return bool(self.label or self.labels or self.cats or self.label_columns)
+
+
+def fields_of(columns: Columns, *, label_names: Mapping[str, str] | None = None, missing: Iterable[str] = ()) -> Fields:
+    """Say which fields of a row hold what, by the columns that were chosen.
+
+    columns (Columns): As `choose_columns` gives them.
+    label_names (Mapping[str, str] | None): Names of labels that are numbers.
+    missing (Iterable[str]): Labels that mean that there is none.
+    RETURNS (Fields): Where nothing was chosen, "label", "labels" and "cats".
+    """
+    forms = (columns.label, columns.labels, columns.cats)
+    names = dict(label_names or {})
+    defaults = (None, None, None) if columns.label_columns else ("label", "labels", "cats")
+    chosen = forms if columns.has_labels and not columns.label_columns else defaults
+    return Fields(
+        columns.text, *chosen, label_columns=columns.label_columns, label_names=names, missing=frozenset(missing),
+        separator=columns.separator or "|", named=columns.has_labels, numbers=columns.numbers and not names,
+    )  # fmt: skip
 
 
 def choose_columns(sample: Sample, given: Columns, *, names_text: bool) -> Columns:

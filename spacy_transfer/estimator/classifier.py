@@ -48,7 +48,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     head_lr_factor (float): Multiplies the learning rate of pooling and head.
     embeddings_lr_factor (float): Multiplies the learning rate of the embeddings.
     adapter (block | None): `LoRA()` or `IA3()`.
-    pooling (str | block): "MeanPooling", "ClsPooling", "MaxPooling", "AttentionPooling", "AutoPooling".
+    pooling (str | block): "MeanPooling", "ClsPooling", "LastPooling", "MaxPooling", "AttentionPooling", "AutoPooling".
     hidden (list[int] | None): Widths of hidden layers of the head; None for a linear head.
     dropout (float): Dropout of the head.
     head_init (str | block): "RandomInit", or "LinearProbe" to fit the head on the frozen encoder first.

@@ -127,6 +127,8 @@ def predictions_of(nlp: Language, examples: Sequence[Example]) -> list[Predictio
 
 def _collect(name: str, pipe: TransferTextCategorizer, examples: Sequence[Example], others: set[str]) -> Predictions:
     labels, wanted = list(pipe.labels), set(pipe.labels)
+    # Sentences and spans count as texts.
+    examples = pipe.target.predicted(examples, labels)
     familiar = wanted | others
     places = [i for i, example in enumerate(examples) if not wanted.isdisjoint(example.reference.cats)]
     shape = len(places), len(labels)

@@ -8,6 +8,7 @@ from spacy.training import Example
 
 from ..json_types import Scores
 from ..pipeline.gold import check_label, score_of
+from ..pipeline.targets.target import DOCUMENTS, make_target
 
 
 def make_scorer() -> Callable[..., Scores]:
@@ -23,6 +24,7 @@ def score_cats(
     threshold: float = 0.5,
     positive_label: str | None = None,
     score_prefix: str = "",
+    target: str = DOCUMENTS,
     **_: object,
 ) -> Scores:
     """Precision, recall, F, AUC as spaCy's `Scorer.score_cats` counts them, and accuracy.
@@ -36,11 +38,13 @@ def score_cats(
     threshold (float): Score from which a label counts as predicted, where labels are not exclusive.
     positive_label (str | None): Of two exclusive labels, the one whose F is the main score.
     score_prefix (str): Put before the name of every score.
+    target (str): What is classified; of sentences or spans each is scored, not the documents.
     RAISES (ValueError): T033 for a gold score that is no number from 0 to 1, T036 for a gold label that is no str.
     RETURNS (dict): `cats_score` (the main one), `cats_acc` (share of documents with exactly the right labels),
         `cats_micro_*`, `cats_macro_*`, `cats_f_per_type`, `cats_auc_per_type`; all with the prefix.
     """
     wanted = list(labels)
+    examples = make_target(target, None).predicted(list(examples), wanted)
     examples = [eg for eg in examples if any(label in eg.reference.cats for label in wanted)]
     gold = {id(eg.reference): round_gold(eg.reference, wanted, exclusive) for eg in examples}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from .encoders.encoder import Encoder
 from .heads.label_query import LabelQueryDecoder
 from .heads.linear import LabelHead
 from .pooling import Pooling
@@ -15,16 +16,17 @@ class EncoderPart(nn.Module):
 
     forward: ids (n_rows, n_pieces), mask (n_rows, n_pieces) 0/1 -> states (n_rows, n_pieces, width).
 
-    body (nn.Module): A transformers encoder, or ours, that returns `last_hidden_state`.
+    encoder (Encoder): On a body of transformers, or ours, that returns `last_hidden_state`.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.body = body
+        self.encoder = encoder
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
-        states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
+        encoder = self.encoder
+        states: Tensor = encoder.body(input_ids=ids, attention_mask=encoder.attention_mask(mask)).last_hidden_state
         return states
 
 

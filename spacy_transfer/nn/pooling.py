@@ -1,4 +1,4 @@
-"""From the states of a document's pieces to one vector: mean, first piece, maximum, attention.
+"""From the states of a document's pieces to one vector: mean, first piece, last piece, maximum, attention.
 
 A document may lie in several rows (windows). `counted` marks each of its pieces once, whatever windows overlap there,
 so that a text that fits one row gives the same vector with and without windows.
@@ -15,7 +15,11 @@ class Pooling(nn.Module):
 
     forward: states (n_rows, n_pieces, width), counted (n_rows, n_pieces) 0/1, owner (n_rows,) the document of each
         row, n_docs -> vectors (n_docs, width) in fp32.
+
+    is_mean (bool): Whether it is the mean of the states that are counted, and nothing else.
     """
+
+    is_mean: bool = False
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """See the class."""
@@ -23,6 +27,8 @@ class Pooling(nn.Module):
 
 
 class _Mean(Pooling):
+    is_mean = True
+
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """Average the states of each document.
 
@@ -51,6 +57,22 @@ class _First(Pooling):
         """
         rows = _per_document(torch.ones_like(owner, dtype=torch.float32), owner, n_docs)
         return _per_document(states[:, 0].float(), owner, n_docs) / rows.unsqueeze(1)
+
+
+class _Last(Pooling):
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Average the last counted states of a document's rows.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
+        places = torch.arange(counted.shape[1], device=counted.device)
+        last = (places * counted.long()).amax(dim=1).reshape(-1, 1, 1).expand(-1, 1, states.shape[2])
+        rows = _per_document(torch.ones_like(owner, dtype=torch.float32), owner, n_docs)
+        return _per_document(states.gather(1, last).squeeze(1).float(), owner, n_docs) / rows.unsqueeze(1)
 
 
 class _Max(Pooling):
@@ -143,6 +165,22 @@ class ClsPooling:
         RETURNS (Pooling): A module without weights.
         """
         return _First()
+
+
+@dataclass(frozen=True)
+class LastPooling:
+    """The state of the last piece, averaged over a document's windows: in a decoder the only one that has seen all.
+
+    SOURCE: Wang et al. 2024, arXiv:2401.00368.
+    """
+
+    def build(self, width: int) -> Pooling:
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        """
+        return _Last()
 
 
 @dataclass(frozen=True)

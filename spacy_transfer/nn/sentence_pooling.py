@@ -26,18 +26,22 @@ from ..files.fields import FLAG, take, whole
 from ..files.strangers import UnusableFile, parse, read_bytes
 from ..json_types import JsonMapping, JsonObject
 from ..repository.weight_files import open_weights
-from .pooling import ClsPooling, MaxPooling, MeanPooling, Pooling
+from .pooling import ClsPooling, LastPooling, MaxPooling, MeanPooling, Pooling
 
 Parsed = TypeVar("Parsed")
 
 _ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "Sigmoid": nn.Sigmoid}
-_POOLINGS: dict[str, type[ClsPooling | MaxPooling | MeanPooling]] = {
+_POOLINGS: dict[str, type[ClsPooling | LastPooling | MaxPooling | MeanPooling]] = {
     "cls": ClsPooling,
     "max": MaxPooling,
     "mean": MeanPooling,
+    "lasttoken": LastPooling,
 }
 # Their keys in the folder's pooling config, in the order in which sentence-transformers joins several.
-_MODES = {"cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens"}
+MODES = {
+    "cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}  # fmt: skip
 _MODULE_FOLDER = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -55,7 +59,7 @@ class Dense:
 class SentenceModules:
     """What modules.json of a folder says.
 
-    modes (list[str]): Of "cls", "max", "mean"; the vectors of several are joined.
+    modes (list[str]): Of "cls", "max", "mean", "lasttoken"; the vectors of several are joined.
     after (list[Dense | "normalize"]): What follows, in order.
     max_length (int | None): Longest text in pieces, special pieces included.
     unknown (list[str]): What cannot be followed here, and why.
@@ -93,23 +97,27 @@ class SentenceModules:
 
 @dataclass(frozen=True)
 class AutoPooling:
-    """As the encoder's folder says in modules.json, the form of sentence-transformers: first piece, mean or maximum,
-    dense layers with their weights, normalization. Without such a file, the mean.
+    """As the encoder's folder says in modules.json, the form of sentence-transformers: first or last piece, mean or
+    maximum, dense layers with their weights, normalization. Without such a file, the mean; for a decoder that reads
+    from left to right, the last piece.
 
     What it says is kept with the saved pipeline, which needs the folder no more. Dense layers are trained with the
     head.
     SOURCE: Reimers & Gurevych 2019, arXiv:1908.10084.
     """
 
-    def following(self, said: SentenceModules | None) -> "MeanPooling | SentencePooling":
+    def following(
+        self, said: SentenceModules | None, *, is_causal: bool = False
+    ) -> "MeanPooling | LastPooling | SentencePooling":
         """The pooling that an encoder asks for.
 
         said (SentenceModules | None): Of its record.
+        is_causal (bool): Its pieces see only those to their left.
 
         RAISES (ValueError): T350 for a module that cannot be followed.
         """
         if said is None:
-            return MeanPooling()
+            return LastPooling() if is_causal else MeanPooling()
         if said.unknown:
             raise ValueError(T350.format(problems="; ".join(said.unknown)))
         return SentencePooling(said.modes, said.after)
@@ -258,11 +266,11 @@ def _modes(config: JsonObject) -> list[str]:
     if named is not None:
         # Of newer versions: one, or several in their order.
         modes = [str(one) for one in ([named] if isinstance(named, str) else named)]
-        other = [mode for mode in modes if mode not in _MODES]
+        other = [mode for mode in modes if mode not in MODES]
     else:
-        modes = [mode for mode, key in _MODES.items() if config.get(key)]
+        modes = [mode for mode, key in MODES.items() if config.get(key)]
         other = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
-        other = [key for key in other if key not in _MODES.values()]
+        other = [key for key in other if key not in MODES.values()]
     if other or not modes:
         raise ValueError(T350_MODES.format(modes=", ".join(other) or "nothing"))
     return modes

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 from spacy.language import Language
 
+from ..errors import T791
 from .interface import interface_of
 from .sources import Source, parse_sources
 from .stored_pipe import StoredPipe
+from .targets.target import DOCUMENTS
 from .textcat import TransferTextCategorizer
 
 
@@ -32,6 +34,17 @@ def classifiers_of(nlp: Language, *, enabled_only: bool = False) -> dict[str, Tr
     return {name: pipe for name, pipe in pipes.items() if isinstance(pipe, TransferTextCategorizer)}
 
 
+def require_whole_documents(nlp: Language) -> None:
+    """Refuse classifiers of sentences or spans, for what looks at documents.
+
+    nlp (Language): The pipeline.
+    RAISES (ValueError): T791.
+    """
+    for name, pipe in classifiers_of(nlp, enabled_only=True).items():
+        if pipe.target.name != DOCUMENTS:
+            raise ValueError(T791.format(name=name, target=pipe.target.name))
+
+
 def name_meant(names: Iterable[str], asked: str | None) -> str | None:
     """Say which component is meant.
 
@@ -49,8 +62,11 @@ def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:
     """Say what spacy-transfer components read.
 
     pipes (Iterable[StoredPipe]): The components.
-    RETURNS (list[Source]): Each once, in the order in which it is first read.
+    RETURNS (list[Source]): Each once, in the order in which it is first read; sentences and spans that are classified
+        one by one come last.
     """
+    pipes = list(pipes)
     nets = [interface_of(pipe.model) for pipe in pipes]
     found = dict.fromkeys(name for net in nets if net is not None for name in net.sources)
-    return parse_sources(list(found)) if found else []
+    targets = [source for pipe in pipes if isinstance(pipe, TransferTextCategorizer) for source in pipe.target.sources]
+    return [*(parse_sources(list(found)) if found else []), *dict.fromkeys(targets)]

@@ -1,7 +1,7 @@
 """Checks before the first step that there is dev data, and that train and dev have the same labels."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from spacy.language import Language
@@ -17,13 +17,17 @@ from .length import is_counted_elsewhere, is_for_a_loop
 _MOST_NAMED = 10
 
 
-def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Iterable[Doc]) -> None:
+def check_dev(
+    nlp: Language | None, name: str, labels: Sequence[str], train: Iterable[Doc],
+    annotated: Callable[[Sequence[Example]], Sequence[Example]],
+) -> None:  # fmt: skip
     """While a pipeline is initialized for a training that its config describes: look at the dev data.
 
     nlp (Language | None): The pipeline.
     name (str): Of the component.
     labels (Sequence[str]): Its labels.
     train (Iterable[Doc]): Annotated training texts.
+    annotated (Callable): Gives what of annotated documents is classified.
     RAISES (ValueError): T327 if there are no dev data.
     """
     if nlp is None or is_counted_elsewhere() or not is_for_a_loop(nlp):
@@ -40,7 +44,7 @@ def check_dev(nlp: Language | None, name: str, labels: Sequence[str], train: Ite
         random.setstate(before)
         np.random.set_state(before_numpy)
     require_dev(dev, config["training"]["dev_corpus"])
-    compare_labels(name, labels, train, [example.reference for example in dev])
+    compare_labels(name, labels, train, [example.reference for example in annotated(dev)])
 
 
 def require_dev(dev: Sequence[Example], where: str) -> None:

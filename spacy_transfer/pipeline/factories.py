@@ -8,6 +8,7 @@ from thinc.api import Model
 from ..json_types import Scores
 from .masked_lm import MaskedLMPredictor
 from .neighbors import belongs_to
+from .targets.target import DocCats, make_target
 from .textcat import TransferTextCategorizer
 
 # A known encoder: its commit is pinned and its weights verified; the extra `demo` brings it without the hub.
@@ -32,6 +33,8 @@ def _default_config(loss: str) -> dict[str, object]:
         # Settings of the component, which is no block: here once for both factories, and where spaCy looks for them.
         "threshold": 0.5,
         "score_prefix": "",
+        "target": "docs",
+        "doc_cats": None,
         "scorer": {"@scorers": "spacy-transfer.scorer.v1"},
         "model": {
             "@architectures": "spacy-transfer.TransferClassifier.v1",
@@ -69,6 +72,8 @@ def make_transfer_textcat(
     model: Model,
     threshold: float,
     score_prefix: str,
+    target: str,
+    doc_cats: DocCats | None,
     scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for exactly one label a document.
@@ -78,11 +83,16 @@ def make_transfer_textcat(
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for exclusive labels.
     threshold (float): Not used for exclusive labels.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
+    target (str): What is classified: "docs", each sentence ("sents"), or each span of a group ("spans:KEY"); the scores
+        of sentences and spans stand in `span._.cats`.
+    doc_cats (str | None): How the scores of sentences or spans also become those of their document, in `doc.cats`:
+        "max", "mean", or not at all.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
     pipe = TransferTextCategorizer(
-        nlp.vocab, model, name, exclusive=True, threshold=threshold, score_prefix=score_prefix, scorer=scorer
-    )
+        nlp.vocab, model, name, exclusive=True, threshold=threshold, score_prefix=score_prefix, scorer=scorer,
+        target=make_target(target, doc_cats),
+    )  # fmt: skip
     belongs_to(pipe, nlp)
     return pipe
 
@@ -99,6 +109,8 @@ def make_transfer_textcat_multilabel(
     model: Model,
     threshold: float,
     score_prefix: str,
+    target: str,
+    doc_cats: DocCats | None,
     scorer: Callable[..., Scores] | None,
 ) -> TransferTextCategorizer:
     """A transferred Transformer classifier for any number of labels a document.
@@ -108,11 +120,16 @@ def make_transfer_textcat_multilabel(
     model (Model): A `spacy-transfer.TransferClassifier.v1` with a loss for independent labels.
     threshold (float): Score from which a label counts as predicted in the evaluation.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
+    target (str): What is classified: "docs", each sentence ("sents"), or each span of a group ("spans:KEY"); the scores
+        of sentences and spans stand in `span._.cats`.
+    doc_cats (str | None): How the scores of sentences or spans also become those of their document, in `doc.cats`:
+        "max", "mean", or not at all.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
     """
     pipe = TransferTextCategorizer(
-        nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer
-    )
+        nlp.vocab, model, name, exclusive=False, threshold=threshold, score_prefix=score_prefix, scorer=scorer,
+        target=make_target(target, doc_cats),
+    )  # fmt: skip
     belongs_to(pipe, nlp)
     return pipe
 

@@ -118,6 +118,9 @@ class ClassifierInterface(NetworkInterface, Protocol):
 
     # ---- prediction ----------------------------------------------------------------------------------------------
 
+    def awaited(self) -> Sequence[int]:
+        """Name labels that were added and not yet trained, by their place: they score 0."""
+
     def scores(self, docs: Sequence[Doc]) -> Floats:
         """Compute scores.
 

@@ -26,15 +26,23 @@ def belongs_to(pipe: object, nlp: Language) -> None:
     _pipelines[pipe] = ref(nlp)
 
 
+def pipeline_of(pipe: object) -> Language | None:
+    """Say for which pipeline a component was made.
+
+    pipe (Pipe): The component.
+    RETURNS (Language | None): Its pipeline; None where nobody remembers, or it is gone.
+    """
+    made_for = _pipelines.get(pipe)
+    return None if made_for is None else made_for()
+
+
 def warn_of_shared_labels(pipe: Pipe, nlp: Language | None = None) -> None:
     """Warn of labels that a component before this one writes too: this one overwrites them.
 
     pipe (Pipe): A component with a name and labels.
     nlp (Language | None): Its pipeline; by default the one that it was made for.
     """
-    if nlp is None:
-        made_for = _pipelines.get(pipe)
-        nlp = None if made_for is None else made_for()
+    nlp = pipeline_of(pipe) if nlp is None else nlp
     if nlp is None or not any(other is pipe for _, other in nlp.pipeline):
         return
     for name, other in nlp.pipeline:

@@ -19,11 +19,13 @@ class Source:
         in the order of the text, the same range once) or "spans:sentences._.summary" (`span._.summary` of each).
     group (str | None): The key of a span group.
     attribute (str | None): The name of an extension attribute.
+    is_target (bool): Nothing is read of it: its spans, or the sentences where it has no group, are classified.
     """
 
     name: str
     group: str | None = None
     attribute: str | None = None
+    is_target: bool = False
 
     def read(self, doc: Doc) -> list[str]:
         """The texts found, in order; empty if there is nothing.
@@ -33,7 +35,7 @@ class Source:
         """
         if self.group is None:
             return [doc.text] if self.attribute is None else self._texts(_value(doc, self.attribute, self.name))
-        spans = _in_order(doc.spans[self.group]) if self.group in doc.spans else []
+        spans = in_order(doc.spans[self.group]) if self.group in doc.spans else []
         if self.attribute is None:
             return [span.text for span in spans]
         return [text for span in spans for text in self._texts(_value(span, self.attribute, self.name))]
@@ -47,7 +49,7 @@ class Source:
         if isinstance(value, Doc | Span | Token):
             return [value.text]
         if isinstance(value, SpanGroup):
-            return [span.text for span in _in_order(value)]
+            return [span.text for span in in_order(value)]
         if isinstance(value, list | tuple):
             if depth == _DEEPEST:
                 raise ValueError(T400.format(source=self.name, problem=T400_DEPTH.format(depth=_DEEPEST)))
@@ -67,9 +69,9 @@ class Source:
         if self.attribute is None:
             return []
         if self.group is None:
-            found = [_key(doc, self.attribute)]
+            found = [key_of(doc, self.attribute)]
         else:
-            found = [_key(span, self.attribute) for span in doc.spans.get(self.group, [])]
+            found = [key_of(span, self.attribute) for span in doc.spans.get(self.group, [])]
         return [key for key in found if key in doc.user_data]
 
     def is_carried_by(self, doc: Doc) -> bool:
@@ -104,12 +106,12 @@ def parse_sources(names: Sequence[str]) -> list[Source]:
 
 def store_attribute(doc: Doc, name: str, value: object) -> None:
     """Set `doc._.name` without registering it: files are written without knowing who will read them."""
-    doc.user_data[_key(doc, name)] = value
+    doc.user_data[key_of(doc, name)] = value
 
 
 def has_attribute(holder: Doc | Span, name: str) -> bool:
     """Whether an extension attribute is registered, or the document stores a value of it."""
-    return bool(holder.has_extension(name)) or _key(holder, name) in holder.doc.user_data
+    return bool(holder.has_extension(name)) or key_of(holder, name) in holder.doc.user_data
 
 
 def attribute_of(holder: Doc | Span, name: str) -> object:
@@ -117,7 +119,7 @@ def attribute_of(holder: Doc | Span, name: str) -> object:
     if holder.has_extension(name):
         return getattr(holder._, name)
     # A file brings its values along; who only trains on it need not register them.
-    return holder.doc.user_data[_key(holder, name)]
+    return holder.doc.user_data[key_of(holder, name)]
 
 
 def register_attributes(names: Iterable[str]) -> None:
@@ -138,7 +140,13 @@ def carry_over(sources: Iterable[Source], reference: Doc, predicted: Doc) -> Non
     """
     same_text = reference.text == predicted.text
     for source in sources:
-        if source.group is not None:
+        if source.is_target and same_text and reference.cats and not _has_parts(source, reference):
+            # Annotated as a whole, it is the one part.
+            _carry_whole(source, predicted)
+        elif source.is_target and source.group is None:
+            if same_text and _has_parts(source, reference):
+                _carry_sentences({sent.start_char for sent in reference.sents}, predicted)
+        elif source.group is not None:
             if not same_text or source.group not in reference.spans:
                 continue
             if source.group not in predicted.spans:
@@ -146,6 +154,23 @@ def carry_over(sources: Iterable[Source], reference: Doc, predicted: Doc) -> Non
                 predicted.spans[source.group] = spans
         for key in source.keys(reference):
             predicted.user_data.setdefault(key, reference.user_data[key])
+
+
+def _has_parts(source: Source, doc: Doc) -> bool:
+    return doc.has_annotation("SENT_START") if source.group is None else source.group in doc.spans
+
+
+def _carry_whole(source: Source, predicted: Doc) -> None:
+    if source.group is None:
+        _carry_sentences({0}, predicted)
+    elif source.group not in predicted.spans:
+        predicted.spans[source.group] = [predicted[:]]
+
+
+def _carry_sentences(starts: set[int], predicted: Doc) -> None:
+    if not predicted.has_annotation("SENT_START"):
+        for token in predicted:
+            token.is_sent_start = token.idx in starts
 
 
 def left_behind(sources: Iterable[Source], reference: Doc, predicted: Doc) -> list[str]:
@@ -160,7 +185,11 @@ def _moved(span: Span, doc: Doc) -> Span:
     )
 
 
-def _in_order(spans: Iterable[Span]) -> list[Span]:
+def in_order(spans: Iterable[Span]) -> list[Span]:
+    """Spans in the order of the text, the same range once.
+
+    spans (Iterable[Span]): Of one document.
+    """
     ranges = {(span.start_char, span.end_char): span for span in spans}
     return [ranges[place] for place in sorted(ranges)]
 
@@ -172,8 +201,13 @@ def _value(holder: Doc | Span, name: str, source: str) -> object:
     return attribute_of(holder, name)
 
 
-def _key(holder: Doc | Span, name: str) -> tuple[str, str, int | None, int | None]:
-    """Where spaCy keeps an extension attribute in `doc.user_data`."""
+def key_of(holder: Doc | Span, name: str) -> tuple[str, str, int | None, int | None]:
+    """Where spaCy keeps an extension attribute in `doc.user_data`.
+
+    holder (Doc | Span): Whose attribute it is.
+    name (str): Of the attribute.
+    RETURNS (tuple): A key.
+    """
     if isinstance(holder, Doc):
         return ("._.", name, None, None)
     return ("._.", name, holder.start_char, holder.end_char)

@@ -32,10 +32,17 @@ from ..errors import (
     T347,
     T355,
     T540,
+    T730,
+    T731,
     T741,
     T741_EXPORTED,
     T741_SHARED,
     T747,
+    T788,
+    T788_SHARED,
+    T788_SOURCES,
+    T789,
+    T791,
 )
 from ..files.fields import TEXT, list_of, maybe, refuse, shown
 from ..json_types import JsonMapping, JsonObject
@@ -56,9 +63,10 @@ from .interface import (
     interface_of,
 )
 from .length import forget_counted_steps, look_ahead
-from .neighbors import as_seen_by, training_docs, warn_of_shared_labels
+from .neighbors import as_seen_by, pipeline_of, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources
 from .stored_pipe import StoredPipe
+from .targets.target import DOCUMENTS, Target, WholeDocuments
 
 Scorer = Callable[..., JsonObject]
 
@@ -68,7 +76,7 @@ class NonFiniteLoss(ValueError):
 
 
 class TransferTextCategorizer(StoredPipe):
-    """Text classification with a transferred Transformer; writes `doc.cats`.
+    """Text classification with a transferred Transformer; writes `doc.cats`, or `span._.cats` of sentences or spans.
 
     One class serves both factories: exactly one label a document, or any number.
 
@@ -79,7 +87,10 @@ class TransferTextCategorizer(StoredPipe):
     threshold (float): Score from which a label counts as predicted when labels are not exclusive.
     score_prefix (str): Put before the names of all scores, for several classifiers in one pipeline.
     scorer (Callable | None): Makes the scores of `nlp.evaluate`.
-    RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model.
+    target (Target | None): What is classified: documents by default, their sentences, or the spans of a group. "A
+        document" then means such a part in all that follows.
+    RAISES (ValueError): T002 for a loss that does not go with exclusive or independent labels, T003 for another model,
+        T788 for parts that a shared encoder, or a text of span groups, does not have.
     """
 
     learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
@@ -94,6 +105,7 @@ class TransferTextCategorizer(StoredPipe):
         threshold: float = 0.5,
         score_prefix: str = "",
         scorer: Scorer | None = None,
+        target: Target | None = None,
     ) -> None:
         net = interface_of(model)
         if not isinstance(net, ClassifierInterface):
@@ -106,6 +118,9 @@ class TransferTextCategorizer(StoredPipe):
         self.vocab = vocab
         self.model = model
         self.name = name
+        self.target = WholeDocuments() if target is None else target
+        if self.target.name != DOCUMENTS:
+            self._check_target(net)
         self.scorer = scorer
         self.cfg: JsonObject = {
             "labels": [],
@@ -113,12 +128,15 @@ class TransferTextCategorizer(StoredPipe):
             "positive_label": None,
             "exclusive": exclusive,
             "score_prefix": score_prefix,
+            # For the scorer.
+            "target": self.target.name,
         }
         # Labels that `initialize` saw in the data and was told to leave to others.
         self._left_out: set[str] = set()
         self._table_shown = False
         self._inputs_checked = False
         self._neighbors_checked = False
+        self._as_it_was: Model | None = None
 
     @property
     def _net(self) -> ClassifierInterface:
@@ -165,10 +183,10 @@ class TransferTextCategorizer(StoredPipe):
     def predict(self, docs: Iterable[Doc]) -> Floats:
         """Scores of documents; empty ones get scores too.
 
-        RETURNS (Floats): (n_docs, n_labels).
-        RAISES (ValueError): T006 before `initialize`.
+        RETURNS (Floats): (n_docs, n_labels); of sentences or spans all those of the documents, (n_parts, n_labels).
+        RAISES (ValueError): T006 before `initialize`; T784, T785 for a document without the spans that are classified.
         """
-        docs = list(docs)
+        docs = self.target.parts(list(docs))
         self._require_weights()
         if not self._neighbors_checked:
             self._neighbors_checked = True
@@ -181,11 +199,11 @@ class TransferTextCategorizer(StoredPipe):
         """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
 
         docs (Iterable[Doc]): With a shared encoder, documents that its transformer has seen: `nlp.pipe(texts)`.
-        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents.
+        RETURNS (Floats): (n_docs, width), fp32, in the order of the documents; of sentences or spans (n_parts, width).
         RAISES (ValueError): T006 before `initialize`.
         """
         self._require_weights()
-        return self._net.vectors(list(docs))
+        return self._net.vectors(self.target.parts(list(docs)))
 
     def explain(
         self,
@@ -205,9 +223,12 @@ class TransferTextCategorizer(StoredPipe):
         exactness (Exactness): Of gradients.
         RETURNS (list[list[Explanation]]): Of each document, one for each label.
         RAISES (ValueError): T006 before `initialize`, T741 for a model without gradients, T743 for a label that is not
-            trained yet, T744 for a document without words, T745 for a label that does not exist.
+            trained yet, T744 for a document without words, T745 for a label that does not exist, T791 for a component
+            that classifies sentences or spans.
         """
         docs = list(docs)
+        if self.target.name != DOCUMENTS:
+            raise ValueError(T791.format(name=self.name, target=self.target.name))
         net = self._net
         if method == "gradients" and not isinstance(net, GradientInterface):
             reason = T741_EXPORTED.format(runtime=net.runtime) if isinstance(net, ExportedInterface) else T741_SHARED
@@ -241,9 +262,25 @@ class TransferTextCategorizer(StoredPipe):
         return given or [int(scores.argmax())]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
-        """Write `doc.cats`: every label, for every document."""
-        for doc, row in zip(docs, np.asarray(scores).tolist(), strict=True):
-            doc.cats.update(zip(self.labels, row, strict=True))
+        """Write `doc.cats`, or `span._.cats` of each sentence or span: every label."""
+        self.target.write(list(docs), self.labels, scores)
+
+    def annotated(self, examples: Sequence[Example]) -> list[Example]:
+        """What of annotated documents is learned from: the documents, or their annotated sentences or spans.
+
+        examples (Sequence[Example]): Any number.
+        RETURNS (list[Example]): Each sentence or span as a document of its own.
+        """
+        return self.target.annotated(examples, self.labels)
+
+    def _check_target(self, net: ClassifierInterface) -> None:
+        """RAISES (ValueError): T788."""
+        groups = [source.name for source in parse_sources(net.sources or [WHOLE_TEXT]) if source.group is not None]
+        problem = T788_SOURCES.format(sources=", ".join(groups)) if groups else ""
+        if isinstance(net, SharedEncoderInterface):
+            problem = T788_SHARED
+        if problem:
+            raise ValueError(T788.format(name=self.name, target=self.target.name, problem=problem))
 
     # ---- learning ------------------------------------------------------------------------------------------------
 
@@ -272,12 +309,12 @@ class TransferTextCategorizer(StoredPipe):
             network.
         RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; it stands in `losses`, and no step is made.
         """
-        if not 0.0 <= drop < 1.0:
-            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
+        self._check_drop(drop)
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.update")
+        examples = self.annotated(examples)
         if not examples:
             return losses
         self._require_trainable()
@@ -287,6 +324,21 @@ class TransferTextCategorizer(StoredPipe):
         gold = self._gold(examples)
         docs = [eg.predicted for eg in examples]
         self._check_inputs(examples, docs)
+        self._learn(docs, gold, drop, losses)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
+
+    def _check_drop(self, drop: float) -> None:
+        """RAISES (ValueError): T331 for a dropout that is none."""
+        if not 0.0 <= drop < 1.0:
+            raise ValueError(T331.format(key="drop", value=drop, want="a number, 0 <= drop < 1"))
+
+    def _learn(self, docs: Sequence[Doc], gold: Gold, drop: float, losses: dict[str, float]) -> None:
+        """Add the gradients of a batch.
+
+        RAISES (NonFiniteLoss): T347; then there are none.
+        """
         loss = self._net.step(docs, gold.targets, gold.known, dropout=drop)
         losses[self.name] += loss
         if isinstance(loss, float) and not math.isfinite(loss):
@@ -294,9 +346,6 @@ class TransferTextCategorizer(StoredPipe):
             more = f" and {len(docs) - 5} more" if len(docs) > 5 else ""
             self._net.drop_gradients()
             raise NonFiniteLoss(T347.format(name=self.name, loss=loss, texts=texts + more))
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step with the gradients of all batches since the last step."""
@@ -312,6 +361,7 @@ class TransferTextCategorizer(StoredPipe):
         self._require_trainable()
         examples = list(examples)
         validate_examples(examples, "TransferTextCategorizer.get_loss")
+        examples = self.annotated(examples)
         gold = self._gold(examples)
         return self._net.loss_gradient(scores, gold.targets, gold.known)
 
@@ -323,12 +373,76 @@ class TransferTextCategorizer(StoredPipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Does nothing, as in spaCy for every torch model; mix old texts into the training data instead.
+        """Learn from a batch to score as the pipeline did when `nlp.resume_training` was called, so that what it knew
+        is not forgotten while `update` teaches it something new.
 
-        RAISES (ValueError): T540 for an exported network.
+        Labels that were added since then are wrong for these texts where labels are exclusive, and left alone where
+        they are independent.
+
+        examples (Iterable[Example]): Texts like those it knew; their annotations are not looked at.
+        drop (float): As for `update`.
+        sgd (Optimizer | None): Steps at once, as `nlp.rehearse` lets the optimizer of the pipeline; without one
+            `finish_update` does.
+        losses (dict | None): The sum of the documents' losses is added under the component's name.
+        RAISES (ValueError): T331 for a dropout that is none, T540 for an exported network.
+        RAISES (NonFiniteLoss): T347 for a loss of NaN or infinity; no step is made.
         """
+        self._check_drop(drop)
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "TransferTextCategorizer.rehearse")
+        if not examples:
+            return losses
         self._require_trainable()
-        return {} if losses is None else losses
+        self._require_weights()
+        if self._as_it_was is None:
+            is_shared = isinstance(self._net, SharedEncoderInterface)
+            warnings.warn((T731 if is_shared else T730).format(name=self.name), stacklevel=2)
+            return losses
+        docs = [eg.predicted for eg in examples]
+        before = classifier_of(self._as_it_was)
+        scores, awaited = before.scores(docs), list(before.awaited())
+        targets = np.zeros((len(docs), len(self.labels)), dtype=np.float32)
+        targets[:, : scores.shape[1]] = scores
+        known = np.ones_like(targets)
+        if not self.exclusive:
+            known[:, scores.shape[1] :] = known[:, awaited] = 0.0
+        self._learn(docs, Gold(targets, known, set(), set()), drop, losses)
+        self._step_by(sgd)
+        return losses
+
+    @property
+    def _rehearsal_model(self) -> Model | None:
+        """What `nlp.resume_training` looks for, and sets to a copy of the model: the scores that `rehearse` keeps.
+
+        RAISES (AttributeError): Where a copy would keep nothing: an exported network, or an encoder that is another
+            component's.
+        """
+        if isinstance(self._net, ExportedInterface | SharedEncoderInterface):
+            raise AttributeError("_rehearsal_model")
+        return self._as_it_was
+
+    @_rehearsal_model.setter
+    def _rehearsal_model(self, model: Model | None) -> None:
+        self._as_it_was = model
+
+    def _step_by(self, sgd: Optimizer | None) -> None:
+        """Step with the optimizer that is meant. `nlp.rehearse` gives a function that collects the gradients of one
+        component, of whichever comes last, with the rate of the optimizer that it was given."""
+        if isinstance(sgd, Optimizer):
+            self.finish_update(sgd)
+            return
+        nlp = pipeline_of(self)
+        optimizer = None if nlp is None else nlp._optimizer
+        if sgd in (None, False) or optimizer is None:
+            return
+        rate = optimizer.learn_rate
+        try:
+            optimizer.learn_rate = sgd.learn_rate
+            self.finish_update(optimizer)
+        finally:
+            optimizer.learn_rate = rate
 
     def set_epoch(self, epoch: int) -> None:
         """Tell unfreezing which epoch it is.
@@ -389,9 +503,8 @@ class TransferTextCategorizer(StoredPipe):
         if not examples:
             raise ValueError(T039.format(name=self.name))
         validate_examples(examples, "TransferTextCategorizer.initialize")
+        whole, examples = examples, self._parts_to_learn(examples, nlp, labels)
         docs = [eg.reference for eg in examples]
-        for label in _labels_in(docs) if labels is None else labels:
-            self.add_label(label)
         least = 2 if self.exclusive else 1
         if len(self.labels) < least:
             raise ValueError(T031.format(name=self.name, least=least, labels=list(self.labels)))
@@ -411,7 +524,9 @@ class TransferTextCategorizer(StoredPipe):
             net.connect(nlp, self.name)
         if not is_annotated and (of_texts := net.made_of_texts()):
             warnings.warn(T345.format(name=self.name, blocks=", ".join(of_texts)), stacklevel=2)
-        inputs = training_docs(examples, self._sources, nlp, self.name)
+        inputs = [eg.predicted for eg in examples]
+        if self.target.name == DOCUMENTS:
+            inputs = training_docs(examples, self._sources, nlp, self.name)
         known = gold.known.sum(axis=0).tolist()
         self._inputs_checked = False
         self._check_inputs(examples, inputs)
@@ -425,10 +540,31 @@ class TransferTextCategorizer(StoredPipe):
         self._table_shown = False
         self._show_table()
         if is_annotated:
-            look_ahead(nlp, examples)
-            check_dev(nlp, self.name, self.labels, docs)
+            look_ahead(nlp, whole)
+            check_dev(nlp, self.name, self.labels, docs, self.annotated)
         self._neighbors_checked = True
         warn_of_shared_labels(self, nlp)
+
+    def _parts_to_learn(
+        self, examples: list[Example], nlp: Language | None, labels: Sequence[str] | None
+    ) -> list[Example]:
+        """Take the training data apart, and add the labels that they have.
+
+        RAISES (ValueError): T789 for data in which nothing that is classified is annotated.
+        """
+        if self.target.name != DOCUMENTS:
+            docs = training_docs(examples, [*self._sources, self.target.name], nlp, self.name)
+            examples = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
+        for label in _labels_in(eg.reference for eg in self.annotated(examples)) if labels is None else labels:
+            self.add_label(label)
+        # Now that all labels are known.
+        parts = self.annotated(examples)
+        if not parts:
+            # Without examples, `nlp.initialize()` hands over a text of its own.
+            if labels is None or len(examples) > 1:
+                raise ValueError(T789.format(name=self.name, target=self.target.name, n_docs=len(examples)))
+            return examples
+        return parts
 
     def _check_positive_label(self, label: str) -> None:
         """RAISES (ValueError): T037 unless it is one of exactly two exclusive labels."""

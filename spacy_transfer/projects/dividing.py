@@ -1,7 +1,7 @@
 """Splits dev and test parts off, label by label, near-duplicates on one side."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from ..corpora.dev_part import Part
@@ -69,3 +69,13 @@ def deal(strata: Sequence[str], groups: Sequence[int], n_folds: int, *, seed: in
         for index in indices:
             folds[index] = number % n_folds
     return folds
+
+
+def can_be_held_out(strata: Sequence[str]) -> bool:
+    """Say whether what is learned from some texts can be tried on others.
+
+    strata (Sequence[str]): Of each text a label; "" for none.
+    RETURNS (bool): True if there are two labels, and half of them have two texts.
+    """
+    counts = Counter(label for label in strata if label)
+    return len(counts) > 1 and 2 * sum(n > 1 for n in counts.values()) >= len(counts)

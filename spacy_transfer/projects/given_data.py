@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..corpora.column_choice import Columns, choose_columns
+from ..corpora.column_choice import Columns, choose_columns, fields_of
 from ..corpora.convert import refuse_bad
 from ..corpora.dev_part import Part
 from ..corpora.numbered_labels import LabelNames, parse_label_names
 from ..corpora.records import BadLine, Record
-from ..corpora.rows import Fields
 from ..corpora.sample_rows import read_sample
 from ..corpora.splits import Cats, Split
 from ..corpora.survey import LabelRules, Trace, good_records, merging, survey_sources
@@ -92,7 +91,7 @@ def read_data(given: Sequence[Path], reading: Reading, *, exclusive: bool | None
         read_sample(every[0], reading.layout), reading.columns(), names_text=reading.text_field is not None
     )
     layout = replace(reading.layout, columns=columns.header) if columns.header else reading.layout
-    fields = _fields(columns, reading)
+    fields = fields_of(columns, label_names=parse_label_names(reading.label_names), missing=reading.missing_labels)
     rules = LabelRules(None, frozenset())
     survey = survey_sources(every, fields, layout, rules)
     refuse_bad(survey, rules, skip_bad=reading.skip_bad)
@@ -119,18 +118,6 @@ def read_data(given: Sequence[Path], reading: Reading, *, exclusive: bool | None
             notes.append("each text has exactly one of the labels, so they exclude each other (--multilabel if not)")
     chosen = is_exclusive if exclusive is None else exclusive
     return GivenData(files, records, labels, chosen, notes, survey.bad_lines, sum(survey.n_bad.values()))
-
-
-def _fields(columns: Columns, reading: Reading) -> Fields:
-    forms = (columns.label, columns.labels, columns.cats)
-    names = parse_label_names(reading.label_names)
-    defaults = (None, None, None) if columns.label_columns else ("label", "labels", "cats")
-    chosen = forms if columns.has_labels and not columns.label_columns else defaults
-    return Fields(
-        columns.text, *chosen, label_columns=columns.label_columns, label_names=names,
-        missing=frozenset(reading.missing_labels), separator=columns.separator or "|",
-        named=columns.has_labels, numbers=columns.numbers and not names,
-    )  # fmt: skip
 
 
 def _is_one_hot(record: Record) -> bool:

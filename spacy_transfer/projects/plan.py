@@ -13,7 +13,7 @@ from ..log import announce
 from ..training.search.compare import Compared, compare_recipes, time_updates
 from .budget import n_epochs_for, n_updates, shown_seconds
 from .config_text import write_config
-from .dividing import deal
+from .dividing import can_be_held_out, deal
 from .encoder_facts import EncoderFacts
 from .few.candidates import Candidate, Texts, candidates
 from .recipes import RECIPES, Recipe
@@ -180,8 +180,9 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     every = candidates(list(task.counts), task.label_texts)
     default = every[0]
     few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
-    if not compare or n_texts < 2 * _FOLDS:
-        why = f"{few}; a rule, nothing was compared" + ("" if compare else " since --no-compare says so")
+    if not compare or n_texts < 2 * _FOLDS or not can_be_held_out(task.strata):
+        reason = "most labels have a single text, so none can be held out" if compare else "--no-compare says so"
+        why = f"{few}; a rule, nothing was compared: {reason}"
         return _within(task, _chosen(task, default, why), budget, None, is_named=False)
     update = _timed(task, RECIPES["probe_then_tune"], 1)
     limit = budget * _SHARE if budget else _COMPARING

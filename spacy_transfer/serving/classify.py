@@ -11,7 +11,7 @@ from ..errors import T510, T511, T537, T538, T538_SURROGATE
 from ..pipeline.components import name_meant
 from ..pipeline.loading import load_pipeline
 from .apply.reading.rows import TEXT, Row
-from .apply.scoring import Component, Scoring, make_scoring
+from .apply.scoring import Component, Scoring, make_scoring, require_documents
 
 
 def classify(
@@ -31,13 +31,14 @@ def classify(
     batch_size (int | None): Texts that are scored together. None: that of the pipeline.
     RETURNS (Iterator[tuple[str, float]]): Labels and scores, in the order of the texts.
     RAISES (ValueError): T527 for a pipeline without a spacy-transfer component, T537 where it is unclear which one is
-        meant; while it runs T538 for what is no text.
+        meant, T790 for one that scores sentences or spans alone; while it runs T538 for what is no text.
     """
     nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(pipeline)
     scoring = make_scoring(nlp, keeps_docs=False)
     names = [one.name for one in scoring.components]
     if (name := name_meant(names, component)) is None:
         raise ValueError(T537.format(component=component, components=", ".join(names)))
+    require_documents([scoring.components[names.index(name)]])
     return _classified(scoring, names.index(name), texts, max(1, batch_size or nlp.batch_size))
 
 

@@ -116,7 +116,13 @@ class LinearProbe:
 
 
 def fit(
-    x: Tensor, targets: Tensor, known: Tensor, loss: Loss, c: float, start: tuple[Tensor, Tensor] | None
+    x: Tensor,
+    targets: Tensor,
+    known: Tensor,
+    loss: Loss,
+    c: float,
+    start: tuple[Tensor, Tensor] | None,
+    fixed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Minimize the mean loss plus the L2 penalty of the weights.
 
@@ -126,10 +132,12 @@ def fit(
     loss (Loss): Of each document.
     c (float): Inverse strength of the penalty.
     start (tuple[Tensor, Tensor] | None): Weight and bias to start from; None: zeros.
-    RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,).
+    fixed (Tensor | None): Logits of the first labels, which stay as they are, (n_docs, n_fixed).
+    RETURNS (tuple[Tensor, Tensor]): weight (n_labels, width) and bias (n_labels,), of labels that are not fixed.
     """
     n_docs, width = x.shape
-    n_labels = targets.shape[1]
+    fixed = x.new_zeros((n_docs, 0)) if fixed is None else fixed
+    n_labels = targets.shape[1] - fixed.shape[1]
     weight = torch.zeros((n_labels, width), device=x.device) if start is None else start[0].clone()
     bias = torch.zeros(n_labels, device=x.device) if start is None else start[1].clone()
     solver = torch.optim.LBFGS(
@@ -141,7 +149,8 @@ def fit(
     def closure() -> Tensor:
         """Compute the penalized loss and its gradient."""
         solver.zero_grad()
-        value = loss(x @ weight.T + bias, targets, known).mean() + penalty * weight.square().sum()
+        logits = torch.cat([fixed, x @ weight.T + bias], dim=1)
+        value = loss(logits, targets, known).mean() + penalty * weight.square().sum()
         value.backward()
         return value
 

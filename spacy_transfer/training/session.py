@@ -160,10 +160,12 @@ class Session:
             return
         warn(self.length, block)
         if not run.order.is_streamed:
-            train_docs, dev_docs = ([one.reference for one in some] for some in (run.order.examples, dev))
             for name, proc in run.trainable:
                 if isinstance(proc, TransferTextCategorizer):
-                    compare_labels(name, proc.labels, train_docs, dev_docs)
+                    train_docs, held_out = (
+                        [part.reference for part in proc.annotated(some)] for some in (run.order.examples, dev)
+                    )
+                    compare_labels(name, proc.labels, train_docs, held_out)
 
     # ---- resuming ------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,9 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "albert": lambda: unigrams(["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], "[CLS] $A [SEP]", "<unk>"),
     "deberta": lambda: unigrams(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"], "[CLS] $A [SEP]", "[UNK]"),
     "modernbert": lambda: byte_pairs(["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"], "[CLS] $A [SEP]"),
+    "gpt2": lambda: byte_pairs(["<|endoftext|>"], "$A"),
+    "llama": lambda: byte_pairs(["<unk>", "<s>", "</s>"], "<s> $A"),
+    "gemma": lambda: byte_pairs(["<pad>", "<eos>", "<bos>", "<unk>"], "<bos> $A"),
     "t5": lambda: unigrams(["<pad>", "</s>", "<unk>"], "$A </s>", "<unk>"),
 }
 WIDTH = 16
@@ -82,6 +85,14 @@ _ALBERT = {**_BODY, "embedding_size": 8, "hidden_dropout_prob": 0.1, "attention_
 _DEBERTA = {
     **_BODY, "num_hidden_layers": 3, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8,
     "norm_rel_ebd": "layer_norm", "share_att_key": True, "pad_token_id": 0,
+}  # fmt: skip
+_DECODER = {
+    **_BODY, "num_key_value_heads": 1, "num_hidden_layers": 3, "attention_dropout": 0.1, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+_QWEN = {**_DECODER, "bos_token_id": None, "eos_token_id": 0}
+_GEMMA = {
+    **_DECODER, "head_dim": 8, "query_pre_attn_scalar": 8, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
 }  # fmt: skip
 # Family: model type, tokenizer, configuration.
 FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -114,6 +125,20 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
             "relative_attention_num_buckets": 8, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0,
         },
     ),
+    "gpt2": (
+        "gpt2", "gpt2",
+        {
+            "n_embd": WIDTH, "n_head": 2, "n_inner": 24, "n_layer": 3, "n_positions": POSITIONS, "bos_token_id": 0,
+            "eos_token_id": 0,
+        },
+    ),
+    "llama": ("llama", "llama", _DECODER),
+    "mistral": ("mistral", "llama", {**_DECODER, "sliding_window": 4}),
+    "qwen2": ("qwen2", "gpt2", {**_QWEN, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    "qwen3": ("qwen3", "gpt2", {**_QWEN, "head_dim": 8}),
+    "gemma": ("gemma", "gemma", _GEMMA),
+    "gemma2": ("gemma2", "gemma", {**_GEMMA, "sliding_window": 4}),
+    "gemma3": ("gemma3_text", "gemma", {**_GEMMA, "sliding_window": 4, "sliding_window_pattern": 2}),
     "bart": (
         "bart", "roberta",
         {
@@ -131,7 +156,10 @@ def knows(family: str) -> bool:
     return FAMILIES[family][0] in transformers.CONFIG_MAPPING
 
 
-KNOWN_FAMILIES = [family for family in FAMILIES if knows(family)]
+# Those that read from left to right; the first three stand for all of them where a test takes every family.
+_DECODERS = ("gpt2", "llama", "gemma3", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
+DECODERS = [family for family in _DECODERS if knows(family)]
+KNOWN_FAMILIES = [family for family in FAMILIES if knows(family) and family not in _DECODERS[3:]]
 
 
 def write_encoder(folder: Path, family: str, **changes: Any) -> Path:

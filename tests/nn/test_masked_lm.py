@@ -127,8 +127,8 @@ def test_the_loss_is_that_of_the_hidden_pieces() -> None:
     rows = shim.reader.read(TEXTS, remember=False)
     found = list(shim._hidden(rows, 10**6, draw_key(0, 0), at_least_one=False))
     assert len(found) == 1
-    batch, _, read, chosen = found[0]
-    asked, mask = batch.ids.flatten()[chosen], batch.mask
+    batch, _, read, mask, chosen = found[0]
+    asked = batch.ids.flatten()[chosen]
     assert (asked >= len(SPECIAL)).all()
     logits = network(read, mask, chosen)
     # Output weights are the pieces' own vectors.

@@ -207,6 +207,21 @@ def test_few_texts_are_compared_and_the_table_is_shown(
     assert steps["train"]["outputs"] == ["training/model-last"]
     assert "choose candidates --train corpus/train.spacy" in steps["choose"]["script"][0]
     assert not any("dev" in line for one in steps.values() for line in one["script"])
+    # The project runs without dev, and may choose again.
+    for name in ("config.cfg", "candidates/probe_then_tune.cfg"):
+        text = (tmp_path / "p" / name).read_text("utf-8").replace(f"max_epochs = {made.n_epochs}", "max_epochs = 1")
+        (tmp_path / "p" / name).write_text(text, "utf-8")
+    for path in (tmp_path / "p" / "candidates").glob("few_contrastive*"):
+        path.unlink()
+    monkeypatch.chdir(tmp_path / "p")
+    for command in commands(tmp_path / "p"):
+        if command[1] in ("convert", "check", "train", "evaluate"):
+            run(*command)
+    assert srsly.read_json("metrics/test.json")["n_docs"] == made.n_texts["test"]
+    before = Path("config.cfg").read_bytes()
+    run("transfer", "choose", "candidates", "--train", "corpus/train.spacy", "--output", "config.cfg", "--folds", "2")
+    assert before in [path.read_bytes() for path in Path("candidates").iterdir()]
+    assert Path("config.cfg").read_bytes() in [path.read_bytes() for path in Path("candidates").iterdir()]
     assert "What was compared" in (tmp_path / "p" / "README.md").read_text("utf-8")
 
 

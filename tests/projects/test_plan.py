@@ -104,6 +104,12 @@ def test_no_comparison_that_would_not_end_in_time(monkeypatch: pytest.MonkeyPatc
     assert "--no-compare" in make_plan(task(48), compare=False).choices[0].reason
 
 
+def test_nothing_is_compared_where_no_text_of_a_label_can_be_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "compare_recipes", lambda *_, **__: pytest.fail("there is nothing to compare on"))
+    alone = replace(task(48), strata=[f"label {n}" for n in range(48)])
+    assert "single text" in make_plan(alone).choices[0].reason
+
+
 def test_the_encoder_is_looked_at(bert: Path) -> None:
     facts = look_at_encoder(str(bert))
     assert (facts.n_layers, facts.width, facts.window) == (3, 16, 40)

@@ -28,11 +28,13 @@ BLOCKS: list[Any] = [
     CE, BCE, st.CrossEntropy(class_weights=[["card", 2.0]]), st.BinaryCrossEntropy(class_weights="balanced"),
     st.Focal(exclusive=True), st.Focal(exclusive=False), st.Asymmetric(), st.SquaredError(), st.SmoothL1(),
     st.SquaredError(targets="ordinal"), st.SupervisedContrastive(loss=CE), st.RDrop(loss=BCE), st.Mixup(loss=CE),
-    st.MeanPooling(), st.ClsPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
+    st.Temperature(loss=CE), st.Temperature(loss=st.RDrop(loss=BCE), temperature=3.0),
+    st.MeanPooling(), st.ClsPooling(), st.LastPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
     st.Head(), st.Head(hidden=[7], norm=True), st.LabelQueryHead(heads=2),
     st.LoRA(rank=2, targets="all_linear"), st.IA3(),
     st.NoAugmentation(), st.Augmentation(), st.Tuning(frozen_depth=1, lr_decay=0.5), st.RandomInit(),
-    st.LinearProbe(folds=2), st.Windows(length=20, stride=10), st.EncoderCache(), st.Text(),
+    st.LinearProbe(folds=2), st.LabelTexts({"card": ["a lost card", "card"]}, weight=2.0),
+    st.Windows(length=20, stride=10), st.EncoderCache(), st.Text(),
     st.Normalization(html=True, lower=True), WORDS, st.BPE(size=300), st.Unigram(size=60),
     st.ScratchEncoder(tokenizer=WORDS, char_ngrams=st.CharNGrams(size=50), **SCRATCH),
     {"@layers": "spacy-transfer.NoFeatures.v1"},
@@ -45,7 +47,8 @@ BLOCKS: list[Any] = [
 ]  # fmt: skip
 # What needs more than a tiny pipeline, and where it is tested.
 ELSEWHERE = {
-    "PretrainedEncoder": "a folder of weights: below", "SharedEncoder": "a transformer: test_shared.py",
+    "StaticEncoder": "a folder of weights: below", "PretrainedEncoder": "a folder of weights: below",
+    "SharedEncoder": "a transformer: test_shared.py",
     "CharNGrams": "a part of ScratchEncoder: above", "PieceRows": "a reader: test_masked_lm.py",
 }  # fmt: skip
 
@@ -74,6 +77,7 @@ def test_every_block_of_the_package_holds_the_laws(block: Any) -> None:
 
 def test_an_encoder_in_a_folder_holds_the_laws(bert: Path) -> None:
     check_block(st.PretrainedEncoder(name=str(bert)))
+    check_block(st.StaticEncoder(name=str(bert), bigrams=20))
 
 
 def test_every_block_is_checked_here_or_elsewhere() -> None:

@@ -13,7 +13,7 @@ from ...evaluation.evaluate import Judged, judge
 from ...evaluation.summary import without_nan
 from ...files import all_or_none, refuse_others_file, refuse_same
 from ...json_types import JsonObject
-from ...pipeline.components import classifiers_of
+from ...pipeline.components import classifiers_of, require_whole_documents
 from ...pipeline.loading import load_pipeline
 from .comparison_facts import comparison_facts
 from .data_facts import data_facts
@@ -54,7 +54,8 @@ def report(
     RAISES (FileExistsError): T376 for a file that is no older report.
     RAISES (ImportError): T081 without the extra `report`.
     RAISES (ValueError): T643 for a folder with neither a pipeline nor a run, T644 for data of a run without a pipeline,
-        T645 for a comparison without data, T646 for another suffix; what `evaluate` finds wrong with data.
+        T645 for a comparison without data, T646 for another suffix, T791 for a classifier of sentences or spans;
+        what `evaluate` finds wrong with data.
     """
     require("jinja2", "report")
     require("matplotlib", "report")
@@ -66,6 +67,8 @@ def report(
         if one.pipeline is None:
             raise ValueError(T644.format(path=one.name))
     nlp = None if place.pipeline is None else load_pipeline(place.pipeline)
+    if nlp is not None:
+        require_whole_documents(nlp)
     judged = [judge(nlp, path, component=component, batch_size=batch_size) for path in data] if nlp else []
     facts: JsonObject = {
         "made_by": f"spacy-transfer {version('spacy-transfer')}",

@@ -66,8 +66,8 @@ def build_transfer_classifier(
 
     encoder (block): `spacy-transfer.PretrainedEncoder.v1`, `ScratchEncoder`, or `SharedEncoder` (a `transformer`
         component's).
-    pooling (block): `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `MaxPooling`, `AttentionPooling`, or `AutoPooling`,
-        as the encoder's folder says.
+    pooling (block): `spacy-transfer.MeanPooling.v1`, `ClsPooling`, `LastPooling`, `MaxPooling`, `AttentionPooling`, or
+        `AutoPooling`, as the encoder's folder says.
     head (block): `spacy-transfer.Head.v1` or `LabelQueryHead`.
     loss (block): `spacy-transfer.CrossEntropy.v1` (exclusive labels) or `BinaryCrossEntropy` (any number of labels), or
         another of `nn.losses`; several can be put around each other.

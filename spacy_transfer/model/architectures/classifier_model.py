@@ -96,6 +96,10 @@ class ClassifierModel(ClassifierInterface):
         """Per depth: weights, trainable weights, rate factor; top first."""
         return self.shim.describe()
 
+    def awaited(self) -> Sequence[int]:
+        """Name labels that were added and not yet trained, by their place."""
+        return self.shim.network.head.awaited
+
     # ---- learning ------------------------------------------------------------------------------------------------
 
     def finish_update(self, optimizer: Optimizer) -> None:

@@ -15,7 +15,7 @@ from ...nn.devices.precision import Precision
 from ...pipeline.interface import INTERFACE, MaskedLMInterface
 from ...pipeline.masked_lm import PIECES
 from ..features.layer import Backprop
-from ..shims.masked_lm_shim import MASKED_LM, MaskedLMSettings, MaskedLMShim
+from ..shims.masked_lm_shim import MASKED_LM, MaskedLMSettings, MaskedLMShim, Objective
 from ..shims.settings import ENCODER, TEXT, WINDOWS
 from ..text.reader import Document
 from ..text.text import Text
@@ -32,6 +32,8 @@ def build_masked_lm(
     text: object = None,
     share: float = 0.15,
     seed: int = 0,
+    objective: Objective = "masked_lm",
+    whole_words: bool = False,
     piece_budget: int | Literal["auto"] = "auto",
     precision: Precision = "auto",
     device: str = "auto",
@@ -43,8 +45,11 @@ def build_masked_lm(
     windows (block): `spacy-transfer.Windows.v1`: how long documents are read.
     text (block): `spacy-transfer.Text.v1`: what is read of a document, and how it is cleaned; None is its whole text as
         it is.
-    share (float): Of the pieces that is chosen for prediction; 0 < share < 1.
+    share (float): Of the pieces that is chosen for prediction, or left out by "tsdae"; 0 < share < 1.
     seed (int): Of what is chosen.
+    objective (str): "masked_lm" predicts hidden pieces from the others. "tsdae" leaves pieces out and predicts the
+        whole text from the vector of what is left, for sentence encoders.
+    whole_words (bool): The pieces of a word are chosen together.
     piece_budget (int | Literal['auto']): As in `spacy-transfer.TransferClassifier.v1`.
     precision (Precision): As in `spacy-transfer.TransferClassifier.v1`.
     device (str): As in `spacy-transfer.TransferClassifier.v1`.
@@ -58,6 +63,8 @@ def build_masked_lm(
         text=Text() if text is None else TEXT.check(text, MASKED_LM),
         share=share,
         seed=seed,
+        objective=objective,
+        whole_words=whole_words,
         piece_budget=piece_budget,
         precision=precision,
         device=device,

@@ -133,6 +133,10 @@ class OnnxClassifier(ClassifierInterface):
         """Compute scores, (n_docs, n_labels), on the host."""
         return self.shim.scores(self.shim.settings.text.read(docs), self._features(docs))
 
+    def awaited(self) -> Sequence[int]:
+        """Name no labels; see `ClassifierInterface`; what waits was exported with a score of 0."""
+        return ()
+
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""
         return self.shim.vectors(self.shim.settings.text.read(docs))

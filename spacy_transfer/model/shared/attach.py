@@ -11,6 +11,7 @@ from thinc.config import Config
 from ...errors import T206, T207, T209, T212
 from ...nn.encoders.handing_over import from_body, load_folder, write_folder
 from ...nn.scratch.transformer import SCRATCH
+from ...nn.static.body import STATIC
 from ...pipeline.components import name_meant
 from ..features.layer import features_of
 from ..networks import networks_of
@@ -92,6 +93,11 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
             "an encoder made from scratch",
             shim.record["config"]["model_type"] == SCRATCH,
             "only pretrained ones can be shared",
+        ),
+        (
+            "a static encoder",
+            shim.record["config"]["model_type"] == STATIC,
+            "share the encoder that it was made from",
         ),
     ):
         if found:

@@ -18,9 +18,10 @@ from ...nn.devices.few_shapes import are_wanted
 from ...nn.devices.pinned import to_device
 from ...nn.devices.precision import Precision
 from ...nn.encoders.pretrained import LoadedEncoder
-from ...nn.masked_lm import MaskedLMNetwork, draw_key, hide
+from ...nn.masked_lm import MaskedLMNetwork, Pooled, draw_key, hide, leave_out
 from ...nn.network import RowBatch
 from ...nn.scratch.tokenizer_training import Texts
+from ...nn.sentence_pooling import SentenceModules
 from ..storage.snapshot import StoredNetwork
 from ..storage.weights import fill_weights, weights_of
 from ..text.batching import micro_batches
@@ -29,11 +30,13 @@ from ..text.reader import Document
 from ..text.text import Text
 from ..text.tokenizer import PieceTokenizer
 from ..text.windows import Row, Windows
+from ..text.word_pieces import begin_words
 from .encoder_shim import EncoderShim
 from .settings import EncoderLoader
 from .torch_shim import predicts
 
 MASKED_LM = "spacy-transfer.MaskedLM.v1"
+Objective = Literal["masked_lm", "tsdae"]
 MASK_PIECES = ("[MASK]", "<mask>")
 # For predictions; training has its own from its seed and count.
 _FIXED_KEY = draw_key(0, 0)
@@ -51,6 +54,8 @@ class MaskedLMSettings:
     piece_budget: int | Literal["auto"]
     precision: Precision
     device: str
+    objective: Objective = "masked_lm"
+    whole_words: bool = False
 
     def __post_init__(self) -> None:
         share = float(self.share)
@@ -62,18 +67,19 @@ class MaskedLMSettings:
             raise ValueError(T005.format(block=MASKED_LM, field="piece_budget", value=self.piece_budget, want=want))
 
 
-def special_pieces(tokenizer: PieceTokenizer, family: str) -> tuple[int, list[int]]:
+def special_pieces(tokenizer: PieceTokenizer, family: str, objective: Objective = "masked_lm") -> tuple[int, list[int]]:
     """Find the mask piece, and all pieces that are never asked for.
 
     tokenizer (PieceTokenizer): Of the encoder.
     family (str): Of the encoder, for the message.
+    objective (str): "tsdae" needs no mask piece, and gets 0 where there is none.
     RAISES (ValueError): T135 for a tokenizer without a mask piece.
     """
     special = tokenizer.special
     found = [special[piece] for piece in MASK_PIECES if piece in special]
-    if not found:
+    if not found and objective == "masked_lm":
         raise ValueError(T135.format(name=family, pieces=" or ".join(MASK_PIECES)))
-    return found[0], sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
+    return next(iter(found), 0), sorted({*special.values(), *tokenizer.prefix, *tokenizer.suffix})
 
 
 @final
@@ -95,6 +101,8 @@ class MaskedLMShim(EncoderShim):
         self.n_draws = 0
         self._mask_id = 0
         self._special = self._ordinary = torch.zeros(0, dtype=torch.int64)
+        # For each piece id, where words count as one.
+        self._begins: Tensor | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -117,10 +125,15 @@ class MaskedLMShim(EncoderShim):
 
     def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
         tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
-        self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family)
+        objective = self.settings.objective
+        self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family, objective)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]
-        self._model = MaskedLMNetwork(loaded.encoder, precision).to(device)
+        self._begins = begin_words(tokenizer) if self.settings.whole_words else None
+        pooled: Pooled | None = None
+        if objective == "tsdae":
+            pooled = "cls" if SentenceModules.of(loaded.record).modes == ["cls"] else "mean"
+        self._model = MaskedLMNetwork(loaded.encoder, precision, pooled).to(device)
         self._hold(loaded, tokenizer)
         self._trainable = dict(self.network.named_parameters())
         self._rates = dict.fromkeys(self._trainable, 1.0)
@@ -151,10 +164,10 @@ class MaskedLMShim(EncoderShim):
             """Add up the loss of the hidden pieces, and its gradients, in micro-batches of a budget."""
             nonlocal n_chosen
             total, n_chosen = torch.zeros((), device=device), 0
-            for batch, _, read, chosen in self._hidden(documents, budget, key, at_least_one=False):
+            for batch, _, read, mask, chosen in self._hidden(documents, budget, key, at_least_one=False):
                 # Without a single chosen piece there is nothing to learn.
                 if len(chosen):
-                    logits, wanted = self._asked(batch, read, chosen)
+                    logits, wanted = self._asked(batch, read, mask, chosen)
                     loss = F.cross_entropy(logits, wanted, reduction="sum")
                     self.gradients.backward(loss)
                     total += loss.detach()
@@ -162,7 +175,7 @@ class MaskedLMShim(EncoderShim):
             return total
 
         n_pieces = sum(len(row.ids) for document in documents for row in document)
-        n_terms = round(self.settings.share * n_pieces)
+        n_terms = n_pieces if self.settings.objective == "tsdae" else round(self.settings.share * n_pieces)
         total = self.gradients.sum_up(self._trainable.values(), self.room, device, n_terms, run)
         self.gradients.n_docs += n_chosen
         return self._loss(total), n_chosen
@@ -180,9 +193,9 @@ class MaskedLMShim(EncoderShim):
     def _figures(self, documents: Sequence[Document], budget: int) -> NDArray[np.float64]:
         owners: list[Tensor] = []
         found: list[Tensor] = []
-        for batch, owner, read, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
+        for batch, owner, read, mask, chosen in self._hidden(documents, budget, _FIXED_KEY, at_least_one=True):
             if len(chosen):
-                logits, wanted = self._asked(batch, read, chosen)
+                logits, wanted = self._asked(batch, read, mask, chosen)
                 losses = F.cross_entropy(logits, wanted, reduction="none")
                 right = logits.argmax(dim=1) == wanted
                 found.append(torch.stack([losses.double(), torch.ones_like(losses).double(), right.double()], dim=1))
@@ -194,9 +207,9 @@ class MaskedLMShim(EncoderShim):
 
     def _hidden(
         self, documents: Sequence[Document], budget: int, key: int, *, at_least_one: bool
-    ) -> Iterator[tuple[RowBatch, Tensor, Tensor, Tensor]]:
-        """Micro-batches on the CPU: rows; document of each, (n_rows,); ids to read, (n_rows, n_pieces); and places of
-        the chosen pieces, all rows seen as one, (n_chosen,)."""
+    ) -> Iterator[tuple[RowBatch, Tensor, Tensor, Tensor, Tensor]]:
+        """Micro-batches on the CPU: rows; document of each, (n_rows,); ids to read and their mask, (n_rows, n_pieces);
+        and places of the chosen pieces, all rows seen as one, (n_chosen,)."""
         pad, kind = self.network.encoder.pad_id, self.device.type
         parts = [(i, part) for i, document in enumerate(documents) for part in _under(budget, document)]
         owners = torch.tensor([i for i, _ in parts])
@@ -204,17 +217,28 @@ class MaskedLMShim(EncoderShim):
         for group in micro_batches([part for _, part in parts], budget, kind, few_shapes=few):
             batch = collate([parts[j][1] for j in group], pad, torch.device("cpu"))
             eligible = batch.mask.bool() & ~torch.isin(batch.ids, self._special)
-            read, chosen = hide(
-                batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
-                key=key, at_least_one=at_least_one,
-            )  # fmt: skip
-            yield batch, owners[group][batch.owner], read, chosen.flatten().nonzero()[:, 0]
+            begins = None if self._begins is None else self._begins[batch.ids]
+            mask, chosen = batch.mask, eligible
+            if self.settings.objective == "tsdae":
+                # What is left is read, and all of it is asked for.
+                read, mask = leave_out(
+                    batch.ids, eligible, mask, pad_id=pad, share=self.settings.share, key=key, begins=begins
+                )
+            else:
+                read, chosen = hide(
+                    batch.ids, eligible, mask_id=self._mask_id, ordinary=self._ordinary, share=self.settings.share,
+                    key=key, at_least_one=at_least_one, begins=begins,
+                )  # fmt: skip
+            yield batch, owners[group][batch.owner], read, mask, chosen.flatten().nonzero()[:, 0]
 
-    def _asked(self, batch: RowBatch, read: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def _asked(self, batch: RowBatch, read: Tensor, mask: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the chosen pieces, (n_chosen, n_vocabulary), and their ids, (n_chosen,)."""
         wanted = batch.ids.flatten()[chosen]
-        ids, mask, places, wanted = (to_device(one, self.device) for one in (read, batch.mask, chosen, wanted))
-        logits: Tensor = self.network(ids, mask, places, batch.is_full)
+        ids, there, places, wanted = (to_device(one, self.device) for one in (read, mask, chosen, wanted))
+        if self.settings.objective == "tsdae":
+            logits: Tensor = self.network(ids, there, places, None, to_device(batch.ids, self.device))
+        else:
+            logits = self.network(ids, there, places, batch.is_full)
         return logits, wanted
 
     def _also_summed(self) -> Mapping[str, nn.Parameter]:

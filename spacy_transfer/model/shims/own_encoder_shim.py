@@ -26,6 +26,7 @@ from ...nn.sentence_pooling import SentenceModules
 from ...nn.tuning import DepthRow, describe
 from ...pipeline.interface import Floats
 from ..cache.current_pathway import CurrentPathway, pathways_on
+from ..cache.looked_up import LookedUp
 from ..cache.pathway import Pathway
 from ..features.joining import Inputs
 from ..features.layer import Backprop
@@ -64,6 +65,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         # Batches that augmentation has drawn: with its seed all that the next draw depends on.
         self.n_draws = 0
         self._current_pathway: CurrentPathway | None = None
+        # Where texts need no rows to be predicted.
+        self._looked_up: LookedUp | None = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -128,7 +131,8 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         s.tuning.check(loaded.encoder.n_layers, str(loaded.record.get("source", loaded.encoder.family)))
         said = SentenceModules.from_json(loaded.record.get("sentence"))
         with room or nullcontext():
-            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said)
+            causal = loaded.encoder.family if loaded.encoder.is_causal else None
+            pooling, head, vector_width = s.build_top(loaded.encoder.width, self.n_features, n_labels, said, causal)
         network = Network(loaded.encoder, pooling, head, precision, vector_width)
         if s.gradient_checkpointing:
             if not loaded.encoder.body.supports_gradient_checkpointing:
@@ -136,6 +140,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
             loaded.encoder.checkpoint_gradients()
         self._model = network.to(device)
         self._hold(loaded, tokenizer)
+        self._looked_up = LookedUp.of(self.network, self.reader)
         self._current_pathway = pathways_on(self.network, loaded, s.cache, s.pooling, self.room, self.reader)
         self._set_label_weights(weights)
         self._freeze()
@@ -235,6 +240,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
     def _logits(self, inputs: Inputs[str]) -> Floats:
         network = self.network
+        vectors = None if self._looked_up is None else self._looked_up.vectors(inputs.data)
+        if vectors is not None:
+            with torch.no_grad():
+                return network.classify(inputs.features.joined.join(vectors)).cpu().numpy()
         documents = self.reader.read(inputs.data, remember=False)
         batch = DocumentBatch(documents, [False] * len(documents), inputs.features.joined)
         parts: list[tuple[list[int], Tensor]] = []

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeGuard
 
-from ...errors import T001, T005, T148, T161, T222
+from ...errors import T001, T005, T148, T161, T222, T782
 from ...json_types import JsonObject
 from ...nn.block_kinds import BlockKind
 from ...nn.devices.precision import Precision
@@ -13,7 +13,7 @@ from ...nn.heads.label_query import LabelQueryDecoder, LabelQueryHead
 from ...nn.heads.linear import Head, LabelHead
 from ...nn.losses import LossBuilder
 from ...nn.own_blocks import check_pooling
-from ...nn.pooling import Pooling
+from ...nn.pooling import ClsPooling, Pooling
 from ...nn.scratch.encoder import ScratchEncoder
 from ...nn.scratch.tokenizer_training import Texts
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
@@ -124,16 +124,24 @@ class Settings:
         }
         return [name for name, is_made in made.items() if is_made]
 
-    def build_top(self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None) -> Top:
+    def build_top(
+        self, width: int, n_features: int, n_labels: int, said: SentenceModules | None = None, causal: str | None = None
+    ) -> Top:
         """Make pooling and head for an encoder.
 
         width (int): Of its states.
         n_features (int): Width of what is joined to a document's vector.
         n_labels (int): Outputs of the head.
         said (SentenceModules | None): What the encoder says of its pooling.
-        RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features.
+        causal (str | None): Its family, where its pieces see only those to their left.
+        RAISES (ValueError): T148, T222 for a head on the states beside a pooling with weights, or beside features; T782
+            for the first piece of such an encoder.
         """
-        block = self.pooling.following(said) if isinstance(self.pooling, AutoPooling) else self.pooling
+        block = self.pooling
+        if isinstance(block, AutoPooling):
+            block = block.following(said, is_causal=causal is not None)
+        if causal is not None and isinstance(block, ClsPooling):
+            raise ValueError(T782.format(family=causal))
         pooling = block.build(width)
         vector_width = check_pooling(block, pooling, width)
         head = self.head.build(width if self.head.reads == "states" else vector_width + n_features, n_labels)

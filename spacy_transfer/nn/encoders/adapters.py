@@ -21,8 +21,8 @@ Save: TypeAlias = Literal["all", "adapter"]
 _NAME = "default"
 _ADAPTER_WEIGHT = re.compile(r"\.(?:lora_[A-Za-z_]+|ia3_l)\.")
 _ATTENTION = re.compile(r"attention|attn", re.IGNORECASE)
-_KEY_OR_VALUE = re.compile(r"(?:^|\.)(?:k|v|key|value|[kv]_(?:lin|proj)|(?:key|value)_proj|Wqkv)$")
-_BEFORE_LAYER = re.compile(r"^.*?(?:layer|layers|block|albert_layer_groups)\.\d+\.")
+_KEY_OR_VALUE = re.compile(r"(?:^|\.)(?:k|v|key|value|[kv]_(?:lin|proj)|(?:key|value)_proj|Wqkv|c_attn)$")
+_BEFORE_LAYER = re.compile(r"^(?:.*?\.)?(?:layer|layers|block|h|albert_layer_groups)\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,11 @@ def is_adapter_weight(name: str) -> bool:
     return _ADAPTER_WEIGHT.search(name) is not None
 
 
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a module is the linear map of GPT-2, which keeps its weights as (width in, width out)."""
+    return type(module).__name__ == "Conv1D"
+
+
 def is_factor(name: str) -> bool:
     """Whether a weight is neutral at one, not at zero: decay would not pull it to what the encoder was."""
     return ".ia3_l." in name
@@ -265,7 +270,7 @@ def _places(encoder: Encoder, above: int) -> Places:
     # Only plain ones: torch's own attention reads the weights of its output map without calling it.
     linear = [
         name for name, module in encoder.body.named_modules()
-        if type(module) is nn.Linear and encoder.depth_of(f"{name}.weight") > above
+        if (type(module) is nn.Linear or is_transposed(module)) and encoder.depth_of(f"{name}.weight") > above
     ]  # fmt: skip
     in_layers = [name for name in linear if _BEFORE_LAYER.match(name)]
     within = {name: _BEFORE_LAYER.sub("", name) for name in in_layers}

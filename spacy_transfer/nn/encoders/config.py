@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE
+from ...errors import T012, T016, T016_TYPE, T453, T453_LARGE, T780
 from ...files.fields import (
     FLAG,
     NAME,
@@ -30,14 +30,20 @@ from ...json_types import JsonMapping, JsonObject
 from ...repository.encoder_demands import check_asks_nothing
 from ..building import TooLarge
 from ..scratch.transformer import SCRATCH
+from ..static.body import STATIC
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+# Families that read from left to right; those whose layers take a mask of attention in both directions instead.
+DECODERS = frozenset({"gemma", "gemma2", "gemma3_text", "gpt2", "llama", "mistral", "qwen2", "qwen3"})
+_BOTH_WAYS = DECODERS - {"gpt2"}
+# Key of ours in a configuration: whether a decoder's pieces see those to their right, too.
+BIDIRECTIONAL = "bidirectional"
 # Read by families through `getattr`, so they do not stand in the signature of their configuration.
 _MORE = {
     "architectures", "attention_head_size", "chunk_size_feed_forward", "conv_act", "conv_groups", "conv_kernel_size",
-    "embedding_size", "is_decoder", "layer_types", "norm_rel_ebd", "position_buckets",
+    BIDIRECTIONAL, "embedding_size", "is_decoder", "layer_types", "norm_rel_ebd", "position_buckets",
     "rope_parameters", "rope_scaling", "rope_theta", "share_att_key", "talking_head", "tie_word_embeddings",
 }  # fmt: skip
 # What plays no part in an encoder's states: classification heads, generation, initialization.
@@ -49,6 +55,8 @@ _SHARE = re.compile(r".*(dropout|layerdrop|_prob$|_probs$|dropout_rate)")
 _TOKEN = re.compile(r".*(_token_id|_index)$")
 _LAYERS = re.compile(r".*(layers|_blocks|_groups|group_num|num_networks)$|block_repeats")
 _MOST_LAYERS = 1000
+# Numbers by default that decoders may do without.
+_OPTIONAL = ("sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
 _HALVED = "is_encoder_decoder"
 _MOST = 2**31 - 1
 
@@ -60,6 +68,10 @@ _SCRATCH = {
 }  # fmt: skip
 _SCRATCH_LATER = {
     "pad_token_id": whole(0, 0), "norm_states": FLAG, "zero_init_residual": FLAG, "char_ngrams": maybe(OBJECT),
+}  # fmt: skip
+_STATIC = {
+    "vocab_size": whole(1, _MOST), "hidden_size": whole(1, _MOST), "n_bigrams": whole(0, _MOST),
+    "word_dropout": real(0, 1), "pad_token_id": whole(0, _MOST),
 }  # fmt: skip
 _CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
@@ -80,6 +92,10 @@ def clean_config(values: JsonMapping, file: Path | str, name: str) -> JsonObject
         refuse(file, "model_type", family, NAME.want)
     if family == SCRATCH:
         return _clean_scratch(values, file)
+    if family == STATIC:
+        cleaned = {"model_type": STATIC, **take(file, values, _STATIC)}
+        _check_ids(cleaned, file)
+        return cleaned
     defaults = _defaults_of(str(family), name)
     kinds = {key: _kind_of(key, default) for key, default in defaults.items() if _is_used(key)}
     cleaned = take(file, values, {}, kinds)
@@ -126,15 +142,46 @@ def check_family(config: "PretrainedConfig", name: str) -> None:
 
     config (PretrainedConfig): Of transformers.
     name (str): Of the encoder, for the message.
-    RAISES (ValueError): T012 unless it is a text encoder, or has one.
+    RAISES (ValueError): T012 unless it is a text encoder, or has one, or is a decoder that can be read as one.
     """
     from transformers.models.auto import modeling_auto
 
     family = config.model_type
     masked = family in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     halved = family in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-    if not (masked or halved) or not hasattr(config, "hidden_size") or getattr(config, "is_decoder", False):
+    if (
+        not (masked or halved or family in DECODERS)
+        or not hasattr(config, "hidden_size")
+        or getattr(config, "is_decoder", False)
+    ):
         raise ValueError(T012.format(name=name, family=family))
+
+
+def is_causal(config: JsonMapping) -> bool:
+    """Whether a piece sees only itself and those to its left.
+
+    config (Mapping): Of the encoder, cleaned.
+    RETURNS (bool): True for a decoder, unless it reads in both directions.
+    """
+    return config.get("model_type") in DECODERS and config.get(BIDIRECTIONAL) is not True
+
+
+def reading_both_ways(config: JsonMapping, bidirectional: bool | None, name: str) -> dict[str, bool]:
+    """What an encoder block's `bidirectional` changes in a configuration.
+
+    config (Mapping): Of the encoder, cleaned.
+    bidirectional (bool | None): Of the block; None changes nothing.
+    name (str): Of the encoder, for the message.
+    RETURNS (dict): Keys and values.
+    RAISES (ValueError): T780 where the family does not allow it.
+    """
+    family = config.get("model_type")
+    if bidirectional is None or (family not in DECODERS and bidirectional):
+        # Every other encoder reads so anyway.
+        return {}
+    if family not in (_BOTH_WAYS if bidirectional else DECODERS):
+        raise ValueError(T780.format(name=name, family=family, value=str(bidirectional).lower()))
+    return {BIDIRECTIONAL: bidirectional}
 
 
 def suspects(config: JsonMapping, numbers: set[int], text: str = "") -> str:
@@ -172,7 +219,7 @@ def _is_used(key: str) -> bool:
 
 
 def _kind_of(key: str, default: object) -> Kind:
-    if isinstance(default, bool) or key in ("is_decoder", "tie_word_embeddings"):
+    if isinstance(default, bool) or key in ("is_decoder", "tie_word_embeddings", BIDIRECTIONAL):
         return FLAG
     if _SHARE.match(key):
         return maybe(real(0, 1)) if default is None else real(0, 1)
@@ -180,6 +227,8 @@ def _kind_of(key: str, default: object) -> Kind:
         return _IDS
     if _LAYERS.match(key) and (default is None or is_whole(default)):
         return maybe(whole(0, _MOST_LAYERS)) if default is None else whole(0, _MOST_LAYERS)
+    if key in _OPTIONAL:
+        return maybe(real(1e-6, _MOST) if "softcapping" in key else whole(1, _MOST))
     if key == "architectures":
         return maybe(list_of(TEXT))
     if is_whole(default):

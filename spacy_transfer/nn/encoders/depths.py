@@ -5,11 +5,11 @@ import re
 from torch import nn
 
 # Names of the list of layers in the encoders of transformers.
-_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block|albert_layer_groups)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block|h|albert_layer_groups)\.(\d+)\.")
 # Inside layer 1, but used by every layer (T5's first block holds the position bias of all).
 _SHARED_IN_LAYER = re.compile(r"relative_attention_bias")
-# Outside the layers and above them.
-_FINAL = re.compile(r"(?:^|\.)(?:final_norm|final_layer_norm|layer_norm)\.")
+# Outside the layers and above them; decoders have it next to the list of layers.
+_FINAL = re.compile(r"(?:^|\.)(?:final_norm|final_layer_norm|layer_norm)\.|^(?:norm|ln_f)\.")
 # DeBERTa-v2's convolution works on the output of layer 1.
 _FIRST = re.compile(r"^encoder\.conv\.")
 
@@ -21,7 +21,9 @@ def find_layers(body: nn.Module) -> list[nn.Module]:
     RETURNS (list[nn.Module]): One module per layer; for ALBERT one per group of shared layers.
     """
     for name, module in body.named_modules():
-        if isinstance(module, nn.ModuleList) and re.search(r"(?:^|\.)(layer|layers|block|albert_layer_groups)$", name):
+        if isinstance(module, nn.ModuleList) and re.search(
+            r"(?:^|\.)(layer|layers|block|h|albert_layer_groups)$", name
+        ):
             return list(module)
     return []
 

@@ -13,6 +13,7 @@ from ...json_types import JsonObject
 from ...locks import CACHE, ForkLock
 from ..devices.cpu_kernels import CpuKernels
 from ..devices.host_ahead import HostAhead
+from .config import BIDIRECTIONAL, is_causal
 from .depths import depth_of, find_layers, is_after_first
 from .layer_gate import Forward, LayerGate, Passages
 
@@ -46,6 +47,8 @@ class Encoder(nn.Module):
         self.pad_id: int = config.get("pad_token_id") or 0
         # What the length of a row must be a multiple of.
         self.row_multiple = _row_multiple(body)
+        self.is_causal: bool = is_causal(config)
+        self._both_ways = config.get(BIDIRECTIONAL) is True
         self._layer_output: object = None
         self._passages = Passages()
 
@@ -81,6 +84,9 @@ class Encoder(nn.Module):
         config = self.body.config
         # LED names those of its two halves apart.
         limit = getattr(config, "max_position_embeddings", getattr(config, "max_encoder_position_embeddings", None))
+        if self._both_ways and limit is not None:
+            # Some layers look no further than this, and the mask for both directions knows nothing of it.
+            limit = min(limit, getattr(config, "sliding_window", None) or limit)
         for name, module in self.body.named_modules():
             if (
                 name.endswith("position_embeddings")
@@ -128,8 +134,22 @@ class Encoder(nn.Module):
         n_pieces = ids.shape[1]
         ids, mask, is_full = self._whole_windows(ids, mask, is_full)
         with self._ahead(mask, is_full):
-            states: Tensor = self.body(input_ids=ids, attention_mask=mask).last_hidden_state
+            states: Tensor = self.body(input_ids=ids, attention_mask=self.attention_mask(mask)).last_hidden_state
         return states[:, :n_pieces]
+
+    def attention_mask(self, mask: Tensor) -> Tensor:
+        """The mask in the form that the body wants.
+
+        mask (Tensor): (n_rows, n_pieces).
+        RETURNS (Tensor): As it is; for a decoder that reads in both directions, which piece sees which, (n_rows, 1,
+            n_pieces, n_pieces): its own would hide what is to the right.
+        """
+        if not self._both_ways:
+            return mask
+        seen = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        if self.attention == "sdpa":
+            return seen
+        return torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, torch.finfo(torch.float32).min)
 
     def _whole_windows(self, ids: Tensor, mask: Tensor, is_full: bool | None) -> tuple[Tensor, Tensor, bool | None]:
         """Rows filled up to whole windows of attention, where the layers ask for them (Longformer, LED): their models
@@ -159,7 +179,7 @@ class Encoder(nn.Module):
         ids, mask, is_full = self._whole_windows(ids, mask, is_full)
         with self._before_layer(depth, _stop), self._ahead(mask, is_full):
             try:
-                self.body(input_ids=ids, attention_mask=mask)
+                self.body(input_ids=ids, attention_mask=self.attention_mask(mask))
             except _Stop as stop:
                 return stop.states[:, :n_pieces]
         raise RuntimeError(f"{self.family} never called its layer {depth + 1}")  # pragma: no cover
@@ -262,7 +282,7 @@ class Encoder(nn.Module):
         row = torch.zeros((1, self.row_multiple), dtype=torch.long, device=device)
         try:
             with torch.no_grad(), in_evaluation(self.body):
-                self.body(input_ids=row, attention_mask=torch.ones_like(row))
+                self.body(input_ids=row, attention_mask=self.attention_mask(torch.ones_like(row)))
         finally:
             hook.remove()
         output = seen[0]

@@ -9,9 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ...errors import T208, T210
+from ...errors import T208, T210, T783
 from ...json_types import JsonMapping, JsonObject
 from ...repository.tokenizer_files import settled
+from .config import BIDIRECTIONAL
 from .encoder import Encoder
 from .pretrained import LoadedEncoder, build_encoder, portable, quiet
 
@@ -48,10 +49,13 @@ def write_folder(encoder: Encoder, tokenizer: str, record: JsonObject, folder: P
     tokenizer (str): As JSON.
     record (dict): As `LoadedEncoder.record`.
     folder (Path): Where they go; it is there.
-    RAISES (ValueError): T208 for half of an encoder-decoder, which the other component cannot run.
+    RAISES (ValueError): T208 for half of an encoder-decoder, T783 for a decoder that reads in both directions: the
+        other component cannot run them.
     """
     if is_half(encoder, record):
         raise ValueError(T208.format(family=encoder.family))
+    if record["config"].get(BIDIRECTIONAL):
+        raise ValueError(T783.format(family=encoder.family))
     safetensors.torch.save_file(tensors_of(encoder), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(record["config"], indent=2), "utf-8")
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ...errors import T005, T157, T158, T340, T348, T470
+from ...errors import T005, T157, T158, T340, T348, T470, T781, T781_BOTH_WAYS, T781_CAP
 from ...files.strangers import read_object, read_string
-from ...json_types import JsonObject
+from ...json_types import JsonMapping, JsonObject
 from ...log import announce
 from ...repository.encoder_folder import weight_paths
 from ...repository.resolve import EncoderFolder, find_encoder
@@ -22,9 +22,10 @@ from ..building import no_larger_than, without_draws
 from ..scratch.tokenizer_training import Texts, no_texts
 from ..scratch.transformer import SCRATCH, ScratchBody
 from ..sentence_pooling import read_modules
+from ..static.body import STATIC, StaticBody
 from .adapters import fingerprint, merge, reattach
 from .body_weights import fill_body, fill_encoder
-from .config import build_config, check_family, clean_config, naming_sizes
+from .config import BIDIRECTIONAL, DECODERS, build_config, check_family, clean_config, naming_sizes, reading_both_ways
 from .encoder import Encoder
 from .record import read_record
 
@@ -36,6 +37,10 @@ _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "activation_dropout",
     "dropout_rate", "embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop",
 )  # fmt: skip
+
+# What is not of transformers.
+OwnBody = ScratchBody | StaticBody
+_OWN: dict[str, type[OwnBody]] = {SCRATCH: ScratchBody, STATIC: StaticBody}
 
 # Markers in a message.
 _SHOWN = 5
@@ -64,7 +69,8 @@ class PretrainedEncoder:
     """A pretrained encoder of transformers: BERT, RoBERTa, XLM-R, DistilBERT, ALBERT, ELECTRA, MPNet, DeBERTa-v2,
     ModernBERT, the encoder half of T5 and BART, Longformer, BigBird (with full attention), the encoder half of LED, and
     what is built like them (CamemBERT, RoFormer, RemBERT, I-BERT, Megatron-BERT, LayoutLM's text, ESM, LongT5 pass
-    `benchmarks/families.py`). `initialize` tries an encoder once and refuses it where its states cannot be relied on.
+    `benchmarks/families.py`); and decoders: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma, Gemma 2 and 3 (text).
+    `initialize` tries an encoder once and refuses it where its states cannot be relied on.
 
     name (str): A folder with config.json, safetensors and tokenizer; the folder or package name of a spaCy pipeline
         that holds one of our components, whose encoder is taken over; or a name on the Hugging Face hub. Only read by
@@ -74,6 +80,9 @@ class PretrainedEncoder:
     attention (str): Implementation of attention; "auto" lets transformers choose (SDPA where the family has it).
     dropout (float | None): Of states and attention in all layers that train; None leaves what config.json says, mostly
         0.1. `[training] dropout` is the head's alone, and frozen layers have none.
+    bidirectional (bool | None): Whether the pieces of a decoder see those to their right, too; fine-tune it then. None
+        leaves a folder's decoder as it was trained, from left to right, and that of a pipeline as it is there.
+        SOURCE: BehnamGhader et al. 2024, arXiv:2404.05961.
     RAISES (ValueError): T005 for a dropout that is none.
     """
 
@@ -81,6 +90,7 @@ class PretrainedEncoder:
     revision: str | None = None
     attention: Attention = "auto"
     dropout: float | None = None
+    bidirectional: bool | None = None
 
     def __post_init__(self) -> None:
         if self.dropout is not None and not 0.0 <= float(self.dropout) < 1.0:
@@ -100,10 +110,13 @@ class PretrainedEncoder:
         RAISES (OSError): T050 to T052 if it is nowhere, T015 if its weights are damaged.
         """
         found = find_encoder(self.name, self.revision)
-        loaded = read_encoder(found, self.attention, self.dropout)
+        loaded = self._read(found)
         if not found.is_component:
             _announce_unused_head(found)
         return loaded
+
+    def _read(self, found: EncoderFolder) -> LoadedEncoder:
+        return read_encoder(found, self.attention, self.dropout, self.bidirectional)
 
     def load_base(self, sha256: str) -> Encoder:
         """Read the encoder under a stored adapter; the network is never asked.
@@ -113,7 +126,7 @@ class PretrainedEncoder:
         """
         try:
             found = find_encoder(self.name, self.revision, download=False)
-            loaded = read_encoder(found, self.attention, self.dropout)
+            loaded = self._read(found)
         except (OSError, ValueError) as error:
             raise OSError(T157.format(name=self.name, error=error)) from error
         if (own := fingerprint(loaded.encoder)) != sha256:
@@ -160,24 +173,24 @@ def build_encoder(record: JsonObject, attention: Attention = "auto", dropout: fl
     file = "encoder.json"
     stored = {**record["config"], **_dropouts(record["config"], dropout)}
     body = _build_body(clean_config(stored, file, str(record.get("source"))), attention, file)
-    return Encoder(body if stored["model_type"] == SCRATCH else _encoder_half(body), stored)
+    return Encoder(body if stored["model_type"] in _OWN else _encoder_half(body), stored)
 
 
-def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "ScratchBody | PreTrainedModel":
+def _build_body(config: JsonObject, attention: Attention, file: Path | str) -> "OwnBody | PreTrainedModel":
     """A network with arbitrary weights.
 
     config (dict): Cleaned.
     """
-    if config["model_type"] == SCRATCH:
+    if (own := _OWN.get(config["model_type"])) is not None:
         with naming_sizes(config, file), without_draws():
-            return ScratchBody(config)
+            return own(config)
     from transformers import AutoModel
 
     made = build_config(config, file)
     for name, value in _compiled(made).items():
         setattr(made, name, value)
     with naming_sizes(config, file), quiet(), without_draws():
-        return AutoModel.from_config(made, torch_dtype=torch.float32, **_attention(attention))
+        return AutoModel.from_config(made, torch_dtype=torch.float32, **_attention(attention, config))
 
 
 def _dropouts(config: JsonObject, dropout: float | None) -> dict[str, float]:
@@ -194,17 +207,18 @@ def _dropouts(config: JsonObject, dropout: float | None) -> dict[str, float]:
 
 
 def read_encoder(
-    found: EncoderFolder, attention: Attention = "auto", dropout: float | None = None
+    found: EncoderFolder, attention: Attention = "auto", dropout: float | None = None, bidirectional: bool | None = None
 ) -> LoadedEncoder:  # fmt: skip
     """Read the encoder of a folder; a head that it has is left there.
 
     found (EncoderFolder): Of transformers, or one of our components.
     attention (Attention): Which implementation.
     dropout (float | None): As in `PretrainedEncoder`.
+    bidirectional (bool | None): As in `PretrainedEncoder`.
     RETURNS (LoadedEncoder): With weights.
     RAISES (ValueError, OSError): As `PretrainedEncoder.load`.
     """
-    return (_from_component if found.is_component else _from_folder)(found, attention, dropout)
+    return (_from_component if found.is_component else _from_folder)(found, attention, dropout, bidirectional)
 
 
 def _announce_unused_head(found: EncoderFolder) -> None:
@@ -215,13 +229,15 @@ def _announce_unused_head(found: EncoderFolder) -> None:
         announce(T348.format(name=found.name, labels=labels[:10]))
 
 
-def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
+def _from_folder(
+    found: EncoderFolder, attention: Attention, dropout: float | None, bidirectional: bool | None
+) -> LoadedEncoder:
     file = found.folder / "config.json"
     made = build_config(clean_config(read_object(file), file, found.name), file)
     check_family(made, found.name)
     # With the defaults of its family.
     config = clean_config({**made.to_dict(), **_compiled(made)}, file, found.name)
-    config.update(_dropouts(config, dropout))
+    config |= {**_dropouts(config, dropout), **reading_both_ways(config, bidirectional, found.name)}
     with open_weights(weight_paths(found.folder)) as weights:
         with no_larger_than(weights.shapes):
             body = _build_body(config, attention, file)
@@ -238,17 +254,20 @@ def _from_folder(found: EncoderFolder, attention: Attention, dropout: float | No
     return LoadedEncoder(encoder, tokenizer.text, portable(record), pooling_weights)
 
 
-def _from_component(found: EncoderFolder, attention: Attention, dropout: float | None = None) -> LoadedEncoder:
+def _from_component(
+    found: EncoderFolder, attention: Attention, dropout: float | None, bidirectional: bool | None
+) -> LoadedEncoder:
     """Take over the encoder that one of our components holds, adapters merged: a transfer from one task to the next."""
     record = read_record(found.folder / "encoder.json")
     adapter, base = record.pop("adapter", None), record.pop("base", None)
-    record["config"] |= _dropouts(record["config"], dropout)
+    config = record["config"]
+    config |= {**_dropouts(config, dropout), **reading_both_ways(config, bidirectional, found.name)}
     with open_weights([found.folder / "weights.safetensors"]) as weights:
         if base is None:
             with no_larger_than(weights.shapes):
                 encoder = build_encoder(record, attention)
         else:
-            block = PretrainedEncoder(base["name"], base["revision"], attention, dropout)
+            block = PretrainedEncoder(base["name"], base["revision"], attention, dropout, config.get(BIDIRECTIONAL))
             encoder = block.load_base(base["sha256"])
         if adapter is not None:
             with naming_sizes(adapter, found.folder / "encoder.json"), no_larger_than(weights.shapes):
@@ -273,6 +292,9 @@ def _encoder_half(body: "PreTrainedModel") -> nn.Module:
     """The encoder of an encoder-decoder; without a pooler, which would never get a gradient from us."""
     if body.config.is_encoder_decoder:
         body = body.get_encoder()
+    if body.config.model_type in DECODERS:
+        # Nothing is generated: keys and values of each layer would be kept for nothing.
+        body.config.use_cache = False
     if getattr(body, "pooler", None) is not None:
         # Not None: SqueezeBERT and LayoutLM call it all the same.
         body.pooler = _NoPooler()
@@ -291,7 +313,15 @@ class _NoPooler(nn.Module):
         return states
 
 
-def _attention(attention: Attention) -> dict[str, object]:
+def _attention(attention: Attention, config: JsonMapping) -> dict[str, object]:
+    """RAISES (ValueError): T781 for one that would compute something else than the encoder was trained with."""
+    if config.get("attn_logit_softcapping") is not None and config["model_type"] in DECODERS:
+        # torch's kernel knows no cap, and transformers would leave it out without a word.
+        if attention == "sdpa":
+            raise ValueError(T781.format(attention=attention, reason=T781_CAP))
+        attention = "eager" if attention == "auto" else attention
+    if config.get(BIDIRECTIONAL) and attention == "flash_attention_2":
+        raise ValueError(T781.format(attention=attention, reason=T781_BOTH_WAYS))
     return {} if attention == "auto" else {"attn_implementation": attention}
 
 

@@ -23,7 +23,7 @@ _DENSE = {
     "activation": one_of("Identity", "Tanh", "ReLU", "GELU", "Sigmoid"),
 }  # fmt: skip
 _SENTENCE = {
-    "modes": list_of(one_of("cls", "max", "mean"), distinct=True), "after": list_of(maybe(OBJECT)),
+    "modes": list_of(one_of("cls", "max", "mean", "lasttoken"), distinct=True), "after": list_of(maybe(OBJECT)),
     "max_length": maybe(whole(1)), "unknown": list_of(TEXT),
 }  # fmt: skip
 # The license's text stands in it.

@@ -7,8 +7,10 @@ layers that can be told apart.
 
 import torch
 
-from ...errors import T473, T473_ALONE, T473_RESUMED, T473_RUNS, T473_SHAPE, T474, T475
+from ...errors import T473, T473_ALONE, T473_DIRECTION, T473_RESUMED, T473_RUNS, T473_SHAPE, T474, T475
 from ...log import announce
+from ..static.body import STATIC
+from .config import DECODERS
 from .encoder import Encoder, in_evaluation
 
 # Lengths of the rows: neither a multiple of a window, nor of one another.
@@ -18,6 +20,8 @@ _LENGTHS = (11, 6)
 # read the padding next to the last pieces).
 _ROUNDING = 2e-4
 _TOLERATED = 1e-2
+# A state that sees another piece differs by more than this when that piece is another one.
+_SEEN = 1e-6
 
 
 @torch.no_grad()
@@ -28,9 +32,9 @@ def try_encoder(encoder: Encoder, name: str, *depths: int) -> float:
     name (str): What messages call it.
     depths (int): -1 to n_layers each; the states at these depths will be stored.
     RETURNS (float): Largest difference by padding, as a share of the largest state.
-    RAISES (ValueError): T473 where something does not agree, T475 for an encoder without layers.
+    RAISES (ValueError): T473 where something does not agree, T475 for an encoder whose layers are not found.
     """
-    if not encoder.n_layers:
+    if not encoder.n_layers and encoder.family != STATIC:
         raise ValueError(T475.format(name=name, family=encoder.family))
     device = next(encoder.parameters()).device
     n_rows = encoder.n_pieces
@@ -64,6 +68,12 @@ def _differences(
     found = max(float((whole[i, :n] - alone[i]).abs().max()) for i, n in enumerate(lengths)) / largest
     if not found <= _TOLERATED:
         raise refused(T473_ALONE.format(share=found))
+    if encoder.family in DECODERS and lengths[0] > 1:
+        others, n = ids[:1].clone(), lengths[0]
+        others[0, n - 1] = ids[0, n - 2]
+        difference = float((encoder(others, mask[:1])[0, 0] - encoder(ids[:1], mask[:1])[0, 0]).abs().max())
+        if (difference / largest > _SEEN) == encoder.is_causal:
+            raise refused(T473_DIRECTION.format(sees="sees" if encoder.is_causal else "does not see"))
     for at in sorted(depths - {-1, encoder.n_layers}):
         try:
             resumed = encoder.resume(ids, mask, encoder.prefix(ids, mask, at), at)

@@ -1,7 +1,8 @@
 """Where the sequence classifiers of transformers keep their heads, family by family.
 
-All of them read one vector of a text, the state of its first piece but in ModernBERT, and put a hidden layer with an
-activation on it. A `Head` with one hidden layer is the same function.
+Those of encoders read one vector of a text, the state of its first piece but in ModernBERT, and put a hidden layer with
+an activation on it. A `Head` with one hidden layer is the same function. Those of decoders have one linear map without
+bias on the state of the last piece.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from ...repository.weight_files import WeightFiles
 from .head_weights import HeadWeights, HiddenLayer, Norm
 from .linear import Activation
 
-PoolingMode = Literal["cls", "mean"]
+PoolingMode = Literal["cls", "mean", "lasttoken"]
 _ACTIVATIONS: Mapping[str, Activation] = {"relu": "relu", "gelu": "gelu", "tanh": "tanh"}
 # Of torch's norm, and so of a `Head`.
 _EPS = 1e-5
@@ -29,7 +30,7 @@ class SequenceClassifier:
     """The sequence classifier of a family.
 
     architecture (str): Its class.
-    dense (str): Name of the hidden layer on the vector of a text.
+    dense (str): Name of the hidden layer on the vector of a text; "" for a decoder's, which has none.
     output (str): Name of the last layer.
     activation (Activation): After the hidden layer.
     activation_key (str): Of the configuration, where it chooses another activation.
@@ -50,8 +51,10 @@ class SequenceClassifier:
 
         head (HeadWeights): All weights of it.
         mode (str): How the vector is made: "cls", "mean", or anything else.
-        RETURNS (bool): False for a linear head, which has no hidden layer.
+        RETURNS (bool): False for a linear head, which has no hidden layer, and for a decoder, whose class has no bias.
         """
+        if not self.dense:
+            return False
         if mode not in (("cls", "mean") if self.pooling_key else ("cls",)):
             return False
         if head.norm is not None or len(head.hidden) != 1:
@@ -102,6 +105,9 @@ class SequenceClassifier:
         RAISES (UnusableFile): T566 for a head that `Head` cannot hold, T567 for shapes that do not fit, T452 for values
             or types that are wrong.
         """
+        if not self.dense:
+            weight = _tensor(weights, f"{self.output}.weight", name, 2)
+            return HeadWeights(weight, torch.zeros(len(weight))), "lasttoken"
         activation = config.get(self.activation_key, self.activation) if self.activation_key else self.activation
         if activation not in _ACTIVATIONS:
             raise UnusableFile(T566.format(name=name, problem=T566_ACTIVATION.format(activation=repr(activation)[:80])))
@@ -142,6 +148,10 @@ def _like_roberta(architecture: str, activation: Activation = "tanh") -> Sequenc
     return SequenceClassifier(architecture, "classifier.dense", "classifier.out_proj", activation)
 
 
+def _of_decoder(architecture: str) -> SequenceClassifier:
+    return SequenceClassifier(architecture, "", "score", "gelu")
+
+
 CLASSIFIERS: Mapping[str, SequenceClassifier] = {
     "albert": SequenceClassifier("AlbertForSequenceClassification", "albert.pooler", "classifier", "tanh"),
     "bert": SequenceClassifier("BertForSequenceClassification", "bert.pooler.dense", "classifier", "tanh"),
@@ -151,11 +161,18 @@ CLASSIFIERS: Mapping[str, SequenceClassifier] = {
     ),
     "distilbert": SequenceClassifier("DistilBertForSequenceClassification", "pre_classifier", "classifier", "relu"),
     "electra": _like_roberta("ElectraForSequenceClassification", "gelu"),
+    "gemma": _of_decoder("GemmaForSequenceClassification"),
+    "gemma2": _of_decoder("Gemma2ForSequenceClassification"),
+    "gpt2": _of_decoder("GPT2ForSequenceClassification"),
+    "llama": _of_decoder("LlamaForSequenceClassification"),
+    "mistral": _of_decoder("MistralForSequenceClassification"),
     "modernbert": SequenceClassifier(
         "ModernBertForSequenceClassification", "head.dense", "classifier", "gelu",
         activation_key="classifier_activation", pooling_key="classifier_pooling", norm="head.norm",
     ),
     "mpnet": _like_roberta("MPNetForSequenceClassification"),
+    "qwen2": _of_decoder("Qwen2ForSequenceClassification"),
+    "qwen3": _of_decoder("Qwen3ForSequenceClassification"),
     "roberta": _like_roberta("RobertaForSequenceClassification"),
     "xlm-roberta": _like_roberta("XLMRobertaForSequenceClassification"),
 }  # fmt: skip

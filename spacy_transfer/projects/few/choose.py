@@ -13,7 +13,7 @@ from ...errors import T665, T666
 from ...files import write_text
 from ...training.search.compare import Compared, compare_recipes
 from ..budget import parse_seconds
-from ..dividing import deal
+from ..dividing import can_be_held_out, deal
 
 _FOLDS = 3
 
@@ -58,7 +58,8 @@ def choose(
     strata = _strata(docs)
     groups = group_near_duplicates([doc.text for doc in docs])
     folds = deal(strata, groups, n_folds, seed=seed)
-    _require_pairs(strata, folds)
+    if not can_be_held_out(strata):
+        raise ValueError(T666.format(n_texts=len(docs), n_labels=len({label for label in strata if label})))
     compared = compare_recipes(read, docs, folds, gpu_id=gpu_id, max_seconds=seconds)
     best = paths[names.index(compared[0].name)]
     write_text(output, best.read_text("utf-8"))
@@ -70,14 +71,3 @@ def _strata(docs: Sequence[Doc]) -> list[str]:
     holding = [[label for label, value in doc.cats.items() if value >= 0.5] for doc in docs]
     counts = Counter(label for labels in holding for label in labels)
     return [min(labels, key=lambda label: (counts[label], label), default="") for labels in holding]
-
-
-def _require_pairs(strata: Sequence[str], folds: Sequence[int]) -> None:
-    """RAISES (ValueError): T666 unless half of the labels have texts in two folds."""
-    where: dict[str, set[int]] = {}
-    for label, fold in zip(strata, folds, strict=True):
-        if label:
-            where.setdefault(label, set()).add(fold)
-    paired = sum(len(found) > 1 for found in where.values())
-    if len(where) < 2 or 2 * paired < len(where):
-        raise ValueError(T666.format(n_texts=len(strata), n_labels=len(where)))

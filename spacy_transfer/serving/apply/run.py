@@ -160,7 +160,7 @@ class Run:
             fresh = dict(zip((key_of(row.text) for row in work.new), scored.scores, strict=True))
             every = {**recent.find(work.keys), **fresh}
             scores = np.stack([every[key] for key in work.keys]) if work.keys else scores
-        rows, unwritten = writer.encode(block.rows, answers.make(scores), scored.docs)
+        rows, unwritten = writer.encode(block.rows, answers.make(scores, scored.spans), scored.docs)
         unwritten = [*scored.bad, *unwritten]
         bad: list[Bad] = [*block.bad, *unwritten]
         recent.write(work.number, fresh)

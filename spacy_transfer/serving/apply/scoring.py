@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
-from ...errors import T527
+from ...errors import T527, T790
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
+from ...pipeline.targets.target import DOCUMENTS
 from ...pipeline.textcat import TransferTextCategorizer
 from .reading.rows import Row
 
@@ -28,10 +29,40 @@ class Component:
 
     name (str): Of the component.
     labels (tuple[str, ...]): In the order of its scores.
+    has_spans (bool): It classifies sentences or spans.
+    scores_documents (bool): Documents have scores.
     """
 
     name: str
     labels: tuple[str, ...]
+    has_spans: bool = False
+    scores_documents: bool = True
+
+    @classmethod
+    def of(cls, pipe: TransferTextCategorizer) -> "Component":
+        """Describe a component.
+
+        pipe (TransferTextCategorizer): The component.
+        RETURNS (Component): What is written of it.
+        """
+        return cls(pipe.name, pipe.labels, pipe.target.name != DOCUMENTS, pipe.target.scores_documents)
+
+
+# Of a component's sentences or spans: first and last character, text, scores.
+Spans = list[tuple[int, int, str, list[float]]]
+
+
+class ScoredRows(NamedTuple):
+    """What came of rows.
+
+    scores (Floats): Of all components side by side, (n_rows, n_labels); NaN where documents have none.
+    docs (list[Doc]): The documents, if they are wanted.
+    spans (list[list[Spans]]): Of each row, by component; empty where none classifies sentences or spans.
+    """
+
+    scores: Floats
+    docs: list[Doc]
+    spans: list[list[Spans]]
 
 
 class Scoring(Protocol):
@@ -41,11 +72,11 @@ class Scoring(Protocol):
     def components(self) -> Sequence[Component]:
         """Whose scores there are."""
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """Score rows.
 
         rows (Sequence[Row]): Any number. The same ones in the same order give the same bits.
-        RETURNS (tuple): Scores of all components side by side, (n_rows, n_labels), and the documents, if there are any.
+        RETURNS (ScoredRows): In their order.
         """
 
 
@@ -91,6 +122,8 @@ def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     if len(nlp.pipeline) != 1 or type(nlp.tokenizer).__module__ != "spacy.tokenizer":
         return None
     (pipe,) = active_classifiers(nlp)
+    if pipe.target.name != DOCUMENTS:
+        return None
     net = interface_of(pipe.model)
     return net.scores_of_texts if isinstance(net, TextInterface) and net.reads_whole_texts else None
 
@@ -103,12 +136,12 @@ class DirectScoring:
     """
 
     def __init__(self, nlp: Language, scores: Callable[[Sequence[str]], Floats]) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._scores = scores
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
-        return self._scores([row.text for row in rows]), []
+        return ScoredRows(self._scores([row.text for row in rows]), [], [])
 
 
 class PipelineScoring:
@@ -119,22 +152,26 @@ class PipelineScoring:
     """
 
     def __init__(self, nlp: Language, *, keeps_docs: bool) -> None:
-        self.components = [Component(pipe.name, pipe.labels) for pipe in active_classifiers(nlp)]
+        self.components = [Component.of(pipe) for pipe in active_classifiers(nlp)]
         self._nlp, self._keeps_docs = nlp, keeps_docs
+        self._has_spans = any(one.has_spans for one in self.components)
         self._attributes = attributes_read_by(nlp)
 
-    def score(self, rows: Sequence[Row]) -> tuple[Floats, list[Doc]]:
+    def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].text), i))
         out = np.zeros((len(rows), sum(len(one.labels) for one in self.components)), dtype=np.float32)
         docs: dict[int, Doc] = {}
+        spans: dict[int, list[Spans]] = {}
         for begin in range(0, len(order), _BATCH):
             chosen = order[begin : begin + _BATCH]
             batch = [self._doc(rows[i]) for i in chosen]
-            out[chosen] = self._run(batch)
+            out[chosen], parts = self._run(batch)
             if self._keeps_docs:
                 docs.update(zip(chosen, batch, strict=True))
-        return out, [docs[i] for i in sorted(docs)]
+            elif self._has_spans:
+                spans.update(zip(chosen, parts, strict=True))
+        return ScoredRows(out, [docs[i] for i in sorted(docs)], [spans[i] for i in sorted(spans)])
 
     def _doc(self, row: Row) -> Doc:
         if row.doc is not None:
@@ -149,23 +186,37 @@ class PipelineScoring:
                     store_attribute(doc, name, value if isinstance(value, _STORABLE) else str(value))
         return doc
 
-    def _run(self, docs: list[Doc]) -> Floats:
+    def _run(self, docs: list[Doc]) -> tuple[Floats, list[list[Spans]]]:
         """Let every component run, and take the scores of each before the next one can write over them."""
         found: list[Floats] = []
+        spans: list[list[Spans]] = [[] for _ in docs]
         for _, pipe in self._nlp.pipeline:
             if isinstance(pipe, TransferTextCategorizer):
                 scores = pipe.predict(docs)
                 pipe.set_annotations(docs, scores)
-                found.append(np.asarray(scores, dtype=np.float32))
+                found.append(np.asarray(pipe.target.of_documents(docs, scores), dtype=np.float32))
+                for own, parts in zip(spans, pipe.target.answers(docs, scores), strict=True):
+                    own.append(parts)
             else:
                 docs[:] = _through(pipe, docs)
-        return np.concatenate(found, axis=1)
+        return np.concatenate(found, axis=1), spans
 
 
 def _through(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
     if hasattr(pipe, "pipe"):
         return list(pipe.pipe(docs, batch_size=len(docs)))
     return [pipe(doc) for doc in docs]
+
+
+def require_documents(components: Sequence[Component]) -> None:
+    """Refuse components without scores of documents, where a text gets one answer.
+
+    components (Sequence[Component]): Whose scores are asked for.
+    RAISES (ValueError): T790.
+    """
+    for one in components:
+        if not one.scores_documents:
+            raise ValueError(T790.format(name=one.name))
 
 
 def make_scoring(nlp: Language, *, keeps_docs: bool) -> Scoring:

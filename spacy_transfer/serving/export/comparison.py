@@ -24,6 +24,7 @@ from ...model.text.batching import micro_batches, row_arrays
 from ...nn.devices.machine import cpu_model
 from ...nn.joined import JoinedValues
 from ...pipeline.interface import Floats
+from ...pipeline.targets.target import WholeDocuments
 from ...pipeline.textcat import TransferTextCategorizer
 
 # Texts whose scores are compared, texts that are timed, texts to calibrate on.
@@ -118,7 +119,7 @@ class Sample:
         """
         if self.pipe is None or not self.is_annotated:
             return None
-        self.pipe.set_annotations([eg.predicted for eg in self.examples], scores)
+        WholeDocuments().write([eg.predicted for eg in self.examples], self.pipe.labels, scores)
         found = score_cats(
             self.examples, labels=self.pipe.labels, exclusive=self.pipe.exclusive, threshold=self.pipe.cfg["threshold"]
         )
@@ -171,10 +172,15 @@ def annotated_sample(nlp: Language, name: str, net: OwnEncoderClassifier, data: 
         if other == name:
             break
         docs = list(pipe.pipe(iter(docs))) if hasattr(pipe, "pipe") else [pipe(doc) for doc in docs]
+    examples = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
+    # Of sentences and spans, each is a document here.
+    examples = nlp.get_pipe(name).annotated(examples)
+    if not examples:
+        raise ValueError(T084.format(file=data, error="nothing in it is annotated"))
+    docs = [eg.predicted for eg in examples]
     texts = net.shim.settings.text.read(docs)
     joined = net.read(docs).joined
     values = joined.values.cpu().numpy() if isinstance(joined, JoinedValues) else None
-    examples = [Example(doc, eg.reference) for doc, eg in zip(docs, examples, strict=True)]
     sample = Sample(texts, values, examples, nlp.get_pipe(name))
     documents = net.shim.reader.read(sample.first(_CALIBRATED)[0], remember=False)
     feeds = []

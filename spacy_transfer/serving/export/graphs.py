@@ -86,7 +86,7 @@ def make_graphs(shim: OwnEncoderShim, state: Mapping[str, object], name: str) ->
     }
     with _naming(name, "encoder", kinds):
         encoder_graph = _trace(
-            EncoderPart(encoder.body).eval(), _rows(encoder, (1, 2, 1), 11, rng)[:2], ENCODER_INPUTS, ["states"],
+            EncoderPart(encoder).eval(), _rows(encoder, (1, 2, 1), 11, rng)[:2], ENCODER_INPUTS, ["states"],
             {"ids": (0, 1), "mask": (0, 1), "states": (0, 1)},
         )  # fmt: skip
     inputs = top_inputs(state)

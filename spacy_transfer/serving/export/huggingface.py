@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import (
     T207,
     T560,
+    T560_BOTH_WAYS,
     T560_FEATURES,
     T560_HALF,
     T560_HEAD,
@@ -22,6 +23,7 @@ from ...errors import (
     T560_SCORES,
     T560_SCRATCH,
     T560_SHARED,
+    T560_STATIC,
     T561_HEAD_TAIL,
     T561_SOURCES,
     T561_TEXT,
@@ -33,20 +35,22 @@ from ...model.networks import networks_of
 from ...model.shared.shim import SharedEncoderShim
 from ...model.shims.own_encoder_shim import OwnEncoderShim
 from ...model.text.normalization import Normalization
+from ...nn.encoders.config import BIDIRECTIONAL
 from ...nn.encoders.handing_over import is_half, tensors_of, tokenizer_settings
 from ...nn.heads.head_weights import HEAD_FILE, HeadWeights
 from ...nn.heads.linear import Head, LabelHead
 from ...nn.heads.sequence_classifiers import CLASSIFIERS, SequenceClassifier
 from ...nn.losses import LossBuilder
-from ...nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
+from ...nn.pooling import AttentionPooling, ClsPooling, LastPooling, MaxPooling, MeanPooling
 from ...nn.scratch.transformer import SCRATCH
 from ...nn.sentence_pooling import AutoPooling, SentenceModules
+from ...nn.static.body import STATIC
 from ...pipeline.components import name_meant
 from ...pipeline.sources import WHOLE_TEXT
 from .huggingface_card import card, loading_lines
 from .sentence_files import write_modules
 
-_MODES: Mapping[type, str] = {ClsPooling: "cls", MaxPooling: "max", MeanPooling: "mean"}
+_MODES: Mapping[type, str] = {ClsPooling: "cls", LastPooling: "lasttoken", MaxPooling: "max", MeanPooling: "mean"}
 _MASK = re.compile(r"[\[<]mask[\]>]", re.IGNORECASE)
 
 
@@ -137,8 +141,12 @@ def _find(nlp: Language, component: str | None) -> tuple[str, OwnEncoderShim]:
         problem = T560_HEAD.format(head=type(shim).__name__)
     elif shim.record["config"]["model_type"] == SCRATCH:
         problem = T560_SCRATCH
+    elif shim.record["config"]["model_type"] == STATIC:
+        problem = T560_STATIC
     elif is_half(shim.network.encoder, shim.record):
         problem = T560_HALF.format(family=shim.network.encoder.family)
+    elif shim.record["config"].get(BIDIRECTIONAL):
+        problem = T560_BOTH_WAYS.format(family=shim.network.encoder.family)
     elif not isinstance(shim.network.head, LabelHead):
         problem = T560_HEAD.format(head=type(shim.settings.head).__name__)
     elif shim.n_features:

@@ -16,6 +16,7 @@ _ACTIVATIONS = {
 }  # fmt: skip
 _POOLINGS = {
     "cls": "states[:, 0]",
+    "lasttoken": "states[torch.arange(len(states)), mask.sum(1)[:, 0] - 1]",
     "max": "states.masked_fill(mask == 0, torch.finfo(states.dtype).min).amax(1)",
     "mean": "(states * mask).sum(1) / mask.sum(1)",
 }

@@ -21,6 +21,7 @@ from ...model.features.joining import settle
 from ...model.features.layer import features_of
 from ...model.shims.own_encoder_shim import OwnEncoderShim
 from ...model.text.windows import Windows
+from ...nn.encoders.config import DECODERS
 from ...pipeline.components import classifiers_of
 from ...pipeline.interface import classifier_of
 from ...pipeline.textcat import TransferTextCategorizer
@@ -138,7 +139,9 @@ def _variants(
 
     config = shim.record["config"]
     n_heads = next((int(config[key]) for key in ("num_attention_heads", "n_heads") if config.get(key)), 0)
-    compact = fused(graphs.encoder, n_heads=n_heads, width=shim.network.encoder.width)
+    # The patterns are BERT's: those of a decoder, with its mask and its rotary positions, they only resemble.
+    is_decoder = shim.network.encoder.family in DECODERS
+    compact = None if is_decoder else fused(graphs.encoder, n_heads=n_heads, width=shim.network.encoder.width)
     plain = {"": graphs.encoder, **({", fused": compact} if compact is not None else {})}
     if precision == "fp32":
         yield from ((f"fp32{how}", of(bytes, graph)) for how, graph in plain.items())

@@ -7,10 +7,9 @@ import safetensors.torch
 from torch import nn
 
 from ...files import write_text
-from ...nn.sentence_pooling import Dense, SentenceModules
+from ...nn.sentence_pooling import MODES, Dense, SentenceModules
 
 _MODULES = "sentence_transformers.models"
-_MODES = {"cls": "pooling_mode_cls_token", "max": "pooling_mode_max_tokens", "mean": "pooling_mode_mean_tokens"}
 _IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -45,7 +44,7 @@ def write_modules(folder: Path, modules: SentenceModules, pooling: nn.Module, wi
         {"idx": i, "name": str(i), "path": place, "type": f"{_MODULES}.{kind}"} for i, (place, kind) in enumerate(kinds)
     ]
     _write(folder / "modules.json", listed)
-    modes = {key: mode in modules.modes for mode, key in _MODES.items()}
+    modes = {key: mode in modules.modes for mode, key in MODES.items()}
     _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **modes})
     _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
 

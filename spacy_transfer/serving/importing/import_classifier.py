@@ -9,12 +9,13 @@ import spacy
 from spacy.language import Language
 from torch import Tensor
 
-from ...errors import T163, T562, T562_PIPELINE, T562_PROBLEM, T562_WIDTH, T564
+from ...errors import T163, T562, T562_LAST, T562_PIPELINE, T562_PROBLEM, T562_WIDTH, T564
 from ...files import hold_place, new_folder, refuse_same
 from ...json_types import ConfigBlock
 from ...model.shims.own_encoder_shim import OwnEncoderShim
 from ...model.storage.snapshot import StoredNetwork
 from ...model.storage.weights import weights_of
+from ...model.text.tokenizer import PieceTokenizer
 from ...nn.encoders.pretrained import LoadedEncoder, read_encoder
 from ...nn.encoders.trial import try_encoder
 from ...nn.sentence_pooling import SentenceModules
@@ -24,7 +25,7 @@ from ...repository.encoder_folder import PickledWeights
 from ...repository.resolve import find_encoder
 from .trained_head import PROBLEMS, Problem, TrainedHead, read_head
 
-_POOLINGS = {"attention": "Attention", "cls": "Cls", "max": "Max", "mean": "Mean"}
+_POOLINGS = {"attention": "Attention", "cls": "Cls", "lasttoken": "Last", "max": "Max", "mean": "Mean"}
 # As of `Windows`, where nothing says how long texts were in training.
 _LENGTH = 512
 
@@ -128,6 +129,7 @@ def read_classifier(
     weights |= {f"head.{name}": value for name, value in head.weights.state().items()}
     weights |= {f"pooling.{name}": value for name, value in _pooling_weights(head, loaded).items()}
     _check_width(found.name, head, loaded)
+    _check_last(found.name, head, loaded)
     shim.take(StoredNetwork(loaded.record, loaded.tokenizer, weights, state))
     network = shim.network
     try_encoder(network.encoder, found.name, network.boundary)
@@ -158,7 +160,7 @@ def _blocks(source: str, revision: str | None, head: TrainedHead, loaded: Loaded
     else:
         named = _POOLINGS[pooling]
     length: int | str = "auto"
-    if head.pooling in ("cls", "mean"):
+    if head.pooling in ("cls", "mean", "lasttoken"):
         longest = loaded.encoder.max_pieces
         length = min(head.max_length or longest or _LENGTH, longest or head.max_length or _LENGTH)
     return {
@@ -184,3 +186,10 @@ def _check_width(name: str, head: TrainedHead, loaded: LoadedEncoder) -> None:
     if head.weights.width != width:
         told = T562_WIDTH.format(found=head.weights.width, width=width)
         raise ValueError(T562.format(name=name, problem=told))
+
+
+def _check_last(name: str, head: TrainedHead, loaded: LoadedEncoder) -> None:
+    """RAISES (ValueError): T562 where the last piece is padding to transformers, which then reads the one before it."""
+    suffix, pad_id = PieceTokenizer(loaded.tokenizer).suffix, loaded.record["config"].get("pad_token_id")
+    if head.pooling == "lasttoken" and suffix[-1:] == [pad_id]:
+        raise ValueError(T562.format(name=name, problem=T562_LAST.format(piece=pad_id)))

@@ -56,7 +56,8 @@ class TrainedHead:
     weights (HeadWeights): Its weights.
     labels (list[str]): In the order of the logits.
     problem (Problem | None): Whether a text has exactly one label, or any number; None where nothing says it.
-    pooling (str): What makes the vector that it reads: "cls", "mean", "attention", or "folder", as modules.json says.
+    pooling (str): What makes the vector that it reads: "cls", "mean", "lasttoken", "attention", or "folder", as
+        modules.json says.
     max_length (int | None): Longest text in pieces, special pieces included, where the head was trained with one.
     normalize (bool): Vectors are scaled to length 1 before the head.
     pooling_weights (dict[str, Tensor]): Of the pooling, by their names in its module.
@@ -65,7 +66,7 @@ class TrainedHead:
     weights: HeadWeights
     labels: list[str]
     problem: Problem | None
-    pooling: Literal["cls", "mean", "attention", "folder"]
+    pooling: Literal["cls", "mean", "lasttoken", "attention", "folder"]
     max_length: int | None = None
     normalize: bool = False
     pooling_weights: dict[str, Tensor] = field(default_factory=dict)

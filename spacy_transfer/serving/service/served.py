@@ -17,7 +17,14 @@ from ...pipeline.loading import load_pipeline
 from ...text_output import printable
 from ..apply.options import Options, check_labels
 from ..apply.reading.rows import Row
-from ..apply.scoring import DirectScoring, Scoring, active_classifiers, attributes_read_by, make_scoring
+from ..apply.scoring import (
+    DirectScoring,
+    Scoring,
+    active_classifiers,
+    attributes_read_by,
+    make_scoring,
+    require_documents,
+)
 from .lanes import Lane, LaneClosed, row_of
 from .limits import ServiceLimits
 
@@ -129,6 +136,7 @@ class Served:
 
     def _make(self, nlp: Language) -> Loaded:
         scoring = make_scoring(nlp, keeps_docs=False)
+        require_documents(scoring.components)
         check_labels([label for one in scoring.components for label in one.labels], self._options)
         attributes = tuple(attributes_read_by(nlp))
         most = self._limits.batch

@@ -73,4 +73,6 @@ def blocks_of(model: JsonMapping, plan: Pretraining) -> MaskedLMSettings:
         piece_budget=shared["piece_budget"],
         precision=shared["precision"],
         device=shared["device"],
+        objective=plan.objective,
+        whole_words=plan.whole_words,
     )

@@ -84,7 +84,7 @@ class Work:
         tokenizer = PieceTokenizer(loaded.tokenizer)
         longest = SentenceModules.of(loaded.record).max_length
         windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
-        special_pieces(tokenizer, loaded.encoder.family)
+        special_pieces(tokenizer, loaded.encoder.family, plan.objective)
         if not force:
             refuse_strange(self.folder, _NAMES)
         self.clear()
@@ -138,8 +138,8 @@ class Work:
         }  # fmt: skip
         masked_lm = {
             "@architectures": "spacy-transfer.MaskedLM.v1", "share": plan.share, "seed": plan.seed,
-            "piece_budget": model["piece_budget"], "precision": model["precision"], "device": device,
-            "encoder": encoder, "windows": dict(model["windows"]),
+            "objective": plan.objective, "whole_words": plan.whole_words, "piece_budget": model["piece_budget"],
+            "precision": model["precision"], "device": device, "encoder": encoder, "windows": dict(model["windows"]),
         }  # fmt: skip
         config = Config({
             "nlp": {"lang": "xx", "pipeline": [NAME]},

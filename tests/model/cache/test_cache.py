@@ -37,7 +37,7 @@ def assert_alike(one: Language, other: Language, **options: Any) -> None:
     torch.testing.assert_close(scores_of(one, TEXTS), scores_of(other, TEXTS), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("pooling", ["MeanPooling", "AttentionPooling", "ClsPooling"])
+@pytest.mark.parametrize("pooling", ["MeanPooling", "AttentionPooling", "ClsPooling", "LastPooling"])
 @pytest.mark.parametrize("frozen", [1, 2, "all"])
 def test_cached_is_uncached(quiet_bert: Path, frozen: Any, pooling: str) -> None:
     blocks = {"tuning": {"frozen_depth": frozen}, "pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}

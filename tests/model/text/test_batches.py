@@ -162,7 +162,7 @@ def test_an_empty_batch_is_no_step(bert: Path) -> None:
 
 # ---- the feature cache -------------------------------------------------------------------------------------------
 
-POOLINGS = ["MeanPooling", "ClsPooling", "MaxPooling", "AttentionPooling"]
+POOLINGS = ["MeanPooling", "ClsPooling", "LastPooling", "MaxPooling", "AttentionPooling"]
 
 
 def trained(folder: Path, cache: dict[str, Any], n_steps: int = 4, **blocks: Any) -> Any:

@@ -31,6 +31,11 @@ AUTO = {
     "modernbert": ({"Wqkv", "Wo"}, {"Wqkv", "mlp.Wo"}),
     "t5": ({"q", "k", "v", "o"}, {"k", "v", "DenseReluDense.wo"}),
     "bart": ({"q_proj", "k_proj", "v_proj", "out_proj"}, {"k_proj", "v_proj", "fc2"}),
+    "gpt2": ({"attn.c_attn", "attn.c_proj"}, {"attn.c_attn", "mlp.c_proj"}),
+    **{
+        family: ({"q_proj", "k_proj", "v_proj", "o_proj"}, {"k_proj", "v_proj", "down_proj"})
+        for family in ("llama", "gemma3")
+    },
 }  # fmt: skip
 
 

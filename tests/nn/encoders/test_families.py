@@ -11,7 +11,7 @@ import spacy
 import torch
 from safetensors.torch import load_file, save_file
 
-from house_kit.encoders import FAMILIES, KNOWN_FAMILIES, POSITIONS, WIDTH, write_encoder
+from house_kit.encoders import DECODERS, FAMILIES, KNOWN_FAMILIES, POSITIONS, WIDTH, write_encoder
 from house_kit.pipelines import moved, network_of, pipeline, read_json, scores_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.text.tokenizer import PieceTokenizer
@@ -22,6 +22,7 @@ from spacy_transfer.training.adamw import AdamW
 N_LAYERS = {
     "bert": 3, "roberta": 3, "xlm-roberta": 2, "distilbert": 3, "albert": 3, "albert-two-groups": 4, "electra": 3,
     "mpnet": 3, "deberta-v2": 3, "deberta-v3": 3, "deberta-v2-conv": 3, "modernbert": 4, "t5": 3, "bart": 3,
+    "gpt2": 3, "llama": 3, "gemma3": 3,
 }  # fmt: skip
 FAMILY_AND_DEPTH = [(family, depth) for family in KNOWN_FAMILIES for depth in range(-1, N_LAYERS[family] + 1)]
 Folders = Callable[[str], Path]
@@ -58,6 +59,7 @@ def test_width_and_depth(family: str, encoders: Callable[[str], Encoder]) -> Non
     ids, mask = padded_rows(encoder)
     assert encoder(ids, mask).shape == (3, 9, WIDTH)
     assert encoder.pad_id == {"modernbert": 3}.get(family, FAMILIES[family][2].get("pad_token_id", 0))
+    assert encoder.is_causal == (family in DECODERS)
 
 
 @pytest.mark.parametrize("family", KNOWN_FAMILIES)
@@ -91,6 +93,11 @@ DEPTHS = {
     "bart": {
         "embed_tokens": 0, "embed_positions": 0, "layernorm_embedding": 0, "layers.0.final_layer_norm": 1,
         "layers.1.": 2, "layers.2.self_attn_layer_norm": -1,
+    },
+    "gpt2": {"wte": 0, "wpe": 0, "h.0.": 1, "h.1.attn.c_attn": 2, "h.2.": -1, "ln_f": -1},
+    **{
+        family: {"embed_tokens": 0, "layers.0.": 1, "layers.1.mlp": 2, "layers.2.": -1, "body.norm.": -1}
+        for family in ("llama", "gemma3")
     },
 }  # fmt: skip
 
@@ -266,7 +273,7 @@ def test_frozen_modules_draw_no_dropout(family: str, encoder_folder: Folders) ->
 
 # ---- positions ---------------------------------------------------------------------------------------------------
 
-LEARNED = [f for f in KNOWN_FAMILIES if f not in ("t5", "modernbert", "deberta-v3")]
+LEARNED = [f for f in KNOWN_FAMILIES if f not in ("t5", "modernbert", "deberta-v3") and f not in DECODERS[1:]]
 
 
 @pytest.mark.parametrize("family", LEARNED)
@@ -372,7 +379,7 @@ def test_half_precision_weights_become_fp32(encoder_folder: Folders, tmp_path: P
     assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "vit", "llama"])
+@pytest.mark.parametrize("model_type", ["opt", "vit", "bloom"])
 def test_what_is_no_text_encoder_is_refused(model_type: str, encoder_folder: Folders, tmp_path: Path) -> None:
     shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
     (tmp_path / "encoder" / "config.json").write_text(json.dumps({"model_type": model_type}))
@@ -412,7 +419,7 @@ def test_a_slow_tokenizer_is_converted(bert: Path, tmp_path: Path) -> None:
 def test_gradient_checkpointing_changes_no_gradient(family: str, depth: int, tmp_path: Path) -> None:
     names = (
         "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "dropout_rate",
-        "embedding_dropout", "mlp_dropout", "activation_dropout",
+        "embedding_dropout", "mlp_dropout", "activation_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop",
     )  # fmt: skip
     quiet = dict.fromkeys(names, 0.0)
     folder = write_encoder(tmp_path, family, **quiet)

@@ -20,7 +20,7 @@ from spacy_transfer.serving.export.export import export
 from spacy_transfer.serving.export.huggingface import write_huggingface
 from spacy_transfer.serving.importing.import_classifier import import_classifier
 
-FAMILIES = ["bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v3", "modernbert"]
+FAMILIES = ["bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v3", "modernbert", "gpt2", "gemma"]
 SIX = TEXTS[:6]
 
 
@@ -42,7 +42,9 @@ def test_a_linear_head_on_the_mean(
     family: str, encoder_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No class of transformers has it, so it lies beside the encoder; read again, it is the same classifier."""
-    nlp = pipeline(encoder_folder(family), multilabel=family in ("roberta", "electra"))
+    pooling = "LastPooling" if family == "gemma" else "MeanPooling"
+    blocks = {"pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}
+    nlp = pipeline(encoder_folder(family), multilabel=family in ("roberta", "electra"), **blocks)
     with torch.no_grad():
         network_of(nlp).head.output.weight.normal_()
     wanted = scores_of(nlp, SIX)

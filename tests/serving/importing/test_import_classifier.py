@@ -12,6 +12,8 @@ import spacy
 import torch
 import transformers
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from house_kit.classifiers import logits_of, write_classifier, write_head
 from house_kit.commands import run
@@ -49,6 +51,35 @@ def test_there_and_back(family: str, tmp_path: Path) -> None:
     config = transformers.AutoConfig.from_pretrained(tmp_path / "back")
     assert (config.problem_type, list(config.id2label.values())) == (problem, LABELS)
     assert config.architectures == [CLASSIFIERS[config.model_type].architecture]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "gemma2"])
+def test_decoders(family: str, tmp_path: Path) -> None:
+    """One linear map on the last piece; back it goes as encoder and head, with the same scores."""
+    changes: dict[str, Any] = {} if "gemma" in family else {"pad_token_id": 0}
+    if family == "gemma2":
+        # transformers leaves the cap out by default.
+        changes["attn_logit_softcapping"] = None
+    folder = write_classifier(tmp_path / "hf", family, problem="single_label_classification", **changes)
+    done = import_classifier(folder, tmp_path / "nlp", lang="xx")
+    assert (done.labels, done.exclusive, done.length) == (LABELS, True, 36)
+    nlp, wanted = spacy.load(tmp_path / "nlp"), logits_of(folder, SIX).softmax(dim=1)
+    torch.testing.assert_close(scores_of(nlp, SIX), wanted, atol=1e-5, rtol=1e-4)
+    back = export(tmp_path / "nlp", tmp_path / "back", to="huggingface").huggingface
+    assert back is not None
+    assert back.loads_with == "AutoModel"
+    import_classifier(tmp_path / "back", tmp_path / "again", lang="xx")
+    torch.testing.assert_close(scores_of(spacy.load(tmp_path / "again"), SIX), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_a_last_piece_that_is_padding_is_refused(tmp_path: Path) -> None:
+    """transformers would read the piece before it."""
+    folder = write_classifier(tmp_path / "hf", "llama", pad_token_id=2)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"T562.*piece 2.*pad_token_id"):
+        import_classifier(folder, tmp_path / "nlp", lang="xx")
 
 
 def test_the_other_modernbert(tmp_path: Path) -> None:

@@ -15,7 +15,15 @@ from ....json_types import JsonObject
 from ....pipeline.interface import Floats, classifier_of
 from ..reading.blocks import Block
 from ..reading.rows import Bad, Row
-from ..scoring import Component, DirectScoring, active_classifiers, attributes_read_by, make_scoring, reads_only_text
+from ..scoring import (
+    Component,
+    DirectScoring,
+    Spans,
+    active_classifiers,
+    attributes_read_by,
+    make_scoring,
+    reads_only_text,
+)
 from ..writing.docs_writer import pack_docs
 
 if TYPE_CHECKING:
@@ -68,11 +76,13 @@ class Scored:
     scores (Floats): Of all components next to each other, (n_rows, n_labels).
     docs (bytes): The documents, for a `.spacy` file.
     bad (list[Bad]): Rows whose documents cannot be written.
+    spans (list[list[Spans]]): As in `ScoredRows`.
     """
 
     scores: Floats
     docs: bytes = b""
     bad: list[Bad] = field(default_factory=list)
+    spans: list[list[Spans]] = field(default_factory=list)
 
 
 class Engine(Protocol):
@@ -132,8 +142,8 @@ class LoadedPipeline:
         """
         if not rows:
             return Scored(np.zeros((0, self.facts.n_labels), dtype=np.float32))
-        scores, docs = self._scoring.score(rows)
-        return Scored(scores, *pack_docs(rows, docs)) if self._keeps_docs else Scored(scores)
+        scores, docs, spans = self._scoring.score(rows)
+        return Scored(scores, *pack_docs(rows, docs)) if self._keeps_docs else Scored(scores, spans=spans)
 
 
 @contextmanager

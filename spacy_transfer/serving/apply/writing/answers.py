@@ -7,7 +7,7 @@ import numpy as np
 
 from ....pipeline.interface import Floats
 from ..options import Options
-from ..scoring import Component
+from ..scoring import Component, Spans
 
 # Of a score: beyond it nothing of a network in single precision says anything.
 _DIGITS = 6
@@ -33,6 +33,10 @@ class Answers:
         """Names of the new columns."""
         found: list[str] = []
         for component, prefix in zip(self._components, self._prefixes, strict=True):
+            if component.has_spans:
+                found.append(f"{prefix}spans")
+            if not component.scores_documents:
+                continue
             found += [f"{prefix}label", f"{prefix}score"]
             if self._options.all_scores and self._is_table:
                 found += [f"{prefix}score_{label}" for label in component.labels]
@@ -40,28 +44,47 @@ class Answers:
                 found.append(f"{prefix}scores")
         return found
 
-    def make(self, scores: Floats) -> list[Answer]:
+    def make(self, scores: Floats, spans: Sequence[Sequence[Spans]] = ()) -> list[Answer]:
         """Make the new cells of some rows.
 
         scores (Floats): Of all components side by side, (n_rows, n_labels).
+        spans (Sequence): Of each row, by component, its sentences or spans; none where no component has any.
         RETURNS (list[Answer]): One for each row, with all columns.
         """
         answers: list[Answer] = [{} for _ in range(len(scores))]
         begin = 0
-        for component, prefix in zip(self._components, self._prefixes, strict=True):
+        for place, (component, prefix) in enumerate(zip(self._components, self._prefixes, strict=True)):
+            if component.has_spans:
+                for answer, of_row in zip(answers, spans, strict=False):
+                    listed = self._spans(component.labels, of_row[place])
+                    answer[f"{prefix}spans"] = json.dumps(listed, ensure_ascii=False) if self._is_table else listed
+            if not component.scores_documents:
+                begin += len(component.labels)
+                continue
             part = scores[:, begin : begin + len(component.labels)]
             begin += len(component.labels)
             best = part.argmax(axis=1).tolist()
             for answer, row, chosen in zip(answers, part.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
-                self._fill(answer, component.labels, row, chosen, prefix)
+                self._fill(answer, component.labels, row, chosen, prefix, is_table=self._is_table)
         return answers
 
-    def _fill(self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str) -> None:
+    def _spans(self, labels: Sequence[str], spans: Spans) -> list[Answer]:
+        """Each sentence or span with the same cells as a document."""
+        found: list[Answer] = []
+        for start, end, text, scores in spans:
+            row = np.asarray(scores, dtype=np.float64).round(_DIGITS).tolist()
+            found.append({"start": start, "end": end, "text": text})
+            self._fill(found[-1], labels, row, int(np.argmax(scores)), "", is_table=False)
+        return found
+
+    def _fill(
+        self, answer: Answer, labels: Sequence[str], row: list[float], best: int, prefix: str, *, is_table: bool
+    ) -> None:
         options = self._options
         is_sure = options.min_score is None or row[best] >= options.min_score
         answer[f"{prefix}label"] = labels[best] if is_sure else options.abstain
         answer[f"{prefix}score"] = row[best]
-        if options.all_scores and self._is_table:
+        if options.all_scores and is_table:
             answer.update((f"{prefix}score_{label}", score) for label, score in zip(labels, row, strict=True))
             return
         if options.all_scores:
@@ -69,4 +92,4 @@ class Answers:
         elif options.above is not None or options.top is not None:
             ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])[: options.top]
             wanted = {label: score for label, score in ranked if options.above is None or score >= options.above}
-            answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if self._is_table else wanted
+            answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if is_table else wanted

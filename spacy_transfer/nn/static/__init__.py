@@ -1,0 +1,1 @@
+"""Static encoders: one vector per piece, whatever stands next to it."""

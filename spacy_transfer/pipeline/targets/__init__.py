@@ -1,0 +1,1 @@
+"""What a classifier classifies: whole documents, their sentences, or the spans of a group."""

@@ -1,0 +1,1 @@
+"""A small classifier learns the scores of a large one."""

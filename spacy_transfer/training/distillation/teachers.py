@@ -1,0 +1,135 @@
+"""What gives scores: pipelines that fill `doc.cats`, and functions of texts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+from spacy.language import Language
+from spacy.util import get_package_path, is_package
+
+from ...errors import T701, T702, T702_COUNT, T702_KIND, T702_LABEL, T702_SCORE
+from ...files import sha256_of, sha256_of_data, sha256_of_parts
+from ...log import announce
+from ...pipeline.gold import is_score, shown
+from ...pipeline.loading import load_pipeline
+from .score_cache import ScoreCache, Scores
+
+ScoringFunction = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
+# Hexadecimal digits in the name of a file.
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Something that scores texts, and what tells it from others.
+
+    name (str): For messages.
+    identity (str): Another one gives other scores.
+    ask (Callable): Scores of some texts.
+    """
+
+    name: str
+    identity: str
+    ask: ScoringFunction
+
+    @property
+    def file_name(self) -> str:
+        """Of its scores."""
+        return f"scores-{sha256_of_data(self.identity.encode('utf-8'))[:_DIGITS]}.jsonl"
+
+    def score(self, texts: Sequence[str], folder: Path, batch_size: int) -> list[Scores]:
+        """Score texts; each text is asked for once, whatever happens to this process.
+
+        texts (Sequence[str]): The texts.
+        folder (Path): Where scores are kept.
+        batch_size (int): Texts that are asked for together.
+        RETURNS (list[Scores]): Of each text.
+        RAISES (ValueError): T702 for an answer that is none.
+        """
+        with closing(ScoreCache(folder / self.file_name)) as cache:
+            waiting = list(dict.fromkeys(text for text in texts if text not in cache))
+            if waiting:
+                n_known = len(set(texts)) - len(waiting)
+                announce(f"{self.name} scores {len(waiting):,} texts; {n_known:,} are known already.")
+            for begin in range(0, len(waiting), batch_size):
+                batch = waiting[begin : begin + batch_size]
+                cache.add(batch, _checked(self.ask(batch), batch, self.name))
+            return [cache[text] for text in texts]
+
+
+def _checked(answer: object, texts: Sequence[str], name: str) -> list[Scores]:
+    """RAISES (ValueError): T702."""
+    if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) != len(texts):
+        found = f"{len(answer)} answers" if isinstance(answer, Sequence) else type(answer).__name__
+        raise ValueError(T702.format(name=name, problem=T702_COUNT.format(found=found, n=len(texts))))
+    checked: list[Scores] = []
+    for text, scores in zip(texts, answer, strict=True):
+        problem = ""
+        if not isinstance(scores, Mapping):
+            problem = T702_KIND.format(value=shown(scores), text=text[:80])
+        elif wrong := [label for label in scores if not isinstance(label, str)]:
+            problem = T702_LABEL.format(label=shown(wrong[0]), text=text[:80])
+        elif bad := [label for label, value in scores.items() if not is_score(value)]:
+            problem = T702_SCORE.format(label=bad[0], value=shown(scores[bad[0]]), text=text[:80])
+        if problem:
+            raise ValueError(T702.format(name=name, problem=problem))
+        checked.append({label: float(value) for label, value in scores.items()})
+    return checked
+
+
+@final
+class PipelineTeacher:
+    """Asks a pipeline in a folder; it is loaded when something is asked that is not known yet.
+
+    path (str | Path): Folder or package.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _nlp(self) -> Language:
+        return load_pipeline(self._path)
+
+    def __call__(self, texts: Sequence[str]) -> list[Scores]:
+        found: list[Scores] = [dict(doc.cats) for doc in self._nlp.pipe(texts)]
+        if not any(found):
+            pipes = ", ".join(self._nlp.pipe_names) or "none"
+            raise ValueError(T701.format(name=self._path, components=pipes))
+        return found
+
+
+def teacher_of(given: object) -> Teacher:
+    """What somebody who learns can ask.
+
+    given (object): Folder or package of a pipeline, a loaded pipeline, a function of texts, or a `Teacher`.
+    RETURNS (Teacher): A function is told from others by its module and name: give it another name when its answers
+        change, or make a `Teacher` of it.
+    RAISES (OSError): What spaCy says of a pipeline that is nowhere.
+    """
+    if isinstance(given, Teacher):
+        return given
+    if isinstance(given, Language):
+        digest = sha256_of_data(given.to_bytes())
+        return Teacher(str(given.meta.get("name", "pipeline")), f"pipeline {digest}", _asking(given))
+    if isinstance(given, str | Path):
+        folder = Path(given)
+        if not folder.exists() and is_package(str(given)):
+            folder = get_package_path(str(given))
+        elif not (folder / "meta.json").is_file():
+            # For its message.
+            load_pipeline(given)
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        parts = (f"{path.relative_to(folder)} {sha256_of(path)}\n".encode() for path in files)
+        return Teacher(str(given), f"pipeline {sha256_of_parts(parts)}", PipelineTeacher(given))
+    if not callable(given):
+        raise TypeError(T702.format(name=type(given).__name__, problem=T702_KIND.format(value=shown(given), text="")))
+    name = f"{getattr(given, '__module__', '')}.{getattr(given, '__qualname__', type(given).__qualname__)}"
+    return Teacher(name, f"function {name}", given)
+
+
+def _asking(nlp: Language) -> ScoringFunction:
+    return lambda texts: [dict(doc.cats) for doc in nlp.pipe(texts)]

@@ -1,0 +1,289 @@
+"""Trains a classifier again with texts that it has labeled itself; see `spacy transfer self-train --help`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from thinc.api import Config
+
+from ...config.reading import read_config
+from ...corpora.raw_texts import read_raw_texts
+from ...corpora.repeats import normalize
+from ...docbins import find_docbins, read_docs
+from ...errors import T005, T642, T720, T727, T734, T735
+from ...files import fingerprint_of_data, hold_folder, refuse_same, repair, write_text
+from ...files.fields import OBJECT, list_of, take
+from ...files.strangers import read_object
+from ...json_types import ConfigMapping, JsonObject
+from ...pipeline.components import classifiers_of, name_meant
+from ...pipeline.loading import load_pipeline
+from ..device import use_device
+from ..output.marker import Marker
+from ..output.models import copy_folder
+from ..output.progress import Show
+from ..output.result import Result
+from ..search.study import Interrupted
+from ..session import Stopped
+from ..state.checkpoint import Checkpoints
+from ..state.fingerprint import differences, flat, refuse_others
+from ..train import train
+from .confident import most_confident
+from .targets import scores_of
+
+_RECORD = "self-train.json"
+_READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
+
+
+@dataclass(frozen=True)
+class SelfTraining:
+    """How texts without labels join in.
+
+    rounds (int): Trainings with such texts, at most; 1 or more. The first that is not better on dev ends it.
+    share (float): Of the texts that a label is given to, those with the highest scores join in: so many in the first
+        round, twice as many in the second, and so on; 0 < share <= 1.
+    least_score (float): No text joins in with a lower score; 0 to below 1.
+    RAISES (ValueError): T005 for values out of range.
+    """
+
+    rounds: int = 2
+    share: float = 0.3
+    least_score: float = 0.6
+
+    def __post_init__(self) -> None:
+        for name, good, want in (
+            ("rounds", self.rounds >= 1, "rounds >= 1"),
+            ("share", 0.0 < self.share <= 1.0, "0 < share <= 1"),
+            ("least_score", 0.0 <= self.least_score < 1.0, "0 <= least_score < 1"),
+        ):
+            if not good:
+                raise ValueError(T005.format(block="self-train", field=name, value=getattr(self, name), want=want))
+
+
+@dataclass(frozen=True)
+class Round:
+    """A training.
+
+    number (int): 0 for the one with labeled texts alone.
+    n_joined (int): Texts that joined in.
+    joined (dict[str, int]): Of them, those that have each label.
+    score (float): Best score on dev.
+    measure (str): What the score is.
+    is_kept (bool): Whether it was better than all before.
+    """
+
+    number: int
+    n_joined: int
+    joined: dict[str, int]
+    score: float
+    measure: str
+    is_kept: bool
+
+
+@dataclass(frozen=True)
+class SelfTrained:
+    """What came of it.
+
+    folder (Path): The best pipeline.
+    rounds (list[Round]): All trainings, in order.
+    n_texts (int): Texts without labels.
+    """
+
+    folder: Path
+    rounds: list[Round] = field(default_factory=list)
+    n_texts: int = 0
+
+
+def self_train(
+    config: Path | Config,
+    texts: Sequence[Path],
+    output: Path,
+    *,
+    plan: SelfTraining | None = None,
+    component: str | None = None,
+    text_field: str = "text",
+    overrides: ConfigMapping | None = None,
+    gpu_id: int = -1,
+    resume: bool = False,
+    force: bool = False,
+    checkpoint_every: str = "auto",
+    show: Show = "none",
+    command: str = "",
+) -> SelfTrained:
+    """Train a classifier, let it label texts, and train it again with those that it is sure of.
+
+    Each round begins with the encoder, as the config says, so that no mistake is learned twice. A round counts only
+    where it is better on dev than all before.
+
+    config (Path | Config): As for `train`; its training data are .spacy files.
+    texts (Sequence[Path]): Texts without labels: .txt, tables, .jsonl, .spacy files or folders of them.
+    output (Path): Gets `round-0`, `round-1`, ..., each the folder of a run, and the best pipeline as `model-best`.
+    plan (SelfTraining | None): Rounds, shares, the least score.
+    component (str | None): The classifier, where the pipeline has more than one.
+    text_field (str): Field or column of the text.
+    overrides (Mapping | None): Values of the config to replace, by dotted key.
+    gpu_id (int): -1 for the CPU.
+    resume (bool): Go on where it was interrupted.
+    force (bool): Throw away what is there; with `resume`, go on although something has changed.
+    checkpoint_every (str): As for `train`.
+    show (str): Progress, as for `train`.
+    command (str): How to go on, for the message after a signal.
+    RETURNS (SelfTrained): Every round, and the best pipeline.
+    RAISES (ValueError): T720 without texts, T727 for dev texts among them, T734 for training data that are no .spacy
+        files, T735 for what is there already, T642 unless it is clear which classifier is meant, T167 where `resume`
+        would go on with something else; what `train` raises.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C.
+    """
+    plan = plan or SelfTraining()
+    whole = read_config(config, overrides or {})
+    readers = {part: _reader(whole, part) for part in ("train", "dev")}
+    refuse_same([output], list(texts))
+    raw = _read(texts, text_field, readers)
+    made_of = {
+        "config": flat(whole), "plan": asdict(plan),
+        "texts": fingerprint_of_data("\0".join(raw).encode("utf-8", "surrogatepass")).hex(),
+    }  # fmt: skip
+    use_device(gpu_id)
+    with hold_folder(output):
+        repair(output)
+        _begin(output, made_of, resume=resume, force=force)
+        rounds: list[Round] = []
+        best = output / "round-0"
+        for number in range(plan.rounds + 1):
+            folder = output / f"round-{number}"
+            values, joined, n_joined = {}, dict[str, int](), 0
+            if number:
+                own = output / f"texts-{number}"
+                joined, n_joined = _join(own, best / "model-best", raw, readers["train"][1], component, plan, number)
+                values = {f"{readers['train'][0]}.path": str(own)}
+                if not n_joined:
+                    break
+            result = _run(
+                whole, folder, {**(overrides or {}), **values}, gpu_id=gpu_id, resume=resume, force=force,
+                checkpoint_every=checkpoint_every, show=show, command=command,
+            )  # fmt: skip
+            is_kept = not rounds or result.score > max(one.score for one in rounds)
+            rounds.append(Round(number, n_joined, joined, result.score, result.measure, is_kept))
+            if not is_kept:
+                break
+            best = folder
+        copy_folder(best / "model-best", output / "model-best")
+        record = {"made_of": made_of, "rounds": [asdict(one) for one in rounds]}
+        write_text(output / _RECORD, json.dumps(record, indent=2, ensure_ascii=False))
+    return SelfTrained(output / "model-best", rounds, len(raw))
+
+
+def _reader(config: Config, part: str) -> tuple[str, Path]:
+    """Section and path of a corpus."""
+    whole = config.interpolate()
+    name = str(whole.get("training", {}).get(f"{part}_corpus", f"corpora.{part}"))
+    block: object = whole
+    for key in name.split("."):
+        block = block.get(key) if isinstance(block, Mapping) else None
+    path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
+    if not isinstance(path, str) or not path:
+        raise ValueError(T734.format(section=name, readers=" or ".join(_READERS)))
+    return name, Path(path).expanduser()
+
+
+def _docs(path: Path) -> Iterator[Doc]:
+    return (doc for file in find_docbins(path) for doc in read_docs(file))
+
+
+def _read(texts: Sequence[Path], text_field: str, readers: Mapping[str, tuple[str, Path]]) -> list[str]:
+    """Texts without labels, each once, without those that have labels in the training data.
+
+    RAISES (ValueError): T720 without any, T727 for texts of the dev data.
+    """
+    learned, dev = ({normalize(doc.text) for doc in _docs(readers[part][1])} for part in ("train", "dev"))
+    found: dict[str, str] = {}
+    for text in read_raw_texts(texts, field=text_field):
+        found.setdefault(normalize(text), text)
+    leaked = [text for key, text in found.items() if key in dev]
+    if leaked:
+        raise ValueError(T727.format(n=len(leaked), path=readers["dev"][1], text=repr(leaked[0][:60])))
+    kept = [text for key, text in found.items() if key not in learned]
+    if not kept:
+        raise ValueError(T720.format(path=", ".join(map(str, texts))))
+    return kept
+
+
+def _begin(output: Path, made_of: JsonObject, *, resume: bool, force: bool) -> None:
+    """Begin, or find that what has begun is the same.
+
+    RAISES (ValueError): T735 for what is there already, T167 for something else.
+    """
+    there = (output / _RECORD).exists()
+    if resume and there:
+        then = take(output / _RECORD, read_object(output / _RECORD), {"made_of": OBJECT}, {"rounds": list_of(OBJECT)})[
+            "made_of"
+        ]
+        refuse_others(output, differences(_flat(then), _flat(made_of)), force=force)
+        return
+    if not force and (there or (output / "round-0").exists()):
+        raise ValueError(T735.format(folder=output))
+    for old in (*output.glob("round-*/result.json"), *output.glob("texts-*/*.spacy")):
+        old.unlink()
+    output.mkdir(parents=True, exist_ok=True)
+    Marker.write(output, "run")
+    write_text(output / _RECORD, json.dumps({"made_of": made_of}, indent=2))
+
+
+def _flat(data: JsonObject) -> JsonObject:
+    """As JSON has it: lists for tuples."""
+    return {key: json.loads(json.dumps(value)) for key, value in flat(data).items()}
+
+
+def _join(
+    folder: Path, pipeline: Path, raw: Sequence[str], train_path: Path, component: str | None, plan: SelfTraining,
+    number: int,
+) -> tuple[dict[str, int], int]:  # fmt: skip
+    """Write the labeled texts, and those that joined in, next to each other."""
+    nlp: Language = load_pipeline(pipeline)
+    pipes = classifiers_of(nlp, enabled_only=True)
+    name = name_meant(pipes, component)
+    if name is None:
+        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
+    pipe = pipes[name]
+    docs = [nlp.make_doc(text) for text in raw]
+    scores = scores_of(nlp, pipe, docs)
+    share = min(1.0, plan.share * number)
+    chosen = most_confident(scores, exclusive=pipe.exclusive, share=share, least_score=plan.least_score)
+    joined: list[Doc] = []
+    for doc, cats in zip(docs, chosen, strict=True):
+        if cats:
+            doc.cats = {pipe.labels[j]: value for j, value in cats.items()}
+            joined.append(doc)
+    folder.mkdir(exist_ok=True)
+    labeled = list(_docs(train_path))
+    DocBin(attrs=["ORTH"], docs=labeled, store_user_data=True).to_disk(folder / "labeled.spacy")
+    DocBin(attrs=["ORTH"], docs=joined, store_user_data=True).to_disk(folder / "joined.spacy")
+    counts = np.array([[one.get(j, 0.0) for j in range(len(pipe.labels))] for one in chosen]).sum(axis=0)
+    return dict(zip(pipe.labels, counts.astype(int).tolist(), strict=True)), len(joined)
+
+
+def _run(
+    config: Config, folder: Path, values: ConfigMapping, *, gpu_id: int, resume: bool, force: bool,
+    checkpoint_every: str, show: Show, command: str,
+) -> Result:  # fmt: skip
+    """A training, unless it has ended already.
+
+    RAISES (Interrupted): After a signal.
+    """
+    result = Result.read(folder) if resume and (folder / "result.json").exists() else None
+    if result is not None and result.status == "finished":
+        return result
+    goes_on = resume and Checkpoints(folder / "checkpoints").are_there
+    try:
+        trained = train(
+            config, folder, overrides=values, gpu_id=gpu_id, resume=goes_on, force=force or not goes_on,
+            checkpoint_every=checkpoint_every, show=show, command=command,
+        )  # fmt: skip
+    except Stopped as stopped:
+        raise Interrupted(stopped.trained.signal) from stopped
+    if trained.status == "interrupted":
+        raise Interrupted(trained.signal)
+    return Result.read(folder)
