@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .nn.tuning import Tuning as Tuning
     from .projects.few.choose import choose as choose
     from .projects.init import init as init
+    from .projects.unlabeled.zero_shot import zero_shot as zero_shot
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
+    from .training.calibration.calibrate import calibrate as calibrate
     from .training.distillation.distill import distill as distill
     from .training.distillation.plan import Distillation as Distillation
     from .training.distillation.teachers import Teacher as Teacher
@@ -97,11 +99,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
     "projects.few.choose": ("choose",),
     "projects.init": ("init",),
+    "projects.unlabeled.zero_shot": ("zero_shot",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
     "corpora.augment": ("augment",),
     "repository.fetch": ("fetch",),
     "training.train": ("train",),
+    "training.calibration.calibrate": ("calibrate",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "training.pretraining.adapt": ("adapt",),

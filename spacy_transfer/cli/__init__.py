@@ -23,6 +23,7 @@ from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .training.adapt import adapt_cli
+from .training.calibrate import calibrate_cli
 from .training.choose import choose_cli
 from .training.distill import distill_cli
 from .training.pretrain import pretrain_cli
@@ -35,6 +36,7 @@ __all__ = [
     "apply_cli",
     "attach_cli",
     "augment_cli",
+    "calibrate_cli",
     "card_cli",
     "check_cli",
     "choose_cli",

@@ -39,7 +39,8 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "adapt": ["./x", "x.txt", "o"], "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"],
+    "augment": ["x.cfg"], "attach": ["x", "o"], "calibrate": ["x", "x.spacy"], "card": ["x"],
+    "check": ["x.spacy"],
     "choose": ["a.cfg", "b.cfg", "--train", "x.spacy", "--output", "o.cfg"], "classify": ["x", "a text"],
     "convert": ["x.csv", "o"], "curve": ["x.spacy"], "detach": ["x", "o"],
     "distill": ["x", "--to", "x.cfg", "--texts", "x.txt", "--output", "o"], "doctor": ["x.spacy"],

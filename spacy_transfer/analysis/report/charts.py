@@ -13,6 +13,8 @@ from ...errors import require
 from ...json_types import JsonObject
 from ...text_output import printable
 
+# matplotlib's, which is optional.
+Axes = Any
 # Colors that no chart would have by chance stand for those of the page, light or dark.
 _INK, _LINE = "#010101", "#020202"
 _SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305")
@@ -49,7 +51,7 @@ class Chart:
 
 
 def _draw(
-    name: str, title: str, description: str, plot: Callable[[Any], None], size: tuple[float, float] = _SIZE
+    name: str, title: str, description: str, plot: Callable[[Axes], None], size: tuple[float, float] = _SIZE
 ) -> Chart:
     """Draw on axes.
 
@@ -126,7 +128,7 @@ def training_charts(curves: JsonObject) -> list[Chart]:
         best = max(range(len(at)), key=lambda i: (scores[i], -at[i]))
         measure = _safe(str(curves["measure"] or "score"), 40)
 
-        def score(axes: Any) -> None:
+        def score(axes: Axes) -> None:
             """Draw the score, and mark the best one."""
             _lines(axes, at, {measure: scores}, "step", f"{measure} on dev", changes, markers=True)
             axes.plot([at[best]], [scores[best]], "o", color=_SERIES[1], markersize=9, fillstyle="none", zorder=4)
@@ -146,7 +148,7 @@ def training_charts(curves: JsonObject) -> list[Chart]:
         }  # fmt: skip
         where = [step for step, _ in next(iter(curves["frozen_depth"].values()))]
 
-        def frozen(axes: Any) -> None:
+        def frozen(axes: Axes) -> None:
             """Draw the highest frozen depth as steps."""
             _lines(axes, where, depths, "step", "highest frozen depth", [], drawstyle="steps-post")
             axes.set_ylim(bottom=min(-1.2, *(min(values) for values in depths.values())))
@@ -171,7 +173,7 @@ def _course(what: str, values: Sequence[float], steps: Sequence[int]) -> str:
 
 
 def _lines(
-    axes: Any, x: Sequence[float], curves: dict[str, list[float]], xlabel: str, ylabel: str,
+    axes: Axes, x: Sequence[float], curves: dict[str, list[float]], xlabel: str, ylabel: str,
     changes: Sequence[tuple[int, str]], *, markers: bool = False, drawstyle: str = "default",
 ) -> None:  # fmt: skip
     for i, (name, values) in enumerate(curves.items()):
@@ -201,7 +203,7 @@ def reliability_chart(name: str, calibration: JsonObject, *, exclusive: bool) ->
     """
     bins = calibration["bins"]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the diagonal, the bins, and their sizes as a row of bars at the bottom."""
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         most = max(one["n"] for one in bins)
@@ -239,7 +241,7 @@ def threshold_chart(name: str, rows: Sequence[JsonObject], *, exclusive: bool) -
         curves["F"] = curves.pop("f")
     x = [one["threshold"] for one in rows]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the curves."""
         _lines(axes, x, curves, "lowest score that counts", "share", [])
         axes.set_ylim(-0.02, 1.02)
@@ -264,7 +266,7 @@ def precision_recall_chart(name: str, curves: JsonObject) -> Chart:
     """
     every = [{"label": "all labels together", **curves["micro"]}, *curves["worst"]]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the curves as steps."""
         for i, one in enumerate(every):
             n = i % len(_SERIES)
@@ -299,13 +301,13 @@ def depth_charts(search: JsonObject) -> list[Chart]:
     scores, deviations = [one["score"] for one in depths], [one["deviation"] or 0.0 for one in depths]
     seconds = [one["seconds"] or 0.0 for one in depths]
 
-    def score(axes: Any) -> None:
+    def score(axes: Axes) -> None:
         """Draw means and standard deviations."""
         axes.errorbar(x, scores, yerr=deviations, fmt="o-", color=_SERIES[0], capsize=4, markersize=6)
         axes.set_xticks(x, names)
         axes.set(xlabel="frozen depth", ylabel=f"{measure} on dev")
 
-    def time(axes: Any) -> None:
+    def time(axes: Axes) -> None:
         """Draw the time of a run as bars, with its number on top."""
         bars = axes.bar(x, seconds, 0.6, color=_SERIES[1])
         axes.bar_label(bars, [f"{one:,.0f} s" for one in seconds], fontsize=9, padding=2)
@@ -336,7 +338,7 @@ def curve_chart(found: JsonObject) -> Chart:
     least, most = points[0]["n"], forecasts[-1]["n"]
     steps = [least * (most / least) ** (i / _LAW_STEPS) for i in range(_LAW_STEPS + 1)]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw points, line and intervals over a logarithmic axis."""
         axes.plot(
             steps, [1 - law["floor"] - law["factor"] * n ** -law["exponent"] for n in steps], color=_LINE,
