@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
+    from .analysis.curve.curve import curve as curve
     from .analysis.doctor.doctor import doctor as doctor
     from .analysis.explain.explain import explain as explain
     from .analysis.report.report import report as report
     from .analysis.robustness.robustness import robustness as robustness
+    from .analysis.suggest.suggest import suggest as suggest
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
@@ -116,6 +118,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "analysis.doctor.doctor": ("doctor",),
     "analysis.explain.explain": ("explain",),
     "analysis.report.report": ("report",),
+    "analysis.suggest.suggest": ("suggest",),
+    "analysis.curve.curve": ("curve",),
     "analysis.robustness.robustness": ("robustness",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),

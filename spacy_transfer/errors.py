@@ -1252,6 +1252,24 @@ T651 = (
     "Studio)."
 )
 
+# ---- suggest, curve ----------------------------------------------------------------------------------------------
+
+T760 = (
+    "[T760] The classifier '{name}' cannot be unsure: it knows one label ({labels}). Suggestions need a pipeline with two "
+    "labels or more."
+)
+T761 = (
+    "[T761] No text is left to suggest: {n_texts:,} were read, and {n_annotated:,} of them are annotated already. Give "
+    "other texts."
+)
+T762 = (
+    "[T762] Too few texts for a learning curve: {n_texts} labeled texts with {n_labels} labels. At least {least} texts with "
+    "two labels are needed."
+)
+T763 = (
+    "[T763] No text in {path} has a label of the training texts. Give dev data that was annotated with the same labels."
+)
+
 
 # ---- Hugging Face ------------------------------------------------------------------------------------------------
 

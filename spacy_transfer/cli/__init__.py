@@ -1,9 +1,11 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
+from .analysis.curve import curve_cli
 from .analysis.doctor import doctor_cli
 from .analysis.explain import explain_cli
 from .analysis.report import report_cli
 from .analysis.robustness import robustness_cli
+from .analysis.suggest import suggest_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -40,6 +42,7 @@ __all__ = [
     "choose_cli",
     "classify_cli",
     "convert_cli",
+    "curve_cli",
     "detach_cli",
     "distill_cli",
     "doctor_cli",
@@ -56,6 +59,7 @@ __all__ = [
     "self_train_cli",
     "serve_cli",
     "show_cli",
+    "suggest_cli",
     "train_cli",
     "transfer_cli",
     "update_cli",
