@@ -19,6 +19,7 @@ from ..json_types import Scores
 from ..pipeline.components import classifiers_of, components_of, sources_read_by
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over
+from ..pipeline.targets.target import DOCUMENTS
 from .error_rows import refuse_errors_file, write_errors
 from .predictions import Predictions, predictions_of
 from .summary import Summary, summarize
@@ -34,8 +35,9 @@ class Judged:
     scores (dict): What `evaluate` returns.
     components (list[Predictions]): Of each spacy-transfer classifier.
     summaries (list[Summary]): What matters about them.
-    docs (list[Doc]): As the pipeline predicted them.
-    references (list[Doc]): As they are annotated.
+    docs (list[Doc]): As the pipeline predicted them; none where sentences or spans were looked at: their numbers are
+        not those of documents.
+    references (list[Doc]): As they are annotated; none as for `docs`.
     """
 
     scores: Scores
@@ -115,6 +117,9 @@ def judge(pipeline: Language, data: Path, *, component: str | None = None, batch
         "components": {one.name: one.to_json() for one in summaries},
     }  # fmt: skip
     docs, references = ([getattr(one, side) for one in keeping.examples] for side in ("predicted", "reference"))
+    pipes = classifiers_of(pipeline)
+    if any(pipes[one.name].target.name != DOCUMENTS for one in found):
+        docs, references = [], []
     return Judged(scores, found, summaries, docs, references)
 
 

@@ -19,14 +19,15 @@ from .texts import check_augmentation_laws, check_feature_laws
 
 Kind = Literal[
     "loss", "pooling", "head", "augmentation", "features", "encoder", "tokenizer", "tuning", "adapter", "head_init",
-    "windows", "cache", "text", "normalization",
+    "label_texts", "windows", "cache", "text", "normalization",
 ]  # fmt: skip
 # What is used of a block tells its kind; the first that fits.
 _METHODS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("loss", LOSS.parts), ("head", ("build", "reads")), ("augmentation", ("draw",)), ("adapter", ("peft_config",)),
     ("head_init", ("choose", "solve")), ("encoder", ("load", "rebuild")), ("tuning", ("frozen_depth", "lr_decay")),
     ("windows", ("length", "stride", "keep")), ("cache", ("memory", "cache_dir")), ("text", ("sources", "separator")),
-    ("normalization", ("apply", "unicode")), ("tokenizer", ("train",)), ("pooling", ("build",)),
+    ("normalization", ("apply", "unicode")), ("label_texts", ("of", "texts", "weight")),
+    ("tokenizer", ("train",)), ("pooling", ("build",)),
 )  # fmt: skip
 # Where a block stands in the model block, if not under its kind.
 _PLACES = {"adapter": "tuning.adapter", "normalization": "text.normalization", "tokenizer": "encoder.tokenizer"}

@@ -52,6 +52,7 @@ EXCLUSIVE: dict[str, dict[str, Any]] = {
     "frozen, no cache": {**ALL, "cache": {"memory": 0}},
     "unfrozen by and by": {"tuning": {"frozen_depth": 2, "unfreeze_every": 1, "unfreeze_down_to": 0}},
     "solved": {**ALL, "head_init": misc("LinearProbe", Cs=[1.0])},
+    "label texts": {"label_texts": misc("LabelTexts")},
     "augmented": {"augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "augmented, frozen": {**ALL, "augmentation": misc("Augmentation", drop=0.3, clean=0.5)},
     "LoRA": {"tuning": {"adapter": misc("LoRA", rank=2)}},

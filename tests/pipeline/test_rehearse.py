@@ -8,6 +8,7 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from house_kit.pipelines import moved, pipeline, scores_of, weights_of
@@ -95,6 +96,22 @@ def test_a_shared_encoder_cannot_be_held_back(bert: Path) -> None:
     with pytest.warns(UserWarning, match=r"T731.*detach"):
         nlp.rehearse(exclusive_examples(nlp), exclude=["transformer"])
     assert not moved(before, weights_of(nlp, "transfer_textcat"))
+
+
+def test_sentences_are_rehearsed_one_by_one(folder: Path) -> None:
+    name = spacy.load(folder).pipe_names[0]
+    nlp = spacy.load(folder, config={f"components.{name}.target": "sents"})
+    nlp.resume_training()
+    doc = Doc(nlp.vocab, words=["my", "card", "login", "please"], sent_starts=[True, False, True, False])
+    losses: dict[str, float] = {}
+    nlp.get_pipe(name).rehearse([Example(doc, doc.copy())], losses=losses)
+    both = losses[name]
+    alone = 0.0
+    for words in (["my", "card"], ["login", "please"]):
+        one = Doc(nlp.vocab, words=words, sent_starts=[True, False])
+        alone += nlp.get_pipe(name).rehearse([Example(one, one.copy())])[name]
+    # Dropout aside.
+    assert both == pytest.approx(alone, rel=0.3)
 
 
 def test_the_scores_that_are_kept_are_not_saved(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...errors import T740, T741, T741_OTHER, T748, T748_NO_SUCH
-from ...pipeline.components import classifiers_of, name_meant
+from ...pipeline.components import classifiers_of, name_meant, require_whole_documents
 from ...pipeline.explanations.explanation import Explanation, Method
 from ...pipeline.explanations.occlusion import occlude
 from ...pipeline.explanations.words import check_words, columns_of
@@ -62,7 +62,8 @@ def explain(
     RAISES (FileNotFoundError): T440 for a missing file.
     RAISES (ValueError): T740 for a pipeline that gives no scores, T741 for gradients of a model that has none, T742 and
         T743 for an encoder or a label that has none, T744 for a text without words, T745 for a label that does not
-        exist, T748 where it is unclear which component is meant, T749 for similar texts that cannot be looked for.
+        exist, T748 where it is unclear which component is meant, T749 for similar texts that cannot be looked for, T791
+        for a classifier of sentences or spans.
     """
     name = scoring_component(pipeline, component)
     pipe = pipeline.get_pipe(name)
@@ -72,6 +73,8 @@ def explain(
     known = list(pipe.labels)
     if labels is not None:
         columns_of(labels, known, name)
+    if ours:
+        require_whole_documents(pipeline)
     training = None if like is None else TrainingTexts.read(like, name, pipe, pipeline)
     blank = [pipeline.make_doc(text) for text in texts]
     check_words(blank)

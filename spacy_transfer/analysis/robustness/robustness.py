@@ -17,7 +17,7 @@ from ...evaluation.evaluate import judge
 from ...evaluation.measures import Interval, Outcomes, wilson
 from ...evaluation.predictions import Predictions, predictions_of
 from ...json_types import JsonObject
-from ...pipeline.components import classifiers_of, name_meant, sources_read_by
+from ...pipeline.components import classifiers_of, name_meant, require_whole_documents, sources_read_by
 from ...pipeline.interface import Floats
 from ...pipeline.sources import WHOLE_TEXT, Source, carry_over
 from .attack import Target, attack
@@ -121,13 +121,15 @@ def robustness(
     batch_size (int): Documents a batch.
     RETURNS (Robustness): Accuracies, and differences with intervals.
     RAISES (FileNotFoundError): T440.
-    RAISES (ValueError): T642 where it is unclear which classifier is meant, T750 for one that does not read the text;
+    RAISES (ValueError): T642 where it is unclear which classifier is meant, T750 for one that does not read the text,
+        T791 for one of sentences or spans;
         what `evaluate` finds wrong with data, other labels (T640) among it.
     """
     names = classifiers_of(pipeline, enabled_only=True)
     name = name_meant(names, component)
     if name is None:
         raise ValueError(T642.format(component=component or "", components=", ".join(names) or "none"))
+    require_whole_documents(pipeline)
     sources = sources_read_by([names[name]])
     if WHOLE_TEXT not in [one.name for one in sources]:
         raise ValueError(T750.format(name=name, sources=", ".join(one.name for one in sources)))

@@ -19,7 +19,7 @@ from ..linear_probe import fit
 _CS = (0.1, 1.0, 10.0)
 _FOLDS = 3
 # Share of the texts of new labels that are given up where nothing else keeps new labels from taking old texts.
-_GIVEN_UP = 0.1
+_GIVEN_UP = 0.2
 # Texts that C is chosen on, and that the rows are fitted on, at most: spread evenly.
 _MOST_CHOSEN, _MOST_TEXTS = 2000, 50_000
 
@@ -35,7 +35,7 @@ def probe_new_rows(
     gold (Gold): Their targets.
     n_old (int): Labels before the new ones.
     holds_back (bool): There are no texts like the old ones among these: where labels exclude each other, new labels are
-        lowered until a tenth of their own texts would get an old one, so that they take few old texts.
+        lowered until a fifth of their own texts would get an old one, so that they take few old texts.
     RETURNS (bool): Whether the head has such rows.
     """
     net = interface_of(pipe.model)
@@ -96,7 +96,7 @@ def _choose(
 
 
 def _lead(logits: Tensor, targets: Tensor, n_old: int) -> Tensor:
-    """By how much the new labels of all but a tenth of their texts are ahead of the best old label; 0 at least.
+    """By how much the new labels of all but a fifth of their texts are ahead of the best old label; 0 at least.
 
     logits (Tensor): Of texts that were held out, (n_texts, n_labels); NaN of others.
     targets (Tensor): (n_texts, n_labels).

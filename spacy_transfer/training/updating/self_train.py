@@ -19,7 +19,7 @@ from ...files import fingerprint_of_data, hold_folder, refuse_same, repair, writ
 from ...files.fields import OBJECT, list_of, take
 from ...files.strangers import read_object
 from ...json_types import ConfigMapping, JsonObject
-from ...pipeline.components import classifiers_of, name_meant
+from ...pipeline.components import classifiers_of, name_meant, require_whole_documents
 from ...pipeline.loading import load_pipeline
 from ..device import use_device
 from ..output.marker import Marker
@@ -134,7 +134,7 @@ def self_train(
     RETURNS (SelfTrained): Every round, and the best pipeline.
     RAISES (ValueError): T720 without texts, T727 for dev texts among them, T734 for training data that are no .spacy
         files, T735 for what is there already, T642 unless it is clear which classifier is meant, T167 where `resume`
-        would go on with something else; what `train` raises.
+        would go on with something else, T791 for classifiers of sentences or spans; what `train` raises.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
     plan = plan or SelfTraining()
@@ -247,6 +247,7 @@ def _join(
     name = name_meant(pipes, component)
     if name is None:
         raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
+    require_whole_documents(nlp)
     pipe = pipes[name]
     docs = [nlp.make_doc(text) for text in raw]
     scores = scores_of(nlp, pipe, docs)

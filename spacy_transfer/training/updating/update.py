@@ -16,7 +16,7 @@ from ...errors import T137, T642, T725, T726, T733
 from ...files import Fingerprint, hold_folder, hold_place, new_folder, refuse_same, repair
 from ...json_types import ConfigMapping, JsonObject
 from ...nn.tuning import Tuning
-from ...pipeline.components import classifiers_of, name_meant, sources_read_by
+from ...pipeline.components import classifiers_of, name_meant, require_whole_documents, sources_read_by
 from ...pipeline.interface import SharedEncoderInterface, interface_of
 from ...pipeline.loading import load_pipeline
 from ...pipeline.sources import WHOLE_TEXT
@@ -151,7 +151,8 @@ def update_pipeline(
     RAISES (ForgotTooMuch): T726 where scores fell too far on old texts: nothing is saved.
     RAISES (ValueError): T642 unless it is clear which classifier is meant, T720 to T724, T727 and T732 for texts and
         labels that cannot be learned from, T725 for a shared encoder, T728, T729 and T167 for an unfinished update in
-        the work folder, T733 for max_forgetting without old texts, T540 for an exported pipeline; what `train` raises.
+        the work folder, T733 for max_forgetting without old texts, T540 for an exported pipeline, T791 for classifiers
+        of sentences or spans; what `train` raises.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
     Cadence.parse(checkpoint_every)
@@ -202,6 +203,7 @@ def _classifier(nlp: Language, component: str | None) -> TransferTextCategorizer
     name = name_meant(pipes, component)
     if name is None:
         raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
+    require_whole_documents(nlp)
     if isinstance(interface_of(pipes[name].model), SharedEncoderInterface):
         raise ValueError(T725.format(name=name))
     return pipes[name]

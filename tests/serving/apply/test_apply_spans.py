@@ -69,6 +69,8 @@ def test_without_scores_of_documents(made: Callable[[str | None], Language], tmp
         require_documents(make_scoring(nlp, keeps_docs=False).components)
     with pytest.raises(ValueError, match=r"T791.*'sents'"):
         require_whole_documents(nlp)
+    with pytest.raises(ValueError, match=r"T791.*'sents'"):
+        nlp.get_pipe("transfer_textcat").explain([nlp.make_doc(ROWS[0])])
 
 
 def test_one_answer_with_scores_of_documents(made: Callable[[str | None], Language]) -> None:

@@ -180,9 +180,9 @@ def test_new_rows_are_fitted_next_to_old_logits() -> None:
     assert (weight.shape, bias.shape) == ((1, 4), (1,))
     logits = torch.cat([fixed, x @ weight.T + bias], dim=1)
     assert (logits.argmax(dim=1) == labels).all()
-    # Held back, it keeps all but a tenth of its own.
+    # Held back, it keeps all but a fifth of its own.
     held_back = torch.cat([fixed, logits[:, 2:] - _lead(logits, targets, 2)], dim=1)
-    assert 1 <= int((held_back[labels == 2].argmax(dim=1) < 2).sum()) <= 3
+    assert 1 <= int((held_back[labels == 2].argmax(dim=1) < 2).sum()) <= 6
 
 
 def test_with_new_texts_alone_old_labels_are_not_touched(
