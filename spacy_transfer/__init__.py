@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 
 # What type checkers and editors see; a test compares it with the table below.
 if TYPE_CHECKING:
+    from .analysis.curve.curve import curve as curve
     from .analysis.doctor.doctor import doctor as doctor
     from .analysis.explain.explain import explain as explain
     from .analysis.report.report import report as report
     from .analysis.robustness.robustness import robustness as robustness
+    from .analysis.suggest.suggest import suggest as suggest
     from .corpora.augment import augment as augment
     from .corpora.augmentation import Augmentation as Augmentation
     from .corpora.check import check as check
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from .nn.tuning import Tuning as Tuning
     from .projects.few.choose import choose as choose
     from .projects.init import init as init
+    from .projects.unlabeled.zero_shot import zero_shot as zero_shot
     from .repository.fetch import fetch as fetch
     from .serving.apply.apply import apply as apply
     from .serving.classify import classify as classify
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from .serving.service.serve import serve as serve
     from .testing import check_block as check_block
     from .training.adamw import AdamW as AdamW
+    from .training.calibration.calibrate import calibrate as calibrate
     from .training.distillation.distill import distill as distill
     from .training.distillation.plan import Distillation as Distillation
     from .training.distillation.teachers import Teacher as Teacher
@@ -95,11 +99,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     # The functions below the commands.
     "projects.few.choose": ("choose",),
     "projects.init": ("init",),
+    "projects.unlabeled.zero_shot": ("zero_shot",),
     "corpora.convert": ("convert",),
     "corpora.check": ("check",),
     "corpora.augment": ("augment",),
     "repository.fetch": ("fetch",),
     "training.train": ("train",),
+    "training.calibration.calibrate": ("calibrate",),
     "training.search.study": ("Plan", "study"),
     "training.pretraining.pretrain": ("pretrain",),
     "training.pretraining.adapt": ("adapt",),
@@ -112,6 +118,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "analysis.doctor.doctor": ("doctor",),
     "analysis.explain.explain": ("explain",),
     "analysis.report.report": ("report",),
+    "analysis.suggest.suggest": ("suggest",),
+    "analysis.curve.curve": ("curve",),
     "analysis.robustness.robustness": ("robustness",),
     "serving.apply.apply": ("apply",),
     "serving.classify": ("classify",),

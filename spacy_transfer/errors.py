@@ -890,6 +890,10 @@ T790 = (
     "[T790] '{name}' scores sentences or spans (span._.cats), and here a text gets one answer. Set [components.{name}] "
     'doc_cats = "max" or "mean" to have scores of documents too, or use spacy transfer apply.'
 )
+T792 = (
+    "[T792] pretrain: hidden pieces are predicted from both sides, and an encoder of the family '{family}' reads from left "
+    "to right. Choose an encoder that was trained with masks."
+)
 T791 = (
     "[T791] '{name}' classifies '{target}', and this command looks at whole documents. spacy transfer evaluate and apply "
     "know sentences and spans."
@@ -1100,6 +1104,7 @@ T542_MASKED = "it learns from raw texts and scores none. Remove it from the pipe
 T542_TRACED = "PyTorch's exporter does not manage its {part} ({kind}): {error}"
 T542_DIFFERS = "the scores of the exported {part} ({kind}) differ from those of torch by up to {difference:.2g}"
 T542_LARGE = "its weights take {size:.1f} GB, and an ONNX file holds less than 2. Keep fewer layers with --layers"
+T542_CONFIDENCE = "its confidence for unknown labels cannot be exported. Calibrate it again without --train first, which drops the confidence"
 T543 = "[T543] The pipeline '{pipeline}' has no spacy-transfer classifier to export. Its components: {components}."
 T544 = "[T544] {file} is not a network that the installed onnxruntime {version} can run: {problem}."
 T544_DAMAGED = "it is no ONNX file, or it is damaged. Export the pipeline again"
@@ -1159,8 +1164,8 @@ T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (
-    "[T614] {path} has texts, but no labels: its columns are {columns}. To train without any labels is not possible yet; "
-    "label some texts first, at least five a label."
+    "[T614] {path} has texts, but no labels: its columns are {columns}. Without labeled texts, say what the labels are: "
+    "--labels labels.json, with names or descriptions. Training needs at least five labeled texts per label."
 )
 T615 = (
     "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
@@ -1180,6 +1185,42 @@ T619 = (
     "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
     "--text-field and --label-field; if not, with --columns text,label."
 )
+T624 = "[T624] {path} is already there. Replace it with --force, or choose another output."
+T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."
+T626 = (
+    "[T626] The scores of '{name}' do not come from logits by softmax or sigmoid, so dividing the logits does not give the "
+    "scores that were computed. Nothing was written."
+)
+T680 = (
+    "[T680] The confidence of '{name}' cannot be fitted on {data}: {problem}. It needs at least two training documents of some "
+    "label, and {least} documents with known labels that were not trained on."
+)
+T680_TRAIN = "{n_docs} training documents have its labels, and none of {n_labels} labels has two that differ"
+T680_DEV = "{n_docs} documents have a known label"
+T681 = (
+    "[T681] --min-confidence {value}: expected a number from 0 to 1, or auto for the threshold that was found on dev."
+)
+T682 = (
+    "[T682] --min-confidence needs a pipeline that knows its training texts, and no component has a confidence: {components}. "
+    "Fit it: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
+)
+T683 = "[T683] {data} and {train} share {n} texts, such as {text!r}. A threshold that is found on training texts is too high."
+T685 = "[T685] No document has these labels, so their thresholds stay as they were: {labels}"
+T684 = (
+    "[T684] The confidence for unknown labels was dropped: it was fitted on vectors that training has changed now. Fit it "
+    "again after the training, with: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
+)
+T686 = "[T686] {path} does not say what the labels are: {problem}."
+T686_JSON = "it is not JSON ({error})"
+T686_FORM = 'expected a list of names, ["refund", "delivery"], or an object of descriptions, {{"refund": ["money back"]}}; found {found}'
+T686_SILENT = "the label {label} has no description, and there is no word in its name"
+T686_FEW = "it names {n} label(s), and a classifier needs two or more"
+T687 = (
+    "[T687] {path}: the labels '{one}' and '{other}' clash: both are named or described in the same words, so texts cannot tell "
+    "them apart. Give each a description of its own."
+)
+T688 = "[T688] There are {n} different texts. A classifier without labels needs at least {least} to compare."
+T689 = "[T689] {option} does not go with --labels: nothing is trained. It belongs to an init with labeled texts."
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
@@ -1209,6 +1250,24 @@ T650 = (
 T651 = (
     "[T651] Cannot write annotation tasks to {path}: expected a name that ends in .jsonl (Prodigy) or .json (Label "
     "Studio)."
+)
+
+# ---- suggest, curve ----------------------------------------------------------------------------------------------
+
+T760 = (
+    "[T760] The classifier '{name}' cannot be unsure: it knows one label ({labels}). Suggestions need a pipeline with two "
+    "labels or more."
+)
+T761 = (
+    "[T761] No text is left to suggest: {n_texts:,} were read, and {n_annotated:,} of them are annotated already. Give "
+    "other texts."
+)
+T762 = (
+    "[T762] Too few texts for a learning curve: {n_texts} labeled texts with {n_labels} labels. At least {least} texts with "
+    "two labels are needed."
+)
+T763 = (
+    "[T763] No text in {path} has a label of the training texts. Give dev data that was annotated with the same labels."
 )
 
 

@@ -1,9 +1,11 @@
 """The commands `spacy transfer ...`: each is a thin layer over a plain function of the same name."""
 
+from .analysis.curve import curve_cli
 from .analysis.doctor import doctor_cli
 from .analysis.explain import explain_cli
 from .analysis.report import report_cli
 from .analysis.robustness import robustness_cli
+from .analysis.suggest import suggest_cli
 from .data.augment import augment_cli
 from .data.check import check_cli
 from .data.convert import convert_cli
@@ -21,6 +23,7 @@ from .pipelines.merge import merge_cli
 from .pipelines.serve import serve_cli
 from .pipelines.show import show_cli
 from .training.adapt import adapt_cli
+from .training.calibrate import calibrate_cli
 from .training.choose import choose_cli
 from .training.distill import distill_cli
 from .training.pretrain import pretrain_cli
@@ -33,11 +36,13 @@ __all__ = [
     "apply_cli",
     "attach_cli",
     "augment_cli",
+    "calibrate_cli",
     "card_cli",
     "check_cli",
     "choose_cli",
     "classify_cli",
     "convert_cli",
+    "curve_cli",
     "detach_cli",
     "distill_cli",
     "doctor_cli",
@@ -54,6 +59,7 @@ __all__ = [
     "self_train_cli",
     "serve_cli",
     "show_cli",
+    "suggest_cli",
     "train_cli",
     "transfer_cli",
     "update_cli",

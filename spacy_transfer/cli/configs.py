@@ -1,11 +1,11 @@
 """Options shared by commands that read a config or a pipeline: --code, and config values on the command line."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
-from ..errors import T428, T430
+from ..errors import T428, T430, T681
 from ..json_types import ConfigBlock
 
 Code = Annotated[
@@ -39,6 +39,21 @@ def use_code(path: Path | None) -> None:
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         reason = f"line {line}: {type(error).__name__}: {error}"
         raise ValueError(T428.format(path=path, reason=reason)) from error
+
+
+def share_or_auto(given: str | None) -> float | Literal["auto"] | None:
+    """Read the value of --min-confidence.
+
+    given (str | None): A number, "auto", or None where the option is not given.
+    RETURNS (float | "auto" | None): Its range is checked where it is used.
+    RAISES (ValueError): T681 for another word.
+    """
+    if given is None or given == "auto":
+        return "auto" if given else None
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError(T681.format(value=given)) from None
 
 
 def values_of(arguments: list[str]) -> ConfigBlock:

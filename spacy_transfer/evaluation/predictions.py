@@ -32,6 +32,7 @@ class Predictions:
     scores (Numbers): (n_texts, n_labels).
     n_left_out (int): Texts that are left out.
     unknown (dict[str, int]): Labels in the data that the component does not know, and how many texts have them.
+    thresholds (tuple[float, ...]): The threshold of each label, where they have one of their own; else empty.
     """
 
     name: str
@@ -46,12 +47,13 @@ class Predictions:
     scores: Numbers
     n_left_out: int
     unknown: dict[str, int]
+    thresholds: tuple[float, ...] = ()
 
     @cached_property
     def predicted(self) -> Flags:
         """The labels that are given, (n_texts, n_labels)."""
         if not self.exclusive:
-            return self.scores >= self.threshold
+            return self.scores >= (np.asarray(self.thresholds) if self.thresholds else self.threshold)
         given = np.zeros_like(self.gold)
         if len(given):
             given[np.arange(len(given)), self.scores.argmax(axis=1)] = True
@@ -150,6 +152,7 @@ def _collect(name: str, pipe: TransferTextCategorizer, examples: Sequence[Exampl
         name, labels, pipe.exclusive, float(pipe.cfg["threshold"]), places,
         [examples[place].reference.text for place in places], strangers, gold, known, scores,
         len(examples) - len(places), dict(unknown.most_common()),
+        tuple(pipe.thresholds.values()) if pipe.cfg["thresholds"] else (),
     )  # fmt: skip
 
 

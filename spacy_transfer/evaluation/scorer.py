@@ -1,6 +1,6 @@
 """The scores of `nlp.evaluate`: those of spaCy's textcat, and accuracy."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
@@ -22,6 +22,7 @@ def score_cats(
     labels: Iterable[str] = (),
     exclusive: bool = True,
     threshold: float = 0.5,
+    thresholds: Mapping[str, float] | None = None,
     positive_label: str | None = None,
     score_prefix: str = "",
     target: str = DOCUMENTS,
@@ -36,6 +37,7 @@ def score_cats(
     labels (Iterable[str]): The component's labels; others in `cats` are ignored.
     exclusive (bool): Exactly one label a document.
     threshold (float): Score from which a label counts as predicted, where labels are not exclusive.
+    thresholds (Mapping[str, float] | None): The same of single labels, where they have one of their own.
     positive_label (str | None): Of two exclusive labels, the one whose F is the main score.
     score_prefix (str): Put before the name of every score.
     target (str): What is classified; of sentences or spans each is scored, not the documents.
@@ -43,26 +45,42 @@ def score_cats(
     RETURNS (dict): `cats_score` (the main one), `cats_acc` (share of documents with exactly the right labels),
         `cats_micro_*`, `cats_macro_*`, `cats_f_per_type`, `cats_auc_per_type`; all with the prefix.
     """
-    wanted = list(labels)
+    wanted, own = list(labels), {} if exclusive else dict(thresholds or {})
     examples = make_target(target, None).predicted(list(examples), wanted)
     examples = [eg for eg in examples if any(label in eg.reference.cats for label in wanted)]
     gold = {id(eg.reference): round_gold(eg.reference, wanted, exclusive) for eg in examples}
 
     def cats(doc: Doc, attr: str) -> dict[str, float]:
         """Give the rounded annotations of a reference, and the scores of any other document."""
-        return gold[id(doc)] if id(doc) in gold else getattr(doc, attr)
+        if id(doc) in gold:
+            return gold[id(doc)]
+        return _with_one_threshold(getattr(doc, attr), own, threshold)
 
     scores: Scores = Scorer.score_cats(
         examples, "cats", getter=cats, labels=wanted, multi_label=not exclusive, threshold=threshold,
         positive_label=positive_label,
     )  # fmt: skip
     right = [
-        _decide(eg.predicted.cats, gold[id(eg.reference)], wanted, exclusive, threshold)
+        _decide(
+            _with_one_threshold(eg.predicted.cats, own, threshold), gold[id(eg.reference)], wanted, exclusive, threshold
+        )
         == {label for label, value in gold[id(eg.reference)].items() if value}
         for eg in examples
     ]
     scores["cats_acc"] = sum(right) / len(right) if right else None
     return {f"{score_prefix}{key}": value for key, value in scores.items()}
+
+
+def _with_one_threshold(cats: dict[str, float], own: Mapping[str, float], threshold: float) -> dict[str, float]:
+    """Scores that reach the common threshold where they reached that of their label; within a label in the same order,
+    so its AUC stays."""
+    return {label: _moved(score, own[label], threshold) if label in own else score for label, score in cats.items()}
+
+
+def _moved(score: float, own: float, common: float) -> float:
+    if score < own:
+        return score / own * common * (1.0 - 1e-9)
+    return common + (score - own) / max(1.0 - own, 1e-9) * (1.0 - common)
 
 
 def round_gold(doc: Doc, labels: Sequence[str], exclusive: bool) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """One torch network from piece ids to logits, in three stages: encode, pool, classify."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from .devices.cpu_kernels import CpuKernels
 from .devices.host_rows import HostRows
 from .devices.low_precision import LowPrecisionCopy, frozen_depths, linear_weights
 from .encoders.encoder import Encoder
+from .heads.confidence import Confidence, is_judging
 from .heads.label_query import LabelQueryDecoder, document_states
 from .heads.linear import LabelHead
 from .joined import NOTHING, Joined
@@ -70,6 +71,8 @@ class Network(nn.Module):
         self.pooling = pooling
         self.head = head
         self.vector_width = encoder.width if vector_width is None else vector_width
+        # How sure it is that a document has one of the labels, where that was fitted.
+        self.confidence: Confidence | None = None
         self.precision = precision
         self.boundary = -1
         self._is_headless = False
@@ -202,10 +205,15 @@ class Network(nn.Module):
         """Compute logits from vectors.
 
         vectors (Tensor): With what is joined to them, (n_docs, width).
-        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
+        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32; with one more column, see `judging`, the confidence.
         """
         logits: Tensor = vectors if self._is_headless else self.head(vectors)
-        return logits
+        return self._judged(logits, lambda: vectors[:, : self.vector_width])
+
+    def _judged(self, logits: Tensor, vectors: Callable[[], Tensor]) -> Tensor:
+        if self.confidence is None or not is_judging():
+            return logits
+        return torch.cat([logits, self.confidence(vectors(), logits)[:, None]], dim=1)
 
     @contextmanager
     def headless(self) -> Iterator[None]:
@@ -219,13 +227,13 @@ class Network(nn.Module):
     def head_from_states(self, states: Tensor, batch: RowBatch) -> Tensor:
         """What follows the last states, pooled or not.
 
-        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32.
+        RETURNS (Tensor): Logits, (n_docs, n_labels), fp32; see `classify`.
         """
         if self.head.reads == "vectors":
             return self.classify(batch.joined.join(self.pool(states, batch)))
         with self._kernels():
             logits: Tensor = self.head(*document_states(states, batch.counted, batch.owner, batch.n_docs, batch.host))
-        return logits
+        return self._judged(logits, lambda: self.pool(states, batch))
 
     def forward(self, batch: RowBatch) -> Tensor:
         """All three stages.

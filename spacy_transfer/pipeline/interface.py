@@ -5,6 +5,7 @@ ours. It is called at each use, so that copied and pickled models have interface
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,27 @@ from .explanations.attribution import Attribution, Exactness
 
 Floats = NDArray[np.float32]
 INTERFACE = "transfer_interface"
+
+
+@dataclass(frozen=True)
+class ConfidenceFit:
+    """What the confidence that a document has one of the known labels is computed from.
+
+    means (Floats): Mean vector of each group of documents, multiplied by the whitening, (n_groups, width).
+    whitening (Floats): The Mahalanobis distance of x and y is the length of (x - y) @ whitening, (width, width).
+    center (Floats): Mean of all documents, multiplied by the background, (width,).
+    background (Floats): As the whitening, of all documents as one group, (width, width).
+    weights (Floats): On the squared distance to the center less that to the nearest mean, and on the log odds of the
+        best label, (2,).
+    quantiles (Floats): Of their sum over documents with known labels: 0 %, 1 %, ... 100 %, (101,).
+    """
+
+    means: Floats
+    whitening: Floats
+    center: Floats
+    background: Floats
+    weights: Floats
+    quantiles: Floats
 
 
 @runtime_checkable
@@ -135,6 +157,24 @@ class ClassifierInterface(NetworkInterface, Protocol):
         RETURNS (Floats): (n_docs, width), on the host.
         """
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether it can tell how sure it is that a document has one of its labels."""
+
+    def judge(self, docs: Sequence[Doc]) -> tuple[Floats, Floats | None]:
+        """Compute scores and confidence in one go.
+
+        docs (Sequence[Doc]): At least one.
+        RETURNS (tuple[Floats, Floats | None]): Scores, (n_docs, n_labels), and confidence, (n_docs,), on the host; None
+            where it has none.
+        """
+
+    def set_confidence(self, fit: ConfidenceFit | None) -> None:
+        """Keep what the confidence is computed from, until weights change.
+
+        fit (ConfidenceFit | None): None for no confidence.
+        """
+
     # ---- learning ------------------------------------------------------------------------------------------------
 
     def step(self, docs: Sequence[Doc], targets: Floats, known: Floats, *, dropout: float) -> float:
@@ -174,6 +214,12 @@ class ClassifierInterface(NetworkInterface, Protocol):
     def forget_texts(self) -> None:
         """Free what is remembered of texts for the next epoch."""
 
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the weights of the head.
+
+        factor (float): Above 0.
+        """
+
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights.
 
@@ -193,7 +239,7 @@ class TextInterface(Protocol):
         """Compute scores.
 
         texts (Sequence[str]): As `doc.text` would give them; any number.
-        RETURNS (Floats): (n_texts, n_labels), those of `scores`.
+        RETURNS (Floats): (n_texts, n_labels), those of `scores`; one more column is the confidence, if there is one.
         """
 
 

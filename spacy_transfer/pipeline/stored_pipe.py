@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import srsly
 from packaging.version import InvalidVersion, Version
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -36,11 +35,12 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
 
     cfg (JsonObject): What the component is and has learned, JSON-able. Of it only `learned` is stored: settings
         stand in the config, where a value that is given at load, or edited in config.cfg, counts. Each of its keys must
-        be of its kind.
+        be of its kind. `learned_later` is an object for each key, and stored once there is something in it.
     """
 
     cfg: JsonObject
     learned: Mapping[str, Kind] = MappingProxyType({})
+    learned_later: Mapping[str, Kind] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -114,7 +114,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
         """The component as one message (msgpack, weights as safetensors inside)."""
         serialize: dict[str, Callable[[], object]] = {
-            "cfg": lambda: srsly.json_dumps(self._cfg_to_store()),
+            # srsly writes no more than ten digits, and a threshold that moves between two scores is another one.
+            "cfg": lambda: json.dumps(self._cfg_to_store()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -135,6 +136,7 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
 
     def _cfg_to_store(self) -> dict[str, object]:
         learned = {key: self.cfg[key] for key in self.learned}
+        learned |= {key: self.cfg[key] for key in self.learned_later if self.cfg[key]}
         return {**learned, "format": FORMAT, "written_by": version(_PACKAGE)}
 
     def _compare_versions(self, found: object) -> None:
@@ -149,7 +151,8 @@ class StoredPipe(TrainablePipe):  # type: ignore[misc]
         found = cfg.get("format")
         if not is_whole(found) or found != FORMAT:
             raise ValueError(T083.format(folder=where, found=shown(found), known=FORMAT))
-        known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT})
+        known = take(where, cfg, self.learned, {"written_by": TEXT, "network": OBJECT, **self.learned_later})
+        known = {**{key: {} for key in self.learned_later}, **known}
         self._compare_versions(known.pop("written_by", None))
         network: JsonObject | None = known.pop("network", None)
         self._check_cfg(known, network, where)

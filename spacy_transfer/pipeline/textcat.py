@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -44,7 +44,7 @@ from ..errors import (
     T789,
     T791,
 )
-from ..files.fields import TEXT, list_of, maybe, refuse, shown
+from ..files.fields import TEXT, dict_of, list_of, maybe, real, refuse, shown
 from ..json_types import JsonMapping, JsonObject
 from ..log import announce
 from .dev_data import check_dev
@@ -55,6 +55,7 @@ from .explanations.words import check_words, columns_of, explanation_of
 from .gold import Gold, check_label, read_gold
 from .interface import (
     ClassifierInterface,
+    ConfidenceFit,
     ExportedInterface,
     Floats,
     GradientInterface,
@@ -64,11 +65,33 @@ from .interface import (
 )
 from .length import forget_counted_steps, look_ahead
 from .neighbors import as_seen_by, pipeline_of, training_docs, warn_of_shared_labels
-from .sources import WHOLE_TEXT, left_behind, parse_sources
+from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute
 from .stored_pipe import StoredPipe
 from .targets.target import DOCUMENTS, Target, WholeDocuments
 
 Scorer = Callable[..., JsonObject]
+
+
+# `doc._.transfer_confidence`: how sure it is that a document has one of the known labels.
+CONFIDENCE = "transfer_confidence"
+
+
+class JudgedScores(np.ndarray[tuple[int, int], np.dtype[np.float32]]):
+    """Scores of documents, (n_docs, n_labels), as an array like any other; `confidence` (n_docs,) goes along."""
+
+    confidence: Floats
+
+    @classmethod
+    def of(cls, scores: Floats, confidence: Floats) -> "JudgedScores":
+        """Join both.
+
+        scores (Floats): (n_docs, n_labels).
+        confidence (Floats): (n_docs,).
+        RETURNS (JudgedScores): The same array of scores.
+        """
+        made = scores.view(cls)
+        made.confidence = confidence
+        return made
 
 
 class NonFiniteLoss(ValueError):
@@ -94,6 +117,9 @@ class TransferTextCategorizer(StoredPipe):
     """
 
     learned = MappingProxyType({"labels": list_of(TEXT, distinct=True), "positive_label": maybe(TEXT)})
+    learned_later = MappingProxyType({
+        "thresholds": dict_of(real(0.0, 1.0)), "min_confidence": dict_of(real(0.0, 1.0)),
+    })  # fmt: skip
 
     def __init__(
         self,
@@ -126,6 +152,10 @@ class TransferTextCategorizer(StoredPipe):
             "labels": [],
             "threshold": threshold,
             "positive_label": None,
+            # Of labels that `calibrate` found one for, in place of `threshold`.
+            "thresholds": {},
+            # Under "auto" the confidence from which a document counts as one with a known label.
+            "min_confidence": {},
             "exclusive": exclusive,
             "score_prefix": score_prefix,
             # For the scorer.
@@ -136,6 +166,8 @@ class TransferTextCategorizer(StoredPipe):
         self._table_shown = False
         self._inputs_checked = False
         self._neighbors_checked = False
+        if not Doc.has_extension(CONFIDENCE):
+            Doc.set_extension(CONFIDENCE, default=None)
         self._as_it_was: Model | None = None
 
     @property
@@ -158,6 +190,11 @@ class TransferTextCategorizer(StoredPipe):
     def exclusive(self) -> bool:
         """Exactly one label a document."""
         return bool(self.cfg["exclusive"])
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score from which each label counts as predicted, where labels are not exclusive."""
+        return {label: float(self.cfg["thresholds"].get(label, self.cfg["threshold"])) for label in self.labels}
 
     def add_label(self, label: str) -> int:
         """Add a label; old logits stay as they are, later training moves the new ones too.
@@ -183,7 +220,8 @@ class TransferTextCategorizer(StoredPipe):
     def predict(self, docs: Iterable[Doc]) -> Floats:
         """Scores of documents; empty ones get scores too.
 
-        RETURNS (Floats): (n_docs, n_labels); of sentences or spans all those of the documents, (n_parts, n_labels).
+        RETURNS (Floats): (n_docs, n_labels), `JudgedScores` where there is a confidence too; of sentences or spans all
+            those of the documents, (n_parts, n_labels).
         RAISES (ValueError): T006 before `initialize`; T784, T785 for a document without the spans that are classified.
         """
         docs = self.target.parts(list(docs))
@@ -193,7 +231,8 @@ class TransferTextCategorizer(StoredPipe):
             warn_of_shared_labels(self)
         if not docs:
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        return self._net.scores(docs)
+        scores, confidence = self._net.judge(docs)
+        return scores if confidence is None else JudgedScores.of(scores, confidence)
 
     def vectors(self, docs: Iterable[Doc]) -> Floats:
         """Vectors of documents, as the pooling gives them to the head, without features; empty documents have one too.
@@ -258,12 +297,17 @@ class TransferTextCategorizer(StoredPipe):
 
     def _predicted(self, scores: Floats) -> list[int]:
         """Columns of the predicted labels, or of the best one."""
-        given = [] if self.exclusive else np.flatnonzero(scores >= self.cfg["threshold"]).tolist()
+        given = [] if self.exclusive else np.flatnonzero(scores >= np.asarray(list(self.thresholds.values()))).tolist()
         return given or [int(scores.argmax())]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Floats) -> None:
-        """Write `doc.cats`, or `span._.cats` of each sentence or span: every label."""
-        self.target.write(list(docs), self.labels, scores)
+        """Write `doc.cats`, or `span._.cats` of each sentence or span: every label; and `doc._.transfer_confidence`,
+        where there is one."""
+        docs = list(docs)
+        self.target.write(docs, self.labels, scores)
+        if isinstance(scores, JudgedScores):
+            for doc, value in zip(docs, scores.confidence.tolist(), strict=True):
+                store_attribute(doc, CONFIDENCE, value)
 
     def annotated(self, examples: Sequence[Example]) -> list[Example]:
         """What of annotated documents is learned from: the documents, or their annotated sentences or spans.
@@ -462,6 +506,42 @@ class TransferTextCategorizer(StoredPipe):
         """
         self._net.forget_texts()
 
+    def calibrate(self, temperature: float, thresholds: Mapping[str, float]) -> None:
+        """Divide the logits by a temperature, which goes into the weights of the head, and keep thresholds of labels.
+
+        temperature (float): Above 0; above 1 where scores are too sure.
+        thresholds (Mapping[str, float]): Scores, after that, from which labels count as predicted; not used where
+            labels are exclusive.
+        The confidence for unknown labels is dropped: it looks at the logits too.
+
+        RAISES (ValueError): T006 before `initialize`.
+        """
+        self._require_weights()
+        self._net.scale_logits(1.0 / temperature)
+        self.cfg["thresholds"] = {label: float(thresholds[label]) for label in self.labels if label in thresholds}
+        self.cfg["min_confidence"] = {}
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether documents get a `doc._.transfer_confidence`."""
+        return self._net.has_confidence
+
+    @property
+    def min_confidence(self) -> float:
+        """The confidence from which a document counts as one with a known label, found on dev; 0 without one."""
+        return float(self.cfg["min_confidence"].get("auto", 0.0)) if self.has_confidence else 0.0
+
+    def set_confidence(self, fit: ConfidenceFit | None, min_confidence: float = 0.0) -> None:
+        """Keep what `doc._.transfer_confidence` is computed from. It is stored with the model, and dropped by training.
+
+        fit (ConfidenceFit | None): None for no confidence.
+        min_confidence (float): From which a document counts as one with a known label.
+        RAISES (ValueError): T006 before `initialize`, T540 for an exported network.
+        """
+        self._require_weights()
+        self._net.set_confidence(fit)
+        self.cfg["min_confidence"] = {} if fit is None else {"auto": float(min_confidence)}
+
     def merge_adapter(self) -> int:
         """Add the adapter to the encoder's weights, for `spacy transfer merge`; the pipeline's config is not changed.
 
@@ -610,12 +690,14 @@ class TransferTextCategorizer(StoredPipe):
             announce(depth_table(self.name, self._net.describe()))
 
     def _check_cfg(self, learned: JsonMapping, network: JsonMapping | None, where: Path | str) -> None:
-        labels, positive = learned["labels"], learned["positive_label"]
+        labels, positive, thresholds = learned["labels"], learned["positive_label"], learned["thresholds"]
         if network is not None and network.get("n_labels") != len(labels):
             want = f"a label for each of the network's outputs (network.n_labels = {shown(network.get('n_labels'))})"
             refuse(where, "labels", labels, want)
         if positive is not None and positive not in labels:
             refuse(where, "positive_label", positive, "one of the labels, or null")
+        if not set(thresholds) <= set(labels):
+            refuse(where, "thresholds", thresholds, "an object of labels")
 
     def _cfg_was_read(self) -> None:
         self._left_out = set()

@@ -39,6 +39,7 @@ MARK = "init.json"
 _OWN = {
     MARK, "data", "config.cfg", "candidates", "project.yml", "README.md", "project.lock", ".gitignore", "corpus",
     "training", "metrics", "predictions", "packages", "report.html", "report.json",
+    "zero_shot", "trained",
 }  # fmt: skip
 _LONGEST_EXAMPLE = 200
 _DEV_SHARE = 0.1
@@ -155,7 +156,7 @@ def init(
         merge_labels, separator, layout or TableFormat(), skip_bad,
     )  # fmt: skip
     seconds = parse_seconds(budget)
-    _refuse_place(folder, paths, force=force)
+    refuse_place(folder, paths, force=force)
     check_shares(_DEV_SHARE if dev_share is None else dev_share, test_share)
     given = read_data(paths, reading, exclusive=exclusive)
     if recipe != "auto":
@@ -171,7 +172,7 @@ def init(
         window=facts.window, exclusive=given.exclusive,
     )  # fmt: skip
     _refuse_errors(report)
-    code, why_language = _language(lang, [record.text for record in parts["train"]])
+    code, why_language = choose_language(lang, [record.text for record in parts["train"]])
     task = Task(
         _docs(parts["train"], given.labels, code), rarest_labels(parts["train"]), report.splits[0].label_counts,
         given.exclusive, code, facts, seed, gpu_id, texts_of_labels, "dev" in parts,
@@ -211,7 +212,14 @@ def init(
 # ---- the folder --------------------------------------------------------------------------------------------------
 
 
-def _refuse_place(folder: Path, data: Sequence[Path], *, force: bool) -> None:
+def refuse_place(folder: Path, data: Sequence[Path], *, force: bool) -> None:
+    """Refuse to make a project over what is no project, or over its own data.
+
+    folder (Path): Where it is to be.
+    data (Sequence[Path]): What it is made of.
+    force (bool): Replace a project that was made before.
+    RAISES (FileExistsError): T610, T611.
+    """
     if not folder.exists():
         return
     if folder.is_dir() and not any(folder.iterdir()):
@@ -237,7 +245,7 @@ def _write(
     with hold_place(place):
         repair(place.parent)
         # Somebody else may have made it while recipes were compared.
-        _refuse_place(folder, [], force=force)
+        refuse_place(folder, [], force=force)
         with new_folder(place) as part_folder:
             (part_folder / "data").mkdir()
             for part, records in parts.items():
@@ -345,7 +353,14 @@ def _window_choice(facts: EncoderFacts, report: Report) -> Choice:
     return Choice("window", f"{facts.window} pieces", why)
 
 
-def _language(given: str | None, texts: Sequence[str]) -> tuple[str, str]:
+def choose_language(given: str | None, texts: Sequence[str]) -> tuple[str, str]:
+    """Choose the language of the tokenizer.
+
+    given (str | None): As the user says it.
+    texts (Sequence[str]): From which it is guessed otherwise.
+    RETURNS (tuple[str, str]): Its code, and why.
+    RAISES (ValueError): As `blank_language` for one that spaCy does not have.
+    """
     if given is not None:
         blank_language(given)
         return given, "as asked for"

@@ -72,7 +72,7 @@ commands:
     deps: ["training/{model}", "corpus/test.spacy"]
     outputs: ["metrics/test.json"]
 
-  - name: "apply"
+{calibrate}  - name: "apply"
     help: "Classify a file: its rows come out with the columns predicted_label and predicted_score"
     script:
       - >-
@@ -114,6 +114,21 @@ _CHOOSE = """\
     outputs: ["config.cfg"]
 
 """
+# Where there is a dev part.
+_CALIBRATE = """\
+  - name: "calibrate"
+    help: "Not part of all: turn the scores of training/{model} into probabilities on dev{calibrate_help}"
+    script:
+      - >-
+        python -m spacy transfer calibrate training/{model} corpus/dev.spacy --output training/calibrated --force
+        --gpu-id ${{vars.gpu_id}}
+    deps: ["training/{model}", "corpus/dev.spacy"]
+    outputs: ["training/calibrated"]
+
+"""
+_CALIBRATED = (
+    "`python -m spacy project run calibrate` writes `training/calibrated`: scores are probabilities{thresholds}.\n"
+)
 _AGAIN = "`python -m spacy project run choose` compares the recipes again, on changed texts.\n"
 STEPS = ("convert", "check", "train", "evaluate", "apply", "report", "package")
 
@@ -149,7 +164,8 @@ print(doc.cats)
 
 `config.cfg` says at each value what it is. {choose}For another recipe, call `spacy transfer init` again with
 `--recipe NAME --force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`.
-`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends on them.
+{calibrated}`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends
+on them.
 """
 
 
@@ -227,6 +243,7 @@ def write_project(told: Told) -> str:
     wheel = "Build an installable wheel with a model card, encoder and its license included"
     folder = "Make a package with a model card; a wheel needs the extra package: pip install 'spacy-transfer[package]'"
     corpora = [f"corpus/{part}.spacy" for part in told.counts]
+    thresholds = "" if told.exclusive else ", and find a threshold for each label"
     return _PROJECT.format(
         texts=" ".join(f"data/{part}.jsonl" for part in told.counts), corpora=" ".join(corpora),
         text_list=_list(f"data/{part}.jsonl" for part in told.counts), corpus_list=_list(corpora),
@@ -239,6 +256,7 @@ def write_project(told: Told) -> str:
         name=told.name, lang=told.lang, seed=told.seed, max_seconds=round(told.max_seconds),
         all=", ".join(step for step in STEPS if step != "report" or told.draws_report),
         report_help="" if told.draws_report else "; needs the extra report: pip install 'spacy-transfer[report]'",
+        calibrate=_CALIBRATE.format(model=told.model, calibrate_help=thresholds) if told.has_dev else "",
         above="" if told.exclusive else " --above 0.5",
         form="exclusive" if told.exclusive else "multilabel", package_help=wheel if told.builds_wheel else folder,
         build="wheel" if told.builds_wheel else "none",
@@ -258,9 +276,11 @@ def write_readme(told: Told) -> str:
     kind = "exactly one per text" if told.exclusive else "any number of them per text"
     rows = [f"| {_cell(one.what)} | {_cell(one.value)} | {_cell(one.reason)} |" for one in told.choices]
     example = json.dumps(told.example, ensure_ascii=False)
+    thresholds = "" if told.exclusive else ", and each label has a threshold"
     return _README.format(
         choose=_AGAIN if told.seconds_to_choose else "",
-        title=told.title, model=told.model, labels=f"{len(told.labels)} labels, {kind}", example=example,
+        title=told.title, calibrated=_CALIBRATED.format(thresholds=thresholds) if told.has_dev else "",
+        model=told.model, labels=f"{len(told.labels)} labels, {kind}", example=example,
         choices="\n".join(rows), splits=_splits(told), compared=_compared(told.compared, exclusive=told.exclusive),
         notes=_listed("How the data were read", told.notes),
         findings=_listed("What to look at", [_finding(one) for one in told.findings]),
@@ -299,7 +319,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _listed(title: str, lines: Sequence[str]) -> str:
-    return f"\n## {title}\n\n" + "".join(f"- {_line(line)}\n" for line in lines) if lines else ""
+    return f"\n## {title}\n\n" + "".join(f"- {line(one)}\n" for one in lines) if lines else ""
 
 
 def _finding(found: Finding) -> str:
@@ -307,11 +327,15 @@ def _finding(found: Finding) -> str:
 
 
 def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
+    return line(text).replace("|", "\\|")
 
 
-def _line(text: str) -> str:
-    """One line; what would be taken as HTML is not."""
+def line(text: str) -> str:
+    """Write text as one line of Markdown; what would be taken as HTML is not.
+
+    text (str): Any.
+    RETURNS (str): Without line breaks.
+    """
     return " ".join(text.split()).replace("<", "&lt;")
 
 

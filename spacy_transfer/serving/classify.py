@@ -43,7 +43,7 @@ def classify(
 
 
 def _classified(scoring: Scoring, chosen: int, texts: Iterable[str], size: int) -> Iterator[tuple[str, float]]:
-    begin = sum(len(one.labels) for one in scoring.components[:chosen])
+    begin = sum(one.n_columns for one in scoring.components[:chosen])
     of: Component = scoring.components[chosen]
     waiting = iter(texts)
     while batch := list(islice(waiting, size)):

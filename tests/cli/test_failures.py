@@ -39,15 +39,17 @@ typer.testing._get_command = fuzz._command_line
 
 COMMANDS = {
     "adapt": ["./x", "x.txt", "o"], "apply": ["x", "x.csv", "--output", "o.csv"],
-    "augment": ["x.cfg"], "attach": ["x", "o"], "card": ["x"], "check": ["x.spacy"],
+    "augment": ["x.cfg"], "attach": ["x", "o"], "calibrate": ["x", "x.spacy"], "card": ["x"],
+    "check": ["x.spacy"],
     "choose": ["a.cfg", "b.cfg", "--train", "x.spacy", "--output", "o.cfg"], "classify": ["x", "a text"],
-    "convert": ["x.csv", "o"], "detach": ["x", "o"],
+    "convert": ["x.csv", "o"], "curve": ["x.spacy"], "detach": ["x", "o"],
     "distill": ["x", "--to", "x.cfg", "--texts", "x.txt", "--output", "o"], "doctor": ["x.spacy"],
     "export": ["x", "o", "--to", "onnx"], "evaluate": ["x", "x.spacy"], "explain": ["x", "a text"],
     "fetch": ["./x", "o"], "import": ["./x", "o"],
     "init": ["x.csv", "o"], "merge": ["x", "o"], "pretrain": ["x.cfg", "x.txt", "o"],
     "report": ["x"], "robustness": ["x", "x.spacy"], "self-train": ["x.cfg", "x.txt", "--output", "o"],
-    "serve": ["x", "--port", "0"], "show": ["x.cfg"], "train": ["x.cfg", "--output", "o"],
+    "serve": ["x", "--port", "0"], "show": ["x.cfg"], "suggest": ["x", "x.txt"],
+    "train": ["x.cfg", "--output", "o"],
     "update": ["x", "x.csv", "--output", "o"],
 }  # fmt: skip
 

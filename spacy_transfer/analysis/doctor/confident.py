@@ -13,13 +13,15 @@ class Confidence:
 
     joint (Counts): Texts by given label and by the label that they are confidently counted to,
         (n_labels, n_labels).
-    suggested (Counts): Of each text the label that it is counted to, -1 where it is none with confidence.
-    margins (Numbers): Score of the given label minus the highest other one; the lowest are the most suspicious.
+    counted (Counts): Of each text the label that it is counted to, -1 where it is none with confidence.
+    instead (Counts): Of each text the label with the highest score, other than the given one.
+    suspicion (Numbers): 1 minus the score of the given label.
     """
 
     joint: Counts
-    suggested: Counts
-    margins: Numbers
+    counted: Counts
+    instead: Counts
+    suspicion: Numbers
 
     @property
     def n_wrong(self) -> int:
@@ -42,24 +44,22 @@ def confident_joint(scores: Numbers, given: Counts) -> Confidence:
     for j in np.unique(given).tolist():
         thresholds[j] = scores[given == j, j].mean()
     above = scores >= thresholds
-    suggested = np.where(above.any(axis=1), np.where(above, scores, -1.0).argmax(axis=1), -1)
+    counted = np.where(above.any(axis=1), np.where(above, scores, -1.0).argmax(axis=1), -1)
     joint = np.zeros((n_labels, n_labels), dtype=np.int64)
-    counted = suggested >= 0
-    np.add.at(joint, (given[counted], suggested[counted]), 1)
+    is_counted = counted >= 0
+    np.add.at(joint, (given[is_counted], counted[is_counted]), 1)
     rows = np.arange(n_texts)
     others = scores.copy()
     others[rows, given] = -np.inf
-    best_other = others.max(axis=1) if n_labels > 1 else np.zeros(n_texts)
-    return Confidence(joint, suggested.astype(np.int64), scores[rows, given] - best_other)
+    return Confidence(joint, counted.astype(np.int64), others.argmax(axis=1), 1.0 - scores[rows, given])
 
 
-def rank(confidence: Confidence, given: Counts) -> list[int]:
-    """Order texts by how probably their label is wrong.
+def rank(confidence: Confidence) -> list[int]:
+    """Order texts by how probably their label is wrong; as many as are estimated to be wrong come first.
 
     confidence (Confidence): As `confident_joint` gives it.
-    given (Counts): Number of the label that each text has.
-    RETURNS (list[int]): All texts: first those that are counted to another label, each part by its margin.
-    SOURCE: "prune by noise rate" with the normalized margin, in the same paper, section 3.2.
+    RETURNS (list[int]): All texts, by the score of their label, which is called its self-confidence. The margin to the
+        best other label finds fewer flipped labels, and so do votes of neighbors: see benchmarks/doctor.py.
+    SOURCE: Kuan & Mueller 2022, Model-agnostic label quality scoring to detect real-world label errors.
     """
-    elsewhere = (confidence.suggested >= 0) & (confidence.suggested != given)
-    return np.lexsort((confidence.margins, ~elsewhere)).tolist()
+    return np.argsort(-confidence.suspicion, kind="stable").tolist()

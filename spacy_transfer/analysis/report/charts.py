@@ -13,6 +13,8 @@ from ...errors import require
 from ...json_types import JsonObject
 from ...text_output import printable
 
+# matplotlib's, which is optional.
+Axes = Any
 # Colors that no chart would have by chance stand for those of the page, light or dark.
 _INK, _LINE = "#010101", "#020202"
 _SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305")
@@ -22,6 +24,8 @@ _VARIABLES = {
 # Told apart without color.
 _STYLES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v")
+# Points of a line that is drawn from a law.
+_LAW_STEPS = 40
 # Width and height in inches: on a phone it is a column, on a screen there are two.
 _SIZE = (4.4, 2.9)
 _SETTINGS = {
@@ -47,7 +51,7 @@ class Chart:
 
 
 def _draw(
-    name: str, title: str, description: str, plot: Callable[[Any], None], size: tuple[float, float] = _SIZE
+    name: str, title: str, description: str, plot: Callable[[Axes], None], size: tuple[float, float] = _SIZE
 ) -> Chart:
     """Draw on axes.
 
@@ -124,7 +128,7 @@ def training_charts(curves: JsonObject) -> list[Chart]:
         best = max(range(len(at)), key=lambda i: (scores[i], -at[i]))
         measure = _safe(str(curves["measure"] or "score"), 40)
 
-        def score(axes: Any) -> None:
+        def score(axes: Axes) -> None:
             """Draw the score, and mark the best one."""
             _lines(axes, at, {measure: scores}, "step", f"{measure} on dev", changes, markers=True)
             axes.plot([at[best]], [scores[best]], "o", color=_SERIES[1], markersize=9, fillstyle="none", zorder=4)
@@ -144,7 +148,7 @@ def training_charts(curves: JsonObject) -> list[Chart]:
         }  # fmt: skip
         where = [step for step, _ in next(iter(curves["frozen_depth"].values()))]
 
-        def frozen(axes: Any) -> None:
+        def frozen(axes: Axes) -> None:
             """Draw the highest frozen depth as steps."""
             _lines(axes, where, depths, "step", "highest frozen depth", [], drawstyle="steps-post")
             axes.set_ylim(bottom=min(-1.2, *(min(values) for values in depths.values())))
@@ -169,7 +173,7 @@ def _course(what: str, values: Sequence[float], steps: Sequence[int]) -> str:
 
 
 def _lines(
-    axes: Any, x: Sequence[float], curves: dict[str, list[float]], xlabel: str, ylabel: str,
+    axes: Axes, x: Sequence[float], curves: dict[str, list[float]], xlabel: str, ylabel: str,
     changes: Sequence[tuple[int, str]], *, markers: bool = False, drawstyle: str = "default",
 ) -> None:  # fmt: skip
     for i, (name, values) in enumerate(curves.items()):
@@ -199,7 +203,7 @@ def reliability_chart(name: str, calibration: JsonObject, *, exclusive: bool) ->
     """
     bins = calibration["bins"]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the diagonal, the bins, and their sizes as a row of bars at the bottom."""
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         most = max(one["n"] for one in bins)
@@ -237,7 +241,7 @@ def threshold_chart(name: str, rows: Sequence[JsonObject], *, exclusive: bool) -
         curves["F"] = curves.pop("f")
     x = [one["threshold"] for one in rows]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the curves."""
         _lines(axes, x, curves, "lowest score that counts", "share", [])
         axes.set_ylim(-0.02, 1.02)
@@ -262,7 +266,7 @@ def precision_recall_chart(name: str, curves: JsonObject) -> Chart:
     """
     every = [{"label": "all labels together", **curves["micro"]}, *curves["worst"]]
 
-    def plot(axes: Any) -> None:
+    def plot(axes: Axes) -> None:
         """Draw the curves as steps."""
         for i, one in enumerate(every):
             n = i % len(_SERIES)
@@ -297,13 +301,13 @@ def depth_charts(search: JsonObject) -> list[Chart]:
     scores, deviations = [one["score"] for one in depths], [one["deviation"] or 0.0 for one in depths]
     seconds = [one["seconds"] or 0.0 for one in depths]
 
-    def score(axes: Any) -> None:
+    def score(axes: Axes) -> None:
         """Draw means and standard deviations."""
         axes.errorbar(x, scores, yerr=deviations, fmt="o-", color=_SERIES[0], capsize=4, markersize=6)
         axes.set_xticks(x, names)
         axes.set(xlabel="frozen depth", ylabel=f"{measure} on dev")
 
-    def time(axes: Any) -> None:
+    def time(axes: Axes) -> None:
         """Draw the time of a run as bars, with its number on top."""
         bars = axes.bar(x, seconds, 0.6, color=_SERIES[1])
         axes.bar_label(bars, [f"{one:,.0f} s" for one in seconds], fontsize=9, padding=2)
@@ -318,3 +322,44 @@ def depth_charts(search: JsonObject) -> list[Chart]:
         _draw("depth-score", "Score by frozen depth", f"{measure} on dev. {said}.", score),
         _draw("depth-time", "Time by frozen depth", f"Seconds of a training run. {said}.", time),
     ]
+
+
+# ---- more texts --------------------------------------------------------------------------------------------------
+
+
+def curve_chart(found: JsonObject) -> Chart:
+    """Draw the score by number of training texts, and what more of them would bring.
+
+    found (dict): A learning curve.
+    RETURNS (Chart): Measured scores, the law that was fitted, and the forecasts with their intervals.
+    """
+    points, law = found["points"], found["law"]
+    forecasts = [found["now"], *found["forecasts"]]
+    least, most = points[0]["n"], forecasts[-1]["n"]
+    steps = [least * (most / least) ** (i / _LAW_STEPS) for i in range(_LAW_STEPS + 1)]
+
+    def plot(axes: Axes) -> None:
+        """Draw points, line and intervals over a logarithmic axis."""
+        axes.plot(
+            steps, [1 - law["floor"] - law["factor"] * n ** -law["exponent"] for n in steps], color=_LINE,
+            linestyle=_STYLES[1], label="power law",
+        )  # fmt: skip
+        for i, (rows, name) in enumerate(((points, "measured"), (forecasts[1:], "forecast"))):
+            scores = [one["score"] for one in rows]
+            below = [max(0.0, one["value"] - one["low"]) for one in scores]
+            above = [max(0.0, one["high"] - one["value"]) for one in scores]
+            axes.errorbar(
+                [one["n"] for one in rows], [one["value"] for one in scores], yerr=[below, above],
+                fmt=_MARKERS[i], color=_SERIES[i], capsize=3, markersize=4, label=name,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        marks = [points[0]["n"], points[len(points) // 2]["n"], *(one["n"] for one in forecasts)]
+        axes.set_xticks(marks, [f"{n:,}" for n in marks])
+        axes.minorticks_off()
+        axes.set(xlabel="training texts", ylabel=found["measure"])
+        axes.legend(loc="lower right")
+
+    said = "; ".join(
+        f"{one['n']:,} texts: {one['score']['value']:.3f}" for one in [points[0], points[-1], *forecasts[1:]]
+    )
+    return _draw("curve", "What more texts would bring", f"{found['measure']} by training texts. {said}.", plot)

@@ -12,6 +12,7 @@ from ...json_types import JsonObject
 from ...text_output import printable, printable_lines
 from .charts import (
     Chart,
+    curve_chart,
     depth_charts,
     precision_recall_chart,
     reliability_chart,
@@ -64,6 +65,7 @@ def _charts(facts: JsonObject) -> dict[str, list[Chart]]:
     found = {
         "training": training_charts(facts["training"]["curves"]) if facts["training"] else [],
         "search": depth_charts(facts["search"]),
+        "curve": [curve_chart(facts["curve"])] if facts["curve"] and not facts["curve"]["error"] else [],
     }
     for i, test in enumerate(facts["tests"]):
         for j, one in enumerate(test["components"]):

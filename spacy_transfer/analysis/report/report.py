@@ -13,14 +13,15 @@ from ...evaluation.evaluate import Judged, judge
 from ...evaluation.summary import without_nan
 from ...files import all_or_none, refuse_others_file, refuse_same
 from ...json_types import JsonObject
-from ...pipeline.components import require_whole_documents
+from ...pipeline.components import classifiers_of, require_whole_documents
 from ...pipeline.loading import load_pipeline
 from .comparison_facts import comparison_facts
 from .data_facts import data_facts
+from .doubt_facts import curve_facts, doctor_facts
 from .page import GENERATOR, render
 from .place import Place, find_place
 from .search_facts import search_facts
-from .training_facts import training_facts
+from .training_facts import training_facts, training_paths
 
 _SUFFIXES = (".html", ".htm")
 # Bytes within which a page names what made it.
@@ -35,6 +36,8 @@ def report(
     compare: Sequence[Path | str] = (),
     component: str | None = None,
     batch_size: int = 256,
+    doctor: bool = False,
+    curve: bool = False,
 ) -> JsonObject:
     """Write a report on a run or a pipeline: one page that needs nothing else, and its data as JSON next to it.
 
@@ -44,6 +47,8 @@ def report(
     compare (Sequence[Path | str]): Other runs or pipelines, measured on the same data.
     component (str | None): The spacy-transfer classifier to report on; None takes all of them.
     batch_size (int): Documents a batch.
+    doctor (bool): Also look for wrong labels in the training data, as `doctor` does.
+    curve (bool): Also estimate what more training data would bring, as `curve` does.
     RETURNS (dict): The data.
     RAISES (FileNotFoundError): T440 for what is not there.
     RAISES (FileExistsError): T376 for a file that is no older report.
@@ -75,6 +80,7 @@ def report(
         "search": search_facts(place.study),
         "tests": [data_facts(path, one, nlp) for path, one in zip(data, judged, strict=True)] if nlp else [],
         "comparisons": _comparisons(data, judged, others, batch_size),
+        **_of_training_data(place, nlp, doctor=doctor, curve=curve),
     }  # fmt: skip
     clean = without_nan(facts)
     page = render(clean)
@@ -83,6 +89,17 @@ def report(
         stage(output).write_bytes(page.encode("utf-8", "backslashreplace"))
         stage(output.with_suffix(".json")).write_bytes(text.encode("utf-8", "backslashreplace"))
     return clean
+
+
+def _of_training_data(place: Place, nlp: Language | None, *, doctor: bool, curve: bool) -> JsonObject:
+    """What was asked for about the training data; empty where it was not."""
+    paths = {} if nlp is None else training_paths(place, nlp.config)
+    pipes = [] if nlp is None else list(classifiers_of(nlp).values())
+    exclusive = pipes[0].exclusive if len(pipes) == 1 else None
+    return {
+        "doctor": doctor_facts(list(paths.values()), exclusive=exclusive) if doctor else {},
+        "curve": curve_facts(paths.get("train"), paths.get("dev"), exclusive=exclusive) if curve else {},
+    }
 
 
 def _comparisons(

@@ -163,8 +163,7 @@ def _thinned(values: list[float]) -> list[float]:
 
 def _data(place: Place, nlp: Language | None, config: ConfigMapping, tests: list[Path]) -> JsonObject:
     """The splits in numbers, and what `spacy transfer check` says about them together."""
-    given = {name: path for name in ("train", "dev") if (path := _path_of(config, name))}
-    found = {name: file for name, text in given.items() if (file := _found(text, place)) is not None}
+    given, found = _given(config), training_paths(place, config)
     facts: JsonObject = {
         "splits": [], "findings": [], "data_error": "", "training_labels": {},
         "missing_data": [text for name, text in given.items() if name not in found],
@@ -186,6 +185,20 @@ def _data(place: Place, nlp: Language | None, config: ConfigMapping, tests: list
         "findings": [asdict(one) for one in report.findings],
         "training_labels": report.splits[0].label_counts if "train" in found else {},
     }
+
+
+def training_paths(place: Place, config: ConfigMapping) -> dict[str, Path]:
+    """Find the data that a pipeline was trained on.
+
+    place (Place): Where things are.
+    config (ConfigMapping): Of the pipeline.
+    RETURNS (dict[str, Path]): Of "train" and "dev" those that are still there.
+    """
+    return {name: file for name, text in _given(config).items() if (file := _found(text, place)) is not None}
+
+
+def _given(config: ConfigMapping) -> dict[str, str]:
+    return {name: path for name in ("train", "dev") if (path := _path_of(config, name))}
 
 
 def _path_of(config: ConfigMapping, name: str) -> str:

@@ -10,12 +10,12 @@ from ...text_output import echo, msg
 from ..configs import Code, use_code
 from ..data.findings import print_findings
 from ..group import transfer_cli
+from .lines import one_line
 
 if TYPE_CHECKING:
     from ...analysis.doctor.doctor import Diagnosis, Place, Twins
 
 _N_SHOWN = 10
-_LONGEST = 70
 
 
 @transfer_cli.command("doctor", no_args_is_help=True)
@@ -57,8 +57,9 @@ def doctor_cli(
     Includes all that `spacy transfer check` finds. A frozen encoder turns texts into vectors; linear probes that have
     not seen a text say what its label should be (confident learning).
     """
+    from ...analysis.annotation_tasks import refuse_tasks_file, write_tasks
     from ...analysis.doctor.doctor import doctor
-    from ...analysis.doctor.tasks import refuse_tasks_file, write_tasks
+    from ...analysis.doctor.to_check import tasks_of
     from ...pipeline.loading import load_pipeline
     from ...training.device import use_device
 
@@ -82,8 +83,9 @@ def doctor_cli(
     _print_confusable(found, most)
     _print_outliers(found.outliers, most)
     if output is not None:
-        n = write_tasks(found, output)
-        msg.good(f"{output}: {n:,} texts to look at")
+        tasks = tasks_of(found)
+        write_tasks(tasks, found.checked.labels, output)
+        msg.good(f"{output}: {len(tasks):,} texts to look at")
 
 
 def _print_suspects(found: "Diagnosis", most: int | None) -> None:
@@ -93,7 +95,7 @@ def _print_suspects(found: "Diagnosis", most: int | None) -> None:
     echo(f"Probes that had not seen a text gave its label in {found.accuracy:.1%} of the cases.")
     rows = [
         (one.place.split, one.place.index, one.label or "(not there)", one.suggested or "(not there)",
-         f"{one.suspicion:.2f}", _cut(one.place.text))
+         f"{one.suspicion:.2f}", one_line(one.place.text))
         for one in likely[:most]
     ]  # fmt: skip
     _table(rows, ("file", "text", "label", "rather", "suspicion", ""), len(likely))
@@ -104,7 +106,7 @@ def _print_twins(title: str, pairs: "Sequence[Twins]", most: int | None) -> None
     rows = []
     for pair in pairs[:most]:
         for place, value in ((pair.first, f"{pair.similarity:.3f}"), (pair.second, "")):
-            rows.append((value, place.split, place.index, ", ".join(place.labels), _cut(place.text)))
+            rows.append((value, place.split, place.index, ", ".join(place.labels), one_line(place.text)))
     _table(rows, ("cosine", "file", "text", "label", ""), 2 * len(pairs))
 
 
@@ -116,7 +118,7 @@ def _print_confusable(found: "Diagnosis", most: int | None) -> None:
 
 def _print_outliers(places: "Sequence[Place]", most: int | None) -> None:
     msg.divider(f"Unlike all other texts: {len(places):,}")
-    rows = [(one.split, one.index, ", ".join(one.labels), _cut(one.text)) for one in places[:most]]
+    rows = [(one.split, one.index, ", ".join(one.labels), one_line(one.text)) for one in places[:most]]
     _table(rows, ("file", "text", "label", ""), len(places))
 
 
@@ -125,8 +127,3 @@ def _table(rows: Sequence[Sequence[object]], header: Sequence[str], n: int) -> N
         msg.table(rows, header=header, divider=True)
     if n > len(rows):
         echo(f"{n - len(rows):,} more with --all")
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."

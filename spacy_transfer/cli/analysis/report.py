@@ -33,6 +33,13 @@ def report_cli(
     component: Annotated[
         str | None, Option("--component", help="Report on this spacy-transfer component only. Default: all")
     ] = None,
+    doctor: Annotated[
+        bool, Option("--doctor", help="Also look for wrong labels in the training data, as spacy transfer doctor does")
+    ] = False,
+    curve: Annotated[
+        bool,
+        Option("--curve", help="Also estimate what more training data would bring, as spacy transfer curve does"),
+    ] = False,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
     batch_size: Annotated[int, Option("--batch-size", "-b", min=1, help="Documents per batch")] = 256,
     code: Code = None,
@@ -48,7 +55,8 @@ def report_cli(
     use_code(code)
     use_device(gpu_id)
     facts = report(
-        target, output, data=data or (), compare=compare or (), component=component, batch_size=batch_size
+        target, output, data=data or (), compare=compare or (), component=component, batch_size=batch_size,
+        doctor=doctor, curve=curve,
     )  # fmt: skip
     msg.good(f"{output}: open it in a browser; its data are in {output.with_suffix('.json')}")
     if not facts["tests"]:

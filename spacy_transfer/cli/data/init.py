@@ -1,10 +1,12 @@
 """`spacy transfer init`"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from ...errors import T689
 from ...text_output import echo, msg
 from ..group import transfer_cli
 from ..training.choose import print_compared
@@ -13,8 +15,11 @@ from .table_options import Columns, HeaderLine, MissingLabels, SkipBad, listed, 
 
 if TYPE_CHECKING:
     from ...projects.init import Initialized
+    from ...projects.plan import Choice
+    from ...projects.unlabeled.zero_shot import Unlabeled
 
 _DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
+_MOST_SHOWN = 20
 
 
 @transfer_cli.command("init", no_args_is_help=True)
@@ -27,6 +32,21 @@ def init_cli(
         ),
     ],
     folder: Annotated[Path, Argument(help="Folder of the new project")],
+    labels: Annotated[
+        Path | None,
+        Option(
+            "--labels",
+            help="For texts without labels: JSON with names or descriptions of labels, for a zero-shot classifier",
+        ),
+    ] = None,
+    annotate: Annotated[
+        int | None,
+        Option(
+            "--annotate",
+            min=1,
+            help="With --labels: texts in the first batch to annotate. Default: ten per label, 20 to 200",
+        ),
+    ] = None,
     encoder: Annotated[
         str,
         Option("--encoder", "-e", help="Folder, pipeline, or hub name of an encoder that is on this machine"),
@@ -125,7 +145,31 @@ def init_cli(
     Detects how the files are written and which columns hold texts and labels, splits off dev and test texts where there
     are none, chooses what to train, and writes data, config.cfg, project.yml and a README.md with the reason for each
     choice. Nothing is downloaded. Then run: python -m spacy project run all FOLDER
+
+    With --labels, DATA are texts without labels. A classifier is made from what the labels mean, and the texts that are
+    worth annotating first are written to data/to_annotate.jsonl.
     """
+    if labels is not None:
+        refused = {
+            "--recipe": recipe != "auto", "--budget": budget is not None, "--no-compare": not compare,
+            "--exclusive": exclusive is True, "--multilabel": exclusive is False, "--label-field": label_field,
+            "--labels-field": labels_field, "--cats-field": cats_field, "--label-columns": label_columns,
+            "--label-names": label_names, "--missing-labels": missing_labels, "--merge-labels": merge_labels,
+            "--separator": separator, "--skip-bad": skip_bad,
+        }  # fmt: skip
+        for option, is_given in refused.items():
+            if is_given:
+                raise ValueError(T689.format(option=option))
+        from ...projects.unlabeled.zero_shot import zero_shot
+
+        _print_unlabeled(
+            zero_shot(
+                data, labels, folder, encoder=encoder, lang=lang, text_field=text_field,
+                layout=table_format(delimiter, encoding, quoting, columns, header_line), n_annotate=annotate, seed=seed,
+                gpu_id=gpu_id, force=force,
+            )
+        )  # fmt: skip
+        return
     from ...projects.init import init
 
     made = init(
@@ -149,10 +193,29 @@ def _print(made: "Initialized") -> None:
     for note in made.notes:
         msg.info(note)
     print_findings(made.findings)
-    for choice in made.choices:
-        echo(f"{choice.what}: {choice.value}")
-        echo(f"    {choice.reason}")
+    _print_choices(made.choices)
     if made.compared:
         print_compared(made.compared)
     msg.good(f"{made.folder}: a project with data, config.cfg, project.yml and README.md")
     echo(f"Train, evaluate and package the classifier with:\npython -m spacy project run all {made.folder}")
+
+
+def _print_choices(choices: "Sequence[Choice]") -> None:
+    for choice in choices:
+        echo(f"{choice.what}: {choice.value}")
+        echo(f"    {choice.reason}")
+
+
+def _print_unlabeled(made: "Unlabeled") -> None:
+    for note in made.notes:
+        msg.info(note)
+    _print_choices(made.choices)
+    rows = [[label, f"{share:.1%}"] for label, share in sorted(made.shares.items(), key=lambda pair: -pair[1])]
+    msg.table(rows[:_MOST_SHOWN], header=["label", "share of the texts"], divider=True, aligns=("l", "r"))
+    if len(rows) > _MOST_SHOWN:
+        echo(f"and {len(rows) - _MOST_SHOWN} labels more, see README.md")
+    msg.good(
+        f"{made.folder}: a project with the pipeline zero_shot, and {made.n_chosen} texts in data/to_annotate.jsonl"
+    )
+    echo(f"Classify all texts with:\npython -m spacy project run all {made.folder}")
+    echo(f"Then annotate {made.folder}/data/to_annotate.jsonl, and train on it; README.md in the folder says how.")

@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option
 from ...errors import T536
 from ...files import DiskFull
 from ...text_output import echo
-from ..configs import CodeWithoutLetter, use_code
+from ..configs import CodeWithoutLetter, share_or_auto, use_code
 from ..group import transfer_cli
 from ..training_options import Show, ShowProgress, to_go_on
 
@@ -50,10 +50,26 @@ def apply_cli(
         str | None, Option("--text-field", "-t", help="Column of the text. Default: text, or the only one possible")
     ] = None,
     all_scores: Annotated[bool, Option("--all-scores", help="Write the scores of all labels")] = False,
+    labels: Annotated[
+        bool,
+        Option(
+            "--labels",
+            help="Also write the labels that reach their threshold, as spacy transfer calibrate stored it or as in the "
+            "config; with exactly one label per text, the best one",
+        ),
+    ] = False,
     above: Annotated[float | None, Option("--above", help="Write all labels with at least this score")] = None,
     top: Annotated[int | None, Option("--top", "-n", help="Write this many labels, best first")] = None,
     min_score: Annotated[
         float | None, Option("--min-score", help="Write the word of --abstain where the best score is lower")
+    ] = None,
+    min_confidence: Annotated[
+        str | None,
+        Option(
+            "--min-confidence",
+            help="Write the word of --abstain where the confidence that a text has one of the labels is lower: a "
+            "number, or auto for what spacy transfer calibrate --train found",
+        ),
     ] = None,
     abstain: Annotated[str, Option("--abstain", help="Word for no label")] = "abstain",
     prefix: Annotated[str, Option("--prefix", help="Put before the names of all new columns")] = "",
@@ -125,8 +141,9 @@ def apply_cli(
     use_device(gpu_id if engine is Engine.local else -1)
     try:
         done = apply(
-            pipeline, sources, output, text_field=text_field, all_scores=all_scores, above=above, top=top,
-            min_score=min_score, abstain=abstain, prefix=prefix, input_format=input_format,
+            pipeline, sources, output, text_field=text_field, all_scores=all_scores, labels=labels,
+            above=above, top=top, min_score=min_score,
+            min_confidence=share_or_auto(min_confidence), abstain=abstain, prefix=prefix, input_format=input_format,
             output_format=output_format, layout=layout, bad_file=bad, look_ahead=look_ahead,
             engine=engine.value, address=address, workers=workers, on_gpu=gpu_id >= 0, code=code, resume=resume,
             force=force, show=show.value,

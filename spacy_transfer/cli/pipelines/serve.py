@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from ..configs import CodeWithoutLetter, use_code
+from ..configs import CodeWithoutLetter, share_or_auto, use_code
 from ..group import transfer_cli
 
 
@@ -21,10 +21,21 @@ def serve_cli(
         Path | None, Option("--api-key-file", help="File of API keys, one per line. Default: no key is required")
     ] = None,
     all_scores: Annotated[bool, Option("--all-scores", help="Give the scores of all labels")] = False,
+    labels: Annotated[
+        bool, Option("--labels", help="Give the labels that reach their threshold, or the only one of a text")
+    ] = False,
     above: Annotated[float | None, Option("--above", help="Give all labels with at least this score")] = None,
     top: Annotated[int | None, Option("--top", "-n", help="Give this many labels, best first")] = None,
     min_score: Annotated[
         float | None, Option("--min-score", help="Give the word of --abstain where the best score is lower")
+    ] = None,
+    min_confidence: Annotated[
+        str | None,
+        Option(
+            "--min-confidence",
+            help="Give the word of --abstain where the confidence that a text has one of the labels is lower: a "
+            "number, or auto for what spacy transfer calibrate --train found",
+        ),
     ] = None,
     abstain: Annotated[str, Option("--abstain", help="Word for no label")] = "abstain",
     threads: Annotated[
@@ -53,6 +64,7 @@ def serve_cli(
     use_code(code)
     use_device(gpu_id)
     serve(
-        pipelines, host=host, port=port, all_scores=all_scores, above=above, top=top, min_score=min_score,
-        abstain=abstain, threads=threads, api_key_file=api_key_file, limits=limits,
+        pipelines, host=host, port=port, all_scores=all_scores, labels=labels, above=above, top=top,
+        min_score=min_score, min_confidence=share_or_auto(min_confidence), abstain=abstain,
+        threads=threads, api_key_file=api_key_file, limits=limits,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, final
 
+import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -196,8 +197,13 @@ class OwnEncoderClassifier(ClassifierModel):
         return not self.model.layers and self.sources == [WHOLE_TEXT]
 
     def scores_of_texts(self, texts: Sequence[str]) -> Floats:
-        """Compute scores of texts, (n_texts, n_labels), on the host."""
-        return self.shim.scores(Inputs(self.shim.settings.text.clean(texts)))
+        """Compute scores of texts, (n_texts, n_labels), on the host; one more column is the confidence, if any."""
+        scores, confidence = self.shim.judge(Inputs(self.shim.settings.text.clean(texts)))
+        return scores if confidence is None else np.column_stack([scores, confidence])
+
+    def judge(self, docs: Sequence[Doc]) -> tuple[Floats, Floats | None]:
+        """Compute scores, (n_docs, n_labels), and confidence, (n_docs,), on the host."""
+        return self.shim.judge(Inputs(self.texts(docs), self.read(docs)))
 
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, as the pooling gives them."""

@@ -9,7 +9,7 @@ from thinc.api import Model, Optimizer
 
 from ...json_types import JsonObject
 from ...nn.tuning import DepthRow
-from ...pipeline.interface import ClassifierInterface, Floats, classifier_of
+from ...pipeline.interface import ClassifierInterface, ConfidenceFit, Floats, classifier_of
 from ..features.joining import FeatureBatch, finish, read, settle
 from ..features.layer import features_of, sources_of
 from ..features.stored import load_features, save_features, without_features
@@ -130,6 +130,22 @@ class ClassifierModel(ClassifierInterface):
     def forget_texts(self) -> None:
         """Free what is remembered of texts for the next epoch."""
         self.shim.forget_texts()
+
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the weights of the head.
+
+        factor (float): Above 0.
+        """
+        self.shim.scale_logits(factor)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the network knows what documents with known labels look like."""
+        return self.shim.is_built and self.shim.n_groups > 0
+
+    def set_confidence(self, fit: ConfidenceFit | None) -> None:
+        """Keep what the confidence is computed from; see the shim."""
+        self.shim.set_confidence(fit)
 
     # ---- storage -------------------------------------------------------------------------------------------------
 

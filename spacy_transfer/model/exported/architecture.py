@@ -12,7 +12,7 @@ from thinc.types import Floats2d
 from ...depth_table import DepthRow
 from ...errors import T001, T005, T540
 from ...json_types import JsonObject
-from ...pipeline.interface import INTERFACE, ClassifierInterface, Floats
+from ...pipeline.interface import INTERFACE, ClassifierInterface, ConfidenceFit, Floats
 from ...pipeline.sources import WHOLE_TEXT
 from ..features.layer import Backprop, as_layer, features_of, make_no_features, sources_of
 from ..features.stored import load_features, save_features, without_features
@@ -142,6 +142,15 @@ class OnnxClassifier(ClassifierInterface):
         return self.shim.vectors(self.shim.settings.text.read(docs))
 
     @property
+    def has_confidence(self) -> bool:
+        """None can be exported."""
+        return False
+
+    def judge(self, docs: Sequence[Doc]) -> tuple[Floats, Floats | None]:
+        """Compute scores, and no confidence."""
+        return self.scores(docs), None
+
+    @property
     def reads_whole_texts(self) -> bool:
         """Whether the text is all that it reads of a document."""
         return not self.model.layers and self.sources == [WHOLE_TEXT]
@@ -175,6 +184,20 @@ class OnnxClassifier(ClassifierInterface):
         return []
 
     # ---- what it refuses -----------------------------------------------------------------------------------------
+
+    def scale_logits(self, factor: float) -> NoReturn:
+        """Refuses: calibrate before the export.
+
+        RAISES (ValueError): T540.
+        """
+        _refuse()
+
+    def set_confidence(self, fit: ConfidenceFit | None) -> NoReturn:
+        """Refuses.
+
+        RAISES (ValueError): T540.
+        """
+        _refuse()
 
     def fit_features(self, docs: Sequence[Doc]) -> NoReturn:
         """Refuses.

@@ -111,6 +111,10 @@ class SharedEncoderClassifier(ClassifierModel, SharedEncoderInterface):
         """Compute scores, (n_docs, n_labels), on the host, of documents that the transformer has seen."""
         return self.shim.scores(self._seen(docs))
 
+    def judge(self, docs: Sequence[Doc]) -> tuple[Floats, Floats | None]:
+        """Compute scores and confidence, on the host, of documents that the transformer has seen."""
+        return self.shim.judge(self._seen(docs))
+
     def vectors(self, docs: Sequence[Doc]) -> Floats:
         """Compute vectors, (n_docs, width), on the host, of documents that the transformer has seen."""
         return self.shim.vectors(states_on(docs, "transfer_textcat")).cpu().numpy()

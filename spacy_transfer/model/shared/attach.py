@@ -64,6 +64,7 @@ def detach(nlp: Language, component: str | None = None) -> Language:
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
         "n_features": shim.n_features, "awaited": list(shim.network.head.awaited), "balanced": shim.is_balanced,
+        "n_groups": shim.n_groups,
     }  # fmt: skip
     return _rebuilt(nlp, config, name, gone, StoredNetwork(loaded.record, loaded.tokenizer, weights, state))
 
@@ -132,7 +133,7 @@ def attach(nlp: Language, component: str | None = None, *, transformer: str = "t
     state = {
         "n_steps": shim.n_steps, "label_weights": shim.label_weights, "n_labels": shim.network.head.n_labels,
         "n_features": shim.n_features, "width": shim.network.encoder.width,
-        "awaited": list(shim.network.head.awaited), "balanced": shim.is_balanced,
+        "awaited": list(shim.network.head.awaited), "balanced": shim.is_balanced, "n_groups": shim.n_groups,
     }  # fmt: skip
     out = _rebuilt(nlp, config, name, [], StoredNetwork({}, "", own, state))
     with TemporaryDirectory() as folder:

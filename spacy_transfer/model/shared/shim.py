@@ -196,6 +196,10 @@ class SharedEncoderShim(ClassifierShim):
         """Scores of documents, (n_docs, n_labels); 0 for labels that were added and not yet trained."""
         return self._scores(self.logits(inputs))
 
+    def judge(self, inputs: Inputs[TransformerData]) -> tuple[Floats, Floats | None]:
+        """Scores of documents, (n_docs, n_labels), and their confidence, (n_docs,), where there is one."""
+        return self._judge(lambda: self.logits(inputs))
+
     def __call__(
         self, inputs: Inputs[TransformerData], is_train: bool, give_back: GiveBack = nobody
     ) -> tuple[Floats, Backprop]:
@@ -344,7 +348,7 @@ class SharedEncoderShim(ClassifierShim):
         with room_for(stored):
             self._build_on(state["width"], state["n_labels"], state["label_weights"], to_predict=True)
         torch.set_rng_state(rng)
-        self._take_labels(state)
+        self._take_labels(stored)
         fill_weights(self.network, stored.weights)
 
 

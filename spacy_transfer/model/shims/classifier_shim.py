@@ -1,24 +1,28 @@
 """The abstract shim of a classifier, with an own or a shared encoder: labels, loss, head, trainable weights."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...errors import T063
+from ...errors import T063, T684
+from ...files.fields import refuse
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
+from ...log import announce
+from ...nn.heads.confidence import Confidence, judging
 from ...nn.heads.label_query import LabelQueryDecoder
 from ...nn.joined import Joined
 from ...nn.losses import Loss, label_weights
 from ...nn.network import Network
 from ...nn.own_blocks import check_loss
 from ...nn.tuning import DepthRow
-from ...pipeline.interface import Floats
+from ...pipeline.interface import ConfidenceFit, Floats
 from ..learning.grad_cache import check_reads
 from ..learning.solving import solve_head
+from ..storage.snapshot import StoredNetwork
 from .met_labels import MetLabels
 from .settings import Settings
 from .torch_shim import TorchShim
@@ -103,6 +107,54 @@ class ClassifierShim(TorchShim):
     @abstractmethod
     def _queries_for(self, labels: Sequence[str]) -> Tensor | None:
         """What the queries of labels start from, (n_labels, width), where that is their names."""
+
+    @changes_network
+    def scale_logits(self, factor: float) -> None:
+        """Multiply all logits, by the last layer of the head: whoever has the weights has the same scores.
+
+        factor (float): Above 0.
+        """
+        # It looks at logits too.
+        self.set_confidence(None)
+        output = self.network.head.output
+        with torch.no_grad():
+            output.weight.mul_(factor)
+            output.bias.mul_(factor)
+        self.forget_copies()
+
+    # ---- confidence ----------------------------------------------------------------------------------------------
+
+    @changes_network
+    def set_confidence(self, fit: ConfidenceFit | None) -> None:
+        """Keep what the confidence is computed from, in the network: stored with it, and gone when it is trained.
+
+        fit (ConfidenceFit | None): None for no confidence.
+        """
+        if fit is None:
+            self.network.confidence = None
+            return
+        self._make_confidence(len(fit.means))
+        confidence = self.network.confidence
+        for name, value in vars(fit).items():
+            getattr(confidence, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of documents that the confidence knows; 0 without a confidence."""
+        confidence = self.network.confidence
+        return 0 if confidence is None else len(confidence.means)
+
+    def _make_confidence(self, n_groups: int) -> None:
+        network, exclusive = self.network, self.settings.loss.exclusive
+        made = Confidence(n_groups, network.vector_width, exclusive=exclusive) if n_groups else None
+        network.confidence = None if made is None else made.to(network.device)
+
+    def _judge(self, logits: Callable[[], Floats]) -> tuple[Floats, Floats | None]:
+        """Scores, and the confidence where there is one, of what gives logits."""
+        with judging():
+            found = logits()
+        n_labels = self.network.head.n_labels
+        return self._scores(found[:, :n_labels]), found[:, n_labels] if found.shape[1] > n_labels else None
 
     @changes_network
     def resize(self, n_labels: int, labels: Sequence[str] = ()) -> None:
@@ -207,6 +259,10 @@ class ClassifierShim(TorchShim):
 
     def _stepped(self) -> None:
         self.network.weights_moved()
+        if self.network.confidence is not None:
+            # Vectors are others now: what was fitted on the old ones would be silently wrong.
+            self.set_confidence(None)
+            announce(T684)
         head = self.network.head
         if head.awaited:
             if not self.was_left_out:
@@ -246,6 +302,7 @@ class ClassifierShim(TorchShim):
             "awaited": list(head.awaited),
             "balanced": self.is_balanced,
             "n_features": self.n_features,
+            "n_groups": self.n_groups,
         }
 
     def _take_counts(self, state: JsonMapping) -> None:
@@ -253,9 +310,17 @@ class ClassifierShim(TorchShim):
         self.n_steps, self.epoch = int(state["n_steps"]), None
         self.n_features = int(state.get("n_features", 0))
 
-    def _take_labels(self, state: JsonMapping) -> None:
-        """Of what is stored, what comes after the network was built."""
+    def _take_labels(self, stored: StoredNetwork) -> None:
+        """Of what is stored, what comes after the network was built.
+
+        RAISES (UnusableFile): T451 for a confidence that its weights have no room for.
+        """
+        state = stored.state
+        n_groups, means = int(state.get("n_groups", 0)), stored.weights.get("confidence.means")
+        if n_groups != (0 if means is None else len(means)):
+            refuse("cfg", "network.n_groups", n_groups, "the length of the weight confidence.means, or 0 without one")
         self.network.head.awaited = tuple(state.get("awaited", ()))
+        self._make_confidence(n_groups)
         self.is_balanced = bool(state.get("balanced", False))
 
     def _state_of_copies(self) -> JsonObject:

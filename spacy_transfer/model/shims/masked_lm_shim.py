@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...errors import T005, T135
+from ...errors import T005, T135, T792
 from ...json_types import JsonMapping, JsonObject
 from ...locks import changes_network
 from ...nn.building import no_larger_than
@@ -118,7 +118,8 @@ class MaskedLMShim(EncoderShim):
         """Load the encoder, or make it of the texts, and make a new head.
 
         texts (Callable): Gives the training texts.
-        RAISES (ValueError, OSError): T135 for an encoder without a mask piece, and what the blocks find wrong.
+        RAISES (ValueError, OSError): T135 for an encoder without a mask piece, T792 for one that reads from left to
+            right, and what the blocks find wrong.
         """
         self._build(self.settings.encoder.load(texts))
         self.n_steps = self.n_draws = 0
@@ -126,6 +127,8 @@ class MaskedLMShim(EncoderShim):
     def _build(self, loaded: LoadedEncoder, *, to_predict: bool = False) -> None:
         tokenizer, device, precision = self._prepare_for(loaded, to_predict=to_predict)
         objective = self.settings.objective
+        if loaded.encoder.is_causal and objective == "masked_lm":
+            raise ValueError(T792.format(family=loaded.encoder.family))
         self._mask_id, special = special_pieces(tokenizer, loaded.encoder.family, objective)
         self._special, ids = torch.tensor(special), torch.arange(tokenizer.n_pieces)
         self._ordinary = ids[~torch.isin(ids, self._special)]

@@ -256,6 +256,10 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         """Scores of texts, (n_texts, n_labels); 0 for labels that were added and not yet trained."""
         return self._scores(self.logits(inputs))
 
+    def judge(self, inputs: Inputs[str]) -> tuple[Floats, Floats | None]:
+        """Scores of texts, (n_texts, n_labels), and their confidence, (n_texts,), where there is one."""
+        return self._judge(lambda: self.logits(inputs))
+
     @predicts
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts as the network stands, (n_texts, width), fp32: pooled states, before features and head."""
@@ -405,7 +409,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         room = room_for(stored)
         self._build(loaded, state["n_labels"], state["label_weights"], to_predict=True, room=room)
         torch.set_rng_state(rng)
-        self._take_labels(state)
+        self._take_labels(stored)
         fill(self.network, stored)
         self.current_pathway.close()
         if self.settings.tuning.adapter is None and "adapter" in self.record:
@@ -434,6 +438,7 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
         RAISES (ValueError): T552 for a family whose configuration does not say how many layers it has.
         """
         rebuild, have = self.settings.encoder.rebuild, self.network.n_layers
+        self.set_confidence(None)
         stored = lowest_layers(self._stored(), rebuild, have=have, keep=n_layers, name=name)
         self.settings = replace(self.settings, tuning=self.settings.tuning.within(n_layers))
         self._restore(stored)

@@ -27,7 +27,7 @@ _COUNT = whole(0, 2**53)
 STATE: Mapping[str, Kind] = {
     "n_steps": _COUNT, "n_labels": whole(0, 2**31), "label_weights": list_of(real(0)), "n_draws": _COUNT,
     "awaited": list_of(whole(0, 2**31), distinct=True), "balanced": FLAG, "n_features": whole(0, 2**31),
-    "width": whole(1, 2**31),
+    "width": whole(1, 2**31), "n_groups": whole(0, 2**31),
 }  # fmt: skip
 
 

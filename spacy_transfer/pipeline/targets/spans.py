@@ -109,10 +109,7 @@ class SpanTarget:
     doc_cats: Literal["max", "mean"] | None = None
 
     def __post_init__(self) -> None:
-        if not Span.has_extension(CATS):
-            Span.set_extension(CATS, default=None)
-        elif any(part is not None for part in Span.get_extension(CATS)[1:]):
-            raise ValueError(T787)
+        _register()
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -155,6 +152,8 @@ class SpanTarget:
 
     def write(self, docs: Sequence[Doc], labels: Sequence[str], scores: Floats) -> None:
         """See `Target`."""
+        # Where a pickled pipeline was loaded, nobody has.
+        _register()
         rows = np.asarray(scores).tolist()
         begin = 0
         for doc in docs:
@@ -199,6 +198,13 @@ class SpanTarget:
             cats = {(0, len(doc.text)): doc.cats}
         for start, end in sorted(cats):
             yield _Annotation(start, end, cats[start, end])
+
+
+def _register() -> None:
+    if not Span.has_extension(CATS):
+        Span.set_extension(CATS, default=None)
+    elif any(part is not None for part in Span.get_extension(CATS)[1:]):
+        raise ValueError(T787)
 
 
 def _checked(cats: object, span: Span) -> Mapping[str, float]:

@@ -59,9 +59,11 @@ def apply(
     *,
     text_field: str | None = None,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
+    min_confidence: float | Literal["auto"] | None = None,
     abstain: str = "abstain",
     prefix: str = "",
     input_format: str | None = None,
@@ -88,9 +90,12 @@ def apply(
     output (str | Path): A .csv, .tsv, .jsonl, .parquet or .spacy file, or "-" for standard output.
     text_field (str | None): Column that holds the text. None: `text`, or the only one that can be meant.
     all_scores (bool): Write the scores of all labels.
+    labels (bool): Write the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Write all labels with at least this score.
     top (int | None): Write so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
+    min_confidence (float | "auto" | None): Where the confidence that a text has one of the labels is lower, `label`
+        is the word for none; "auto" is what `spacy transfer calibrate` found. `confidence` is written too.
     abstain (str): That word.
     prefix (str): Put before the names of all new columns.
     input_format (str | None): Of standard input, and of files whose names do not say it.
@@ -122,7 +127,8 @@ def apply(
     """
     options = Options(
         text_field=text_field, input_format=input_format, layout=layout or TableFormat(), all_scores=all_scores,
-        above=above, top=top, min_score=min_score, abstain=abstain, prefix=prefix, look_ahead=look_ahead,
+        labels=labels, above=above, top=top, min_score=min_score, min_confidence=min_confidence,
+        abstain=abstain, prefix=prefix, look_ahead=look_ahead,
     )  # fmt: skip
     hired = choose_workers(engine, address, workers, on_gpu=on_gpu, code=code)
     given = [sources] if isinstance(sources, str | Path) else list(sources)

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from ...corpora.excerpt import excerpt
 from ...corpora.table_format import TableFormat
-from ...errors import T396, T520, T520_SCORES, T520_SPACY
+from ...errors import T396, T520, T520_SCORES, T520_SPACY, T681
 from ...json_types import JsonObject
 
 OUTPUTS = ("csv", "tsv", "jsonl", "parquet", "spacy")
@@ -23,8 +24,11 @@ class Options:
     all_scores (bool): Write the scores of all labels.
     above (float | None): Write the labels that have at least this score.
     top (int | None): Write so many labels, best first.
+    labels (bool): Write the labels that reach their threshold, or the best one where labels are exclusive.
     min_score (float | None): A best label below this score is not written.
-    abstain (str): What is written instead of it.
+    min_confidence (float | "auto" | None): Where the confidence that a text has one of the labels is lower, no label is
+        written; "auto" is what `spacy transfer calibrate` found. It is written too.
+    abstain (str): What is written instead of a label.
     prefix (str): Put before the names of all new columns.
     look_ahead (int): Rows that are sorted by length together, and written together.
     RAISES (ValueError): T396 for a value that cannot be, T520 for two that exclude each other.
@@ -36,7 +40,9 @@ class Options:
     all_scores: bool = False
     above: float | None = None
     top: int | None = None
+    labels: bool = False
     min_score: float | None = None
+    min_confidence: float | Literal["auto"] | None = None
     abstain: str = "abstain"
     prefix: str = ""
     look_ahead: int = 4096
@@ -46,6 +52,10 @@ class Options:
             # NaN fails both comparisons.
             if share is not None and not (not math.isnan(share) and 0.0 <= share <= 1.0):
                 raise ValueError(_impossible(option, share, "a number from 0 to 1"))
+        least = self.min_confidence
+        # NaN fails both comparisons.
+        if least is not None and least != "auto" and not (isinstance(least, int | float) and 0.0 <= least <= 1.0):
+            raise ValueError(T681.format(value=excerpt(least)))
         if self.top is not None and self.top < 1:
             raise ValueError(_impossible("--top", self.top, "a whole number from 1 on"))
         if self.look_ahead < 1:
@@ -55,12 +65,17 @@ class Options:
         if sum([self.all_scores, self.above is not None, self.top is not None]) > 1:
             raise ValueError(T520.format(problem=T520_SCORES))
 
+    @property
+    def abstains(self) -> bool:
+        """Whether the word for none may stand in the place of a label."""
+        return self.min_score is not None or self.min_confidence is not None
+
     def refuse_for_docs(self) -> None:
         """Refuse what `.spacy` files have no place for: they hold the scores of all labels.
 
         RAISES (ValueError): T520.
         """
-        chosen = (self.all_scores, self.above, self.top, self.min_score, self.prefix)
+        chosen = (self.all_scores, self.above, self.top, self.labels, self.min_score, self.min_confidence, self.prefix)
         if any(value not in (None, False, "") for value in chosen):
             raise ValueError(T520.format(problem=T520_SPACY))
 
@@ -94,5 +109,5 @@ def check_labels(labels: Sequence[str], options: Options) -> None:
     options (Options): As given.
     RAISES (ValueError): T396 where the word for no label is a label.
     """
-    if options.min_score is not None and options.abstain in labels:
+    if options.abstains and options.abstain in labels:
         raise ValueError(_impossible("--abstain", options.abstain, "a word that is no label of the pipeline"))

@@ -31,13 +31,13 @@ class Recent:
     """Scores of the texts of the latest blocks.
 
     folder (Path): Where they are kept.
-    n_labels (int): Of all components.
+    n_columns (int): Of the scores of all components.
     block_rows (int): Most rows of a block.
     """
 
-    def __init__(self, folder: Path, n_labels: int, block_rows: int) -> None:
-        self._folder, self._n_labels = folder, n_labels
-        per_block = block_rows * (4 * n_labels + _ENTRY_BYTES)
+    def __init__(self, folder: Path, n_columns: int, block_rows: int) -> None:
+        self._folder, self._n_columns = folder, n_columns
+        per_block = block_rows * (4 * n_columns + _ENTRY_BYTES)
         self._n_blocks = max(1, min(_MOST_BLOCKS, _MOST_BYTES // per_block))
         self._blocks: dict[int, dict[bytes, Floats]] = {}
         # Of blocks that are being scored too, so it runs ahead of the scores.
@@ -79,7 +79,7 @@ class Recent:
         path = self._path(number)
         with path.open("wb") as file:
             np.save(file, np.frombuffer(b"".join(scores), dtype=np.uint8).reshape(-1, _KEY_BYTES))
-            values = np.stack(list(scores.values())) if scores else np.zeros((0, self._n_labels), np.float32)
+            values = np.stack(list(scores.values())) if scores else np.zeros((0, self._n_columns), np.float32)
             np.save(file, values.astype(np.float32, copy=False))
         sync_file(path)
 
@@ -105,7 +105,7 @@ class Recent:
             try:
                 with path.open("rb") as file:
                     keys, scores = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
-                if keys.shape != (len(scores), _KEY_BYTES) or scores.shape[1:] != (self._n_labels,):
+                if keys.shape != (len(scores), _KEY_BYTES) or scores.shape[1:] != (self._n_columns,):
                     raise ValueError(scores.shape)
             except (OSError, ValueError, EOFError) as error:
                 raise ValueError(T532.format(folder=self._folder, reason=f"{path.name}: {error}")) from error

@@ -12,12 +12,13 @@ from ...text_output import printable
 from .engines.engine import Engine, Scored, Work
 from .engines.local import local_engine
 from .engines.workers import Workers
-from .options import Options, check_labels
+from .options import Options
 from .progress import Progress, Show
 from .reading.blocks import Block, bad_lines, closed_after, make_blocks, read_ahead
 from .reading.rows import Bad, Head, Row, look_into, read_source, require_columns
 from .reading.sources import PlainFiles, Source
 from .recent import Recent, key_of
+from .scoring import check_components
 from .unfinished import Unfinished
 from .writing.answers import Answers
 from .writing.docs_writer import DocsWriter
@@ -61,7 +62,7 @@ class Run:
             facts = engine.facts
             self._identify(engine)
             self._unfinished.position.machine = facts.machine
-            check_labels([label for one in facts.components for label in one.labels], self._options)
+            check_components(facts.components, self._options)
             require_columns(heads, self._sources, facts.attributes)
             self._go_through(engine, heads, show)
 
@@ -117,7 +118,7 @@ class Run:
         unfinished, facts = self._unfinished, engine.facts
         answers = Answers(facts.components, self._options, is_table=self._format in _TABLES)
         self._writer = writer = self._make_writer(heads, answers.columns)
-        recent = Recent(unfinished.folder, facts.n_labels, self._options.look_ahead)
+        recent = Recent(unfinished.folder, facts.n_columns, self._options.look_ahead)
         recent.restore(unfinished.position.n_blocks)
         # Documents of files share the strings of the pipeline, which threads do not.
         in_thread = engine.vocab is None or all(source.format != "spacy" for source in self._sources)

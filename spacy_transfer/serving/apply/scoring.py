@@ -9,12 +9,14 @@ from spacy.language import Language
 from spacy.pipeline import Pipe
 from spacy.tokens import Doc
 
-from ...errors import T527, T790
+from ...errors import T527, T682, T790
+from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.targets.target import DOCUMENTS
-from ...pipeline.textcat import TransferTextCategorizer
+from ...pipeline.textcat import JudgedScores, TransferTextCategorizer
+from .options import Options, check_labels
 from .reading.rows import Row
 
 # Documents that go through the components together; a transformer keeps its states of all of them.
@@ -29,14 +31,24 @@ class Component:
 
     name (str): Of the component.
     labels (tuple[str, ...]): In the order of its scores.
+    thresholds (tuple[float, ...]): Of each label; empty where labels exclude each other, so that the best one holds.
+    min_confidence (float | None): From which a document counts as one with a known label. None where it has no
+        confidence; else that is one more column after the scores.
     has_spans (bool): It classifies sentences or spans.
     scores_documents (bool): Documents have scores.
     """
 
     name: str
     labels: tuple[str, ...]
+    thresholds: tuple[float, ...] = ()
+    min_confidence: float | None = None
     has_spans: bool = False
     scores_documents: bool = True
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of its scores and its confidence."""
+        return len(self.labels) + (self.min_confidence is not None)
 
     @classmethod
     def of(cls, pipe: TransferTextCategorizer) -> "Component":
@@ -45,7 +57,21 @@ class Component:
         pipe (TransferTextCategorizer): The component.
         RETURNS (Component): What is written of it.
         """
-        return cls(pipe.name, pipe.labels, pipe.target.name != DOCUMENTS, pipe.target.scores_documents)
+        thresholds = () if pipe.exclusive else tuple(pipe.thresholds.values())
+        return cls(
+            pipe.name, pipe.labels, thresholds, pipe.min_confidence if pipe.has_confidence else None,
+            pipe.target.name != DOCUMENTS, pipe.target.scores_documents,
+        )  # fmt: skip
+
+    def reached(self, scores: Floats) -> Flags:
+        """Find the labels of documents: those that reach their threshold, or the best one.
+
+        scores (Floats): (n_docs, n_labels).
+        RETURNS (Flags): (n_docs, n_labels).
+        """
+        if self.thresholds:
+            return np.asarray(scores >= np.asarray(self.thresholds))
+        return np.asarray(np.arange(len(self.labels)) == scores.argmax(axis=1)[:, None])
 
 
 # Of a component's sentences or spans: first and last character, text, scores.
@@ -55,7 +81,7 @@ Spans = list[tuple[int, int, str, list[float]]]
 class ScoredRows(NamedTuple):
     """What came of rows.
 
-    scores (Floats): Of all components side by side, (n_rows, n_labels); NaN where documents have none.
+    scores (Floats): Of all components side by side, (n_rows, n_columns); NaN where documents have none.
     docs (list[Doc]): The documents, if they are wanted.
     spans (list[list[Spans]]): Of each row, by component; empty where none classifies sentences or spans.
     """
@@ -63,6 +89,18 @@ class ScoredRows(NamedTuple):
     scores: Floats
     docs: list[Doc]
     spans: list[list[Spans]]
+
+
+def check_components(components: Sequence[Component], options: Options) -> None:
+    """Compare components with what is wanted of them, before anything is scored.
+
+    components (Sequence[Component]): Of a pipeline.
+    options (Options): As given.
+    RAISES (ValueError): T396 where the word for no label is a label, T682 for a confidence that none of them has.
+    """
+    check_labels([label for one in components for label in one.labels], options)
+    if options.min_confidence is not None and all(one.min_confidence is None for one in components):
+        raise ValueError(T682.format(components=", ".join(one.name for one in components)))
 
 
 class Scoring(Protocol):
@@ -160,7 +198,7 @@ class PipelineScoring:
     def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
         order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].text), i))
-        out = np.zeros((len(rows), sum(len(one.labels) for one in self.components)), dtype=np.float32)
+        out = np.zeros((len(rows), sum(one.n_columns for one in self.components)), dtype=np.float32)
         docs: dict[int, Doc] = {}
         spans: dict[int, list[Spans]] = {}
         for begin in range(0, len(order), _BATCH):
@@ -195,6 +233,8 @@ class PipelineScoring:
                 scores = pipe.predict(docs)
                 pipe.set_annotations(docs, scores)
                 found.append(np.asarray(pipe.target.of_documents(docs, scores), dtype=np.float32))
+                if isinstance(scores, JudgedScores):
+                    found.append(scores.confidence[:, None])
                 for own, parts in zip(spans, pipe.target.answers(docs, scores), strict=True):
                     own.append(parts)
             else:

@@ -121,7 +121,11 @@ class Sample:
             return None
         WholeDocuments().write([eg.predicted for eg in self.examples], self.pipe.labels, scores)
         found = score_cats(
-            self.examples, labels=self.pipe.labels, exclusive=self.pipe.exclusive, threshold=self.pipe.cfg["threshold"]
+            self.examples,
+            labels=self.pipe.labels,
+            exclusive=self.pipe.exclusive,
+            threshold=self.pipe.cfg["threshold"],
+            thresholds=self.pipe.cfg["thresholds"],
         )
         return found["cats_acc"]
 

@@ -7,7 +7,20 @@ from typing import Literal, get_args
 
 from spacy.language import Language
 
-from ...errors import T541, T542, T542_EXPORTED, T542_MASKED, T542_MODEL, T542_SHARED, T543, T546, T547, T548, T549
+from ...errors import (
+    T541,
+    T542,
+    T542_CONFIDENCE,
+    T542_EXPORTED,
+    T542_MASKED,
+    T542_MODEL,
+    T542_SHARED,
+    T543,
+    T546,
+    T547,
+    T548,
+    T549,
+)
 from ...files import hold_place, new_folder, refuse_same
 from ...model.networks import networks_of
 from ...model.shims.own_encoder_shim import OwnEncoderShim
@@ -139,6 +152,8 @@ def check_components(nlp: Language, to: str, where: str) -> None:
             problem = T542_SHARED
         elif not isinstance(shims.get(name), OwnEncoderShim):
             problem = T542_MODEL
+        elif to != "spacy" and found[name].has_confidence:
+            problem = T542_CONFIDENCE
         if problem is not None:
             raise ValueError(T542.format(name=name, to=to, problem=problem))
         pipe.predict([])

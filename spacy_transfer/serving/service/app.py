@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -46,9 +46,11 @@ def make_app(
     pipelines: Pipelines,
     *,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
+    min_confidence: float | Literal["auto"] | None = None,
     abstain: str = "abstain",
     threads: int = 0,
     api_key_file: str | Path | None = None,
@@ -61,9 +63,12 @@ def make_app(
     pipelines (Language | str | Path | Sequence | Mapping): A pipeline, or its folder or package; several of them, or as
         "NAME=FOLDER"; or by name.
     all_scores (bool): Give the scores of all labels, where a request does not say otherwise.
+    labels (bool): Give the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Give all labels with at least this score.
     top (int | None): Give so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
+    min_confidence (float | "auto" | None): Where the confidence that a text has one of the labels is lower, `label`
+        is the word for none; "auto" is what `spacy transfer calibrate` found.
     abstain (str): That word.
     threads (int): Of torch; 0 leaves them as they are.
     api_key_file (str | Path | None): File of API keys, one per line. None: everyone is let in.
@@ -71,7 +76,10 @@ def make_app(
     RETURNS (FastAPI): The application.
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys.
     """
-    options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
+    options = Options(
+        labels=labels, all_scores=all_scores, above=above, top=top, min_score=min_score, min_confidence=min_confidence,
+        abstain=abstain,
+    )  # fmt: skip
     service = Service(pipelines, options, limits, api_key_file, threads)
 
     @asynccontextmanager
@@ -263,8 +271,7 @@ async def _answer(service: Service, request: Request, one: Served, question: Que
     begin = perf_counter()
     while True:
         loaded = service.loaded(one)
-        labels = [label for component in loaded.scoring.components for label in component.labels]
-        options = question.options(service.options, labels)
+        options = question.options(service.options, loaded.scoring.components)
         rows = rows_of(question, service.limits, Reads(loaded.attributes, loaded.longest))
         scores = await _scores(service, request, one, loaded, rows)
         if scores is not None:

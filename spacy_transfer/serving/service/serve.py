@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -40,9 +41,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     all_scores: bool = False,
+    labels: bool = False,
     above: float | None = None,
     top: int | None = None,
     min_score: float | None = None,
+    min_confidence: float | Literal["auto"] | None = None,
     abstain: str = "abstain",
     threads: int = 0,
     api_key_file: str | Path | None = None,
@@ -58,9 +61,12 @@ def serve(
     host (str): Address or name of this machine to listen on.
     port (int): Port to listen on; 0 takes a free one, which is said.
     all_scores (bool): Give the scores of all labels, where a request does not say otherwise.
+    labels (bool): Give the labels that reach their threshold; where labels are exclusive, the best one.
     above (float | None): Give all labels with at least this score.
     top (int | None): Give so many labels, best first.
     min_score (float | None): Where the best score is lower, `label` is the word for none.
+    min_confidence (float | "auto" | None): Where the confidence that a text has one of the labels is lower, `label`
+        is the word for none; "auto" is what `spacy transfer calibrate` found.
     abstain (str): That word.
     threads (int): Of torch; 0 leaves them as they are.
     api_key_file (str | Path | None): File of API keys, one per line. None: everyone is let in.
@@ -68,7 +74,10 @@ def serve(
     RAISES (OSError): T580 for a port that is in use, or an address that is not of this machine.
     RAISES (ValueError): T396, T520 for options that cannot be, T581 for names, T582 for keys; what loading raises.
     """
-    options = Options(all_scores=all_scores, above=above, top=top, min_score=min_score, abstain=abstain)
+    options = Options(
+        labels=labels, all_scores=all_scores, above=above, top=top, min_score=min_score, min_confidence=min_confidence,
+        abstain=abstain,
+    )  # fmt: skip
     service = Service(pipelines, options, limits, api_key_file, threads)
     with listening(host, port) as listener:
         if not service.needs_key and not _is_this_machine(listener):

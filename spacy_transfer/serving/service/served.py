@@ -15,13 +15,14 @@ from ...errors import T581, T581_NAME, T581_NONE, T581_TWICE
 from ...pipeline.interface import Floats
 from ...pipeline.loading import load_pipeline
 from ...text_output import printable
-from ..apply.options import Options, check_labels
+from ..apply.options import Options
 from ..apply.reading.rows import Row
 from ..apply.scoring import (
     DirectScoring,
     Scoring,
     active_classifiers,
     attributes_read_by,
+    check_components,
     make_scoring,
     require_documents,
 )
@@ -137,7 +138,7 @@ class Served:
     def _make(self, nlp: Language) -> Loaded:
         scoring = make_scoring(nlp, keeps_docs=False)
         require_documents(scoring.components)
-        check_labels([label for one in scoring.components for label in one.labels], self._options)
+        check_components(scoring.components, self._options)
         attributes = tuple(attributes_read_by(nlp))
         most = self._limits.batch
         lane = Lane(

@@ -12,10 +12,12 @@ from spacy.tokens import Doc, DocBin
 import spacy_transfer.cli  # noqa: F401 (its commands)
 from house_kit.commands import run
 from house_kit.texts import CARD, LOGIN, MONEY
+from spacy_transfer.analysis.annotation_tasks import refuse_tasks_file, write_tasks
 from spacy_transfer.analysis.doctor import doctor as module
 from spacy_transfer.analysis.doctor.confident import confident_joint, rank
 from spacy_transfer.analysis.doctor.doctor import Diagnosis, doctor
 from spacy_transfer.analysis.doctor.neighbors import find_neighbors, outliers
+from spacy_transfer.analysis.doctor.to_check import tasks_of
 from spacy_transfer.corpora.annotation_tools import recognize
 from spacy_transfer.training.held_out import held_out_scores
 
@@ -40,7 +42,7 @@ def test_flipped_labels_come_first() -> None:
     scores = held_out_scores(vectors, targets, np.ones_like(targets), exclusive=True)
     assert scores.sum(axis=1) == pytest.approx(np.ones(N_TEXTS), abs=1e-4)
     found = confident_joint(scores.astype(np.float64), given)
-    first = rank(found, given)[: round(0.07 * N_TEXTS)]
+    first = rank(found)[: round(0.07 * N_TEXTS)]
     wrong = set(np.flatnonzero(right != given).tolist())
     assert len(wrong & set(first)) >= 0.7 * len(wrong)
     # About as many are counted as there are, and none where all are right.
@@ -53,11 +55,12 @@ def test_the_joint_by_hand() -> None:
     given = np.array([0, 0, 0, 1, 1, 1])
     found = confident_joint(scores, given)
     # Thresholds: 0.6 and 0.7167.
-    assert found.suggested.tolist() == [0, 0, 1, 1, -1, -1]
+    assert found.counted.tolist() == [0, 0, 1, 1, -1, -1]
     assert found.joint.tolist() == [[2, 1], [0, 1]]
     assert found.n_wrong == 1
-    assert found.margins == pytest.approx([0.8, 0.4, -0.6, 0.8, 0.4, 0.1])
-    assert rank(found, given)[0] == 2
+    assert found.suspicion == pytest.approx([0.1, 0.3, 0.8, 0.1, 0.3, 0.45])
+    assert found.instead.tolist() == [1, 1, 1, 0, 0, 0]
+    assert rank(found) == [2, 5, 1, 4, 0, 3]
 
 
 def test_neighbors() -> None:
@@ -91,7 +94,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words(*_: object) -> np.ndarray:
+def words(*_: object, **__: object) -> np.ndarray:
     """In place of an encoder: which words a text has."""
     vocabulary = sorted({word for text in [*CARD, *LOGIN, *MONEY] for word in text.split(" ")})
     texts = [*CARD, *LOGIN, *MONEY, "my card is lost now", "pay me my money"]
@@ -100,7 +103,7 @@ def words(*_: object) -> np.ndarray:
 
 @pytest.fixture
 def found(data: Path, monkeypatch: pytest.MonkeyPatch) -> Diagnosis:
-    monkeypatch.setattr(module, "_vectors", words)
+    monkeypatch.setattr(module, "vectors_of_data", words)
     return doctor([data / "train.spacy", data / "test.spacy"])
 
 
@@ -115,15 +118,14 @@ def test_a_diagnosis(found: Diagnosis) -> None:
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_tasks_for_annotation_tools(suffix: str, found: Diagnosis, tmp_path: Path) -> None:
-    from spacy_transfer.analysis.doctor.tasks import refuse_tasks_file, write_tasks
-
     path = tmp_path / f"tasks{suffix}"
-    n = write_tasks(found, path)
+    tasks = tasks_of(found)
+    write_tasks(tasks, found.checked.labels, path)
     text = path.read_text("utf-8")
     rows: list[dict[str, Any]] = (
         [json.loads(line) for line in text.splitlines()] if suffix == ".jsonl" else json.loads(text)
     )
-    assert len(rows) == n > 0
+    assert len(rows) == len(tasks) > 0
     if suffix == ".jsonl":
         assert all(set(row["accept"]) <= {one["id"] for one in row["options"]} for row in rows)
         # Answered, it is what `convert` reads.

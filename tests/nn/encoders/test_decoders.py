@@ -158,6 +158,14 @@ def test_the_choice_is_stored_and_taken_over(encoder_folder: Folders, tmp_path: 
     assert config["bidirectional"] is True
 
 
+def test_hidden_pieces_are_not_for_decoders(encoder_folder: Folders) -> None:
+    nlp = spacy.blank("xx")
+    model = {"encoder": {"name": str(encoder_folder("llama"))}, "windows": {"length": 32, "stride": 20}}
+    nlp.add_pipe("transfer_masked_lm", config={"model": model})
+    with pytest.raises(ValueError, match=r"T792.*'llama'"):
+        nlp.initialize(lambda: exclusive_examples(nlp))
+
+
 @pytest.mark.parametrize(("family", "both"), [("llama", True)])
 def test_exported_to_onnx(family: str, both: bool, encoder_folder: Folders, tmp_path: Path) -> None:
     pytest.importorskip("onnx")

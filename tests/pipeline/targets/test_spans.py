@@ -1,5 +1,6 @@
 """Sentences and spans in the place of documents: trained, scored, written, stored, read from files."""
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,13 @@ def test_stored_and_loaded(nlp: Language, tmp_path: Path) -> None:
     assert again.config["components"][NAME]["target"] == "sents"
     for sent, other in zip(nlp(TEXT).sents, again(TEXT).sents, strict=True):
         assert sent._.cats == other._.cats
+
+
+def test_a_pickled_pipeline_writes_where_nobody_has_registered(nlp: Language) -> None:
+    again = pickle.loads(pickle.dumps(nlp))
+    wanted = [sent._.cats for sent in nlp(TEXT).sents]
+    Span.remove_extension("cats")
+    assert [sent._.cats for sent in again(TEXT).sents] == wanted
 
 
 # ---- scores and files --------------------------------------------------------------------------------------------

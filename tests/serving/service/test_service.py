@@ -161,7 +161,7 @@ def test_32_clients_get_their_own_answers(open_to_all: Running, single: Language
         (b'{"texts": ["a", "\\ud800"]}', "texts.1", "surrogate"), (b'{"texts": "a"}', "texts", "list"),
         (b'{"text": 3}', "text", "string"), (b'{"texts": ["a", null]}', "texts.1", "string"),
         (b'{"text": "a", "above": 2}', "above", "less than"), (b'{"text": "a", "top": 0}', "top", "greater"),
-        (b'{"text": "a", "top": "3"}', "top", "integer"), (b'{"text": "a", "labels": 3}', "labels", "not permitted"),
+        (b'{"text": "a", "top": "3"}', "top", "integer"), (b'{"text": "a", "label": 3}', "label", "not permitted"),
         (b'{"text": "a", "\\ud800": 3}', None, "surrogate"),
         (b'{"text": "a", "top": 3, "above": 0.5}', None, "choose one"),
         (b'{"text": "a", "min_score": 0.5, "abstain": "card"}', "abstain", "label of the pipeline"),

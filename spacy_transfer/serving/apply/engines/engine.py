@@ -48,9 +48,9 @@ class Facts:
     machine: JsonObject
 
     @property
-    def n_labels(self) -> int:
-        """Of all components."""
-        return sum(len(one.labels) for one in self.components)
+    def n_columns(self) -> int:
+        """Of the scores of all components."""
+        return sum(one.n_columns for one in self.components)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class LoadedPipeline:
         RETURNS (Scored): What comes of them.
         """
         if not rows:
-            return Scored(np.zeros((0, self.facts.n_labels), dtype=np.float32))
+            return Scored(np.zeros((0, self.facts.n_columns), dtype=np.float32))
         scores, docs, spans = self._scoring.score(rows)
         return Scored(scores, *pack_docs(rows, docs)) if self._keeps_docs else Scored(scores, spans=spans)
 

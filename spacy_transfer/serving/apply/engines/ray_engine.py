@@ -180,7 +180,7 @@ class RayEngine:
                     break
                 given.append(_Given(work))
                 if not work.new:
-                    given[-1].scored = Scored(np.zeros((0, self._facts.n_labels), dtype=np.float32))
+                    given[-1].scored = Scored(np.zeros((0, self._facts.n_columns), dtype=np.float32))
                     continue
                 rows = ship_rows(work.new, self._facts, keeps_docs=self._keeps_docs)
                 running[hired.actor.score.remote(rows)] = (given[-1], hired)

@@ -38,6 +38,8 @@ class Answers:
             if not component.scores_documents:
                 continue
             found += [f"{prefix}label", f"{prefix}score"]
+            found += [f"{prefix}confidence"] if self._options.min_confidence is not None else []
+            found += [f"{prefix}labels"] if self._options.labels else []
             if self._options.all_scores and self._is_table:
                 found += [f"{prefix}score_{label}" for label in component.labels]
             elif self._options.all_scores or self._options.above is not None or self._options.top is not None:
@@ -47,7 +49,7 @@ class Answers:
     def make(self, scores: Floats, spans: Sequence[Sequence[Spans]] = ()) -> list[Answer]:
         """Make the new cells of some rows.
 
-        scores (Floats): Of all components side by side, (n_rows, n_labels).
+        scores (Floats): Of all components side by side, (n_rows, n_columns).
         spans (Sequence): Of each row, by component, its sentences or spans; none where no component has any.
         RETURNS (list[Answer]): One for each row, with all columns.
         """
@@ -59,13 +61,19 @@ class Answers:
                     listed = self._spans(component.labels, of_row[place])
                     answer[f"{prefix}spans"] = json.dumps(listed, ensure_ascii=False) if self._is_table else listed
             if not component.scores_documents:
-                begin += len(component.labels)
+                begin += component.n_columns
                 continue
             part = scores[:, begin : begin + len(component.labels)]
-            begin += len(component.labels)
+            begin += component.n_columns
             best = part.argmax(axis=1).tolist()
-            for answer, row, chosen in zip(answers, part.astype(np.float64).round(_DIGITS).tolist(), best, strict=True):
+            rounded = part.astype(np.float64).round(_DIGITS).tolist()
+            for answer, row, chosen in zip(answers, rounded, best, strict=True):
                 self._fill(answer, component.labels, row, chosen, prefix, is_table=self._is_table)
+            if self._options.min_confidence is not None:
+                self._fill_confidence(answers, component, scores[:, begin - 1], prefix)
+            if self._options.labels:
+                # By the scores as they are: a threshold may lie within what rounding changes.
+                self._fill_labels(answers, component, part, prefix)
         return answers
 
     def _spans(self, labels: Sequence[str], spans: Spans) -> list[Answer]:
@@ -93,3 +101,21 @@ class Answers:
             ranked = sorted(zip(labels, row, strict=True), key=lambda pair: -pair[1])[: options.top]
             wanted = {label: score for label, score in ranked if options.above is None or score >= options.above}
             answer[f"{prefix}scores"] = json.dumps(wanted, ensure_ascii=False) if is_table else wanted
+
+    def _fill_confidence(self, answers: Sequence[Answer], component: Component, column: Floats, prefix: str) -> None:
+        least = self._options.min_confidence
+        if least == "auto":
+            least = component.min_confidence
+        for answer, value in zip(answers, column.astype(np.float64).tolist(), strict=True):
+            # A component without one knows nothing of strangers.
+            known = component.min_confidence is not None
+            answer[f"{prefix}confidence"] = round(value, _DIGITS) if known else None
+            if known and least is not None and value < least:
+                answer[f"{prefix}label"] = self._options.abstain
+
+    def _fill_labels(self, answers: Sequence[Answer], component: Component, scores: Floats, prefix: str) -> None:
+        for answer, reached in zip(answers, component.reached(scores), strict=True):
+            # The best of exclusive labels, unless the word for none is in its place.
+            is_sure = not self._options.abstains or answer[f"{prefix}label"] != self._options.abstain
+            labels = [component.labels[i] for i in np.flatnonzero(reached) if component.thresholds or is_sure]
+            answer[f"{prefix}labels"] = json.dumps(labels, ensure_ascii=False) if self._is_table else labels

@@ -19,6 +19,8 @@ class Answer(BaseModel):
 
     label: str = Field(description="The best label, or the word for none")
     score: float = Field(description="Of the best label")
+    confidence: float | None = Field(None, description="With min_confidence: that the text has one of the labels")
+    labels: list[str] | None = Field(None, description="With labels: those that reach their threshold")
     scores: dict[str, float] | None = Field(None, description="With all_scores, above or top")
 
 
@@ -27,6 +29,8 @@ class Result(BaseModel):
 
     label: str | None = Field(None, description="The best label, or the word for none; with one component")
     score: float | None = Field(None, description="Of the best label; with one component")
+    confidence: float | None = Field(None, description="With min_confidence; with one component")
+    labels: list[str] | None = Field(None, description="With labels: those that reach it; with one component")
     scores: dict[str, float] | None = Field(None, description="With all_scores, above or top; with one component")
     components: dict[str, Answer] | None = Field(None, description="With several components, by their names")
 
@@ -59,6 +63,7 @@ class ComponentShown(BaseModel):
     labels: list[str]
     exclusive: bool = Field(description="Whether a text has exactly one label")
     threshold: float = Field(description="Score from which a label counts, where a text may have any number of them")
+    thresholds: dict[str, float] = Field(description="The same for each label; empty where a text has exactly one")
 
 
 class PipelineShown(BaseModel):
@@ -113,7 +118,7 @@ def results_of(loaded: Loaded, scores: Floats, options: Options) -> list[JsonObj
     parts: dict[str, list[dict[str, object]]] = {}
     begin = 0
     for component in loaded.scoring.components:
-        end = begin + len(component.labels)
+        end = begin + component.n_columns
         answers = Answers([component], options, is_table=False)
         parts[component.name] = answers.make(scores[:, begin:end])
         begin = end
@@ -138,6 +143,7 @@ def shown_pipelines(served: Mapping[str, Served], limits: ServiceLimits) -> Json
                     "labels": list(component.labels),
                     "exclusive": exclusive,
                     "threshold": threshold,
+                    "thresholds": dict(zip(component.labels, component.thresholds, strict=False)),
                 }
                 for component, exclusive, threshold in zip(
                     loaded.scoring.components, loaded.exclusive, loaded.thresholds, strict=True

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -21,9 +21,11 @@ from ....errors import (
     T586_UNREAD,
     T589,
     T590,
+    T682,
 )
 from ...apply.options import Options
 from ...apply.reading.rows import Row
+from ...apply.scoring import Component
 from ..lanes import row_of
 from ..limits import ServiceLimits
 from .refusals import Refusal
@@ -61,10 +63,14 @@ class Question(BaseModel):
     text: Text | None = Field(None, description="One text")
     texts: list[Text] | None = Field(None, description="Several texts; either this or text")
     pipeline: str | None = Field(None, description="Name of the pipeline, where there are several")
+    labels: bool | None = Field(None, description="Give the labels that reach their threshold")
     all_scores: bool | None = Field(None, description="Give the scores of all labels")
     above: Share | None = Field(None, description="Give all labels with at least this score")
     top: Annotated[int, Field(ge=1)] | None = Field(None, description="Give this many labels, best first")
     min_score: Share | None = Field(None, description="Where the best score is lower, label is abstain")
+    min_confidence: Share | Literal["auto"] | None = Field(
+        None, description="Where the confidence that the text has one of the labels is lower, label is abstain"
+    )
     abstain: str | None = Field(None, description="Word for no label")
 
     def all_texts(self) -> list[tuple[str, str | Document]]:
@@ -80,12 +86,12 @@ class Question(BaseModel):
             raise _unusable(T586_EMPTY, field="texts")
         return [(f"texts.{i}", one) for i, one in enumerate(self.texts)]
 
-    def options(self, usual: Options, labels: Sequence[str]) -> Options:
+    def options(self, usual: Options, components: Sequence[Component]) -> Options:
         """Which scores are wanted.
 
         usual (Options): As the service was started.
-        labels (Sequence[str]): Of all components.
-        RAISES (Refusal): T586 for options that exclude each other.
+        components (Sequence[Component]): Of the pipeline.
+        RAISES (Refusal): T586 for options that exclude each other, T682 for a confidence that no component has.
         """
         chosen = (self.all_scores or None, self.above, self.top)
         n_chosen = sum(one is not None for one in chosen)
@@ -93,14 +99,21 @@ class Question(BaseModel):
             raise _unusable(T586_SCORES)
         min_score = usual.min_score if self.min_score is None else self.min_score
         abstain = usual.abstain if self.abstain is None else self.abstain
-        if min_score is not None and abstain in labels:
+        least = usual.min_confidence if self.min_confidence is None else self.min_confidence
+        is_used = min_score is not None or least is not None
+        if is_used and any(abstain in component.labels for component in components):
             raise _unusable(T586_ABSTAIN.format(abstain=abstain), field="abstain")
+        if least is not None and all(component.min_confidence is None for component in components):
+            names = ", ".join(component.name for component in components)
+            raise Refusal(400, T682.format(components=names), field="min_confidence")
         is_said = n_chosen or self.all_scores is not None
         return Options(
+            labels=usual.labels if self.labels is None else self.labels,
             all_scores=bool(self.all_scores) if is_said else usual.all_scores,
             above=self.above if is_said else usual.above,
             top=self.top if is_said else usual.top,
             min_score=min_score,
+            min_confidence=least,
             abstain=abstain,
         )
 

@@ -1,0 +1,1 @@
+"""What more annotated texts would bring."""

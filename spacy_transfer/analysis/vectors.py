@@ -1,0 +1,105 @@
+"""Vectors of documents: those of a pipeline's classifier, or of an encoder that nobody has trained."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..docbins import find_docbins, read_docs
+from ..errors import T642
+from ..json_types import ConfigBlock
+from ..log import logger
+from ..pipeline.components import classifiers_of, name_meant, require_whole_documents
+from ..pipeline.interface import Floats
+from ..pipeline.textcat import TransferTextCategorizer
+
+_BATCH = 256
+
+
+def classifier_meant(nlp: Language, component: str | None) -> tuple[str, TransferTextCategorizer]:
+    """Find the classifier that is meant.
+
+    nlp (Language): The pipeline.
+    component (str | None): Its name; None for the only one.
+    RETURNS (tuple[str, TransferTextCategorizer]): Its name, and itself.
+    RAISES (ValueError): T642; T791 for a classifier of sentences or spans.
+    """
+    require_whole_documents(nlp)
+    pipes = classifiers_of(nlp, enabled_only=True)
+    name = name_meant(pipes, component)
+    if name is None:
+        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
+    return name, pipes[name]
+
+
+def vectors_of_data(
+    paths: Sequence[Path], *, pipeline: Language | None = None, component: str | None = None, encoder: str | None = None
+) -> Floats:
+    """Make the vectors of all documents of some files.
+
+    paths (Sequence[Path]): .spacy files, or folders of them.
+    pipeline (Language | None): Whose vectors. None: those of an untrained encoder.
+    component (str | None): Classifier of the pipeline. None: the only one.
+    encoder (str | None): Folder or name of an encoder, without a pipeline. None: that of the shipped configs.
+    RETURNS (Floats): (n_docs, width), in the order of the files.
+    RAISES (ValueError): T642 for a pipeline without that classifier.
+    """
+    nlp = untrained(encoder) if pipeline is None else pipeline
+    docs = (doc for path in paths for file in find_docbins(path) for doc in read_docs(file, nlp.vocab))
+    return vectors_of_docs(nlp, docs, component)
+
+
+def vectors_of_docs(nlp: Language, docs: Iterable[Doc], component: str | None = None) -> Floats:
+    """Make the vectors of documents.
+
+    nlp (Language): The pipeline.
+    docs (Iterable[Doc]): At least one.
+    component (str | None): Classifier of the pipeline. None: the only one.
+    RETURNS (Floats): (n_docs, width).
+    RAISES (ValueError): T642 for a pipeline without that classifier.
+    """
+    name, pipe = classifier_meant(nlp, component)
+    before = nlp.pipe_names[: nlp.pipe_names.index(name)]
+    found = []
+    for batch in _batches(docs):
+        # What a shared encoder has computed, or a sentencizer marked.
+        for other in before:
+            batch = [nlp.get_pipe(other)(doc) for doc in batch]
+        found.append(pipe.vectors(batch))
+    return np.concatenate(found)
+
+
+def _batches(docs: Iterable[Doc]) -> Iterator[list[Doc]]:
+    waiting = iter(docs)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch
+
+
+def untrained(encoder: str | None) -> Language:
+    """Make a pipeline around an encoder as it is.
+
+    encoder (str | None): Folder or name. None: that of the shipped configs.
+    RETURNS (Language): Its classifier's vectors are the encoder's; the labels mean nothing.
+    """
+    nlp = spacy.blank("xx")
+    model: ConfigBlock = {
+        "tuning": {"frozen_depth": "all"},
+        "windows": {"length": "auto", "stride": "auto"},
+        "pooling": {"@layers": "spacy-transfer.AutoPooling.v1"},
+        **({"encoder": {"name": encoder}} if encoder else {}),
+    }
+    nlp.add_pipe("transfer_textcat", config={"model": model})
+    examples = [Example.from_dict(nlp.make_doc(label), {"cats": {label: 1.0}}) for label in ("a", "b")]
+    level = logger.level
+    # The table of trainable weights would be about a head that nobody uses.
+    logger.setLevel("WARNING")
+    try:
+        nlp.initialize(lambda: examples)
+    finally:
+        logger.setLevel(level)
+    return nlp
