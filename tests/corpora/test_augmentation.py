@@ -408,7 +408,7 @@ def test_a_pipeline_saved_before_there_was_augmentation_loads(quiet_bert: Path, 
 # ---- errors ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", [*RATES, "clean", "mixed_words"])
+@pytest.mark.parametrize("field", [*RATES, "clean", "mixed_words", "joining", "lookalikes", "emoji"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf"), "much", None])
 def test_rates_outside_0_to_1_are_refused(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"T005.*augmentation: {field} = "):

@@ -22,7 +22,7 @@ _GENERATOR = "spacy-transfer explain"
 # Bytes within which it says so.
 _HEAD = 2000
 # Share of the strongest value from which on a word carries its value.
-_NAMED = 0.2
+_NAMED = 0.3
 _N_WORDS = 12
 
 
