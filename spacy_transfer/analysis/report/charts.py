@@ -341,7 +341,7 @@ def curve_chart(found: JsonObject) -> Chart:
     def plot(axes: Axes) -> None:
         """Draw points, line and intervals over a logarithmic axis."""
         axes.plot(
-            steps, [1 - law["floor"] - law["factor"] * n ** -law["exponent"] for n in steps], color=_LINE,
+            steps, [1 - law["floor"] - law["factor"] * n ** -law["exponent"] for n in steps], color=_SERIES[2],
             linestyle=_STYLES[1], label="power law",
         )  # fmt: skip
         for i, (rows, name) in enumerate(((points, "measured"), (forecasts[1:], "forecast"))):
