@@ -63,6 +63,7 @@ from .interface import (
     classifier_of,
     interface_of,
 )
+from .judged_scores import JudgedScores
 from .length import forget_counted_steps, look_ahead
 from .neighbors import as_seen_by, pipeline_of, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute
@@ -74,24 +75,6 @@ Scorer = Callable[..., JsonObject]
 
 # `doc._.transfer_confidence`: how sure it is that a document has one of the known labels.
 CONFIDENCE = "transfer_confidence"
-
-
-class JudgedScores(np.ndarray[tuple[int, int], np.dtype[np.float32]]):
-    """Scores of documents, (n_docs, n_labels), as an array like any other; `confidence` (n_docs,) goes along."""
-
-    confidence: Floats
-
-    @classmethod
-    def of(cls, scores: Floats, confidence: Floats) -> "JudgedScores":
-        """Join both.
-
-        scores (Floats): (n_docs, n_labels).
-        confidence (Floats): (n_docs,).
-        RETURNS (JudgedScores): The same array of scores.
-        """
-        made = scores.view(cls)
-        made.confidence = confidence
-        return made
 
 
 class NonFiniteLoss(ValueError):
@@ -423,7 +406,8 @@ class TransferTextCategorizer(StoredPipe):
         Labels that were added since then are wrong for these texts where labels are exclusive, and left alone where
         they are independent.
 
-        examples (Iterable[Example]): Texts like those it knew; their annotations are not looked at.
+        examples (Iterable[Example]): Texts like those it knew; of their annotations only the sentences or span
+            groups, where those are classified.
         drop (float): As for `update`.
         sgd (Optimizer | None): Steps at once, as `nlp.rehearse` lets the optimizer of the pipeline; without one
             `finish_update` does.
@@ -444,7 +428,9 @@ class TransferTextCategorizer(StoredPipe):
             is_shared = isinstance(self._net, SharedEncoderInterface)
             warnings.warn((T731 if is_shared else T730).format(name=self.name), stacklevel=2)
             return losses
-        docs = list(self.target.parts([eg.predicted for eg in examples]))
+        # Sentences and groups are those of the data: no component has seen the predicted documents.
+        whole = self.target.name == DOCUMENTS
+        docs = list(self.target.parts([eg.predicted if whole else eg.reference for eg in examples]))
         if not docs:
             return losses
         before = classifier_of(self._as_it_was)

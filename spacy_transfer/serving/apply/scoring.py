@@ -13,9 +13,10 @@ from ...errors import T527, T682, T790
 from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
 from ...pipeline.interface import Floats, TextInterface, interface_of
+from ...pipeline.judged_scores import JudgedScores
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.targets.target import DOCUMENTS
-from ...pipeline.textcat import JudgedScores, TransferTextCategorizer
+from ...pipeline.textcat import TransferTextCategorizer
 from .options import Options, check_labels
 from .reading.rows import Row
 

@@ -114,6 +114,20 @@ def test_scores_of_the_document(nlp: Language, bert: Path) -> None:
     assert not targeted(bert)(TEXT).cats
 
 
+def test_sentences_are_rehearsed(bert: Path) -> None:
+    """Their scores, not those of whole documents: alone, a rehearsal has nothing to bring back."""
+    nlp = targeted(bert, **SOLVED)
+    optimizer = nlp.resume_training(sgd=AdamW(learn_rate=3e-3))
+    before, losses = torch.tensor(nlp.get_pipe(NAME).predict([nlp(TEXT)])), dict[str, float]()
+    for _ in range(3):
+        nlp.rehearse(examples_for(nlp), sgd=optimizer, losses=losses)
+    after = torch.tensor(nlp.get_pipe(NAME).predict([nlp(TEXT)]))
+    assert before.shape == (3, len(LABELS))
+    torch.testing.assert_close(after, before, atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match="T785"):
+        nlp.rehearse([Example.from_dict(nlp.make_doc("the card"), {})], sgd=optimizer)
+
+
 def test_documents_of_one_sentence_teach_the_same(bert: Path) -> None:
     """A corpus of sentences with doc.cats needs no other annotation."""
     found = []
