@@ -1,6 +1,7 @@
 """Teach a classifier 27 further labels: `update`, with and without old texts, against training on everything at once.
 
     python benchmarks/update.py --data banking77 --old banking77_oos/train.jsonl --work FOLDER [--seeds 0] [--epochs 6]
+        [--per-label 40]
 
 DATA holds train.jsonl and test.jsonl of {"text", "label"}; the labels in --old are those that the classifier begins
 with, all others are new. Each seed trains a classifier of the old labels and one of all labels as
@@ -11,6 +12,7 @@ accuracies on the test texts of old and of new labels, among all labels that a c
 import argparse
 import json
 import logging
+import random
 import statistics
 from pathlib import Path
 from time import perf_counter
@@ -33,11 +35,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=6, help="of the trainings that updates are compared with")
+    parser.add_argument("--per-label", type=int, default=0, help="training texts of each label at most; 0: all")
     parser.add_argument("--ways", nargs="+", default=["all at once", *WAYS])
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     old = {row["label"] for row in read(args.old)}
     rows, test = read(args.data / "train.jsonl"), read(args.data / "test.jsonl")
+    if args.per_label:
+        rows = draw(rows, args.per_label)
     args.work.mkdir(parents=True, exist_ok=True)
     parts = {
         "old": [row for row in rows if row["label"] in old],
@@ -81,6 +86,17 @@ WAYS = {
     "update, texts without labels": {"texts": "raw.jsonl"},
     "update, new texts alone": {},
 }
+
+
+def draw(rows: list[Row], per_label: int) -> list[Row]:
+    """Some texts of each label, two thirds of them at most: the others were there to choose settings on."""
+    chance, drawn = random.Random(7), []
+    for label in sorted({row["label"] for row in rows}):
+        mine = [row for row in rows if row["label"] == label]
+        chance.shuffle(mine)
+        drawn += mine[: min(per_label, len(mine) * 2 // 3)]
+    chance.shuffle(drawn)
+    return drawn
 
 
 def read(path: Path) -> list[Row]:

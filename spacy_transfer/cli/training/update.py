@@ -51,8 +51,10 @@ def update_cli(
     component: Annotated[
         str | None, Option("--component", help="Classifier of the pipeline. Default: the only one")
     ] = None,
-    epochs: Annotated[int, Option("--epochs", min=1, help="Passes over the texts")] = 4,
-    rate: Annotated[float, Option("--rate", help="Peak learning rate")] = 1e-4,
+    epochs: Annotated[int, Option("--epochs", min=1, help="Passes over the texts")] = 2,
+    rate: Annotated[
+        float | None, Option("--rate", help="Peak learning rate. Default: 2e-4 with --replay, 1e-4 without")
+    ] = None,
     frozen_depth: Annotated[
         int | None,
         Option("--frozen-depth", min=-1, help="Layers that keep their weights. Default: the lower half, or more"),

@@ -37,6 +37,8 @@ from .work import Work
 # Scores may fall by so much on old texts, where there are some to measure on.
 _MAX_FORGETTING = 0.01
 _BATCH = 16
+# Old texts hold their labels in place at a rate that would move them away from their scores alone.
+_RATE_WITH_OLD, _RATE = 2e-4, 1e-4
 # Texts that the loop shows scores of where none are held out; the last weights are taken, so they choose nothing.
 _MOST_SHOWN = 200
 
@@ -46,7 +48,7 @@ class Updating:
     """How a pipeline is taught.
 
     epochs (int): Passes over the texts.
-    rate (float): Peak of the learning rate.
+    rate (float | None): Peak of the learning rate. None: 2e-4 with old texts, 1e-4 without.
     frozen_depth (int | None): Layers that keep their weights, as in the block `tuning`. None: the lower half, or more
         where the pipeline freezes more.
     keep (float): Without old texts that have labels, share of the pipeline's own scores in what a new text teaches.
@@ -54,8 +56,8 @@ class Updating:
     seed (int): Of the training.
     """
 
-    epochs: int = 4
-    rate: float = 1e-4
+    epochs: int = 2
+    rate: float | None = None
     frozen_depth: int | None = None
     keep: float = 0.1
     held_share: float = 0.1
@@ -239,7 +241,13 @@ def _prepare(
     nlp.to_disk(place.start)
     only_text = [source.name for source in sources_read_by([pipe])] == [WHOLE_TEXT]
     annotating = [] if only_text else nlp.pipe_names[: nlp.pipe_names.index(pipe.name)]
-    place.write_config(nlp, str(pipeline), pipe.name, _training(len(learned), plan, trains=trains), annotating)
+    place.write_config(
+        nlp,
+        str(pipeline),
+        pipe.name,
+        _training(len(learned), plan, trains=trains, has_old=bool(given.replay)),
+        annotating,
+    )
     place.settle(made_of, before, given.labels, given.notes)
     return str(pipe.name)
 
@@ -275,8 +283,9 @@ def _frozen_depth(pipe: TransferTextCategorizer, plan: Updating) -> int:
     return max(tuning.lowest_depth(n_layers), n_layers // 2)
 
 
-def _training(n_texts: int, plan: Updating, *, trains: bool) -> JsonObject:
-    rate: object = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": plan.rate, "warmup": 0.1}
+def _training(n_texts: int, plan: Updating, *, trains: bool, has_old: bool) -> JsonObject:
+    peak = (_RATE_WITH_OLD if has_old else _RATE) if plan.rate is None else plan.rate
+    rate: object = {"@schedules": "spacy-transfer.WarmupLinear.v1", "peak": peak, "warmup": 0.1}
     return {
         "seed": plan.seed, "gpu_allocator": "pytorch", "max_epochs": plan.epochs if trains else 0,
         "max_steps": 0 if trains else 1, "patience": 0,
