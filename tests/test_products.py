@@ -33,6 +33,8 @@ from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, mult
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.search.study import Plan, study
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.

@@ -176,6 +176,7 @@ def test_train(trained: dict[str, Path], quiet_bert: Path) -> None:
     assert meta["labels"] == {MODEL: LABELS}
 
 
+@pytest.mark.slow
 def test_train_in_a_process_of_its_own(configs: dict[str, Path], tmp_path: Path) -> None:
     """As users start it; the table is shown once, and nothing is warned about."""
     command = [

@@ -361,6 +361,7 @@ def test_no_word_is_printed_that_nobody_asked_for(
     assert "24/24" in err
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own_nothing_is_printed_and_no_file_is_left(bert: Path, tmp_path: Path) -> None:
     """No handler of pytest's is there, and no file is left in the folder for temporary ones."""
     code = f"""

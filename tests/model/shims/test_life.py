@@ -402,6 +402,7 @@ for parallelism in (None, "true"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_two_processes_after_the_parent_has_predicted(saved: Path) -> None:
     """Whether or not the environment says how tokenizers run."""

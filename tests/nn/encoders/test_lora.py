@@ -344,6 +344,7 @@ def test_the_command(saved: Path, lean: tuple[Language, Path, Path], bert: Path,
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".") or "twice" in path.name) == []
 
 
+@pytest.mark.slow
 def test_merged_needs_no_peft_and_unmerged_says_what_it_needs(saved: Path, tmp_path: Path) -> None:
     merge(saved, tmp_path / "merged")
     code = """

@@ -203,6 +203,7 @@ def test_resumed_is_uninterrupted(
     assert names(tmp_path) == ["parts"]
 
 
+@pytest.mark.slow
 def test_killed_for_real(tmp_path: Path) -> None:
     """SIGKILL while the command runs; then the same command with --resume."""
     classifier(initialize=False, **DROPPING).config.to_disk(tmp_path / "config.cfg")

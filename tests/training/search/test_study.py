@@ -126,6 +126,7 @@ def test_the_better_trials_go_on(config: Config, tmp_path: Path) -> None:
     assert all(at_first[trial.number] >= best_early for trial in found.trials if trial not in early)
 
 
+@pytest.mark.slow
 def test_resumed_is_uninterrupted(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed within the first run, within one of the last rung, and at the start of each in between."""
     plan = Plan(grid({RATE: [1e-3, 1e-2]}), seeds=[1, 2], soup=True)
@@ -384,6 +385,7 @@ def test_options_that_do_not_fit(config: Config, tmp_path: Path, options: list[s
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unable to enable fault handler")
 def test_ranks_make_the_same_runs(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line that the ranks of a run are started with says all there is to say."""
