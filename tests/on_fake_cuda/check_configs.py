@@ -17,7 +17,7 @@ from house_kit.pipelines import scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import assert_same_run, run
 from house_kit.texts import LABELS, TEXTS, one_hot
-from spacy_transfer.training.device import prefer_device
+from spacy_transfer.nn.devices.precision import prefer_device
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}

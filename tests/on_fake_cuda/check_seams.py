@@ -18,7 +18,7 @@ from house_kit.pipelines import network_of, pipeline, scores_of
 from house_kit.runs import BOW, CNN, MODEL, config_of, run, write_corpus
 from house_kit.texts import exclusive_examples
 from spacy_transfer.cli import transfer_cli
-from spacy_transfer.nn.devices.precision import resolve_device
+from spacy_transfer.nn.devices.precision import prefer_device, resolve_device
 from spacy_transfer.training import device as devices
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.distributed.launch import launch
@@ -31,7 +31,7 @@ FEATURES = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "lr_factor": 0.5, "t
 @pytest.fixture(autouse=True)
 def nothing_preferred() -> Any:
     yield
-    devices.prefer_device(None)
+    prefer_device(None)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_command_without_cupy_makes_its_gpu_the_current_one(monkeypatch: pytes
 
 def test_evaluate_computes_where_train_did(quiet_bert: Path, corpus: Path, tmp_path: Path) -> None:
     run(config_of(quiet_bert, corpus, steps=2), tmp_path / "out", gpu_id=0)
-    devices.prefer_device(None)
+    prefer_device(None)
     arguments = ["evaluate", str(tmp_path / "out/model-last"), str(corpus / "dev.spacy"), "-g", "0"]
     found = {}
     for gpu_id in (["0"], ["-1"]):
