@@ -96,6 +96,7 @@ def test_bf16_is_close(encoder: Path) -> None:
     torch.testing.assert_close(scores_of(faster, sentences), scores_of(plain, sentences), atol=1e-2, rtol=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [3, "all"])
 def test_two_hundred_texts_are_learned(encoder: Path, frozen: Any) -> None:
     """Three topics in wordings that were never seen."""

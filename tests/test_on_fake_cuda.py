@@ -17,6 +17,7 @@ HERE = Path(__file__).parent
 QUICK = ["check_device.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(fake_cuda.why_not() is not None, reason=f"no fake CUDA device: {fake_cuda.why_not()}")
 @pytest.mark.parametrize("name", QUICK)
 def test_file_passes_on_a_device_that_is_not_there(name: str) -> None:

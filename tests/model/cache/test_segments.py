@@ -153,6 +153,7 @@ def open_files() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), maps
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts in /proc")
 def test_many_turns_of_put_and_get_take_no_handles(tmp_path: Path) -> None:
     store, value = Segments(tmp_path, 4, np.dtype(np.int16)), np.ones((1, 4), np.int16)

@@ -414,6 +414,7 @@ def test_a_slow_tokenizer_is_converted(bert: Path, tmp_path: Path) -> None:
 # ---- gradient checkpointing --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", KNOWN_FAMILIES)
 @pytest.mark.parametrize("depth", [-1, 1])
 def test_gradient_checkpointing_changes_no_gradient(family: str, depth: int, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_killed_at_every_rename(
     assert n_kills > 2
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(trained: Path, source: Path, tmp_path: Path) -> None:
     apply(trained, source, tmp_path / "out.csv", **OPTIONS)
     command = [

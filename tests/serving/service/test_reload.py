@@ -81,6 +81,7 @@ def test_a_new_pipeline_takes_over_without_a_lost_request(
         assert found.error(401, json={"text": "a"})["code"] == "T585"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
 def test_signals(bert: Path, tmp_path: Path) -> None:
     """One process: loads again on SIGHUP, answers everything that it accepted after SIGTERM, and ends with 0."""
