@@ -59,11 +59,11 @@ from .interface import (
     ExportedInterface,
     Floats,
     GradientInterface,
+    JudgedScores,
     SharedEncoderInterface,
     classifier_of,
     interface_of,
 )
-from .judged_scores import JudgedScores
 from .length import forget_counted_steps, look_ahead
 from .neighbors import as_seen_by, pipeline_of, training_docs, warn_of_shared_labels
 from .sources import WHOLE_TEXT, left_behind, parse_sources, store_attribute

@@ -12,8 +12,7 @@ from spacy.tokens import Doc
 from ...errors import T527, T682, T790
 from ...evaluation.measures import Flags
 from ...pipeline.components import classifiers_of, sources_read_by
-from ...pipeline.interface import Floats, TextInterface, interface_of
-from ...pipeline.judged_scores import JudgedScores
+from ...pipeline.interface import Floats, JudgedScores, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.targets.target import DOCUMENTS
 from ...pipeline.textcat import TransferTextCategorizer

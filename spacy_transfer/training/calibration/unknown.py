@@ -16,7 +16,7 @@ from ...evaluation.temperature import log_odds_of
 from ...evaluation.unknown_labels import auroc, find_min_confidence, fit_confidence, fit_groups
 from ...pipeline.components import classifiers_of
 from ...pipeline.gold import Gold, read_gold
-from ...pipeline.judged_scores import JudgedScores
+from ...pipeline.interface import JudgedScores
 from ...pipeline.textcat import TransferTextCategorizer
 
 # Documents with known labels that quantiles need, and training documents that are enough for means and covariance.
