@@ -10,6 +10,20 @@ from ...text_output import msg
 from ...training.pretraining.plan import ADAPTING
 from ..group import transfer_cli
 from ..training_options import CheckpointEvery, Show, ShowProgress, to_go_on
+from .raw_text_options import (
+    Accumulate,
+    EncoderFolder,
+    Force,
+    GpuId,
+    NRanks,
+    RawTexts,
+    Resume,
+    Rows,
+    Seed,
+    Steps,
+    TextField,
+    Work,
+)
 
 
 class Aim(StrEnum):
@@ -23,11 +37,8 @@ class Aim(StrEnum):
 @transfer_cli.command("adapt", no_args_is_help=True)
 def adapt_cli(
     encoder: Annotated[str, Argument(help="Folder, pipeline or hub name of the encoder")],
-    sources: Annotated[
-        list[Path],
-        Argument(help="Raw texts: .txt (one per line), tables, .jsonl, .parquet, .spacy or folders of .spacy files"),
-    ],
-    target: Annotated[Path, Argument(help="Folder for the encoder; set encoder.name to it to train a classifier")],
+    sources: RawTexts,
+    target: EncoderFolder,
     objective: Annotated[
         Aim,
         Option(
@@ -40,38 +51,21 @@ def adapt_cli(
         list[Path] | None, Option("--test", help="Test data: an error if one of its texts is among the raw ones")
     ] = None,
     revision: Annotated[str | None, Option("--revision", help="Branch, tag or commit of a hub name")] = None,
-    text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
-    steps: Annotated[int, Option("--steps", "-n", help="Optimizer steps")] = ADAPTING.steps,
-    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) per step")] = ADAPTING.rows,
+    text_field: TextField = "text",
+    steps: Steps = ADAPTING.steps,
+    rows: Rows = ADAPTING.rows,
     rate: Annotated[float, Option("--rate", help="Peak learning rate")] = ADAPTING.rate,
     share: Annotated[
         float | None,
         Option("--share", help="Share of words to hide or leave out. Default: 0.15 for masked_lm, 0.6 for tsdae"),
     ] = None,
-    seed: Annotated[int, Option("--seed", help="Random seed")] = ADAPTING.seed,
-    accumulate: Annotated[
-        int, Option("--accumulate", help="Split the rows of a step into this many parts: less memory, the same result")
-    ] = ADAPTING.accumulate,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    resume: Annotated[
-        bool, Option("--resume", "-R", help="Resume from the last checkpoint in --work, with exactly the same result")
-    ] = False,
-    force: Annotated[
-        bool,
-        Option(
-            "--force",
-            "-F",
-            help="Replace the folder and discard an unfinished run. With --resume: continue even if the run changed",
-        ),
-    ] = False,
-    work: Annotated[
-        Path | None,
-        Option("--work", help="Folder for checkpoints, kept at the end. Default: FOLDER.work, removed at the end"),
-    ] = None,
-    ranks: Annotated[
-        int,
-        Option("--ranks", min=1, help="Processes that train together, each on its own GPU or share of the CPU cores"),
-    ] = 1,
+    seed: Seed = ADAPTING.seed,
+    accumulate: Accumulate = ADAPTING.accumulate,
+    gpu_id: GpuId = -1,
+    resume: Resume = False,
+    force: Force = False,
+    work: Work = None,
+    ranks: NRanks = 1,
     checkpoint_every: CheckpointEvery = "auto",
     show: ShowProgress = Show.auto,
 ) -> None:

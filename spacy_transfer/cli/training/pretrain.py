@@ -10,6 +10,20 @@ from ...training.pretraining.plan import Pretraining
 from ..configs import CodeWithoutLetter, use_code, values_of
 from ..group import transfer_cli
 from ..training_options import CheckpointEvery, Show, ShowProgress, to_go_on
+from .raw_text_options import (
+    Accumulate,
+    EncoderFolder,
+    Force,
+    GpuId,
+    NRanks,
+    RawTexts,
+    Resume,
+    Rows,
+    Seed,
+    Steps,
+    TextField,
+    Work,
+)
 
 
 @transfer_cli.command("pretrain", no_args_is_help=True)
@@ -17,48 +31,28 @@ def pretrain_cli(
     config: Annotated[
         Path, Argument(help="Config of a pipeline with a spacy-transfer component, whose encoder block is used")
     ],
-    sources: Annotated[
-        list[Path],
-        Argument(help="Raw texts: .txt (one per line), tables, .jsonl, .parquet, .spacy or folders of .spacy files"),
-    ],
-    target: Annotated[Path, Argument(help="Folder for the encoder; set encoder.name to it to train a classifier")],
+    sources: RawTexts,
+    target: EncoderFolder,
     component: Annotated[
         str | None,
         Option(
             "--component", "-c", help="Name of the component, if the config has more than one spacy-transfer component"
         ),
     ] = None,
-    text_field: Annotated[str, Option("--text-field", help="Field or column of the text")] = "text",
-    steps: Annotated[int, Option("--steps", "-n", help="Optimizer steps")] = Pretraining.steps,
-    rows: Annotated[int, Option("--rows", help="Rows (windows of texts) per step")] = Pretraining.rows,
+    text_field: TextField = "text",
+    steps: Steps = Pretraining.steps,
+    rows: Rows = Pretraining.rows,
     rate: Annotated[
         float, Option("--rate", help="Peak learning rate; 1e-3 from scratch, 5e-5 for a pretrained encoder")
     ] = Pretraining.rate,
     share: Annotated[float, Option("--share", help="Share of pieces to mask")] = Pretraining.share,
-    seed: Annotated[int, Option("--seed", help="Random seed")] = Pretraining.seed,
-    accumulate: Annotated[
-        int, Option("--accumulate", help="Split the rows of a step into this many parts: less memory, the same result")
-    ] = Pretraining.accumulate,
-    gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,
-    resume: Annotated[
-        bool, Option("--resume", "-R", help="Resume from the last checkpoint in --work, with exactly the same result")
-    ] = False,
-    force: Annotated[
-        bool,
-        Option(
-            "--force",
-            "-F",
-            help="Replace the folder and discard an unfinished run. With --resume: continue even if the run changed",
-        ),
-    ] = False,
-    work: Annotated[
-        Path | None,
-        Option("--work", help="Folder for checkpoints, kept at the end. Default: FOLDER.work, removed at the end"),
-    ] = None,
-    ranks: Annotated[
-        int,
-        Option("--ranks", min=1, help="Processes that train together, each on its own GPU or share of the CPU cores"),
-    ] = 1,
+    seed: Seed = Pretraining.seed,
+    accumulate: Accumulate = Pretraining.accumulate,
+    gpu_id: GpuId = -1,
+    resume: Resume = False,
+    force: Force = False,
+    work: Work = None,
+    ranks: NRanks = 1,
     checkpoint_every: CheckpointEvery = "auto",
     show: ShowProgress = Show.auto,
     code: CodeWithoutLetter = None,
