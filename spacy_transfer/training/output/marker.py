@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,6 +62,22 @@ def refuse_strange(folder: Path, names: Iterable[str]) -> None:
     """
     if Marker.read(folder) is None and (there := [name for name in names if _holds_something(folder / name)]):
         raise FileExistsError(T371.format(folder=folder, names=", ".join(there)))
+
+
+def remove_ours(folder: Path, names: Iterable[str]) -> None:
+    """Remove what is ours, and the folder if nothing else is in it.
+
+    folder (Path): Where a run wrote; need not be there.
+    names (Iterable[str]): In the folder; first what says that a run is there. Last of all goes the marker.
+    """
+    for name in (*names, MARKER_FILE):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _holds_something(path: Path) -> bool:

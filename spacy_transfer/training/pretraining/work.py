@@ -32,7 +32,7 @@ from ...model.text.reader import TextReader
 from ...model.text.tokenizer import PieceTokenizer
 from ...nn.sentence_pooling import SentenceModules
 from ..output.log_file import read_lines
-from ..output.marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
+from ..output.marker import RUN_NAMES, Marker, refuse_strange, remove_ours
 from ..state.checkpoint import Checkpoints
 from ..state.fingerprint import differences, refuse_others
 from .plan import Pretraining
@@ -190,15 +190,7 @@ class Work:
 
     def clear(self) -> None:
         """Remove what is ours, and the folder if nothing else is in it."""
-        # First of all what says that a run is there, last what says that all this is ours.
-        for name in (*_NAMES, MARKER_FILE):
-            path = self.folder / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        remove_ours(self.folder, _NAMES)
 
 
 def _is_encoders(name: str) -> bool:

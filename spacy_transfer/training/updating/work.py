@@ -8,7 +8,6 @@ checkpoints, log.jsonl, result.json, model-best, model-last    as of any run
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from ...files import write_text
 from ...files.fields import OBJECT, TEXT, list_of, take
 from ...files.strangers import read_object
 from ...json_types import JsonObject
-from ..output.marker import MARKER_FILE, RUN_NAMES, Marker, refuse_strange
+from ..output.marker import RUN_NAMES, Marker, refuse_strange, remove_ours
 from ..state.checkpoint import Checkpoints
 from ..state.fingerprint import differences, refuse_others
 from .measured import Measured
@@ -157,14 +156,7 @@ class Work:
 
     def clear(self) -> None:
         """Remove what is ours, and the folder if nothing else is in it."""
-        for name in (*_NAMES, MARKER_FILE):
-            path = self.folder / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        remove_ours(self.folder, _NAMES)
 
 
 def _escaped(path: Path) -> str:
