@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_vectors import read, vectors_of_rows
+from kept_vectors import train_and_test
 
 from spacy_transfer.analysis.curve.curve import Data, learning_curve
 from spacy_transfer.training.held_out import scores_by_size
@@ -36,17 +36,10 @@ def main() -> None:
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     results = []
     for folder in args.folders:
-        parts = [read(folder / f"{name}.jsonl") for name in ("train", "test")]
-        rows = [*parts[0], *parts[1]]
-        vectors = np.concatenate([
-            vectors_of_rows(folder / f"{name}.jsonl", part, args.vectors)
-            for name, part in zip(("train", "test"), parts, strict=True)
-        ])  # fmt: skip
-        labels = sorted({row["label"] for row in rows})
-        gold = np.array([[row["label"] == label for label in labels] for row in rows])
+        n_training, vectors, gold = train_and_test(folder, args.vectors)
         data = Data(vectors, gold, np.ones_like(gold), exclusive=True)
         for share in args.shares:
-            runs = [run(data, len(parts[0]), share, seed) for seed in range(args.seeds)]
+            runs = [run(data, n_training, share, seed) for seed in range(args.seeds)]
             results += [{"folder": folder.name, "share": share, **one} for one in runs]
             mean = {key: statistics.mean(one[key] for one in runs) for key in runs[0]}
             errors = [abs(one["forecast"] - one["came"]) for one in runs]

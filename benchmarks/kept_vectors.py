@@ -27,3 +27,15 @@ def vectors_of_rows(path: Path, rows: list[Row], folder: Path | None) -> Any:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, vectors)
     return vectors
+
+
+def train_and_test(folder: Path, kept: Path | None) -> tuple[int, Any, Any]:
+    """train.jsonl and test.jsonl of a folder, one after the other.
+
+    RETURNS (tuple): Rows of train, vectors (n_rows, width), and labels as flags (n_rows, n_labels), sorted by name.
+    """
+    parts = {name: read(folder / f"{name}.jsonl") for name in ("train", "test")}
+    vectors = np.concatenate([vectors_of_rows(folder / f"{name}.jsonl", part, kept) for name, part in parts.items()])
+    rows = [*parts["train"], *parts["test"]]
+    labels = sorted({row["label"] for row in rows})
+    return len(parts["train"]), vectors, np.array([[row["label"] == label for label in labels] for row in rows])

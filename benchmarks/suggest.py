@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_vectors import read, vectors_of_rows
+from kept_vectors import train_and_test
 
 from spacy_transfer.analysis.suggest.choosing import STRATEGIES, choose
 from spacy_transfer.training.held_out import scores_by_size
@@ -42,18 +42,11 @@ def main() -> None:
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     results: dict[str, dict[str, list[list[float]]]] = {}
     for folder in args.folders:
-        parts = [read(folder / f"{name}.jsonl") for name in ("train", "test")]
-        rows = [*parts[0], *parts[1]]
-        vectors = np.concatenate([
-            vectors_of_rows(folder / f"{name}.jsonl", part, args.vectors)
-            for name, part in zip(("train", "test"), parts, strict=True)
-        ])  # fmt: skip
-        labels = sorted({row["label"] for row in rows})
-        gold = np.array([[row["label"] == label for label in labels] for row in rows])
+        n_training, vectors, gold = train_and_test(folder, args.vectors)
         found = results[folder.name] = {name: [] for name in (RANDOM, *args.strategies)}
         for seed in range(args.seeds):
             for name in found:
-                found[name].append(simulate(vectors, gold, len(parts[0]), name, seed, args))
+                found[name].append(simulate(vectors, gold, n_training, name, seed, args))
             print(
                 f"{folder.name}, seed {seed}",
                 {name: round(runs[-1][-1], 4) for name, runs in found.items()},

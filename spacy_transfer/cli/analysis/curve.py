@@ -9,6 +9,7 @@ from typer import Argument, Option
 from ...text_output import echo, msg
 from ..configs import Code, use_code
 from ..group import transfer_cli
+from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf
 
 if TYPE_CHECKING:
     from ...analysis.curve.curve import LearningCurve
@@ -25,22 +26,11 @@ def curve_cli(
         Path | None,
         Option("--dev", "-d", help="Texts to score. Default: a fifth of the training texts, five times another one"),
     ] = None,
-    pipeline: Annotated[
-        str | None,
-        Option("--pipeline", "-p", help="Take the vectors of this trained pipeline. Default: an untrained encoder"),
-    ] = None,
-    component: Annotated[
-        str | None, Option("--component", help="Classifier of the pipeline. Default: the only one")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        Option("--encoder", "-e", help="Folder or name of the encoder. Default: that of the shipped configs"),
-    ] = None,
+    pipeline: VectorsOf = None,
+    component: Classifier = None,
+    encoder: EncoderName = None,
     output: Annotated[Path | None, Option("--json", "-j", help="Also write everything to this file")] = None,
-    exclusive: Annotated[
-        bool | None,
-        Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
-    ] = None,
+    exclusive: Exclusive = None,
     steps: Annotated[int, Option("--steps", help="Parts of the texts: 10 trains on 10, 20, ... 100 %")] = 10,
     seed: Annotated[int, Option("--seed", help="Of the order of the texts")] = 0,
     gpu_id: Annotated[int, Option("--gpu-id", "-g", help="GPU, or -1 for the CPU")] = -1,

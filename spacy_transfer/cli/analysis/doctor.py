@@ -11,6 +11,7 @@ from ..configs import Code, use_code
 from ..data.findings import print_findings
 from ..group import transfer_cli
 from .lines import one_line
+from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf
 
 if TYPE_CHECKING:
     from ...analysis.doctor.doctor import Diagnosis, Place, Twins
@@ -24,17 +25,9 @@ def doctor_cli(
         list[Path],
         Argument(metavar="TRAIN [DEV TEST ...]", help="The .spacy files, or folders of them; training data first"),
     ],
-    pipeline: Annotated[
-        str | None,
-        Option("--pipeline", "-p", help="Take the vectors of this trained pipeline. Default: an untrained encoder"),
-    ] = None,
-    component: Annotated[
-        str | None, Option("--component", help="Classifier of the pipeline. Default: the only one")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        Option("--encoder", "-e", help="Folder or name of the encoder. Default: that of the shipped configs"),
-    ] = None,
+    pipeline: VectorsOf = None,
+    component: Classifier = None,
+    encoder: EncoderName = None,
     output: Annotated[
         Path | None,
         Option("--output", "-o", help="Write the texts to look at: .jsonl for Prodigy, .json for Label Studio"),
@@ -42,10 +35,7 @@ def doctor_cli(
     similarity: Annotated[
         float, Option("--similarity", min=0.5, max=1.0, help="Cosine from which on two texts are nearly the same")
     ] = 0.95,
-    exclusive: Annotated[
-        bool | None,
-        Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
-    ] = None,
+    exclusive: Exclusive = None,
     show_all: Annotated[
         bool, Option("--all", "-a", help="Show everything instead of the first ten of each kind")
     ] = False,

@@ -11,6 +11,7 @@ from ..configs import Code, use_code
 from ..group import transfer_cli
 from ..training_options import Show, ShowProgress
 from .lines import one_line
+from .vector_options import Classifier
 
 if TYPE_CHECKING:
     from ...analysis.suggest.suggest import Suggestions
@@ -55,9 +56,7 @@ def suggest_cli(
         list[Path] | None,
         Option("--labeled", "-l", help="Annotated texts (.spacy) to leave out. May be given several times"),
     ] = None,
-    component: Annotated[
-        str | None, Option("--component", help="Classifier of the pipeline. Default: the only one")
-    ] = None,
+    component: Classifier = None,
     text_field: Annotated[
         str | None, Option("--text-field", "-t", help="Column of the text. Default: text, or the only one possible")
     ] = None,

@@ -1,0 +1,19 @@
+"""Options shared by the commands that look at data through the vectors of an encoder or a pipeline."""
+
+from typing import Annotated
+
+from typer import Option
+
+VectorsOf = Annotated[
+    str | None,
+    Option("--pipeline", "-p", help="Take the vectors of this trained pipeline. Default: an untrained encoder"),
+]
+Classifier = Annotated[str | None, Option("--component", help="Classifier of the pipeline. Default: the only one")]
+EncoderName = Annotated[
+    str | None,
+    Option("--encoder", "-e", help="Folder or name of the encoder. Default: that of the shipped configs"),
+]
+Exclusive = Annotated[
+    bool | None,
+    Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
+]
