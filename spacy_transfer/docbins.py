@@ -98,6 +98,17 @@ def read_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
     return (doc for doc, _ in read_stored(path, vocab))
 
 
+def read_all_docs(path: Path, vocab: "Vocab | None" = None) -> "Iterator[Doc]":
+    """Read the documents of all .spacy files that a path stands for.
+
+    path (Path): A file, or a folder with files in it.
+    vocab (Vocab | None): Of the pipeline, or a new one for each file.
+    YIELDS (Doc): The documents, file by file in their order.
+    RAISES (FileNotFoundError, ValueError): As `find_docbins`, at once, and `read_docs`.
+    """
+    return (doc for file in find_docbins(path) for doc in read_docs(file, vocab))
+
+
 def read_stored(path: Path, vocab: "Vocab | None" = None) -> "Iterator[tuple[Doc, list[int]]]":
     """Read the documents of a .spacy file, and what the file holds of them.
 

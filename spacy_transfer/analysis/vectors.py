@@ -10,31 +10,14 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..docbins import find_docbins, read_docs
-from ..errors import T642
+from ..docbins import read_all_docs
 from ..json_types import ConfigBlock
 from ..log import logger
-from ..pipeline.components import classifiers_of, name_meant, require_whole_documents
+from ..pipeline.components import classifier_meant
 from ..pipeline.interface import Floats
-from ..pipeline.textcat import TransferTextCategorizer
+from ..pipeline.neighbors import as_seen_in
 
 _BATCH = 256
-
-
-def classifier_meant(nlp: Language, component: str | None) -> tuple[str, TransferTextCategorizer]:
-    """Find the classifier that is meant.
-
-    nlp (Language): The pipeline.
-    component (str | None): Its name; None for the only one.
-    RETURNS (tuple[str, TransferTextCategorizer]): Its name, and itself.
-    RAISES (ValueError): T642; T791 for a classifier of sentences or spans.
-    """
-    require_whole_documents(nlp)
-    pipes = classifiers_of(nlp, enabled_only=True)
-    name = name_meant(pipes, component)
-    if name is None:
-        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
-    return name, pipes[name]
 
 
 def vectors_of_data(
@@ -50,7 +33,7 @@ def vectors_of_data(
     RAISES (ValueError): T642 for a pipeline without that classifier.
     """
     nlp = untrained(encoder) if pipeline is None else pipeline
-    docs = (doc for path in paths for file in find_docbins(path) for doc in read_docs(file, nlp.vocab))
+    docs = (doc for path in paths for doc in read_all_docs(path, nlp.vocab))
     return vectors_of_docs(nlp, docs, component)
 
 
@@ -63,15 +46,8 @@ def vectors_of_docs(nlp: Language, docs: Iterable[Doc], component: str | None = 
     RETURNS (Floats): (n_docs, width).
     RAISES (ValueError): T642 for a pipeline without that classifier.
     """
-    name, pipe = classifier_meant(nlp, component)
-    before = nlp.pipe_names[: nlp.pipe_names.index(name)]
-    found = []
-    for batch in _batches(docs):
-        # What a shared encoder has computed, or a sentencizer marked.
-        for other in before:
-            batch = [nlp.get_pipe(other)(doc) for doc in batch]
-        found.append(pipe.vectors(batch))
-    return np.concatenate(found)
+    _, pipe = classifier_meant(nlp, component)
+    return np.concatenate([pipe.vectors(as_seen_in(nlp, pipe, batch)) for batch in _batches(docs)])
 
 
 def _batches(docs: Iterable[Doc]) -> Iterator[list[Doc]]:

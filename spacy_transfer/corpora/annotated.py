@@ -7,7 +7,7 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..docbins import SUFFIX, find_docbins, read_docs
+from ..docbins import SUFFIX, read_all_docs
 from ..errors import T720
 from ..files import no_such_file
 from .column_choice import Columns, choose_columns, fields_of
@@ -59,7 +59,7 @@ def read_annotated(
     if not path.exists():
         raise no_such_file(path, _FORMATS)
     if path.is_dir() or path.suffix == SUFFIX:
-        docs = [doc for file in find_docbins(path) for doc in read_docs(file, nlp.vocab)]
+        docs = read_all_docs(path, nlp.vocab)
         found = Annotated(path, [doc for doc in docs if doc.cats and doc.text.strip()])
     else:
         found = _read_rows(path, nlp, columns or Columns())

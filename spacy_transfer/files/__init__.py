@@ -4,11 +4,13 @@ from .appending import GrowingFile
 from .digests import (
     Fingerprint,
     RunningSha256,
+    files_in,
     fingerprint_of_data,
     open_regular,
     sha256_of,
     sha256_of_data,
     sha256_of_file,
+    sha256_of_folder,
     sha256_of_parts,
 )
 from .distinct import refuse_others_file, refuse_same
@@ -26,6 +28,7 @@ __all__ = [
     "InUse",
     "RunningSha256",
     "all_or_none",
+    "files_in",
     "fingerprint_of_data",
     "held",
     "hold_folder",
@@ -44,6 +47,7 @@ __all__ = [
     "sha256_of",
     "sha256_of_data",
     "sha256_of_file",
+    "sha256_of_folder",
     "sha256_of_parts",
     "size_of",
     "sync_file",

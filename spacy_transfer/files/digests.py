@@ -1,6 +1,7 @@
 """SHA-256 of regular files and of data, and fingerprints to compare contents within this package."""
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterable
@@ -58,6 +59,25 @@ def sha256_of_parts(parts: Iterable[bytes]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files of a folder that is moved or compared as a whole: without our locks, and what Python compiles there.
+
+    folder (Path): The folder.
+    RETURNS (list[Path]): Sorted.
+    """
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(path for path in files if not path.name.startswith(".spacy-transfer"))
+
+
+def sha256_of_folder(folder: Path) -> str:
+    """SHA-256 of the names and contents of `files_in` a folder, as 64 hexadecimal digits.
+
+    RAISES (OSError): T375 for what is not a regular file; what the file system says otherwise.
+    """
+    parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files_in(folder)]
+    return sha256_of_data(json.dumps(parts).encode("utf-8"))
 
 
 class RunningSha256:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from spacy.language import Language
 
-from ..errors import T791
+from ..errors import T642, T791
 from .interface import interface_of
 from .sources import Source, parse_sources
 from .stored_pipe import StoredPipe
@@ -56,6 +56,22 @@ def name_meant(names: Iterable[str], asked: str | None) -> str | None:
     if asked is not None:
         return asked if asked in fitting else None
     return fitting[0] if len(fitting) == 1 else None
+
+
+def classifier_meant(nlp: Language, component: str | None) -> tuple[str, TransferTextCategorizer]:
+    """Find the classifier that is meant.
+
+    nlp (Language): The pipeline.
+    component (str | None): Its name; None for the only one.
+    RETURNS (tuple[str, TransferTextCategorizer]): Its name, and itself.
+    RAISES (ValueError): T642; T791 for a classifier of sentences or spans.
+    """
+    require_whole_documents(nlp)
+    pipes = classifiers_of(nlp, enabled_only=True)
+    name = name_meant(pipes, component)
+    if name is None:
+        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
+    return name, pipes[name]
 
 
 def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:

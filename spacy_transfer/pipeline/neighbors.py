@@ -65,6 +65,17 @@ def as_seen_by(pipe: Pipe, docs: list[Doc]) -> list[Doc]:
     nlp = None if made_for is None else made_for()
     if nlp is None or not any(other is pipe for _, other in nlp.pipeline):
         return docs
+    return as_seen_in(nlp, pipe, docs)
+
+
+def as_seen_in(nlp: Language, pipe: Pipe, docs: list[Doc]) -> list[Doc]:
+    """Run what comes before a component in a pipeline: a transformer that it shares, a sentencizer.
+
+    nlp (Language): The pipeline.
+    pipe (Pipe): One of its components.
+    docs (list[Doc]): Documents that no component has seen.
+    RETURNS (list[Doc]): The documents, as the component meets them.
+    """
     pipes = [other for _, other in nlp.pipeline]
     return _annotated(takewhile(lambda other: other is not pipe, pipes), docs)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import srsly
 from spacy.language import Language
 
-from ..docbins import find_docbins, read_docs
+from ..docbins import read_all_docs
 from ..errors import T163, T527, T568, T569, T569_LICENSE
 from ..evaluation.evaluate import evaluate
 from ..files import all_or_none, hold_place, new_folder, refuse_same, size_of
@@ -172,7 +172,7 @@ def _path_in_config(nlp: Language, split: str) -> Path | None:
 
 
 def _count(path: str | Path, nlp: Language) -> int:
-    return sum(1 for file in find_docbins(Path(path)) for _ in read_docs(file, nlp.vocab))
+    return sum(1 for _ in read_all_docs(Path(path), nlp.vocab))
 
 
 def _encoders(nlp: Language) -> Iterator[JsonObject]:

@@ -7,8 +7,8 @@ from typing import Any
 from thinc.api import Config
 
 from house_kit.runs import run
-from spacy_transfer.training.search.study import Interrupted, Plan, Studied, study
-from spacy_transfer.training.session import Stopped
+from spacy_transfer.training.interrupted import to_its_end
+from spacy_transfer.training.search.study import Plan, Studied, study
 
 
 class Made:
@@ -20,12 +20,7 @@ class Made:
 
     def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
         self.parts.append((folder.name, stop_at, resume))
-        try:
-            trained = run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume)
-        except Stopped as stopped:
-            raise Interrupted(stopped.trained.signal) from stopped
-        if trained.status == "interrupted":
-            raise Interrupted(trained.signal)
+        to_its_end(lambda: run(self.config, folder, overrides=values, stop_at=stop_at, resume=resume, force=not resume))
 
 
 def studied(config: Config, output: Path, plan: Plan, **options: Any) -> Studied:

@@ -11,13 +11,16 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ...errors import T642, T750
+from ...errors import T750
 from ...evaluation.comparison import compare
 from ...evaluation.evaluate import judge
 from ...evaluation.measures import Interval, Outcomes, wilson
 from ...evaluation.predictions import Predictions, predictions_of
 from ...json_types import JsonObject
-from ...pipeline.components import classifiers_of, name_meant, require_whole_documents, sources_read_by
+from ...pipeline.components import (
+    classifier_meant,
+    sources_read_by,
+)
 from ...pipeline.interface import Floats
 from ...pipeline.sources import WHOLE_TEXT, Source, carry_over
 from .attack import Target, attack
@@ -125,12 +128,8 @@ def robustness(
         T791 for one of sentences or spans;
         what `evaluate` finds wrong with data, other labels (T640) among it.
     """
-    names = classifiers_of(pipeline, enabled_only=True)
-    name = name_meant(names, component)
-    if name is None:
-        raise ValueError(T642.format(component=component or "", components=", ".join(names) or "none"))
-    require_whole_documents(pipeline)
-    sources = sources_read_by([names[name]])
+    name, pipe = classifier_meant(pipeline, component)
+    sources = sources_read_by([pipe])
     if WHOLE_TEXT not in [one.name for one in sources]:
         raise ValueError(T750.format(name=name, sources=", ".join(one.name for one in sources)))
     judged = judge(pipeline, data, component=name, batch_size=batch_size)

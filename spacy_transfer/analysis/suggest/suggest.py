@@ -11,8 +11,9 @@ from spacy.language import Language
 
 from ...corpora.near_duplicates import group_near_duplicates
 from ...corpora.table_format import TableFormat
-from ...docbins import find_docbins, read_docs
+from ...docbins import read_all_docs
 from ...errors import T396, T760, T761
+from ...pipeline.components import classifier_meant
 from ...pipeline.interface import Floats
 from ...pipeline.loading import load_pipeline
 from ...pipeline.textcat import TransferTextCategorizer
@@ -23,7 +24,7 @@ from ...serving.apply.reading.rows import Bad, Row, look_into, read_source, requ
 from ...serving.apply.reading.sources import STANDARD_INPUT, PlainFiles, copy_standard_input, find_sources
 from ...serving.apply.scoring import attributes_read_by, make_scoring
 from ..annotation_tasks import Task
-from ..vectors import classifier_meant, vectors_of_docs
+from ..vectors import vectors_of_docs
 from .choosing import STRATEGIES, Strategy, choose, uncertainty
 from .pool import Candidate, Pool, chance_of, key_of
 
@@ -130,7 +131,7 @@ def suggest(
     name, pipe = classifier_meant(nlp, component)
     if pipe.exclusive and len(pipe.labels) < 2:
         raise ValueError(T760.format(name=name, labels=", ".join(pipe.labels) or "none"))
-    annotated = [doc.text for path in labeled for file in find_docbins(path) for doc in read_docs(file, nlp.vocab)]
+    annotated = [doc.text for path in labeled for doc in read_all_docs(path, nlp.vocab)]
     reading = _Reading(nlp, name, pipe, options, strategy, {key_of(text) for text in annotated})
     pool = Pool(max(_LEAST_KEPT, _KEPT_FOR_EACH * n))
     reading.fill(pool, given, show)

@@ -76,8 +76,8 @@ def adapt_cli(
     """
     from ...corpora.raw_texts import read_raw_texts
     from ...files import refuse_same
+    from ...training.interrupted import Interrupted
     from ...training.pretraining.adapt import adapt
-    from ...training.pretraining.pretrain import Interrupted
 
     refuse_same([target, *([work] if work else [])], [*sources, *(test or ())])
     try:

@@ -69,8 +69,9 @@ def pretrain_cli(
     from ...config.reading import read_config
     from ...corpora.raw_texts import read_raw_texts
     from ...files import refuse_same
+    from ...training.interrupted import Interrupted
     from ...training.pretraining.blocks import model_of
-    from ...training.pretraining.pretrain import Interrupted, pretrain
+    from ...training.pretraining.pretrain import pretrain
 
     use_code(code)
     refuse_same([target, *([work] if work else [])], [config, *sources])

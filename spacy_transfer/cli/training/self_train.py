@@ -56,7 +56,7 @@ def self_train_cli(
     encoder and counts only if it is better on dev than all before; otherwise the best pipeline so far is kept. Override
     config values as in spacy train: --training.max_steps 500.
     """
-    from ...training.search.study import Interrupted
+    from ...training.interrupted import Interrupted
     from ...training.updating.self_train import SelfTraining, self_train
 
     use_code(code)

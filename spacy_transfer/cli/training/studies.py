@@ -107,7 +107,7 @@ class Runs:
 
         RAISES (Interrupted): By a signal.
         """
-        from ...training.search.study import Interrupted
+        from ...training.interrupted import Interrupted
 
         if self.ranks > 1:
             self._launch(folder, values, stop_at, resume)
@@ -150,8 +150,8 @@ class Runs:
 
     def _launch(self, folder: Path, values: ConfigMapping, stop_at: int, resume: bool) -> None:
         from ...training.distributed.launch import launch
+        from ...training.interrupted import Interrupted
         from ...training.output.result import Result
-        from ...training.search.study import Interrupted
 
         (folder / "result.json").unlink(missing_ok=True)
         config, own = self._given(values)
@@ -178,7 +178,8 @@ def train_several(
 
     RAISES (Exit): After a signal, with its status.
     """
-    from ...training.search.study import Interrupted, study
+    from ...training.interrupted import Interrupted
+    from ...training.search.study import study
 
     try:
         studied = study(

@@ -121,7 +121,7 @@ def train_cli(
     from ...config.judging import judged_by
     from ...config.reading import read_config
     from ...training.distributed.launch import end_of_rank, launch, told_to_launcher
-    from ...training.search.study import Interrupted
+    from ...training.interrupted import Interrupted
 
     overrides = values_of(ctx.args)
     wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, by, test, None if keep is None else keep.value, stop_at)

@@ -103,7 +103,7 @@ def update_cli(
     --training.dropout 0.2.
     """
     from ...corpora.column_choice import Columns
-    from ...training.search.study import Interrupted
+    from ...training.interrupted import Interrupted
     from ...training.updating.update import ForgotTooMuch, Updating, update_pipeline
 
     use_code(code)

@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 
 from ...config.reading import read_config
 from ...corpora.near_duplicates import group_near_duplicates
-from ...docbins import find_docbins, read_docs
+from ...docbins import read_all_docs
 from ...errors import T665, T666
 from ...files import write_text
 from ...training.search.compare import Compared, compare_recipes
@@ -54,7 +54,7 @@ def choose(
     names = [path.stem for path in paths]
     names = names if len(set(names)) == len(names) else [str(path) for path in paths]
     read = {name: read_config(path) for name, path in zip(names, paths, strict=True)}
-    docs = [doc for file in find_docbins(texts) for doc in read_docs(file)]
+    docs = list(read_all_docs(texts))
     strata = _strata(docs)
     groups = group_near_duplicates([doc.text for doc in docs])
     folds = deal(strata, groups, n_folds, seed=seed)

@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 
 from ...corpora.augmentation import Augmentation
 from ...corpora.repeats import normalize
-from ...docbins import find_docbins, read_docs
+from ...docbins import read_all_docs
 from ...errors import T707, T709
 from ...log import announce
 from .plan import Distillation
@@ -73,4 +73,4 @@ class Material:
 
 
 def _docs(path: Path | None) -> list[Doc]:
-    return [] if path is None else [doc for file in find_docbins(path) for doc in read_docs(file)]
+    return [] if path is None else list(read_all_docs(path))

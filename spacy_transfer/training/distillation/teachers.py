@@ -11,7 +11,7 @@ from spacy.language import Language
 from spacy.util import get_package_path, is_package
 
 from ...errors import T701, T702, T702_COUNT, T702_KIND, T702_LABEL, T702_SCORE
-from ...files import sha256_of, sha256_of_data, sha256_of_parts
+from ...files import sha256_of_data, sha256_of_folder
 from ...log import announce
 from ...pipeline.gold import is_score, shown
 from ...pipeline.loading import load_pipeline
@@ -122,9 +122,7 @@ def teacher_of(given: object) -> Teacher:
         elif not (folder / "meta.json").is_file():
             # For its message.
             load_pipeline(given)
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        parts = (f"{path.relative_to(folder)} {sha256_of(path)}\n".encode() for path in files)
-        return Teacher(str(given), f"pipeline {sha256_of_parts(parts)}", PipelineTeacher(given))
+        return Teacher(str(given), f"pipeline {sha256_of_folder(folder)}", PipelineTeacher(given))
     if not callable(given):
         raise TypeError(T702.format(name=type(given).__name__, problem=T702_KIND.format(value=shown(given), text="")))
     name = f"{getattr(given, '__module__', '')}.{getattr(given, '__qualname__', type(given).__qualname__)}"

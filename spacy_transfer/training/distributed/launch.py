@@ -64,7 +64,7 @@ def launch(n_ranks: int, arguments: Sequence[str], *, gpu: bool) -> None:
             finally:
                 _end(started)
         if signals:
-            from ..search.study import Interrupted
+            from ..interrupted import Interrupted
 
             raise Interrupted(signals[0])
         if failed:

@@ -18,17 +18,16 @@ from ...json_types import ConfigMapping
 from ...model.architectures.masked_lm import MaskedLM
 from ..distributed.launch import launch
 from ..distributed.ranks import Ranks
+from ..interrupted import to_its_end
 from ..loop.checkpoint_interval import Cadence
 from ..loop.loop import Update
 from ..output.progress import Show
-from ..search.study import Interrupted
-from ..session import Stopped
 from ..train import train
 from .blocks import blocks_of, model_of
 from .plan import Pretraining
 from .work import NAME, Work
 
-__all__ = ["Interrupted", "Pretrained", "Pretraining", "pretrain"]
+__all__ = ["Pretrained", "Pretraining", "pretrain"]
 
 Report = Callable[[int, float], None]
 
@@ -129,23 +128,11 @@ def pretrain(
             with held(place.folder):
                 launch(ranks, [*arguments, *["--resume"] * resume, *["--force"] * (resume and force)], gpu=gpu_id >= 0)
         else:
-            try:
-                trained = train(
-                    run,
-                    place.folder,
-                    gpu_id=gpu_id,
-                    resume=resume,
-                    force=resume and force,
-                    checkpoint_every=checkpoint_every,
-                    show=show,
-                    command=command,
-                    stdout=io.StringIO(),
-                    make_update=lambda nlp: _step(nlp, plan, report),
-                )
-            except Stopped as stopped:
-                raise Interrupted(stopped.trained.signal) from stopped
-            if trained.status == "interrupted":
-                raise Interrupted(trained.signal)
+            to_its_end(lambda: train(
+                run, place.folder, gpu_id=gpu_id, resume=resume, force=resume and force,
+                checkpoint_every=checkpoint_every, show=show, command=command, stdout=io.StringIO(),
+                make_update=lambda nlp: _step(nlp, plan, report),
+            ))  # fmt: skip
         facts = place.facts
         place.put_encoder(target, {"n_texts": facts["n_texts"], "steps": plan.steps})
         before, after = place.losses()

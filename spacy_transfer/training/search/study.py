@@ -95,17 +95,6 @@ class Studied:
     soup: ConfigBlock
 
 
-class Interrupted(Exception):
-    """A run was ended by a signal.
-
-    signal (int): Its number.
-    """
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
-
-
 def study(
     config: Path | Config,
     output: Path,

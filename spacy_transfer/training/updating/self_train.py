@@ -1,7 +1,7 @@
 """Trains a classifier again with texts that it has labeled itself; see `spacy transfer self-train --help`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,21 +13,20 @@ from thinc.api import Config
 from ...config.reading import read_config
 from ...corpora.raw_texts import read_raw_texts
 from ...corpora.repeats import normalize
-from ...docbins import find_docbins, read_docs
-from ...errors import T005, T642, T720, T727, T734, T735
+from ...docbins import read_all_docs
+from ...errors import T005, T720, T727, T734, T735
 from ...files import fingerprint_of_data, hold_folder, refuse_same, repair, write_text
 from ...files.fields import OBJECT, list_of, take
 from ...files.strangers import read_object
 from ...json_types import ConfigMapping, JsonObject
-from ...pipeline.components import classifiers_of, name_meant, require_whole_documents
+from ...pipeline.components import classifier_meant
 from ...pipeline.loading import load_pipeline
 from ..device import use_device
+from ..interrupted import to_its_end
 from ..output.marker import Marker
 from ..output.models import copy_folder
 from ..output.progress import Show
 from ..output.result import Result
-from ..search.study import Interrupted
-from ..session import Stopped
 from ..state.checkpoint import Checkpoints
 from ..state.fingerprint import differences, flat, refuse_others
 from ..train import train
@@ -189,16 +188,12 @@ def _reader(config: Config, part: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
-def _docs(path: Path) -> Iterator[Doc]:
-    return (doc for file in find_docbins(path) for doc in read_docs(file))
-
-
 def _read(texts: Sequence[Path], text_field: str, readers: Mapping[str, tuple[str, Path]]) -> list[str]:
     """Texts without labels, each once, without those that have labels in the training data.
 
     RAISES (ValueError): T720 without any, T727 for texts of the dev data.
     """
-    learned, dev = ({normalize(doc.text) for doc in _docs(readers[part][1])} for part in ("train", "dev"))
+    learned, dev = ({normalize(doc.text) for doc in read_all_docs(readers[part][1])} for part in ("train", "dev"))
     found: dict[str, str] = {}
     for text in read_raw_texts(texts, field=text_field):
         found.setdefault(normalize(text), text)
@@ -243,12 +238,7 @@ def _join(
 ) -> tuple[dict[str, int], int]:  # fmt: skip
     """Write the labeled texts, and those that joined in, next to each other."""
     nlp: Language = load_pipeline(pipeline)
-    pipes = classifiers_of(nlp, enabled_only=True)
-    name = name_meant(pipes, component)
-    if name is None:
-        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
-    require_whole_documents(nlp)
-    pipe = pipes[name]
+    _, pipe = classifier_meant(nlp, component)
     docs = [nlp.make_doc(text) for text in raw]
     scores = scores_of(nlp, pipe, docs)
     share = min(1.0, plan.share * number)
@@ -259,7 +249,7 @@ def _join(
             doc.cats = {pipe.labels[j]: value for j, value in cats.items()}
             joined.append(doc)
     folder.mkdir(exist_ok=True)
-    labeled = list(_docs(train_path))
+    labeled = list(read_all_docs(train_path))
     DocBin(attrs=["ORTH"], docs=labeled, store_user_data=True).to_disk(folder / "labeled.spacy")
     DocBin(attrs=["ORTH"], docs=joined, store_user_data=True).to_disk(folder / "joined.spacy")
     counts = np.array([[one.get(j, 0.0) for j in range(len(pipe.labels))] for one in chosen]).sum(axis=0)
@@ -278,13 +268,8 @@ def _run(
     if result is not None and result.status == "finished":
         return result
     goes_on = resume and Checkpoints(folder / "checkpoints").are_there
-    try:
-        trained = train(
-            config, folder, overrides=values, gpu_id=gpu_id, resume=goes_on, force=force or not goes_on,
-            checkpoint_every=checkpoint_every, show=show, command=command,
-        )  # fmt: skip
-    except Stopped as stopped:
-        raise Interrupted(stopped.trained.signal) from stopped
-    if trained.status == "interrupted":
-        raise Interrupted(trained.signal)
+    to_its_end(lambda: train(
+        config, folder, overrides=values, gpu_id=gpu_id, resume=goes_on, force=force or not goes_on,
+        checkpoint_every=checkpoint_every, show=show, command=command,
+    ))  # fmt: skip
     return Result.read(folder)

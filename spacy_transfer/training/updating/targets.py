@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 
 from ...pipeline.gold import Gold, read_gold
 from ...pipeline.interface import Floats
+from ...pipeline.neighbors import as_seen_in
 from ...pipeline.textcat import TransferTextCategorizer
 from .given import Given
 
@@ -24,13 +25,10 @@ def scores_of(nlp: Language, pipe: TransferTextCategorizer, docs: Sequence[Doc])
     docs (Sequence[Doc]): Any number; they are not changed.
     RETURNS (Floats): (n_docs, n_labels).
     """
-    before = nlp.pipe_names[: nlp.pipe_names.index(pipe.name)]
     found = [np.zeros((0, len(pipe.labels)), dtype=np.float32)]
     for begin in range(0, len(docs), _BATCH):
         batch = [doc.copy() for doc in docs[begin : begin + _BATCH]]
-        for name in before:
-            batch = [nlp.get_pipe(name)(doc) for doc in batch]
-        found.append(pipe.predict(batch))
+        found.append(pipe.predict(as_seen_in(nlp, pipe, batch)))
     return np.concatenate(found)
 
 

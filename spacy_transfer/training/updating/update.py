@@ -12,20 +12,22 @@ from spacy.training.loop import DIR_MODEL_LAST
 from thinc.api import fix_random_seed
 
 from ...corpora.column_choice import Columns
-from ...errors import T137, T642, T725, T726, T733
+from ...errors import T137, T725, T726, T733
 from ...files import Fingerprint, hold_folder, hold_place, new_folder, refuse_same, repair
 from ...json_types import ConfigMapping, JsonObject
 from ...nn.tuning import Tuning
-from ...pipeline.components import classifiers_of, name_meant, require_whole_documents, sources_read_by
+from ...pipeline.components import (
+    classifier_meant,
+    sources_read_by,
+)
 from ...pipeline.interface import SharedEncoderInterface, interface_of
 from ...pipeline.loading import load_pipeline
 from ...pipeline.sources import WHOLE_TEXT
 from ...pipeline.textcat import TransferTextCategorizer
 from ..device import use_device
+from ..interrupted import to_its_end
 from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
-from ..search.study import Interrupted
-from ..session import Stopped
 from ..state.pipeline_state import network_shims
 from ..train import train
 from .given import Given, Sources, read_given
@@ -171,16 +173,11 @@ def update_pipeline(
         repair(place.folder)
         name = _prepare(place, pipeline, sources, component, plan, resume=resume, force=force)
         has_begun = resume and place.has_checkpoint
-        try:
-            trained = train(
-                place.config, place.folder, overrides=overrides, gpu_id=gpu_id, resume=has_begun,
-                force=force or not has_begun, checkpoint_every=checkpoint_every, show=show, command=command,
-                stdout=io.StringIO(),
-            )  # fmt: skip
-        except Stopped as stopped:
-            raise Interrupted(stopped.trained.signal) from stopped
-        if trained.status == "interrupted":
-            raise Interrupted(trained.signal)
+        trained = to_its_end(lambda: train(
+            place.config, place.folder, overrides=overrides, gpu_id=gpu_id, resume=has_begun,
+            force=force or not has_begun, checkpoint_every=checkpoint_every, show=show, command=command,
+            stdout=io.StringIO(),
+        ))  # fmt: skip
         updated = _measured(place, target, trained.nlp, name)
         old_before, old_after = place.before[0].score, updated.after[0].score
         allowed = _MAX_FORGETTING if max_forgetting is None else max_forgetting
@@ -201,14 +198,10 @@ def update_pipeline(
 
 
 def _classifier(nlp: Language, component: str | None) -> TransferTextCategorizer:
-    pipes = classifiers_of(nlp, enabled_only=True)
-    name = name_meant(pipes, component)
-    if name is None:
-        raise ValueError(T642.format(component=component or "", components=", ".join(pipes) or "none"))
-    require_whole_documents(nlp)
-    if isinstance(interface_of(pipes[name].model), SharedEncoderInterface):
+    name, pipe = classifier_meant(nlp, component)
+    if isinstance(interface_of(pipe.model), SharedEncoderInterface):
         raise ValueError(T725.format(name=name))
-    return pipes[name]
+    return pipe
 
 
 # ---- before the training -------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from house_kit.applied import numbered, write_texts
 from house_kit.pipelines import add_classifier, pipeline
 from house_kit.texts import exclusive_examples
 from spacy_transfer import apply
+from spacy_transfer.files import sha256_of_folder
 from spacy_transfer.pipeline.loading import load_pipeline
-from spacy_transfer.serving.apply.engines.local import digest_of
 from spacy_transfer.serving.apply.engines.ray_engine import _knock
 from spacy_transfer.serving.apply.engines.shipping import ship_pipeline
 
@@ -176,7 +176,7 @@ def test_a_package_goes_as_its_files(nlp: Language, tmp_path: Path, monkeypatch:
     apply("xx_tiny_cards", source, tmp_path / "there.csv", look_ahead=7, engine="ray")
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
     # Known again, so that either engine continues what the other began.
-    assert ship_pipeline("xx_tiny_cards", None).digest == digest_of(load_pipeline("xx_tiny_cards").path)
+    assert ship_pipeline("xx_tiny_cards", None).digest == sha256_of_folder(load_pipeline("xx_tiny_cards").path)
 
 
 def test_workers_that_cannot_do_it(nlp: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from house_kit.runs import MODEL, config_of, log_of, run, write_corpus
 from house_kit.texts import LABELS
 from spacy_transfer.training.distributed.launch import launch
 from spacy_transfer.training.distributed.ranks import Ranks
-from spacy_transfer.training.search.study import Interrupted
+from spacy_transfer.training.interrupted import Interrupted
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ from spacy_transfer.model.text.tokenizer import PieceTokenizer
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.scratch.tokenizer_training import UNK
 from spacy_transfer.training.adamw import AdamW
-from spacy_transfer.training.pretraining.pretrain import Interrupted, Pretrained, Pretraining, pretrain
+from spacy_transfer.training.interrupted import Interrupted
+from spacy_transfer.training.pretraining.pretrain import Pretrained, Pretraining, pretrain
 from spacy_transfer.training.state import checkpoint
 
 RAW = [f"{a} {b}" for a, b in itertools.permutations(TEXTS, 2)][:300]

@@ -17,9 +17,10 @@ from house_kit.runs import MODEL, Killed, assert_same_run, config_of, files_of, 
 from house_kit.studies import Made, studied
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.evaluation.evaluate import evaluate
+from spacy_transfer.training.interrupted import Interrupted
 from spacy_transfer.training.loop.loop import Run
 from spacy_transfer.training.output.result import Result
-from spacy_transfer.training.search.study import Interrupted, Plan, study
+from spacy_transfer.training.search.study import Plan, study
 from spacy_transfer.training.search.sweep import grid, parse_sweep, rungs
 
 RATE = "training.optimizer.learn_rate"

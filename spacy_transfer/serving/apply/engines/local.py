@@ -1,6 +1,5 @@
 """Scores rows in this process."""
 
-import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 from spacy.language import Language
 from thinc.compat import has_torch
 
-from ....files import sha256_of, sha256_of_data, sha256_of_parts
+from ....files import sha256_of_folder, sha256_of_parts
 from ....json_types import JsonObject
 from ....pipeline.components import classifiers_of
 from ....pipeline.interface import classifier_of
@@ -46,7 +45,7 @@ class LocalEngine:
     def digest(self) -> str:
         """See `Engine`."""
         nlp = self._loaded.nlp
-        return digest_of(nlp.path) if self._is_own else digest_of_loaded(nlp)
+        return sha256_of_folder(nlp.path) if self._is_own else digest_of_loaded(nlp)
 
     def score_all(self, works: Iterable[Work]) -> Generator[tuple[Work, Scored], None, None]:
         """See `Engine`."""
@@ -71,25 +70,6 @@ def local_engine(
         is_own = not isinstance(pipeline, Language)
         nlp = pipeline if isinstance(pipeline, Language) else load_pipeline(pipeline)
         yield LocalEngine(LoadedPipeline(nlp, settled, keeps_docs=keeps_docs, folder=folder), is_own=is_own)
-
-
-def digest_of(folder: Path) -> str:
-    """SHA-256 of all files of a pipeline.
-
-    folder (Path): Its folder.
-    RETURNS (str): 64 hexadecimal digits.
-    """
-    parts = [[path.relative_to(folder).as_posix(), sha256_of(path)] for path in files_of(folder)]
-    return sha256_of_data(json.dumps(parts).encode("utf-8"))
-
-
-def files_of(folder: Path) -> list[Path]:
-    """All files of a pipeline, locks aside.
-
-    folder (Path): Its folder.
-    RETURNS (list[Path]): Sorted.
-    """
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".spacy-transfer"))
 
 
 def digest_of_loaded(nlp: Language) -> str:

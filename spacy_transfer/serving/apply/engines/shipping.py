@@ -15,11 +15,12 @@ from spacy.tokens import DocBin
 from spacy.util import get_package_path, import_file, is_package
 from spacy.vocab import Vocab
 
+from ....files import files_in, sha256_of_folder
 from ....nn.devices.precision import VARIABLE
 from ....pipeline.loading import load_pipeline
 from ..reading.rows import TEXT, Row
 from .engine import Facts
-from .local import digest_of, digest_of_loaded, files_of
+from .local import digest_of_loaded
 
 _CODE = "python_code"
 
@@ -92,7 +93,7 @@ def ship_pipeline(pipeline: Language | str | Path, code: Path | None) -> Shipped
     if not folder.is_dir():
         # Says what is wrong; what can be loaded all the same has its files where it was found.
         folder = Path(str(load_pipeline(pipeline).path))
-    return ShippedPipeline(str(pipeline), digest_of(folder), _read(folder), package, source, environment)
+    return ShippedPipeline(str(pipeline), sha256_of_folder(folder), _read(folder), package, source, environment)
 
 
 def _in_package(package: str) -> Path:
@@ -102,7 +103,7 @@ def _in_package(package: str) -> Path:
 
 
 def _read(folder: Path) -> dict[str, NDArray[np.uint8]]:
-    return {path.relative_to(folder).as_posix(): np.fromfile(path, dtype=np.uint8) for path in files_of(folder)}
+    return {path.relative_to(folder).as_posix(): np.fromfile(path, dtype=np.uint8) for path in files_in(folder)}
 
 
 @dataclass(frozen=True)
