@@ -21,6 +21,7 @@ from house_kit.features import STARS, TOK2VEC, give, with_features
 from house_kit.pipelines import pipeline, read_json, scores_of
 from house_kit.scratches import classifier
 from house_kit.shared import shared_pipeline
+from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer import cli, explain, export
 from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
@@ -116,7 +117,7 @@ MORE: dict[str, Callable[[Path], Language]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("make", MORE.values(), ids=MORE.keys())
+@pytest.mark.parametrize("make", mostly_slow(MORE.values(), but=[with_stars, with_lora]), ids=MORE.keys())
 def test_what_is_not_a_plain_encoder(make: Callable[[Path], Language], bert: Path, tmp_path: Path) -> None:
     """After a step, so that an adapter is not zero."""
     nlp = make(bert)
