@@ -194,10 +194,16 @@ def test_it_cannot_be_trained(nlp: Language) -> None:
     assert pipe.add_label("card") == 0
 
 
-def test_commands_read_it(folder: Path, trained: Language, tmp_path: Path) -> None:
+def test_commands_read_it(folder: Path, trained: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's name is that of a package, which spaCy would take for it."""
     assert cli.export_cli
+    monkeypatch.chdir(folder.parent)
     data = docbin(trained, tmp_path / "dev.spacy")
-    assert "accuracy" in run("transfer", "evaluate", folder, data)
+    assert "accuracy" in run("transfer", "evaluate", "onnx", data)
+    assert all(word in run("transfer", "show", "onnx") for word in ["exported", "fp32", *LABELS])
+    run("transfer", "card", "onnx", "--output", tmp_path / "with_card")
+    run("package", tmp_path / "with_card", tmp_path, "--build", "none")
+    run("find-threshold", "./onnx", data, "transfer_textcat", "threshold", "cats_score", "--n_trials", "2")
     (tmp_path / "texts.txt").write_text("my card\n", "utf-8")
     run("transfer", "apply", folder, tmp_path / "texts.txt", "--output", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["label"] in LABELS
