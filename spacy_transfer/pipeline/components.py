@@ -74,6 +74,17 @@ def classifier_meant(nlp: Language, component: str | None) -> tuple[str, Transfe
     return name, pipes[name]
 
 
+def media_read_by(pipes: Iterable[StoredPipe]) -> dict[str, str]:
+    """Find the extension attributes in which spacy-transfer components read pictures and sounds.
+
+    pipes (Iterable[StoredPipe]): The components.
+    RETURNS (dict[str, str]): Names, bare, and the folder where relative paths start; empty for that of the file that
+        the documents come from.
+    """
+    nets = [interface_of(pipe.model) for pipe in pipes]
+    return {name: folder for net in nets if net is not None for name, folder in net.media.items()}
+
+
 def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:
     """Say what spacy-transfer components read.
 
