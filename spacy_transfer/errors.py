@@ -1545,10 +1545,6 @@ T841_FLOATS = "its pixels are {dtype}, expected 8 or 16 bits, bool, or floats fr
 T841_SHAPE = "it has the shape {shape}, expected {want}"
 T841_PIXELS = "it has {n_pixels:,} pixels, and at most {most:,} are read"
 T841_LONG = "it is {ratio:,.0f} times as long as it is wide"
-T841_SIZE = "it has {n_pixels:,} pixels"
-T841_SAMPLES = "it has {n_channels} channels and {rate:,} samples a second"
-T841_EMPTY = "it has no samples"
-T841_FINITE = "it holds NaN or infinity"
 T842 = (
     "[T842] features: doc._.{attribute} is missing or empty in {where}. Set it to a path, bytes or an array. To train on "
     '.spacy files that hold it: @readers = "spacy-transfer.Corpus.v1" for the corpora. If only some documents lack it: '

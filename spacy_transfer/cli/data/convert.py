@@ -77,7 +77,7 @@ def convert_cli(
         list[str] | None,
         Option(
             "--path-field",
-            help="Another field, with the path of a picture or a sound, relative to the file: image becomes doc._.image, "
+            help="Another field, with the path of a picture or sound, relative to the file: image becomes doc._.image, "
             "relative to the .spacy file. May be repeated",
         ),
     ] = None,
