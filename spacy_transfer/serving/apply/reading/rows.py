@@ -205,8 +205,7 @@ def read_source(
             continue
         # In the order of the file; the reader gives the text first.
         cells = {name: row.cells[name] for name in head.columns} if source.format in _SHEETS else row.cells
-        text = row.cells.get(head.text_field)
-        yield checked(row.line, row.last_line, cells, text, head.text_field)
+        yield checked(row.line, row.last_line, cells, row.cells.get(head.text_field), head.text_field)
 
 
 def _is_nothing(value: object) -> bool:
