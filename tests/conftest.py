@@ -19,8 +19,10 @@ import pytest
 import torch
 from spacy.tokens.underscore import Underscore
 
-from house_kit.encoders import write_encoder
+from house_kit.encoders import FAMILIES, write_encoder
 from house_kit.quick import know_no_emoticons, one_blank, remember_entry_points, trust_the_power
+from house_kit.runs import KINDS
+from house_kit.slow import is_one_of_many
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 remember_entry_points()
@@ -44,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def gpu(request: pytest.FixtureRequest) -> Any:
     """The device that is not there, to count on (`gpu.counting()`); for tests under --fake-cuda."""
     return request.config.fake_cuda
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Plain `pytest` tries a few of the families and of the ways to train; see `house_kit.slow`."""
+    if is_one_of_many(item, FAMILIES, KINDS):
+        item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:

@@ -125,25 +125,25 @@ def documented(tree: ast.AST) -> Iterator[tuple[ast.FunctionDef | ast.ClassDef, 
                 yield node, text
 
 
-# Others rewrite these now.
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_every_docstring_has_one_parameter_and_one_section_a_line(file: Path) -> None:
+def test_every_docstring_has_one_parameter_and_one_section_a_line() -> None:
     problems = []
-    for node, text in documented(ast.parse(file.read_text("utf-8"))):
-        name, summary = node.name, text.partition("\n\n")[0]
+    found = ((path, *one) for path in FILES for one in documented(ast.parse(path.read_text("utf-8"))))
+    for path, node, text in found:
+        summary = text.partition("\n\n")[0]
+        name = f"{path.relative_to(ROOT).as_posix()}: {node.name}"
         if not summary.rstrip().endswith((".", ":")):
             problems.append(f"{name}: the first paragraph is no sentence")
-        if not name.startswith("_") and ENTRY.match(summary):
+        if not node.name.startswith("_") and ENTRY.match(summary):
             problems.append(f"{name}: begins with a parameter or a section")
-        if not name.startswith("_") and isinstance(node, ast.FunctionDef):
+        if not node.name.startswith("_") and isinstance(node, ast.FunctionDef):
             parameters = [a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]]
             parameters = [parameter for parameter in parameters if parameter not in ("self", "cls")]
-            found = [m[1] for line in text.splitlines() if (m := PARAMETER.match(line)) and m[1] in parameters]
+            given = [m[1] for line in text.splitlines() if (m := PARAMETER.match(line)) and m[1] in parameters]
             # Where one parameter has a line, all have one, in their order.
-            if found and found != parameters:
-                problems.append(f"{name}: {found}, not {parameters}")
+            if given and given != parameters:
+                problems.append(f"{name}: {given}, not {parameters}")
         problems += [
             f"{name}: {line}" for line in text.splitlines()
             if PACKED.search(line) or JOINED.match(line) or SECTIONS.search(line)
         ]  # fmt: skip
-    assert not problems
+    assert not problems, "\n".join(problems)

@@ -14,8 +14,11 @@ from ..errors import T099, T429
 from ..files import no_such_file
 from ..log import logger
 from ..nn.tuning import DepthRow
+from ..pipeline.components import classifiers_of
 from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
+from .exported.architecture import OnnxClassifier
+from .exported.onnx_shim import OnnxShim
 from .networks import networks_of
 from .shims.classifier_shim import ClassifierShim
 from .shims.own_encoder_shim import OwnEncoderShim
@@ -64,7 +67,9 @@ def draw_all(nlp: Language, path: Path) -> str:
     RETURNS (str): Lines of text.
     RAISES (ValueError): T099 if nothing in it is ours.
     """
-    pictures = [draw(name, nlp) for name in networks_of(nlp)]
+    ours = {name: interface_of(pipe.model) for name, pipe in classifiers_of(nlp).items()}
+    networks = networks_of(nlp)
+    pictures = [draw(name, nlp) for name, net in ours.items() if name in networks or isinstance(net, OnnxClassifier)]
     if not pictures:
         raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
@@ -88,7 +93,10 @@ def draw(name: str, nlp: Language) -> str:
     nlp (Language): Its pipeline.
     RETURNS (str): One line a part, from the text at the top to the scores at the bottom.
     """
-    shim, net = networks_of(nlp)[name], interface_of(nlp.get_pipe(name).model)
+    net = interface_of(nlp.get_pipe(name).model)
+    if isinstance(net, OnnxClassifier):
+        return _draw_exported(name, nlp.get_pipe(name).labels, net.shim)
+    shim = networks_of(nlp)[name]
     if isinstance(net, SharedEncoderInterface):
         # The encoder is met by its first states otherwise.
         net.connect(nlp, name)
@@ -117,6 +125,26 @@ def draw(name: str, nlp: Language) -> str:
         _line("scores", _shown(labels)),
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _draw_exported(name: str, labels: Sequence[str], shim: OnnxShim) -> str:
+    """Draw a classifier whose network is a graph: what is left of the config's blocks, and what runs it."""
+    settings, state, runs = shim.settings, shim.state, shim.computes_with
+    lines = [
+        f"{name}: {len(labels)} labels, {'exactly one' if settings.exclusive else 'any number'} per text",
+        f"exported: runs on {runs['runtime']} in {runs['precision']}, and learns no more",
+        "",
+    ]
+    if _differs(settings, "text"):
+        lines.append(_line("text", _builder(settings.text)))
+    encoder = state["encoder"]
+    lines += [
+        _line("pieces", f"{state['n_pieces']:,} in the vocabulary, windows of {shim.window_length}"),
+        _line("encoder", f"{encoder['family']}, width {state['width']} ({encoder['source']})"),
+    ]
+    if state["n_features"]:
+        lines.append(_line("features", f"{state['n_features']} numbers per text, joined to its vector"))
+    return "\n".join([*lines, _line("scores", _shown(labels))])
 
 
 def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:

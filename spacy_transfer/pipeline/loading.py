@@ -18,14 +18,16 @@ _SAID_WELL = re.compile(r"\[[TE]\d{3,4}\]")
 def load_pipeline(name: str | Path, values: ConfigMapping | None = None) -> Language:
     """Load a pipeline.
 
-    name (str | Path): Folder, or name of an installed package.
+    name (str | Path): Folder, or name of an installed package. A folder that holds a pipeline comes first: spaCy takes
+        "onnx" for the package of that name.
     values (Mapping | None): Values of its config to replace, by dotted key.
     RETURNS (Language): The pipeline.
     RAISES (ValueError): T442 for a damaged file, which spaCy's readers meet with whatever error their parts raise;
         otherwise what `spacy.load` raises with a code.
     """
     try:
-        nlp = load_model(name, config=dict(values or {}))
+        folder = Path(name)
+        nlp = load_model(folder if (folder / "config.cfg").is_file() else name, config=dict(values or {}))
         # What cannot be written again (half a character, NaN) is found here, not by whoever writes it.
         srsly.json_dumps(nlp.meta)
         nlp.config.to_bytes()

@@ -216,6 +216,7 @@ def test_evaluate(trained: dict[str, Path], corpus: Path, tmp_path: Path) -> Non
         assert set(scores["cats_f_per_type"]) == set(read_json(corpus / factory / "labels.json"))
 
 
+@pytest.mark.slow
 def test_benchmark_speed(trained: dict[str, Path], corpus: Path) -> None:
     data = corpus / MODEL / "dev.spacy"
     assert "Mean" in run("benchmark", "speed", trained[MODEL] / "model-best", data, "--batches", "30", "--warmup", "1")

@@ -97,6 +97,7 @@ def test_a_new_component_has_every_key_in_its_config(factory: str) -> None:
     assert filled_in == {**tuning, **{one.name: one.default for one in fields(Tuning)}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_fill_config_writes_every_key(path: Path, tmp_path: Path) -> None:
     if path.stem == "shared":

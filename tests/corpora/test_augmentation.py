@@ -15,6 +15,7 @@ from spacy.language import Language
 
 import spacy_transfer.cli  # noqa: F401  (adds the commands)
 from house_kit.pipelines import moved, pipeline, scores_of, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.corpora.augmentation import Augmentation
 from spacy_transfer.corpora.typing_errors import mistyped
@@ -224,7 +225,7 @@ def test_the_share_of_mixed_texts_and_what_stays() -> None:
 # ---- training ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frozen", [-1, 2, "all"])
+@pytest.mark.parametrize("frozen", mostly_slow([-1, 2, "all"], but=[2]))
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_rates_of_nothing_train_as_without_the_block(quiet_bert: Path, frozen: Any, multilabel: bool) -> None:
     blocks: dict[str, Any] = {"tuning": {"frozen_depth": frozen}, "multilabel": multilabel}

@@ -115,6 +115,7 @@ def load(folder: Path) -> None:
 # ---- every key ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_key_of_config_json(folder: Path) -> None:
     refused = try_all(folder / "config.json", lambda: load(folder))
     assert "hidden_size = 1000000000" in refused
@@ -122,6 +123,7 @@ def test_every_key_of_config_json(folder: Path) -> None:
     assert "num_hidden_layers = 0" in refused
 
 
+@pytest.mark.slow
 def test_every_key_of_encoder_json_signed_anew(saved: Path, trained: Language) -> None:
     cfg = saved / "cfg"
 

@@ -13,6 +13,7 @@ from thinc.api import Adam, ConfigValidationError, RAdam, decaying, registry, wa
 
 from house_kit.encoders import write_encoder
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.epochs import make_set_epoch
@@ -38,7 +39,7 @@ def depths_that_move(nlp: Language, optimizer: Any = None) -> set[int]:
     ("frozen", "depths"),
     [(-1, {0, 1, 2, 3, 4}), (0, {1, 2, 3, 4}), (1, {2, 3, 4}), (2, {3, 4}), (3, {4}), ("all", {4})],
 )
-@pytest.mark.parametrize("optimizer", [AdamW, Adam, RAdam])
+@pytest.mark.parametrize("optimizer", mostly_slow([AdamW, Adam, RAdam], but=[AdamW]))
 def test_frozen_depths_do_not_move(bert: Path, frozen: Any, depths: set[int], optimizer: Any) -> None:
     nlp = pipeline(bert, tuning={"frozen_depth": frozen})
     sgd = optimizer(learn_rate=1e-2) if optimizer is AdamW else optimizer(1e-2, L2=0.1, L2_is_weight_decay=True)

@@ -15,6 +15,7 @@ from weasel.util import load_project_config
 
 import spacy_transfer.cli  # noqa: F401  (adds the commands)
 from house_kit.commands import run
+from house_kit.slow import mostly_slow
 from house_kit.texts import CARD, LABELS, LOGIN, TEXTS
 from spacy_transfer.projects import plan
 from spacy_transfer.projects.few.candidates import candidates
@@ -99,7 +100,7 @@ def commands(folder: Path) -> Iterator[list[str]]:
                 yield shlex.split(line)[3:]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", mostly_slow(SHAPES, but=["semicolons, cp1252", "lists of labels"]))
 def test_the_project_trains_whatever_the_file_looks_like(
     shape: str, tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +185,7 @@ def test_near_duplicates_stay_on_one_side(tmp_path: Path, bert: Path) -> None:
     assert not parts["dev"] & parts["test"]
 
 
+@pytest.mark.slow
 def test_few_texts_are_compared_and_the_table_is_shown(
     tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,10 +69,11 @@ def docs_with_everything() -> list[Any]:
     return docs
 
 
+@pytest.mark.parametrize("pipeline", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: name_of(block))
-def test_every_block_of_the_package_holds_the_laws(block: Any) -> None:
+def test_every_block_of_the_package_holds_the_laws(block: Any, pipeline: bool) -> None:
     is_read = name_of(block) in ("AttributeFeatures", "StaticVectors")
-    check_block(block, docs=docs_with_everything() if is_read else None)
+    check_block(block, docs=docs_with_everything() if is_read else None, pipeline=pipeline)
 
 
 def test_an_encoder_in_a_folder_holds_the_laws(bert: Path) -> None:

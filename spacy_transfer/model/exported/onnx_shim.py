@@ -85,6 +85,14 @@ class OnnxShim(Shim):  # type: ignore[misc]
         return self._there.stored.license
 
     @property
+    def window_length(self) -> int:
+        """Most pieces in a row, those included that the encoder adds.
+
+        RAISES (ValueError): T006 before loading.
+        """
+        return self._there.reader.windows.length
+
+    @property
     def _there(self) -> _Loaded:
         if self._loaded is None:
             raise ValueError(T006.format(name="transfer_classifier"))

@@ -46,7 +46,7 @@ def test_the_interval_holds_what_comes() -> None:
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-@pytest.mark.parametrize("has_dev", [True, False])
+@pytest.mark.parametrize("has_dev", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_more_texts_score_higher(exclusive: bool, has_dev: bool) -> None:
     random = np.random.default_rng(0)
     right = random.integers(0, 4, 400)

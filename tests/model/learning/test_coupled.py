@@ -11,6 +11,7 @@ import torch
 from house_kit.gradients import Exhausted, count_runs, gradients_of
 from house_kit.losses import CE, CONTRAST, COUPLED, FEW, WHOLE, assert_alike, block, make, train
 from house_kit.pipelines import moved, network_of, pipeline, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.learning.grad_cache import is_plain
 from spacy_transfer.model.text.document_batch import DocumentBatch
@@ -81,7 +82,7 @@ def test_the_second_run_draws_what_the_first_drew(name: str, bert: Path, checkpo
 
 @pytest.mark.parametrize("name", FEW)
 @pytest.mark.parametrize("frozen", [1, "all"])
-@pytest.mark.parametrize("cache", [{}, {"memory": 1000}])
+@pytest.mark.parametrize("cache", [pytest.param({}, marks=pytest.mark.slow), {"memory": 1000}])
 def test_cached_is_uncached(name: str, quiet_bert: Path, frozen: Any, cache: dict[str, Any]) -> None:
     found = []
     for memory in (cache, {"memory": 0}):
@@ -223,7 +224,7 @@ def test_r_drop_with_a_head_that_reads_states(name: str, quiet_bert: Path) -> No
     assert_alike(found[0][1], found[1][1])
 
 
-@pytest.mark.parametrize("frozen", [-1, 1, "all"])
+@pytest.mark.parametrize("frozen", mostly_slow([-1, 1, "all"], but=[1]))
 @pytest.mark.parametrize("name", FEW)
 def test_with_augmented_texts(name: str, frozen: Any, quiet_bert: Path) -> None:
     """Both runs of a micro-batch read the texts that were drawn once; what is drawn for one step is not cached."""

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from house_kit.gradients import count_runs, gradients_of
 from house_kit.pipelines import network_of, pipeline, scores_of, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import examples_of, exclusive_examples, one_hot
 from spacy_transfer.training.adamw import AdamW
 
@@ -37,6 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {"loss": {"@losses": "spacy-transfer.SupervisedContrastive.v1", "loss": CE}},
     "features beside": {"features": {"@layers": "spacy-transfer.AttributeFeatures.v1", "names": ["length"]}},
 }  # fmt: skip
+SOME = {"Mean", "Attention", "label queries", "frozen below", "R-Drop", "features beside"}
 
 
 def batch_of(nlp: Any) -> list[Any]:
@@ -52,7 +54,7 @@ def make(folder: Path, kind: str, **blocks: Any) -> Any:
     return pipeline(folder, windows=WINDOWS, **{**KINDS[kind], **blocks})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, but=SOME))
 def test_gradients_are_those_of_the_whole(quiet_bert: Path, kind: str) -> None:
     found = []
     for budget in (48, 100_000):
@@ -69,7 +71,9 @@ def test_gradients_are_those_of_the_whole(quiet_bert: Path, kind: str) -> None:
         torch.testing.assert_close(found[0][1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("kind", [*POOLINGS, "frozen below", "gradient checkpointing", "features beside"])
+@pytest.mark.parametrize(
+    "kind", mostly_slow([*POOLINGS, "frozen below", "gradient checkpointing", "features beside"], but=SOME)
+)
 def test_the_second_run_draws_what_the_first_drew(bert: Path, kind: str) -> None:
     """With dropout: the graph over all parts, computed once, gives the same gradients."""
     found = []
@@ -90,7 +94,7 @@ def test_the_second_run_draws_what_the_first_drew(bert: Path, kind: str) -> None
     assert torch.equal(found[0][1], found[1][1])
 
 
-@pytest.mark.parametrize("kind", [*POOLINGS, "frozen below", "frozen wholly, attention"])
+@pytest.mark.parametrize("kind", mostly_slow([*POOLINGS, "frozen below", "frozen wholly, attention"], but=SOME))
 def test_scores_are_those_of_the_whole(quiet_bert: Path, kind: str) -> None:
     texts, found = ["my card", LONG, "the login is broken"], []
     for budget in (48, 100_000):

@@ -12,6 +12,7 @@ from spacy.training import Example
 
 from house_kit.encoders import KNOWN_FAMILIES, write_encoder
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.corpora.batcher import make_batch_by_pieces
 from spacy_transfer.corpora.piece_length import make_piece_length
@@ -179,7 +180,7 @@ def assert_alike(one: Any, other: Any, atol: float) -> None:
     torch.testing.assert_close(scores_of(one, MIXED), scores_of(other, MIXED), atol=atol, rtol=0.0)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", mostly_slow(POOLINGS, but=["MeanPooling", "AttentionPooling"]))
 @pytest.mark.parametrize("frozen", [1, 2, "all"])
 def test_cached_is_uncached(quiet_bert: Path, pooling: str, frozen: Any) -> None:
     blocks = {"tuning": {"frozen_depth": frozen}, "pooling": {"@layers": f"spacy-transfer.{pooling}.v1"}}
@@ -198,7 +199,7 @@ def test_a_cache_that_is_too_small_changes_nothing(quiet_bert: Path, frozen: Any
 
 
 @pytest.mark.parametrize("frozen", [1, "all"])
-@pytest.mark.parametrize("disk_precision", ["same", "half"])
+@pytest.mark.parametrize("disk_precision", [pytest.param("same", marks=pytest.mark.slow), "half"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_cache_on_disk_serves_the_next_run(
     quiet_bert: Path, tmp_path: Path, frozen: Any, disk_precision: str, precision: str

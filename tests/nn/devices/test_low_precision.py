@@ -12,6 +12,7 @@ import torch
 
 from house_kit.encoders import KNOWN_FAMILIES
 from house_kit.pipelines import network_of, pipeline, scores_of, shim_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.model.text.batching import micro_batches
 from spacy_transfer.model.text.collating import collate
@@ -31,7 +32,7 @@ def row(length: int) -> Row:
 # ---- few shapes --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_docs", [1, 7, 16, 256])
+@pytest.mark.parametrize("n_docs", mostly_slow([1, 7, 16, 256], but=[7, 256]))
 def test_shapes_are_few_whatever_the_lengths(n_docs: int) -> None:
     """Thousands of texts of windows of 256: at most 75 shapes, and little padding in large batches."""
     rng, shapes, read, filled = random.Random(n_docs), set(), 0, 0
@@ -146,7 +147,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("frozen", [-1, 1, "all"])
+@pytest.mark.parametrize("frozen", mostly_slow([-1, 1, "all"], but=[1]))
 def test_copies_follow_the_weights(bert: Path, frozen: Any, change: str, tmp_path: Path) -> None:
     """What is in memory and what is saved of it never differ."""
     nlp = pipeline(bert, precision="bf16", tuning={"frozen_depth": frozen})

@@ -11,6 +11,7 @@ import transformers
 
 from house_kit.encoders import TOKENIZERS, WIDTH
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.encoders.trial import try_encoder
@@ -82,7 +83,7 @@ def test_long_families_stop_and_go_on(family: str, long_folder: Callable[[str], 
 
 
 @pytest.mark.parametrize("family", LONG)
-@pytest.mark.parametrize("depth", [-1, 1, 2])
+@pytest.mark.parametrize("depth", mostly_slow([-1, 1, 2], but=[1]))
 def test_long_families_train(family: str, depth: int, long_folder: Callable[[str], Path], tmp_path: Path) -> None:
     nlp = pipeline(long_folder(family), tuning={"frozen_depth": depth})
     network, before = network_of(nlp), weights_of(nlp)

@@ -26,6 +26,7 @@ import spacy_transfer.cli
 from house_kit.commands import run
 from house_kit.encoders import write_encoder
 from house_kit.pipelines import add_classifier, moved, network_of, pipeline, read_json, scores_of, shim_of, weights_of
+from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.model.features.joining import Inputs
 from spacy_transfer.nn.encoders.adapters import IA3, LoRA, fingerprint, is_adapter_weight
@@ -154,7 +155,7 @@ def test_unfreezing_reaches_adapters_that_were_neutral(bert: Path) -> None:
     assert depths == [{4}, {3, 4}, {2, 3, 4}]
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("block", mostly_slow(BLOCKS.values(), but=[LORA]), ids=BLOCKS)
 def test_cached_equals_uncached(quiet_bert: Path, block: dict[str, Any]) -> None:
     results = []
     for memory in (0, 2_000_000_000):
@@ -198,7 +199,7 @@ def test_a_new_label_leaves_the_adapter_alone(trained: Language) -> None:
 # ---- storage -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("block", mostly_slow(BLOCKS.values(), but=[LORA]), ids=BLOCKS)
 def test_saved_and_loaded(bert: Path, tmp_path: Path, block: dict[str, Any]) -> None:
     nlp = train(adapted(shutil.copytree(bert, tmp_path / "encoder"), block))
     nlp.to_disk(tmp_path / "saved")
@@ -294,7 +295,7 @@ def test_loading_never_asks_the_hub(lean: tuple[Language, Path, Path], monkeypat
 # ---- merging -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+@pytest.mark.parametrize("block", mostly_slow(BLOCKS.values(), but=[LORA]), ids=BLOCKS)
 def test_merged_equals_unmerged(bert: Path, tmp_path: Path, block: dict[str, Any]) -> None:
     nlp = train(adapted(bert, block))
     nlp.to_disk(tmp_path / "saved")

@@ -17,6 +17,7 @@ from spacy.tokens import DocBin
 from house_kit.encoders import WIDTH
 from house_kit.pipelines import add_classifier, moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.repository import REPOSITORY
+from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
 from spacy_transfer.model.cache.direct import Direct
 from spacy_transfer.model.cache.state_cache import StateCache
@@ -211,7 +212,7 @@ def test_windows_change_nothing_for_short_texts(quiet_bert: Path) -> None:
     assert not torch.allclose(logits(one, [LONG]), logits(one, [f"{LONG} refund"]), atol=1e-7)
 
 
-@pytest.mark.parametrize("start", ["random", "names"])
+@pytest.mark.parametrize("start", [pytest.param("random", marks=pytest.mark.slow), "names"])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_learns(quiet_bert: Path, multilabel: bool, start: str) -> None:
     nlp = pipeline(quiet_bert, multilabel=multilabel, head=query(init=start))
@@ -289,7 +290,9 @@ def test_the_table_counts_it_with_pooling_and_head(bert: Path) -> None:
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("fields", [{}, {"init": "names"}, {"layers": 2, "self_attention": True}])
+@pytest.mark.parametrize(
+    "fields", [{}, *mostly_slow([{"init": "names"}, {"layers": 2, "self_attention": True}], but=[{"init": "names"}])]
+)
 def test_new_labels_leave_the_old_logits(bert: Path, multilabel: bool, fields: dict[str, Any], tmp_path: Path) -> None:
     nlp = pipeline(bert, multilabel=multilabel, head=query(**fields))
     learn(nlp, multilabel_examples(nlp) if multilabel else exclusive_examples(nlp))

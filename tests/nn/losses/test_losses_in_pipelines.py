@@ -14,11 +14,14 @@ from spacy.schemas import ConfigSchemaTraining
 from house_kit.losses import CONTRAST, LOSSES, assert_alike, make, train
 from house_kit.pipelines import add_classifier, merged, model_config, moved, pipeline, scores_of, shim_of, weights_of
 from house_kit.repository import REPOSITORY
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS, examples_of, exclusive_examples, multilabel_examples
 from spacy_transfer.model.features.joining import Inputs
 
+SOME = {"focal", "asymmetric", "squared earth mover", "R-Drop", "contrastive of several labels", "nested"}
 
-@pytest.mark.parametrize("name", LOSSES)
+
+@pytest.mark.parametrize("name", mostly_slow(LOSSES, but=SOME))
 def test_it_trains_and_is_stored(name: str, bert: Path, tmp_path: Path) -> None:
     nlp, examples = make(bert, name)
     before = weights_of(nlp)
@@ -52,7 +55,7 @@ def test_copies_keep_the_loss(name: str, bert: Path) -> None:
     assert wanted > 0
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", mostly_slow(LOSSES, but=SOME))
 def test_fill_config(name: str, bert: Path, tmp_path: Path) -> None:
     """A short block is filled, and the filled config builds the same classifier."""
     multilabel, loss = LOSSES[name]
@@ -94,7 +97,7 @@ def test_kinds_are_checked(bert: Path) -> None:
             add_classifier(nlp, bert, multilabel=not multilabel, name=f"a {name}", loss=loss)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", mostly_slow(LOSSES, but=SOME))
 def test_the_head_is_solved_on_every_loss(name: str, quiet_bert: Path) -> None:
     multilabel, loss = LOSSES[name]
     found = []

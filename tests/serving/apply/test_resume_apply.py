@@ -19,6 +19,7 @@ import torch
 from house_kit.applied import numbered, write_texts
 from house_kit.kills import every_kill
 from house_kit.pipelines import network_of, pipeline
+from house_kit.slow import mostly_slow
 from house_kit.texts import TEXTS
 from spacy_transfer import apply
 from spacy_transfer.files import DiskFull
@@ -92,7 +93,7 @@ def finish(work: Callable[[], Any], patch: pytest.MonkeyPatch, at: int) -> int:
         return n_kills
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "spacy"])
+@pytest.mark.parametrize("kind", mostly_slow(["csv", "jsonl", "parquet", "spacy"], but=["csv"]))
 def test_killed_before_blocks_count(
     kind: str, nlp: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from house_kit.features import STARS, TOK2VEC, give, with_features
 from house_kit.pipelines import pipeline, read_json, scores_of
 from house_kit.scratches import classifier
 from house_kit.shared import shared_pipeline
+from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
 from spacy_transfer import cli, explain, export
 from spacy_transfer.serving.apply.scoring import DirectScoring, make_scoring
@@ -116,7 +117,7 @@ MORE: dict[str, Callable[[Path], Language]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("make", MORE.values(), ids=MORE.keys())
+@pytest.mark.parametrize("make", mostly_slow(MORE.values(), but=[with_stars, with_lora]), ids=MORE.keys())
 def test_what_is_not_a_plain_encoder(make: Callable[[Path], Language], bert: Path, tmp_path: Path) -> None:
     """After a step, so that an adapter is not zero."""
     nlp = make(bert)
@@ -193,10 +194,16 @@ def test_it_cannot_be_trained(nlp: Language) -> None:
     assert pipe.add_label("card") == 0
 
 
-def test_commands_read_it(folder: Path, trained: Language, tmp_path: Path) -> None:
+def test_commands_read_it(folder: Path, trained: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's name is that of a package, which spaCy would take for it."""
     assert cli.export_cli
+    monkeypatch.chdir(folder.parent)
     data = docbin(trained, tmp_path / "dev.spacy")
-    assert "accuracy" in run("transfer", "evaluate", folder, data)
+    assert "accuracy" in run("transfer", "evaluate", "onnx", data)
+    assert all(word in run("transfer", "show", "onnx") for word in ["exported", "fp32", *LABELS])
+    run("transfer", "card", "onnx", "--output", tmp_path / "with_card")
+    run("package", tmp_path / "with_card", tmp_path, "--build", "none")
+    run("find-threshold", "./onnx", data, "transfer_textcat", "threshold", "cats_score", "--n_trials", "2")
     (tmp_path / "texts.txt").write_text("my card\n", "utf-8")
     run("transfer", "apply", folder, tmp_path / "texts.txt", "--output", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["label"] in LABELS

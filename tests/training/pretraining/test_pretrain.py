@@ -228,6 +228,7 @@ def test_killed_for_real(tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "blocks"), [({"accumulate": 3}, {}), ({}, {"piece_budget": 32}), ({"accumulate": 2}, {"piece_budget": 80})]
 )
@@ -308,6 +309,7 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path, monkeypatch:
     assert names(tmp_path) == ["again", "out"]
 
 
+@pytest.mark.slow
 def test_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,6 +34,7 @@ def halves(bert: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -
     return good, folder / "one", folder / "other"
 
 
+@pytest.mark.slow
 def test_a_soup_is_the_mean_where_that_is_better(halves: tuple[Path, Path, Path]) -> None:
     good, one, other = halves
     found = mix([one, other])

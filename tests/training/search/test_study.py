@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from house_kit.pipelines import read_json
 from house_kit.runs import MODEL, Killed, assert_same_run, config_of, files_of, killed_at, log_of, run
+from house_kit.slow import mostly_slow
 from house_kit.studies import Made, studied
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.evaluation.evaluate import evaluate
@@ -45,7 +46,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 # ---- a run that pauses -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stops", [[1, 5, 9], [4], [12], [99]])
+@pytest.mark.parametrize("stops", mostly_slow([[1, 5, 9], [4], [12], [99]], but=[[1, 5, 9]]))
 def test_paused_is_uninterrupted(config: Config, tmp_path: Path, stops: list[int]) -> None:
     whole = run(config, tmp_path / "whole")
     for i, stop_at in enumerate(stops):
@@ -191,6 +192,7 @@ def test_a_trial_that_cannot_be_trained_is_left_out(
         studied(config, tmp_path / "none", Plan([{DEPTH: 9}, {DEPTH: 8}]))
 
 
+@pytest.mark.slow
 def test_other_data_between_runs_are_told(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, corpus: Path
 ) -> None:
@@ -277,8 +279,8 @@ def test_trials_with_different_measures_are_told(
     assert "macro F, cats_acc" in caplog.text
 
 
-@pytest.mark.parametrize("soup_", [False, True])
-@pytest.mark.parametrize("keep", ["all", "best", "none"])
+@pytest.mark.parametrize("soup_", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("keep", mostly_slow(["all", "best", "none"], but=["best"]))
 def test_only_what_is_wanted_stays(config: Config, corpus: Path, tmp_path: Path, keep: Any, soup_: bool) -> None:
     """The results are the same whatever stays, and so is the best pipeline."""
     plan = Plan(grid({RATE: [1e-3, 1e-2]}), [1, 2], 1, soup_, test=corpus / "dev.spacy", keep=keep)

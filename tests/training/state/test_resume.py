@@ -112,6 +112,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.usefixtures("one_thread")
 def test_killed_for_real(bert: Path, corpus: Path, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_scores_before_and_after_are_those_of_the_pipelines(updated: tuple[Any, 
     assert {one.label for one in done.by_label} == {*LABELS, LABEL}
 
 
+@pytest.mark.slow
 def test_a_killed_update_is_resumed_to_the_same_weights(
     updated: tuple[Any, Path], known: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
