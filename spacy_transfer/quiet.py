@@ -18,10 +18,13 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """Show nothing below a warning within, whoever listens: for trainings that only measure something."""
+def silent(level: int = logging.WARNING) -> Iterator[None]:
+    """Show nothing below a warning within, whoever listens: for trainings that only measure something.
+
+    level (int): What is still shown, logging.ERROR for a training whose length is not the user's.
+    """
     before = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(level)
     try:
         yield
     finally:

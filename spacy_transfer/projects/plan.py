@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from time import perf_counter
 
 from spacy.tokens import Doc
 from thinc.api import Config
@@ -176,7 +177,7 @@ def _by_rule(task: Task) -> tuple[Recipe, str]:
 
 def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     """Compare probes with tuning, with texts of labels and without, as far as there is time for it."""
-    n_texts = len(task.docs)
+    began, n_texts = perf_counter(), len(task.docs)
     every = candidates(list(task.counts), task.label_texts)
     default = every[0]
     few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
@@ -200,7 +201,7 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     if not any(one.recipe.trains for one in compared_ones):
         long = shown_seconds(sum(seconds.values()))
         why = f"{few}; a rule: a comparison would take about {long}, and {allowed}"
-        return _within(task, _chosen(task, default, why), budget, update, is_named=False)
+        return _within(task, _chosen(task, default, why), _left(budget, began), update, is_named=False)
     left_out = [one.name for one in every if one.name not in fitting]
     names = ", ".join(one.name for one in compared_ones)
     announce(f"Comparing {names} on the training texts, {_FOLDS} folds, about {shown_seconds(expected)}")
@@ -213,7 +214,6 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     folds = deal(task.strata, groups, _FOLDS, seed=task.seed)
     compared = compare_recipes(configs, task.docs, folds, gpu_id=task.gpu_id, max_seconds=limit)
     best = next(one for one in every if one.name == compared[0].name)
-    spent = sum(one.seconds for one in compared)
     scores = ", ".join(f"{one.name} {one.score:.1%}" for one in compared)
     measure = "entirely right" if task.exclusive else "micro F"
     why = (
@@ -225,7 +225,7 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
         _chosen(task, best, why), compared=compared, seconds_to_choose=limit,
         candidates={one.file: text for one, text in texts.items()},
     )  # fmt: skip
-    return _within(task, plan, max(1.0, budget - spent) if budget else 0.0, update, is_named=False)
+    return _within(task, plan, _left(budget, began), update, is_named=False)
 
 
 def _chosen(task: Task, one: Candidate, why: str) -> Plan:
@@ -243,6 +243,11 @@ def _timed(task: Task, recipe: Recipe, n_epochs: int) -> float:
     return time_updates(config, some, gpu_id=task.gpu_id)
 
 
+def _left(budget: float, began: float) -> float:
+    """What measuring and comparing have left of a budget; 0 for none."""
+    return max(1.0, budget - (perf_counter() - began)) if budget else 0.0
+
+
 def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_named: bool) -> Plan:
     """Let a plan keep to a limit."""
     recipe, n_texts = plan.recipe, len(task.docs)
@@ -257,9 +262,13 @@ def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_n
     if not budget:
         length = Choice("length", f"{plan.n_epochs} passes", f"{rule}; no --budget was given")
         return replace(plan, choices=[*plan.choices, length])
-    seconds = _timed(task, recipe, plan.n_epochs) if update is None else update
-    # Of the whole encoder where it was measured for a comparison.
-    seconds *= recipe.cost if update is not None else 1.0
+    if update is None:
+        began = perf_counter()
+        seconds = _timed(task, recipe, plan.n_epochs)
+        budget = _left(budget, began)
+    else:
+        # Of the whole encoder, measured for a comparison.
+        seconds = update * recipe.cost
     one_pass = per_pass * seconds
     fitting = int(budget / one_pass)
     measured = (

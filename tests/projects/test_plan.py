@@ -86,7 +86,8 @@ def test_a_budget_is_turned_into_passes(monkeypatch: pytest.MonkeyPatch) -> None
     assert (free.n_epochs, free.max_seconds) == (15, 0)
     for budget, n_epochs in ((1000.0, 15), (60.0, 2), (30.0, 1)):
         made = make_plan(task(400), budget=budget)
-        assert (made.recipe.name, made.n_epochs, made.max_seconds) == ("half_frozen", n_epochs, budget)
+        assert (made.recipe.name, made.n_epochs) == ("half_frozen", n_epochs)
+        assert made.max_seconds == pytest.approx(budget, abs=0.5)
     small = make_plan(task(400), budget=20.0)
     assert small.recipe.name == "linear_probe"
     assert any("too small for one pass of half_frozen" in choice.reason for choice in small.choices)

@@ -1,5 +1,6 @@
 """Compares recipes on the training texts alone, by cross-validation."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ...config.values import put_values
 from ...evaluation.scorer import score_cats
 from ...pipeline.components import classifiers_of
 from ...quiet import silent
+from ..interrupted import to_its_end
 from ..loop.loop import Update
 from ..train import train
 
@@ -24,8 +26,8 @@ from ..train import train
 _NEVER = 10**9
 # Texts that stand in for a dev part, which the loop wants to see.
 _MOST_STAND_INS = 32
-# Updates that are timed, the first left out.
-_TIMED = 6
+# Updates that are timed, the first left out, and seconds after which those that there are will do.
+_TIMED, _TIMING = 6, 10.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def compare_recipes(
     RETURNS (list[Compared]): The best first; equal ones in the order given. All on the same folds; recipes for which
         there was no time are not among them.
     RAISES (ValueError): As `spacy_transfer.train`.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C: half a training is no recipe's.
     """
     start, left = perf_counter(), dict(configs)
     labels = sorted({label for doc in docs for label in doc.cats})
@@ -87,7 +90,7 @@ def compare_recipes(
                 del left[name]
                 continue
             began = perf_counter()
-            nlp = _fit(config, learned, gpu_id, None)
+            nlp = _fit(config, learned, gpu_id)
             seconds[name] += perf_counter() - began
             (classifier,) = classifiers_of(nlp, enabled_only=True).values()
             exclusive = classifier.exclusive
@@ -112,6 +115,7 @@ def time_updates(config: Config, docs: Sequence[Doc], *, gpu_id: int = -1) -> fl
     gpu_id (int): -1 for the CPU.
     RETURNS (float): Seconds, the median of some updates.
     RAISES (ValueError): As `spacy_transfer.train`.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
     times: list[float] = []
 
@@ -127,16 +131,23 @@ def time_updates(config: Config, docs: Sequence[Doc], *, gpu_id: int = -1) -> fl
 
         return update
 
-    _fit(put_values(config, {"training.max_epochs": 0, "training.max_steps": _TIMED}), docs, gpu_id, timing)
+    few = put_values(config, {"training.max_epochs": 0, "training.max_steps": _TIMED})
+    _fit(few, docs, gpu_id, make_update=timing, max_seconds=_TIMING, level=logging.ERROR)
     return median(times[1:] or times)
 
 
 def _fit(
-    config: Config, docs: Sequence[Doc], gpu_id: int, make_update: Callable[[Language], Update] | None
+    config: Config,
+    docs: Sequence[Doc],
+    gpu_id: int,
+    *,
+    make_update: Callable[[Language], Update] | None = None,
+    max_seconds: float = 0.0,
+    level: int = logging.WARNING,
 ) -> Language:
     """A pipeline with the last weights of a training; nothing is held out of it."""
     labels = sorted({label for doc in docs for label in doc.cats})
-    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, silent():
+    with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, silent(level):
         folder = Path(name)
         DocBin(attrs=["ORTH"], docs=docs).to_disk(folder / "train.spacy")
         DocBin(attrs=["ORTH"], docs=_stand_ins(docs)).to_disk(folder / "dev.spacy")
@@ -145,10 +156,10 @@ def _fit(
             "training.eval_frequency": _NEVER,
             **{f"initialize.components.{component}.labels": labels for component in config["nlp"]["pipeline"]},
         }  # fmt: skip
-        trained = train(
+        trained = to_its_end(lambda: train(
             put_values(config, values), folder / "run", gpu_id=gpu_id, checkpoint_every="1000h", show="none",
-            make_update=make_update,
-        )  # fmt: skip
+            make_update=make_update, max_seconds=max_seconds,
+        ))  # fmt: skip
     for classifier in classifiers_of(trained.nlp, enabled_only=True).values():
         classifier.clear_cache()
     return trained.nlp

@@ -1,17 +1,27 @@
 """Recipes compared by cross-validation on the training texts."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.training import Example
 from thinc.api import Config
 
 from house_kit.texts import LABELS, TEXTS, one_hot
+from spacy_transfer.config.values import put_values
 from spacy_transfer.projects.config_text import write_config
 from spacy_transfer.projects.encoder_facts import look_at_encoder
 from spacy_transfer.projects.recipes import RECIPES
+from spacy_transfer.training.interrupted import Interrupted
+from spacy_transfer.training.loop.loop import Update
+from spacy_transfer.training.search import compare
 from spacy_transfer.training.search.compare import compare_recipes, time_updates
+from spacy_transfer.training.session import Trained
+from spacy_transfer.training.train import train
 
 FOLDS = [n // 3 % 2 for n in range(len(TEXTS))]
 
@@ -55,5 +65,32 @@ def test_a_limit_of_time_leaves_folds_out_but_not_the_first(docs: list[Doc], con
     assert (len(found.by_fold), found.n_texts) == (1, FOLDS.count(0))
 
 
-def test_updates_are_timed(docs: list[Doc], configs: dict[str, Config]) -> None:
-    assert 0 < time_updates(configs["full"], docs) < 10
+def test_updates_are_timed_and_nothing_is_said_of_how_few_they_are(
+    docs: list[Doc], configs: dict[str, Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Six updates of one text do not see all of them, which is no concern of the user's.
+    config = put_values(configs["full"], {"training.batcher.docs": 1})
+    assert 0 < time_updates(config, docs) < 10
+    assert not [record for record in caplog.records if record.name.startswith("spacy_transfer")]
+
+
+def test_half_a_training_after_a_signal_is_not_scored(
+    docs: list[Doc], configs: dict[str, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_updates: list[int] = []
+
+    def ending(nlp: Language) -> Update:
+        def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            n_updates.append(len(batch))
+            signal.raise_signal(signal.SIGTERM)
+
+        return update
+
+    def ended(config: Config, output: Path, **options: Any) -> Trained:
+        return train(config, output, **options | {"make_update": ending})
+
+    monkeypatch.setattr(compare, "train", ended)
+    with pytest.raises(Interrupted) as caught:
+        compare_recipes({"full": configs["full"]}, docs, FOLDS)
+    assert caught.value.signal == signal.SIGTERM
+    assert len(n_updates) == 1
