@@ -264,5 +264,5 @@ def _scaled(name: str, values: Numbers) -> Samples:
     if kind == "f":
         return values.astype(np.float32)
     if kind == "i":
-        return (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
+        return (values.astype(np.float64) / 2.0 ** (8 * values.dtype.itemsize - 1)).astype(np.float32)
     raise Unreadable(name, T841_SAMPLE_TYPE.format(dtype=values.dtype))
