@@ -1,6 +1,6 @@
 """Reads `.spacy` files and folders of them, and says what a wrong file is instead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from spacy.vocab import Vocab
 
 SUFFIX = ".spacy"
+# Key in `doc.user_data`: names of the attributes that are paths relative to the file.
+PATHS = "transfer_paths"
 # Of files of rows, which `spacy transfer convert` makes .spacy files of; `corpora.row_files` has a reader for each.
 TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 # What other programs write, and nothing here reads.
@@ -125,6 +127,7 @@ def read_stored(path: Path, vocab: "Vocab | None" = None) -> "Iterator[tuple[Doc
         refuse_bomb(path)
         docs = DocBin(store_user_data=True).from_disk(path)
         for doc in docs.get_docs(spacy.vocab.Vocab() if vocab is None else vocab):
+            _find_files(doc, path)
             yield doc, docs.attrs
     except MemoryError as error:
         size = path.stat().st_size
@@ -135,3 +138,22 @@ def read_stored(path: Path, vocab: "Vocab | None" = None) -> "Iterator[tuple[Doc
             raise
         reason = f"{type(error).__name__} {error}".strip()
         raise ValueError(errors.T047.format(path=path, format=".spacy (a DocBin)", reason=reason)) from error
+
+
+def note_paths(doc: "Doc", names: Iterable[str]) -> None:
+    """Remember which attributes are paths relative to the file that a document will be stored in.
+
+    doc (Doc): The document.
+    names (Iterable[str]): Of the extension attributes, bare.
+    """
+    doc.user_data[PATHS] = list(names)
+
+
+def _find_files(doc: "Doc", path: Path) -> None:
+    """Let such paths start where the file is, not where the process runs."""
+    for name in doc.user_data.get(PATHS, ()):
+        # Where spaCy keeps an extension attribute.
+        key = ("._.", name, None, None)
+        value = doc.user_data.get(key)
+        if isinstance(value, str) and value.strip():
+            doc.user_data[key] = str(path.absolute().parent / value)

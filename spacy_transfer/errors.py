@@ -1049,6 +1049,7 @@ T585 = "[T585] An API key is required. Send one of the keys as the header Author
 T586 = "[T586] The request cannot be used: {problem}."
 T586_JSON = "the body is not valid JSON ({reason})"
 T586_KIND = "expected the body as an object, such as {example}"
+T586_FILE = "{field} is no file in Base64, which is how a picture or a sound is sent"
 T586_TWICE = "the field '{field}' is there twice"
 T586_FIELD = "{field}: {problem}"
 T586_BOTH = "expected either text or texts"
@@ -1162,6 +1163,10 @@ T612_UNNAMED = (
 )
 T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
+T880 = (
+    "[T880] {path} holds no file of the formats {formats}. If each text, or each label, has a file of its own, put all "
+    "of them into one table with a column of texts and a column of labels."
+)
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (
     "[T614] {path} has texts, but no labels: its columns are {columns}. Without labeled texts, say what the labels are: "
@@ -1531,6 +1536,45 @@ T750 = "[T750] '{name}' does not read the text of a document, which is what nois
 T751 = "[T751] No config can be written that trains '{name}' on noisy texts: {problem}."
 T751_EXPORTED = "it was exported to {runtime}. Measure the pipeline that it was exported from"
 T751_SHARED = "its encoder belongs to another component, which reads the texts. Give it one of its own first: spacy transfer detach PIPELINE OUTPUT"
+
+T840 = (
+    "[T840] '{name}' cannot be the encoder of features of the kind {kind}: its model type is '{family}'. Choose one of: "
+    "{families}."
+)
+T841 = (
+    "[T841] features: {name} in doc._.{attribute} cannot be read as {what}: {reason}. Correct it, or let what cannot be "
+    'read count as missing: features.unreadable = "skip". Text: {text!r}'
+)
+T841_FLOATS = "its pixels are {dtype}, expected 8 or 16 bits, bool, or floats from 0 to 1"
+T841_SHAPE = "it has the shape {shape}, expected {want}"
+T841_PIXELS = "it has {n_pixels:,} pixels, and at most {most:,} are read"
+T841_LONG = "it is {ratio:,.0f} times as long as it is wide"
+T842 = (
+    "[T842] features: doc._.{attribute} is missing or empty in {where}. Set it to a path, bytes or an array. To train on "
+    '.spacy files that hold it: @readers = "spacy-transfer.Corpus.v1" for the corpora. If only some documents lack it: '
+    'features.missing = "learned".'
+)
+T842_ALL = "all training documents"
+T842_ONE = "this document: {text!r}"
+T843 = "[T843] features: {n} of {n_given} {whats} in doc._.{attribute} cannot be read and count as missing: {names}"
+T844 = "[T844] features: '{name}' has no pooling \"{pooling}\": the family '{family}' has {have}, and \"auto\"."
+T845 = (
+    "[T845] The weights of '{name}' lack {weight}, the statistics of a batch normalization, without which its vectors mean "
+    "nothing. Get the folder again, or choose another encoder."
+)
+T846 = "[T846] '{name}' does not encode what its preprocessor_config.json prepares: {error}. Use an intact copy of the folder."
+T847 = (
+    "[T847] {file}: {key} = {value} is a preparation that is not known here. Known are those of ViT, CLIP, DINOv2 (Bit) and "
+    "ResNet (ConvNeXT) for pictures, those of Wav2Vec2 and Whisper for sounds."
+)
+T848 = (
+    "[T848] features: doc._.{attribute} holds a value of the type {type}. Expected a path (str), bytes, {more}, or None. "
+    "Text: {text!r}"
+)
+T848_IMAGE = "an array of pixels (height, width, channels)"
+T848_AUDIO = (
+    "an array of samples (n_samples,) or (n_samples, n_channels), or a list of such an array and its sampling rate"
+)
 
 
 def require(package: str, extra: str) -> ModuleType:

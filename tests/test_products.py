@@ -22,10 +22,11 @@ from spacy.cli.init_config import fill_config
 from spacy.cli.package import package
 from spacy.cli.train import train as spacy_train
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from typer.testing import CliRunner
 
 from house_kit.encoders import KNOWN_FAMILIES, write_encoder
+from house_kit.media import with_pictures, write_vision
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, weights_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import assert_same_run, files_of, killed_at, run
@@ -41,6 +42,8 @@ MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 NEEDS = {"lora": "peft", "shared": "spacy_transformers", "linear_probe": "sklearn"}
 # Close to others: what comes after training is tried on those.
 ALONE = {"augmented", "full", "imbalanced"}
+# Whose documents have more than a text.
+MEDIA = {"image"}
 # A study trains as a run does; it is tried where something is not like the others.
 STUDIED = {"features", "linear_probe", "multilabel", "scratch", "shared"}
 names = pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
@@ -58,6 +61,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DocBin(docs=docs).to_disk(folder / f"{prefix}train.spacy")
         DocBin(docs=docs[:9]).to_disk(folder / f"{prefix}dev.spacy")
         (folder / f"{prefix}labels.json").write_text(json.dumps(labels))
+    write_vision(folder / "image-encoder")
+    # All documents have a picture, of which some have no text.
+    Doc.set_extension("image", default=None, force=True)
+    docs = [example.reference for example in with_pictures(nlp, 21)]
+    docs += [example.reference for example in with_pictures(nlp, 3, text="")]
+    DocBin(docs=docs, store_user_data=True).to_disk(folder / "image_train.spacy")
+    DocBin(docs=docs[-9:], store_user_data=True).to_disk(folder / "image_dev.spacy")
+    (folder / "image_labels.json").write_text(json.dumps(LABELS))
     return folder
 
 
@@ -68,16 +79,18 @@ def long_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def overrides_of(config: Path, data: Path, encoder: Path, *, short: bool = True) -> dict[str, Any]:
-    """Paths, and for a quick run few steps."""
+    """Paths, and for a quick run few steps; a vision encoder stands next to the data."""
     if (package_name := NEEDS.get(config.stem)) is not None:
         pytest.importorskip(package_name)
-    prefix = "multilabel_" if config.stem in MULTILABEL else ""
+    prefix = "multilabel_" if config.stem in MULTILABEL else f"{config.stem}_" if config.stem in MEDIA else ""
     values: dict[str, Any] = {
         f"paths.{name}": str(data / f"{prefix}{file}")
         for name, file in (("train", "train.spacy"), ("dev", "dev.spacy"), ("labels", "labels.json"))
     }
     if config.stem != "scratch":
         values["paths.encoder"] = str(encoder)
+    if config.stem in MEDIA:
+        values[f"paths.{config.stem}_encoder"] = str(data / f"{config.stem}-encoder")
     if short and config.stem != "linear_probe":
         values |= {"training.max_epochs": 2, "training.eval_frequency": 2, "training.batcher.docs": 12}
     return values

@@ -1,6 +1,7 @@
 """Convert records of all kinds to `.spacy` files for `spacy train`; see `spacy transfer convert --help`."""
 
 import keyword
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ def convert(
     merge_labels: bool = False,
     separator: str = "|",
     attribute_fields: Sequence[str] = (),
+    path_fields: Sequence[str] = (),
     id_field: str | None = None,
     layout: TableFormat | None = None,
     names: Sequence[str] = (),
@@ -112,6 +114,9 @@ def convert(
     attribute_fields (Sequence[str]): Further fields with a str, a number or a list of those, a title for instance, that
         become the extension attribute of their name, `doc._.title`; None where a record has none. What is no letter or
         digit becomes "_".
+    path_fields (Sequence[str]): Further fields with the path of a picture or a sound, relative to the source; they are
+        kept as `attribute_fields` are, relative to the .spacy file, from which our readers find them. A record that has
+        such a path needs no text.
     id_field (str | None): Field by which messages name a bad row.
     layout (TableFormat | None): How tables are written, as far as it is not found out.
     names (Sequence[str]): Names of the splits in place of the files', in the order of the sources.
@@ -132,13 +137,13 @@ def convert(
     RAISES (ImportError): T081 for Parquet without pyarrow, T395 for Excel without openpyxl.
     """
     attributes = name_attributes(
-        attribute_fields, {text_field, *_forms(label_field, labels_field, cats_field), *label_columns}
+        [*attribute_fields, *path_fields], {text_field, *_forms(label_field, labels_field, cats_field), *label_columns}
     )
     fields = Fields(
         text_field, *_forms(label_field, labels_field, cats_field),
         label_columns=_name_columns(label_columns, (label_field, labels_field, cats_field)),
         label_names=parse_label_names(label_names), missing=frozenset(missing_labels), separator=separator,
-        attributes=attributes, id=id_field,
+        attributes=attributes, paths=frozenset(path_fields), id=id_field,
         named=bool(label_columns) or any(name is not None for name in (label_field, labels_field, cats_field)),
     )  # fmt: skip
     if text_field in (*fields.forms, *fields.label_columns):
@@ -179,7 +184,9 @@ def convert(
                 trace = Trace()
                 for record in good_records(source, fields, layout, rules, trace):
                     part = divide.part_of(record) if divide is not None else "train"
-                    docs[part].add(_make_doc(record, label_set, nlp, compact=compact))
+                    made = _make_doc(record, label_set, nlp, compact=compact)
+                    _move_paths(made, [attributes[name] for name in dict.fromkeys(path_fields)], source, target)
+                    docs[part].add(made)
                 if trace != survey.traces[source]:
                     raise ValueError(errors.T047.format(path=source, format="before", reason=errors.T047_CHANGED))
                 for part, file in own.items():
@@ -351,6 +358,20 @@ def _new_docs(*, stores: bool) -> "DocBin":
 
     # ORTH alone: tags, heads and entities of these Docs are empty, and half of the file otherwise.
     return DocBin(attrs=["ORTH"], store_user_data=stores)
+
+
+def _move_paths(doc: "Doc", names: Sequence[str], source: Path, target: Path) -> None:
+    """Let paths that start where the source is start where the .spacy file will be; whole ones stay."""
+    if not names:
+        return
+    from ..docbins import note_paths
+    from ..pipeline.sources import attribute_of, store_attribute
+
+    note_paths(doc, names)
+    for name in names:
+        value = attribute_of(doc, name)
+        if isinstance(value, str) and value.strip() and not Path(value).is_absolute():
+            store_attribute(doc, name, Path(os.path.relpath(source.parent / value, target)).as_posix())
 
 
 def _make_doc(record: Record, labels: list[str], nlp: "Language", *, compact: bool) -> "Doc":

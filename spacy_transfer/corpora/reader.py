@@ -5,12 +5,12 @@ from itertools import islice
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.training import Corpus, Example
+from spacy.training import Example
 from spacy.training.corpus import dont_augment
 
 from ..docbins import find_docbins, read_docs
 from ..errors import T005
-from ..pipeline.components import components_of, sources_read_by
+from ..pipeline.components import components_of, make_examples, sources_read_by
 from ..pipeline.sources import carry_over
 
 Augmenter = Callable[[Language, Example], Iterable[Example]]
@@ -36,15 +36,14 @@ def make_corpus(
     """
     if limit < 0:
         raise ValueError(T005.format(block="spacy-transfer.Corpus.v1", field="limit", value=limit, want="limit >= 0"))
-    corpus = Corpus(Path(path).expanduser())
     augment: Augmenter = augmenter or dont_augment
 
     def read(nlp: Language) -> Iterator[Example]:
         """Read the files, changed by the augmenter, with the attributes that components of the pipeline read."""
         sources = sources_read_by(components_of(nlp).values())
         files = find_docbins(Path(path).expanduser())
-        docs = (doc for file in files for doc in read_docs(file, nlp.vocab) if len(doc))
-        for example in corpus.make_examples(nlp, islice(docs, limit or None)):
+        docs = (doc for file in files for doc in read_docs(file, nlp.vocab))
+        for example in islice(make_examples(nlp, docs), limit or None):
             carry_over(sources, example.reference, example.predicted)
             for augmented in augment(nlp, example):
                 carry_over(sources, example.reference, augmented.predicted)

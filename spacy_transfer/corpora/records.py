@@ -148,7 +148,7 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
     RETURNS (Record): The text and its labels, white space around labels stripped.
     RAISES (BadRow): There is no text or no label, one of another type, a value outside 0 to 1, or two forms at once.
     """
-    text = parse_text(row.get(fields.text), fields.text)
+    text = "" if _is_without(row, fields) else parse_text(row.get(fields.text), fields.text)
     if fields.label_columns:
         return Record(line, text, _truths(row, fields), fills=False)
     forms = [name for name in fields.forms if row.get(name) is not None]
@@ -168,6 +168,13 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
             raise BadRow(errors.T043_LABELS_TYPE.format(field=form, value=excerpt(value)))
         return Record(line, text, {_label(label, form, fields): 1.0 for label in value}, fills=True)
     return Record(line, text, _cats(value, form, fields), fills=False)
+
+
+def _is_without(row: Mapping[str, object], fields: Fields) -> bool:
+    """Whether a row has no text, and a picture or a sound instead."""
+    text = row.get(fields.text)
+    has_none = text is None or (isinstance(text, str) and not text.strip())
+    return has_none and any(isinstance(path := row.get(name), str) and path.strip() for name in fields.paths)
 
 
 def parse_text(value: object, field: str) -> str:

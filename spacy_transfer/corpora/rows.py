@@ -40,6 +40,7 @@ class Fields:
     missing (frozenset[str]): Labels that mean that there is none.
     separator (str): Between the labels in one cell of a table.
     attributes (Mapping[str, str]): Further fields that are kept, and the names of their extension attributes.
+    paths (frozenset[str]): Those of them that hold the path of a picture or a sound; then a text is not needed.
     id (str | None): The field by which messages name a row.
     named (bool): Whether the user named the fields of the labels, so that no annotation tool's are taken.
     numbers (bool): Whether a label may be a whole number, which is then named by its digits.
@@ -54,6 +55,7 @@ class Fields:
     missing: frozenset[str] = frozenset()
     separator: str = "|"
     attributes: Mapping[str, str] = field(default_factory=dict)
+    paths: frozenset[str] = frozenset()
     id: str | None = None
     named: bool = False
     numbers: bool = False

@@ -10,13 +10,13 @@ import srsly
 from spacy.language import Language
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
-from spacy.training import Corpus, Example
+from spacy.training import Example
 
 from ..docbins import find_docbins, read_docs
 from ..errors import T033, T036, T084, T640, T640_NONE, T642
 from ..files import no_such_file, refuse_others_file, refuse_same, write_text
 from ..json_types import Scores
-from ..pipeline.components import classifiers_of, components_of, sources_read_by
+from ..pipeline.components import classifiers_of, components_of, make_examples, sources_read_by
 from ..pipeline.gold import is_score
 from ..pipeline.sources import carry_over
 from ..pipeline.targets.target import DOCUMENTS
@@ -165,7 +165,7 @@ def annotated_examples(pipeline: Language, data: Path) -> Iterator[Example]:
     """
     sources = sources_read_by(components_of(pipeline).values())
     for file in find_docbins(data):
-        for example in Corpus(file).make_examples(pipeline, read_docs(file, pipeline.vocab)):
+        for example in make_examples(pipeline, read_docs(file, pipeline.vocab)):
             _check_cats(example.reference)
             # What our components read beside the text is input, not annotation: the predicted documents need it too.
             carry_over(sources, example.reference, example.predicted)

@@ -1,12 +1,14 @@
 """The spacy-transfer components of a pipeline: which there are, what they read, and which one is meant."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Corpus, Example
 
 from ..errors import T642, T791
 from .interface import interface_of
-from .sources import Source, parse_sources
+from .sources import Source, attribute_of, has_attribute, parse_sources
 from .stored_pipe import StoredPipe
 from .targets.target import DOCUMENTS
 from .textcat import TransferTextCategorizer
@@ -74,6 +76,17 @@ def classifier_meant(nlp: Language, component: str | None) -> tuple[str, Transfe
     return name, pipes[name]
 
 
+def media_read_by(pipes: Iterable[StoredPipe]) -> dict[str, str]:
+    """Find the extension attributes in which spacy-transfer components read pictures and sounds.
+
+    pipes (Iterable[StoredPipe]): The components.
+    RETURNS (dict[str, str]): Names, bare, and the folder where relative paths start; empty for that of the file that
+        the documents come from.
+    """
+    nets = [interface_of(pipe.model) for pipe in pipes]
+    return {name: folder for net in nets if net is not None for name, folder in net.media.items()}
+
+
 def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:
     """Say what spacy-transfer components read.
 
@@ -86,3 +99,19 @@ def sources_read_by(pipes: Iterable[StoredPipe]) -> list[Source]:
     found = dict.fromkeys(name for net in nets if net is not None for name in net.sources)
     targets = [source for pipe in pipes if isinstance(pipe, TransferTextCategorizer) for source in pipe.target.sources]
     return [*(parse_sources(list(found)) if found else []), *dict.fromkeys(targets)]
+
+
+def make_examples(nlp: Language, docs: Iterable[Doc]) -> Iterator[Example]:
+    """Make examples of annotated documents, as spaCy's reader does; it leaves out those without text, where a picture
+    or a sound can be enough.
+
+    nlp (Language): Whose tokenizer makes the predicted documents.
+    docs (Iterable[Doc]): As they were read.
+    YIELDS (Example): With a predicted document that has nothing but the text.
+    """
+    corpus, media = Corpus(""), media_read_by(components_of(nlp).values())
+    for doc in docs:
+        if len(doc):
+            yield from corpus.make_examples(nlp, [doc])
+        elif any(has_attribute(doc, name) and attribute_of(doc, name) is not None for name in media):
+            yield Example(nlp.make_doc(doc.text), doc)

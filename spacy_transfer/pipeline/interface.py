@@ -58,6 +58,11 @@ class NetworkInterface(Protocol):
     def sources(self) -> list[str]:
         """Names of what is read of documents: texts, and attributes that are features."""
 
+    @property
+    def media(self) -> dict[str, str]:
+        """Names of attributes that hold pictures or sounds, bare, and the folder where their relative paths start;
+        empty for that of the file."""
+
     def computes_with(self) -> JsonObject:
         """Describe how the network computes.
 

@@ -27,6 +27,8 @@ TOKENIZERS = (
     "tokenizer.model",
 )
 COMPANIONS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+# Of vision and audio encoders: how pictures and sounds are prepared.
+PREPROCESSOR = "preprocessor_config.json"
 # Of sentence-transformers: what follows the encoder, and how long its texts are.
 MODULES = "modules.json"
 SENTENCE_FILES = (MODULES, "sentence_bert_config.json")
@@ -93,26 +95,29 @@ def pick_files(names: Iterable[str]) -> list[str]:
     return sorted(picked | modules)
 
 
-def check_encoder(folder: Path, source: str) -> list[str]:
+def check_encoder(folder: Path, source: str, *, of_text: bool = True) -> list[str]:
     """Make sure that a folder holds a complete encoder with safe weights.
 
     folder (Path): The folder.
     source (str): What the user calls it.
+    of_text (bool): It has a tokenizer; else the preprocessor_config.json of a vision or audio encoder.
     RETURNS (list[str]): The files that make the encoder, sorted.
     RAISES (ValueError): T053 if all weights are pickled, T054 if something is missing or cut off, T016 for a folder
         that asks for code, quantized weights or an adapter, T450 for a link that leaves it.
     """
     present = [path.name for path in folder.iterdir() if path.is_file()]
     present += [path.relative_to(folder).as_posix() for path in folder.glob("[0-9]*_*/*") if path.is_file()]
-    names = pick_files(present)
+    names = pick_files(present) + [name for name in present if name == PREPROCESSOR and not of_text]
     check_inside(folder, names)
     check_no_adapter(folder, source)
     weights = _weight_files(folder, names, source)
     if not weights:
         refuse_pickled(present, source)
     missing = [name for name in ("config.json", *(weights or [WEIGHTS])) if name not in names]
-    if not set(TOKENIZERS) & set(names):
+    if of_text and not set(TOKENIZERS) & set(names):
         missing.append("a tokenizer")
+    if not of_text and PREPROCESSOR not in names:
+        missing.append(PREPROCESSOR)
     if missing:
         raise _incomplete(source, errors.T054_MISSING.format(files=", ".join(missing)))
     _check_config(folder, source)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import T018
+from ..files import no_such_file
 from ..files.strangers import check_inside, read_bytes
 from .encoder_copies import locate
-from .encoder_folder import LOCK_FILE, license_files, named_license, read_lock, verify
+from .encoder_folder import LOCK_FILE, check_encoder, license_files, named_license, read_lock, verify
 from .known_encoders import KNOWN
 
 
@@ -52,6 +53,22 @@ def find_encoder(name: str, revision: str | None, *, download: bool = True) -> E
         verify(copy.folder, lock)
         source, commit = lock.source, lock.revision
     return EncoderFolder(copy.folder, source, commit, _license(copy.folder, copy.files, source), False)
+
+
+def find_media_encoder(name: str) -> EncoderFolder:
+    """Find the folder of a vision or audio encoder.
+
+    name (str): A folder, "~" is the home folder.
+    RETURNS (EncoderFolder): With the license that is in it.
+    RAISES (FileNotFoundError): T440 if there is no such folder.
+    RAISES (ValueError): T053, T054 for a folder that is no complete, safe encoder.
+    """
+    folder = Path(name).expanduser()
+    if not name or not folder.is_dir():
+        raise no_such_file(folder)
+    files = check_encoder(folder, name, of_text=False)
+    own = folder.resolve().name
+    return EncoderFolder(folder, own, None, _license(folder, files, own), False)
 
 
 def _component(folder: Path) -> Path | None:

@@ -21,7 +21,11 @@ _NAMES = {
     **{dtype: name for name, dtype in FLOATS.items()},
     torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-_LEGACY = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+_LEGACY = {
+    "LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta",
+    # Of wav2vec2's convolution over positions.
+    "parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v",
+}  # fmt: skip
 _IN_LIST = re.compile(r"(.*?)\.(\d+)\.")
 
 

@@ -8,11 +8,12 @@ import pytest
 import spacy
 import torch
 from spacy.cli.train import train as spacy_train
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from thinc.api import Config, require_cpu
 from thinc.util import has_cupy_gpu
 
 from house_kit.encoders import write_encoder
+from house_kit.media import png, write_vision
 from house_kit.pipelines import scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import assert_same_run, run
@@ -46,14 +47,17 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
         folder, nlp = tmp_path_factory.mktemp("corpus"), spacy.blank("en")
         labels = [*LABELS, "late"] if several else LABELS
         docs = []
+        Doc.set_extension("image", default=None, force=True)
         for i, text in enumerate(TEXTS):
             doc = nlp(text)
             doc.cats = one_hot(LABELS[i % 3], labels)
             if several:
                 doc.cats["late"] = float("late" in text)
+            doc._.image = png(i % 3, i)
             docs.append(doc)
-        DocBin(docs=docs[:16]).to_disk(folder / "train.spacy")
-        DocBin(docs=docs[16:]).to_disk(folder / "dev.spacy")
+        DocBin(docs=docs[:16], store_user_data=True).to_disk(folder / "train.spacy")
+        DocBin(docs=docs[16:], store_user_data=True).to_disk(folder / "dev.spacy")
+        write_vision(folder / "image-encoder")
         (folder / "labels.json").write_text(json.dumps(labels), "utf-8")
         found[several] = folder
     return found
@@ -66,6 +70,8 @@ def prepared(file: Path, encoder: Path, corpus: Path, device: str) -> Config:
     config["paths"]["labels"] = str(corpus / "labels.json")
     if "encoder" in config["paths"]:
         config["paths"]["encoder"] = str(encoder)
+    if f"{file.stem}_encoder" in config["paths"]:
+        config["paths"][f"{file.stem}_encoder"] = str(corpus / f"{file.stem}-encoder")
     component = next(name for name in config["components"] if name.startswith(NAME))
     config["components"][component]["model"] |= {"precision": "fp32", "device": device}
     config["training"] |= {"max_steps": N_STEPS, "max_epochs": 0, "eval_frequency": 2}
@@ -73,7 +79,7 @@ def prepared(file: Path, encoder: Path, corpus: Path, device: str) -> Config:
     config["training"]["gpu_allocator"] = "pytorch"
     # Sizes that do not fit the tiny encoder, or take their time.
     for block in ("features",):
-        if block in config["components"][component]["model"]:
+        if "tok2vec" in config["components"][component]["model"].get(block, {}):
             config["components"][component]["model"][block]["tok2vec"] |= {"width": 16, "embed_size": 50}
     return config
 

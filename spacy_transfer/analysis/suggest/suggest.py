@@ -22,7 +22,7 @@ from ...serving.apply.progress import Progress, Show
 from ...serving.apply.reading.blocks import closed_after, make_blocks
 from ...serving.apply.reading.rows import Bad, Row, look_into, read_source, require_columns
 from ...serving.apply.reading.sources import STANDARD_INPUT, PlainFiles, copy_standard_input, find_sources
-from ...serving.apply.scoring import attributes_read_by, make_scoring
+from ...serving.apply.scoring import attributes_read_by, make_scoring, media_read_in
 from ..annotation_tasks import Task
 from ..vectors import vectors_of_docs
 from .choosing import STRATEGIES, Strategy, choose, uncertainty
@@ -251,7 +251,7 @@ class _Reading:
             """Read one file after the other."""
             for number, (source, head) in enumerate(zip(sources, heads, strict=True)):
                 with plain.of(source) as path:
-                    yield from read_source(path, number, source, head, self._nlp.vocab)
+                    yield from read_source(path, number, source, head, self._nlp.vocab, media_read_in(self._nlp))
 
         progress = Progress(show, heads, 0)
         try:

@@ -73,6 +73,14 @@ def convert_cli(
             help="Another field of text or numbers to keep: title becomes doc._.title. May be repeated",
         ),
     ] = None,
+    path_fields: Annotated[
+        list[str] | None,
+        Option(
+            "--path-field",
+            help="Another field, with the path of a picture or sound, relative to the file: image becomes doc._.image, "
+            "relative to the .spacy file. May be repeated",
+        ),
+    ] = None,
     id_field: Annotated[str | None, Option("--id-field", help="Field that identifies a row in messages")] = None,
     delimiter: Annotated[
         str | None,
@@ -135,6 +143,7 @@ def convert_cli(
         merge_labels=merge_labels,
         separator=separator,
         attribute_fields=attribute_fields or [],
+        path_fields=path_fields or [],
         id_field=id_field,
         layout=table_format(delimiter, encoding, quoting, columns, header_line),
         names=names or [],

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
+from thinc.util import get_torch_default_device
 
 from ...json_types import JsonObject
+from ...nn.devices.precision import resolve_device
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import ClassifierInterface, ConfidenceFit, Floats, classifier_of
-from ..features.joining import FeatureBatch, finish, read, settle
+from ..features.joining import FeatureBatch, finish, place, read, settle
 from ..features.layer import features_of, sources_of
+from ..features.media.layer import shims_of
 from ..features.stored import load_features, save_features, without_features
 from ..learning.thinc_optimizers import forget_gradients
 from ..shims.classifier_shim import ClassifierShim
@@ -55,6 +58,14 @@ class ClassifierModel(ClassifierInterface):
         """Names of what is read of documents: texts, and attributes that are features."""
         return sources_of(self.model, self.shim.settings.text.sources)
 
+    @property
+    def media(self) -> dict[str, str]:
+        """Names of attributes that hold pictures or sounds, bare, and the folder where their relative paths start;
+        empty for that of the file."""
+        features = features_of(self.model)
+        shims = [] if features is None else shims_of(features)
+        return {shim.settings.attribute: shim.settings.folder for shim in shims}
+
     def computes_with(self) -> JsonObject:
         """Describe how the network computes: precision, machine and versions."""
         return self.shim.computes_with
@@ -67,6 +78,7 @@ class ClassifierModel(ClassifierInterface):
         RAISES (ValueError): T215 to T221.
         """
         if (features := features_of(self.model)) is not None:
+            place(features, resolve_device(self.shim.settings.device, get_torch_default_device()))
             features.initialize(X=list(docs))
             self.shim.n_features = int(features.get_dim("nO"))
 

@@ -98,6 +98,11 @@ class MaskedLM(MaskedLMInterface):
         return self.shim.is_built
 
     @property
+    def media(self) -> dict[str, str]:
+        """No pictures, no sounds."""
+        return {}
+
+    @property
     def sources(self) -> list[str]:
         """Names of what is read of documents."""
         return list(self.shim.settings.text.sources)

@@ -119,6 +119,11 @@ class OnnxClassifier(ClassifierInterface):
         return self.shim.settings.exclusive
 
     @property
+    def media(self) -> dict[str, str]:
+        """No pictures, no sounds."""
+        return {}
+
+    @property
     def sources(self) -> list[str]:
         """Names of what is read of documents: texts, and attributes that are features."""
         return sources_of(self.model, self.shim.settings.text.sources)

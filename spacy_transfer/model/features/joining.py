@@ -14,6 +14,7 @@ from torch import Tensor
 from ...nn.joined import NOTHING, Joined, JoinedValues
 from ..learning.thinc_optimizers import array_of, from_xp
 from .layer import Backprop, features_of
+from .media.layer import shims_of
 
 T = TypeVar("T")
 
@@ -109,6 +110,7 @@ def read(model: Model, docs: Sequence[Doc], device: torch.device) -> FeatureBatc
     """Features of documents that are only predicted."""
     if (features := features_of(model)) is None:
         return FEATURELESS
+    place(features, device)
     parts = [from_xp(features.predict(list(docs[i : i + _TOGETHER])), device) for i in range(0, len(docs), _TOGETHER)]
     values = torch.cat(parts) if parts else torch.zeros((0, features.get_dim("nO")), device=device)
     return FixedFeatureBatch(JoinedValues(values))
@@ -129,9 +131,20 @@ def begin(
     if (features := features_of(model)) is None:
         return FEATURELESS
     _prepare(features, dropout=dropout, n_docs=n_docs)
+    place(features, device)
     values, backprop = features.begin_update(list(docs))
     ops, given = features.ops, from_xp(values, device).float().clone()
     return LearnedFeatureBatch(given, lambda gradient: backprop(ops.asarray2f(gradient)), ops.xp)
+
+
+def place(features: Model, device: torch.device) -> None:
+    """Let the encoders among features compute where the network does, wherever Thinc's own layers do.
+
+    features (Model[list[Doc], Floats2d]): Any layer.
+    device (torch.device): Of the network.
+    """
+    for shim in shims_of(features):
+        shim.compute_on(device)
 
 
 def settle(features: Model) -> None:

@@ -9,7 +9,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from thinc.util import is_xp_array
 
-from ...errors import T221
+from ...errors import T005, T221
 
 # Gradient of a layer's output -> that of its documents: none.
 Backprop = Callable[[Floats2d], list[Doc]]
@@ -142,3 +142,17 @@ def deviations(values: NDArray[np.number]) -> tuple[NDArray[np.float64], NDArray
     spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / n_known)
     # The mean of equal numbers may be off by their last digit.
     return mean, np.where(spread > 1e-12 * np.maximum(np.abs(mean), 1.0), spread, 1.0)
+
+
+def check_lr_factor(lr_factor: float) -> float:
+    """Check a factor on the learning rate.
+
+    lr_factor (float): As the config gives it.
+    RETURNS (float): A number.
+    RAISES (ValueError): T005 for 0 or below.
+    """
+    # The config system hands a number in quotes on as a str.
+    lr_factor = float(lr_factor)
+    if not 0.0 < lr_factor < float("inf"):
+        raise ValueError(T005.format(block="features", field="lr_factor", value=lr_factor, want="above 0"))
+    return lr_factor

@@ -8,8 +8,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d, Ints2d
 
-from ...errors import T005, T221
-from .layer import Backprop, has_no_width
+from ...errors import T221
+from .layer import Backprop, check_lr_factor, has_no_width
 
 _SAMPLE = 10
 
@@ -29,10 +29,7 @@ def make_tok2vec_features(tok2vec: Model, *, pooling: Literal["mean", "max"] = "
     RETURNS (Model[list[Doc], Floats2d]): As wide as the tok2vec.
     RAISES (ValueError): T005 for a lr_factor of 0 or below, T221 for a layer that gives no vectors of tokens.
     """
-    # The config system hands a number in quotes on as a str.
-    lr_factor = float(lr_factor)
-    if not 0.0 < lr_factor < float("inf"):
-        raise ValueError(T005.format(block="features", field="lr_factor", value=lr_factor, want="above 0"))
+    lr_factor = check_lr_factor(lr_factor)
     if not isinstance(tok2vec, Model) or has_no_width(tok2vec):
         raise ValueError(T221.format(name=type(tok2vec).__name__, got="no vectors of tokens", n_docs="some"))
     # divisor: what gradients of a listener are divided by; set by whoever knows the documents of a step.

@@ -137,7 +137,7 @@ class Run:
     def _rows(self, heads: Sequence[Head], engine: Engine) -> Iterator[Row | Bad]:
         for number, (source, head) in enumerate(zip(self._sources, heads, strict=True)):
             with self._plain.of(source) as path:
-                yield from read_source(path, number, source, head, engine.vocab)
+                yield from read_source(path, number, source, head, engine.vocab, engine.facts.media)
 
     def _plan(self, blocks: Iterable[Block], recent: Recent, *, may_repeat: bool) -> Iterator[Work]:
         """What of each block is scored: that depends on the blocks before it, not on when they are scored."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from spacy.tokens import Doc
 
 from ...errors import T527, T682, T790
 from ...evaluation.measures import Flags
-from ...pipeline.components import classifiers_of, sources_read_by
+from ...pipeline.components import classifiers_of, media_read_by, sources_read_by
 from ...pipeline.interface import Floats, JudgedScores, TextInterface, interface_of
 from ...pipeline.sources import WHOLE_TEXT, store_attribute
 from ...pipeline.targets.target import DOCUMENTS
@@ -150,6 +151,15 @@ def attributes_read_by(nlp: Language) -> list[str]:
     return [one.attribute for one in read if one.group is None and one.attribute is not None]
 
 
+def media_read_in(nlp: Language) -> dict[str, str]:
+    """Find the extension attributes in which the classifiers read pictures and sounds.
+
+    nlp (Language): The pipeline.
+    RETURNS (dict[str, str]): As `media_read_by`.
+    """
+    return media_read_by(active_classifiers(nlp))
+
+
 def direct_scores(nlp: Language) -> Callable[[Sequence[str]], Floats] | None:
     """Find a way from texts to scores without documents: one component alone, which reads the whole text.
 
@@ -194,6 +204,8 @@ class PipelineScoring:
         self._nlp, self._keeps_docs = nlp, keeps_docs
         self._has_spans = any(one.has_spans for one in self.components)
         self._attributes = attributes_read_by(nlp)
+        # Whose relative paths start where the row comes from.
+        self._paths = [name for name, folder in media_read_in(nlp).items() if not folder]
 
     def score(self, rows: Sequence[Row]) -> ScoredRows:
         """See `Scoring`."""
@@ -218,6 +230,10 @@ class PipelineScoring:
         for name in self._attributes:
             if name in row.cells:
                 store_attribute(doc, name, row.cells[name])
+        for name in self._paths:
+            value = row.cells.get(name)
+            if isinstance(value, str) and value.strip():
+                store_attribute(doc, name, str(Path(row.folder) / value))
         if self._keeps_docs:
             for name, value in row.cells.items():
                 if name != row.text_field and name not in self._attributes:

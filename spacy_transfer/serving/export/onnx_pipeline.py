@@ -19,6 +19,7 @@ from ...model.exported.onnx_shim import OnnxSettings, OnnxShim
 from ...model.exported.stored import StoredGraphs
 from ...model.features.joining import settle
 from ...model.features.layer import features_of
+from ...model.features.media.shim import MediaShim
 from ...model.shims.own_encoder_shim import OwnEncoderShim
 from ...model.text.windows import Windows
 from ...nn.encoders.config import DECODERS
@@ -104,7 +105,7 @@ def _export(nlp: Language, name: str, precision: Precision, data: Path | None, m
 def _check_features(net: OwnEncoderClassifier, name: str) -> None:
     features = features_of(net.model)
     for node in () if features is None else features.walk():
-        if any(isinstance(shim, PyTorchShim) for shim in node.shims):
+        if any(isinstance(shim, PyTorchShim | MediaShim) for shim in node.shims):
             raise ValueError(T542.format(name=name, to="ONNX", problem=T542_FEATURES.format(layer=node.name)))
 
 

@@ -272,7 +272,7 @@ async def _answer(service: Service, request: Request, one: Served, question: Que
     while True:
         loaded = service.loaded(one)
         options = question.options(service.options, loaded.scoring.components)
-        rows = rows_of(question, service.limits, Reads(loaded.attributes, loaded.longest))
+        rows = rows_of(question, service.limits, Reads(loaded.attributes, loaded.longest, loaded.media))
         scores = await _scores(service, request, one, loaded, rows)
         if scores is not None:
             break

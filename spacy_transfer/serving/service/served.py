@@ -24,6 +24,7 @@ from ..apply.scoring import (
     attributes_read_by,
     check_components,
     make_scoring,
+    media_read_in,
     require_documents,
 )
 from .lanes import Lane, LaneClosed, row_of
@@ -80,6 +81,7 @@ class Loaded:
     exclusive (tuple[bool, ...]): Of each component, whether a text has exactly one label.
     thresholds (tuple[float, ...]): Of each component, the score from which a label counts where there are any number.
     attributes (tuple[str, ...]): What it reads of a document besides its text.
+    media (frozenset[str]): Those of them that hold pictures or sounds.
     longest (int): Characters of a text.
     version (str): As its meta.json says.
     """
@@ -89,6 +91,7 @@ class Loaded:
     exclusive: tuple[bool, ...]
     thresholds: tuple[float, ...]
     attributes: tuple[str, ...]
+    media: frozenset[str]
     longest: int
     version: str
 
@@ -139,7 +142,7 @@ class Served:
         scoring = make_scoring(nlp, keeps_docs=False)
         require_documents(scoring.components)
         check_components(scoring.components, self._options)
-        attributes = tuple(attributes_read_by(nlp))
+        attributes, media = tuple(attributes_read_by(nlp)), frozenset(media_read_in(nlp))
         most = self._limits.batch
         lane = Lane(
             scoring, lambda: _warm_up(scoring, most, attributes), name=self.name, most_texts=most,
@@ -152,7 +155,7 @@ class Served:
         pipes = active_classifiers(nlp)
         return Loaded(
             lane, scoring, tuple(pipe.exclusive for pipe in pipes), tuple(pipe.cfg["threshold"] for pipe in pipes),
-            attributes, longest, str(nlp.meta.get("version", "")),
+            attributes, media, longest, str(nlp.meta.get("version", "")),
         )  # fmt: skip
 
     @property

@@ -9,6 +9,7 @@ from thinc.api import Model
 from thinc.shims import Shim
 from torch import Tensor
 
+from ...model.features.media.shim import MediaShim
 from ...model.learning.thinc_optimizers import from_xp
 from ...model.shims.torch_shim import TorchShim
 from ...model.storage.weights import weights_of
@@ -102,6 +103,8 @@ def _shim_weights(shim: Shim, only_trainable: bool) -> dict[str, Tensor]:
             return {}
         weights = weights_of(shim.network)
         return {name: value for name, value in weights.items() if name in shim.trainable} if only_trainable else weights
+    if only_trainable and isinstance(shim, MediaShim):
+        return {name: weight.detach() for name, weight in shim.trainable.items()}
     if hasattr(shim._model, "state_dict"):
         # Not `to_bytes`, which pickles for torch's modules; tied weights once.
         return {name: value for name, value in weights_of(shim._model).items() if isinstance(value, Tensor)}

@@ -22,6 +22,7 @@ from ..scoring import (
     active_classifiers,
     attributes_read_by,
     make_scoring,
+    media_read_in,
     reads_only_text,
 )
 from ..writing.docs_writer import pack_docs
@@ -36,6 +37,7 @@ class Facts:
 
     components (tuple[Component, ...]): Whose scores are written.
     attributes (tuple[str, ...]): Attributes of documents that they read.
+    media (tuple[str, ...]): Those of them that hold pictures or sounds.
     reads_only_text (bool): Whether documents with the same text have the same scores.
     makes_docs (bool): Whether rows become documents.
     machine (dict): How the networks compute: threads, and what "auto" stands for, JSON-able.
@@ -43,6 +45,7 @@ class Facts:
 
     components: tuple[Component, ...]
     attributes: tuple[str, ...]
+    media: tuple[str, ...]
     reads_only_text: bool
     makes_docs: bool
     machine: JsonObject
@@ -129,6 +132,7 @@ class LoadedPipeline:
         self.facts = Facts(
             tuple(self._scoring.components),
             tuple(attributes_read_by(nlp)),
+            tuple(media_read_in(nlp)),
             reads_only_text(nlp),
             not isinstance(self._scoring, DirectScoring),
             {**machine, "components": components},

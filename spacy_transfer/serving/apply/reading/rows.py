@@ -1,6 +1,6 @@
 """Rows of the sources with their places: all columns come along, whichever format they are read from."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,9 +17,10 @@ from ....corpora.separated_rows import read_header, read_separated
 from ....corpora.table_format import DELIMITERS, Reading, TableFormat
 from ....docbins import read_stored
 from ....errors import T047, T047_HEADER, T524, T524_CHOICE, T524_NONE, T525, T526, require
+from ....pipeline.sources import attribute_of, has_attribute
 from ..options import Options
 from .arrow_rows import parquet_columns, parquet_rows
-from .sources import Source
+from .sources import STANDARD_INPUT_NAME, Source
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     text_field (str): The column that holds it.
     doc (Doc | None): That of a `.spacy` file.
     attrs (tuple[int, ...]): What the file holds of its tokens, as spaCy numbers it.
+    folder (str): Where relative paths in its cells start.
     """
 
     source: int
@@ -55,6 +57,7 @@ class Row(NamedTuple):
     text_field: str
     doc: "Doc | None" = None
     attrs: tuple[int, ...] = ()
+    folder: str = ""
 
 
 class Bad(NamedTuple):
@@ -148,7 +151,9 @@ def look_into(path: Path, source: Source, options: Options, *, all_columns: bool
     return Head(tuple(seen), field, settled, has_mark, note, n_lines)
 
 
-def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Vocab | None") -> Iterator[Row | Bad]:
+def read_source(
+    path: Path, number: int, source: Source, head: Head, vocab: "Vocab | None", media: Collection[str] = ()
+) -> Iterator[Row | Bad]:
     """Read the rows of a source.
 
     path (Path): Its plain file.
@@ -156,11 +161,26 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
     source (Source): The source.
     head (Head): What `look_into` found.
     vocab (Vocab | None): For the documents of a `.spacy` file; None where nobody needs them as documents.
+    media (Collection[str]): Columns and attributes with a picture or a sound; a row that has one needs no text.
     YIELDS (Row | Bad): In order; blank lines are left out.
     """
+    folder = "" if source.name == STANDARD_INPUT_NAME else str(source.path.absolute().parent)
+
+    def checked(line: int, last: int, cells: Mapping[str, object], text: object, field: str) -> Row | Bad:
+        """Make a row of what was read."""
+        found, is_empty = "", text is None or (isinstance(text, str) and not text.strip())
+        if not is_empty or all(_is_nothing(cells.get(name)) for name in media):
+            try:
+                found = parse_text(text, field)
+            except BadRow as error:
+                return Bad(number, line, last, str(error))
+        return Row(number, line, last, cells, found, field, folder=folder)
+
     if source.format == "spacy":
         for line, (doc, attrs) in enumerate(read_stored(path, vocab), start=1):
-            read = _checked(number, line, line, {TEXT: doc.text}, doc.text, TEXT)
+            there = {name: attribute_of(doc, name) for name in media if has_attribute(doc, name)}
+            read = checked(line, line, {TEXT: doc.text, **there}, doc.text, TEXT)
+            read = read._replace(cells={TEXT: doc.text}) if isinstance(read, Row) else read
             yield read._replace(doc=doc, attrs=tuple(attrs)) if vocab is not None and isinstance(read, Row) else read
         return
     if source.format == "txt":
@@ -168,11 +188,11 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
             # A carriage return belongs to the end of the line.
             text = whole.removesuffix("\n").removesuffix("\r")
             if text.strip():
-                yield _checked(number, line, line, {TEXT: text}, text, TEXT)
+                yield checked(line, line, {TEXT: text}, text, TEXT)
         return
     if source.format == "parquet":
         for line, value, arrow_cells in parquet_rows(path, head.text_field):
-            yield _checked(number, line, line, arrow_cells, value, head.text_field)
+            yield checked(line, line, arrow_cells, value, head.text_field)
         return
     if source.format in _SHEETS:
         reader = read_excel if source.format == "xlsx" else read_separated
@@ -185,14 +205,11 @@ def read_source(path: Path, number: int, source: Source, head: Head, vocab: "Voc
             continue
         # In the order of the file; the reader gives the text first.
         cells = {name: row.cells[name] for name in head.columns} if source.format in _SHEETS else row.cells
-        yield _checked(number, row.line, row.last_line, cells, row.cells.get(head.text_field), head.text_field)
+        yield checked(row.line, row.last_line, cells, row.cells.get(head.text_field), head.text_field)
 
 
-def _checked(source: int, line: int, last: int, cells: Mapping[str, object], text: object, field: str) -> Row | Bad:
-    try:
-        return Row(source, line, last, cells, parse_text(text, field), field)
-    except BadRow as error:
-        return Bad(source, line, last, str(error))
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _fields(text: str, columns: Sequence[str]) -> Fields:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pyarrow import CompressedInputStream
 
 STANDARD_INPUT = "-"
+# As messages name it.
+STANDARD_INPUT_NAME = "standard input"
 FORMATS = {
     ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".txt": "txt",
     ".parquet": "parquet", ".spacy": "spacy", ".xlsx": "xlsx",
@@ -49,7 +51,7 @@ class Source:
     def identity(self) -> JsonObject:
         """By which a run that goes on knows it again, JSON-able."""
         found = self.path.stat()
-        is_standard_input = self.name == "standard input"
+        is_standard_input = self.name == STANDARD_INPUT_NAME
         seen = {"path": self.name if is_standard_input else str(self.path.resolve()), "format": self.format}
         return seen if is_standard_input else {**seen, "size": found.st_size, "mtime_ns": found.st_mtime_ns}
 
@@ -69,7 +71,7 @@ def find_sources(given: Sequence[str | Path], input_format: str | None, copy: Pa
         if str(one) == STANDARD_INPUT:
             if input_format is None:
                 raise ValueError(T522)
-            found.append(Source(copy, "standard input", input_format))
+            found.append(Source(copy, STANDARD_INPUT_NAME, input_format))
             continue
         path = Path(one).expanduser()
         if path.is_dir():
@@ -128,7 +130,7 @@ def copy_standard_input(copy: Path) -> None:
     with new_file(copy, sync=True) as part, part.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         if not file.tell():
-            raise ValueError(T521.format(source="standard input", problem=T521_EMPTY))
+            raise ValueError(T521.format(source=STANDARD_INPUT_NAME, problem=T521_EMPTY))
 
 
 class PlainFiles:

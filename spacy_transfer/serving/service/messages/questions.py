@@ -1,6 +1,7 @@
 """What a request asks for: its form, which is also the one that OpenAPI shows, and what it may hold."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from ....errors import (
     T586_BOTH,
     T586_EMPTY,
     T586_FIELD,
+    T586_FILE,
     T586_KIND,
     T586_SCORES,
     T586_SURROGATE,
@@ -142,10 +144,13 @@ class Reads:
 
     attributes (Sequence[str]): Names of extension attributes that it reads.
     longest (int): Characters of a text.
+    media (Collection[str]): Those of the attributes that hold pictures or sounds: in a request a file in Base64, and
+        never the path of a file of this machine. A document that has one needs no text, and none needs one.
     """
 
     attributes: Sequence[str]
     longest: int
+    media: Collection[str] = ()
 
 
 def rows_of(question: Question, limits: ServiceLimits, reads: Reads) -> list[Row]:
@@ -172,17 +177,30 @@ def _row(field: str, given: str | Document, reads: Reads) -> Row:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise _unusable(T586_SURROGATE.format(field=field), field) from None
-    if not text.strip():
-        raise _unusable(T586_BLANK.format(field=field), field)
     attributes = {} if isinstance(given, str) else dict(given.model_extra or {})
+    if not text.strip() and not any(attributes.get(name) for name in reads.media):
+        raise _unusable(T586_BLANK.format(field=field), field)
     for name in attributes:
         if name not in reads.attributes:
             raise _unusable(T586_UNREAD.format(field=field, name=excerpt(name)[1:-1]), field)
     for name in reads.attributes:
-        if name not in attributes:
+        if name in reads.media:
+            attributes[name] = _file(attributes.get(name), f"{field}.{name}")
+        elif name not in attributes:
             names = ", ".join(reads.attributes)
             raise _unusable(T586_ATTRIBUTE.format(field=field, name=name, names=names), field)
     return row_of(text, attributes)
+
+
+def _file(value: object, field: str) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return base64.b64decode(value, validate=True)
+    except ValueError:
+        pass
+    raise _unusable(T586_FILE.format(field=field), field)
 
 
 def _unusable(problem: str, field: str = "") -> Refusal:

@@ -1,0 +1,1 @@
+"""Pictures and sounds as features: read, prepared as their encoder wants them, encoded, cached."""

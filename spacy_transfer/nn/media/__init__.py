@@ -1,0 +1,1 @@
+"""Pretrained encoders of pictures and sounds, in torch alone."""
