@@ -1163,6 +1163,10 @@ T612_UNNAMED = (
 )
 T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
+T880 = (
+    "[T880] {path} holds no file of the formats {formats}. If each text, or each label, has a file of its own, put all "
+    "of them into one table with a column of texts and a column of labels."
+)
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (
     "[T614] {path} has texts, but no labels: its columns are {columns}. Without labeled texts, say what the labels are: "
