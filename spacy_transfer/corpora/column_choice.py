@@ -24,6 +24,8 @@ _LABELS = (
     "label", "labels", "cats", "category", "categories", "class", "classes", "intent", "topic", "topics", "sentiment",
     "target", "tag", "tags", "emotion", "emotions", "y",
 )  # fmt: skip
+# 2026-03-01, 1.3.2026, 03/01/26, also with a time of day.
+_DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ,].*)?")
 _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
 _SEPARATORS = ("|", ";", ",")
 # Characters of a label, on average, words of a text, on average, and words of a name.
@@ -125,6 +127,8 @@ def _kind(values: Sequence[object]) -> Kind:
     if all(cell.lower() in _TRUTHS for cell in written):
         return "truth"
     if any(not isinstance(value, str | int) for value in values):
+        return "other"
+    if all(_DATE.fullmatch(cell) for cell in written):
         return "other"
     n_distinct = len(set(written))
     recurs = n_distinct <= len(written) / 2 or (len(written) < 20 and n_distinct < len(written))

@@ -42,7 +42,8 @@ def n_epochs_for(recipe: Recipe, n_texts: int) -> int:
     """Say how many passes a recipe makes over so many texts.
 
     As many as give the number of updates that it was measured with, but no more than it bears, and no fewer than five
-    (three above 20,000 texts, one above 100,000).
+    (three above 20,000 texts, one above 100,000), and with very few texts as many as give the updates that it takes at
+    least.
 
     recipe (Recipe): What is trained.
     n_texts (int): Training texts.
@@ -51,7 +52,8 @@ def n_epochs_for(recipe: Recipe, n_texts: int) -> int:
     if not recipe.trains:
         return 0
     lowest = next((n for most, n in _LOWEST if n_texts <= most), 1)
-    return max(lowest, min(recipe.most_epochs, round(recipe.n_steps / n_updates(recipe, n_texts))))
+    per_pass = n_updates(recipe, n_texts)
+    return max(lowest, min(recipe.most_epochs, round(recipe.n_steps / per_pass)), -(-recipe.least_steps // per_pass))
 
 
 def n_updates(recipe: Recipe, n_texts: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..corpora.dev_part import Part
 from ..corpora.row_files import FORMATS, READERS
-from ..errors import T612, T612_NONE, T612_SEVERAL, T612_UNNAMED
+from ..errors import T612, T612_NONE, T612_SEVERAL, T612_UNNAMED, T880
 from ..files import no_such_file
 
 PARTS: tuple[Part, ...] = ("train", "dev", "test")
@@ -25,7 +25,7 @@ def find_files(given: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[Path
         tell: train.csv, dev.csv or valid.csv, test.csv, also as a part of the name.
     RETURNS (tuple[dict[Part, list[Path]], list[Path]]): Files by part, train first, and files of a folder that are left
         out since their names say nothing.
-    RAISES (FileNotFoundError): T440.
+    RAISES (FileNotFoundError): T440 for a path that is not there, T880 for a folder without such files.
     RAISES (ValueError): T612 where the names do not tell.
     """
     files: list[Path] = []
@@ -63,7 +63,7 @@ def _in_folder(folder: Path) -> list[Path]:
         )  # fmt: skip
         if found:
             return found
-    raise no_such_file(folder, FORMATS)
+    raise FileNotFoundError(T880.format(path=folder, formats=FORMATS))
 
 
 def _part_of(path: Path) -> Part | None:

@@ -145,7 +145,7 @@ def init(
     force (bool): Replace a project that this function has made, its training included.
     RETURNS (Initialized): What was made and why.
     RAISES (FileExistsError): T610, T611 for a folder that is there.
-    RAISES (FileNotFoundError): T440 for the data, T050, T620 for an encoder that is not on this machine.
+    RAISES (FileNotFoundError): T440, T880 for the data, T050, T620 for an encoder that is not on this machine.
     RAISES (ValueError): T612, T613, T614, T619 for data that cannot be told, T615 for too few texts, T616, T617 for
         recipe and budget, T618 for what the check calls an error; and as `convert`.
     """

@@ -16,7 +16,7 @@ from .budget import n_epochs_for, n_updates, shown_seconds
 from .config_text import write_config
 from .dividing import can_be_held_out, deal
 from .encoder_facts import EncoderFacts
-from .few.candidates import Candidate, Texts, candidates
+from .few.candidates import Candidate, Texts, candidates, clearly_best
 from .recipes import RECIPES, Recipe
 
 # Texts a label up to which they count as few: there a whole training costs little, and the recipes are compared.
@@ -213,13 +213,15 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     configs = {one.name: Config().from_str(text, interpolate=False) for one, text in texts.items()}
     folds = deal(task.strata, groups, _FOLDS, seed=task.seed)
     compared = compare_recipes(configs, task.docs, folds, gpu_id=task.gpu_id, max_seconds=limit)
-    best = next(one for one in every if one.name == compared[0].name)
+    chosen = clearly_best(compared, compared_ones[0].name)
+    best = next(one for one in every if one.name == chosen.name)
     scores = ", ".join(f"{one.name} {one.score:.1%}" for one in compared)
     measure = "entirely right" if task.exclusive else "micro F"
     why = (
         f"{few}; compared on {compared[0].n_texts} held-out training texts, {measure}: {scores} "
         f"(standard error about {compared[0].standard_error:.1%})"
     )
+    why += "; none is better than what is taken by rule by more than that" if chosen is not compared[0] else ""
     why += f"; no time for {', '.join(left_out)}: {allowed}" if left_out else ""
     plan = replace(
         _chosen(task, best, why), compared=compared, seconds_to_choose=limit,
@@ -259,6 +261,7 @@ def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_n
         f"{plan.n_epochs * per_pass:,} updates of {recipe.docs} texts; a rule: about {recipe.n_steps} updates, "
         f"5 to {recipe.most_epochs} passes (fewer from 20,000 texts on)"
     )
+    rule += f", at least {recipe.least_steps} updates" if recipe.least_steps else ""
     if not budget:
         length = Choice("length", f"{plan.n_epochs} passes", f"{rule}; no --budget was given")
         return replace(plan, choices=[*plan.choices, length])

@@ -20,6 +20,7 @@ class Recipe:
     docs (int): Texts in a batch.
     n_steps (int): Updates that it takes on little data; 0 where the loop trains nothing.
     most_epochs (int): Passes over the texts at most.
+    least_steps (int): Updates at least, however many passes that takes.
     extra (str): Of spacy-transfer, that brings what it needs.
     cost (float): How many times as long an update takes as one of the whole encoder.
     """
@@ -34,6 +35,7 @@ class Recipe:
     docs: int = 16
     n_steps: int = 370
     most_epochs: int = 20
+    least_steps: int = 0
     extra: str = ""
     cost: float = 1.0
 
@@ -100,7 +102,7 @@ frozen_depth = "all"
 # Nothing is frozen: there are few texts, so an epoch costs little.
 frozen_depth = -1
 """ + _PROBE,
-        peak=1e-4, n_steps=370, most_epochs=15,
+        peak=1e-4, n_steps=370, most_epochs=15, least_steps=45,
     ),
     Recipe(
         "few_contrastive", "a logistic regression first, then the encoder and that head; texts of one label are pulled "
@@ -119,7 +121,7 @@ views = 2
 [model.loss.loss]
 @losses = "{loss}"
 """,
-        peak=1e-4, n_steps=370, most_epochs=15, cost=2.0,
+        peak=1e-4, n_steps=370, most_epochs=15, least_steps=45, cost=2.0,
     ),
     Recipe(
         "lora", "low-rank adapters in the attention of each layer and a new head", "exclusive",

@@ -67,6 +67,12 @@ def test_several_that_may_be_meant_are_named_with_the_option(tmp_path: Path) -> 
     assert choose(both, Columns(text="title"), names_text=True).label == "label"
 
 
+@pytest.mark.parametrize("date", ["2026-03-0{}", "{}.3.2026", "03/0{}/26", "2026-03-0{}T12:30:00"])
+def test_a_column_of_dates_is_none_of_labels(tmp_path: Path, date: str) -> None:
+    rows = [[text, date.format(n % 4 + 1), "ab"[n % 2]] for n, text in enumerate(TEXTS)]
+    assert choose(table(tmp_path / "a.csv", ["Frage", "Datum", "Thema"], rows)).label == "Thema"
+
+
 def test_texts_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"T614.*no labels.*'text'"):
         choose(lines(tmp_path / "a.jsonl", [{"text": text} for text in TEXTS]))

@@ -198,7 +198,7 @@ def test_few_texts_are_compared_and_the_table_is_shown(
     monkeypatch.setattr(plan, "compare_recipes", compared)
     monkeypatch.setattr(plan, "time_updates", lambda *_, **__: 1e-3)
     made = quick(plain(tmp_path / "mails.jsonl"), tmp_path / "p", bert, recipe="auto")
-    assert made.compared[0].name == made.recipe
+    assert made.compared[0].name == f"{made.recipe} + label texts"
     assert {one.name for one in made.compared} == {one.name for one in candidates(LABELS, {})}
     assert {path.name for path in (tmp_path / "p" / "candidates").iterdir()} == {
         one.file for one in candidates(LABELS, {})
@@ -210,11 +210,11 @@ def test_few_texts_are_compared_and_the_table_is_shown(
     assert "choose candidates --train corpus/train.spacy" in steps["choose"]["script"][0]
     assert not any("dev" in line for one in steps.values() for line in one["script"])
     # The project runs without dev, and may choose again.
-    for name in ("config.cfg", "candidates/probe_then_tune.cfg"):
+    for name in ("config.cfg", "candidates/few_contrastive_label_texts.cfg"):
         text = (tmp_path / "p" / name).read_text("utf-8").replace(f"max_epochs = {made.n_epochs}", "max_epochs = 1")
         (tmp_path / "p" / name).write_text(text, "utf-8")
-    for path in (tmp_path / "p" / "candidates").glob("few_contrastive*"):
-        path.unlink()
+    for name in ("few_contrastive", "probe_then_tune"):
+        (tmp_path / "p" / "candidates" / f"{name}.cfg").unlink()
     monkeypatch.chdir(tmp_path / "p")
     for command in commands(tmp_path / "p"):
         if command[1] in ("convert", "check", "train", "evaluate"):
@@ -293,6 +293,15 @@ def test_files_whose_part_is_unclear_are_refused(tmp_path: Path, bert: Path, nam
     paths = [plain(tmp_path / name) for name in names]
     with pytest.raises(ValueError, match=f"T612.*{reason}"):
         init(paths, tmp_path / "p", encoder=str(bert))
+
+
+def test_a_folder_of_single_texts_is_not_said_to_be_missing(tmp_path: Path, bert: Path) -> None:
+    (tmp_path / "d" / "pos").mkdir(parents=True)
+    (tmp_path / "d" / "pos" / "1.txt").write_text("a text", "utf-8")
+    with pytest.raises(FileNotFoundError, match=r"T880.*one table with a column of texts"):
+        init(tmp_path / "d", tmp_path / "p", encoder=str(bert))
+    with pytest.raises(FileNotFoundError, match="T440"):
+        init(tmp_path / "e", tmp_path / "p", encoder=str(bert))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_recipes_are_as_long_as_measured_on_the_demo() -> None:
     assert n_epochs_for(RECIPES["frozen"], 980) == 19
     assert n_epochs_for(RECIPES["multilabel"], 120) == 13
     assert n_epochs_for(RECIPES["probe_then_tune"], 96) == 15
+    # So few that 15 passes would be 15 updates.
+    assert [n_epochs_for(RECIPES["probe_then_tune"], n) for n in (16, 32, 48)] == [45, 23, 15]
     assert [n_epochs_for(RECIPES["full"], n) for n in (10_000, 50_000, 500_000)] == [5, 3, 1]
     assert n_epochs_for(RECIPES["linear_probe"], 980) == 0
 
@@ -99,7 +101,7 @@ def test_a_budget_is_turned_into_passes(monkeypatch: pytest.MonkeyPatch) -> None
 def test_no_comparison_that_would_not_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "time_updates", lambda *_, **__: 10.0)
     made = make_plan(task(48))
-    assert made.recipe.name == "probe_then_tune"
+    assert (made.recipe.name, made.reads_names) == ("few_contrastive", False)
     assert not made.compared
     assert "a comparison would take about" in made.choices[0].reason
     assert "--no-compare" in make_plan(task(48), compare=False).choices[0].reason

@@ -10,8 +10,9 @@ from thinc.api import Config
 from spacy_transfer.config.reading import read_config
 from spacy_transfer.projects.config_text import write_config
 from spacy_transfer.projects.encoder_facts import EncoderFacts
-from spacy_transfer.projects.few.candidates import candidates, read_label_texts
+from spacy_transfer.projects.few.candidates import candidates, clearly_best, read_label_texts
 from spacy_transfer.projects.recipes import RECIPES
+from spacy_transfer.training.search.compare import Compared
 
 FACTS = EncoderFacts("assets/encoder", Path(), "sentence encoder", 6, 384, 22_700_000, 256, "as the shipped configs")
 
@@ -43,6 +44,17 @@ def test_texts_of_labels_go_into_the_config_as_they_are(exclusive: bool) -> None
     assert config["components"][component]["model"]["label_texts"]["texts"] == texts
     assert config["paths"]["dev"] == config["paths"]["train"]
     assert config["training"]["eval_frequency"] == 45
+
+
+@pytest.mark.parametrize(
+    ("score", "n_texts", "chosen"), [(0.8, 48, "rule"), (0.8, 400, "other"), (1.0, 48, "other"), (0.7, 400, "rule")]
+)
+def test_what_chance_may_have_made_better_is_not_chosen(score: float, n_texts: int, chosen: str) -> None:
+    """0.05 is less than the standard error of 48 texts, and more than that of 400."""
+    every = [Compared("rule", 0.75, [], n_texts, 1.0), Compared("other", score, [], n_texts, 1.0)]
+    every.sort(key=lambda one: -one.score)
+    assert clearly_best(every, "rule").name == chosen
+    assert clearly_best(every, "not compared").name == every[0].name
 
 
 def test_texts_of_labels_are_read(tmp_path: Path) -> None:
