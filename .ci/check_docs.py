@@ -65,7 +65,7 @@ def recipes() -> Iterator[str]:
 
 def files() -> list[str]:
     """Files that the pages name are there."""
-    made = ("assets/encoder", "assets/banking77")
+    made = ("assets/encoder", "assets/image-encoder", "assets/audio-encoder", "assets/banking77")
     return [
         f"{page} names {name}, which is not there"
         for page in pages()

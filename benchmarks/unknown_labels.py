@@ -38,7 +38,7 @@ def vectors_of(texts: list[str], file: Path) -> np.ndarray:
 
 
 def measure(train: tuple, dev: tuple, known: np.ndarray, unknown: np.ndarray, labels: list[str]) -> dict[str, float]:
-    """AUROC of the confidence and of each of its two measures."""
+    """AUROC of the confidence and of each of its measures."""
     (x, y), (dev_x, dev_y) = train, dev
     column = {label: i for i, label in enumerate(labels)}
     eye = np.eye(len(labels), dtype=np.float32)
@@ -59,8 +59,8 @@ def measure(train: tuple, dev: tuple, known: np.ndarray, unknown: np.ndarray, la
     def odds(vectors: np.ndarray) -> np.ndarray:
         return log_odds_of(scores_of(logits(vectors) / temperature, exclusive=True), exclusive=True)
 
-    fit = fit_confidence(groups, groups.nearness(dev_x), odds(dev_x))
-    confidence = Confidence(len(labels), x.shape[1], exclusive=True)
+    fit = fit_confidence(groups, dev_x, odds(dev_x))
+    confidence = Confidence(len(labels), len(groups.prototypes), x.shape[1], exclusive=True)
     for name, value in vars(fit).items():
         getattr(confidence, name).copy_(torch.from_numpy(value))
 
@@ -72,6 +72,7 @@ def measure(train: tuple, dev: tuple, known: np.ndarray, unknown: np.ndarray, la
         "accuracy on dev": float((logits(dev_x).argmax(axis=1) == gold.argmax(axis=1)).mean()),
         "confidence": auroc(sure(known), sure(unknown)),
         "nearness alone": auroc(groups.nearness(known), groups.nearness(unknown)),
+        "closeness alone": auroc(groups.closeness(known), groups.closeness(unknown)),
         "log odds alone": auroc(odds(known), odds(unknown)),
         "refused of known, 5 % wanted": float((sure(known) < np.quantile(sure(dev_x), 0.05)).mean()),
         "refused of unknown": float((sure(unknown) < np.quantile(sure(dev_x), 0.05)).mean()),

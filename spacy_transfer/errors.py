@@ -1545,7 +1545,11 @@ T841 = (
     "[T841] features: {name} in doc._.{attribute} cannot be read as {what}: {reason}. Correct it, or let what cannot be "
     'read count as missing: features.unreadable = "skip". Text: {text!r}'
 )
-T841_FLOATS = "its pixels are {dtype}, expected 8 or 16 bits, bool, or floats from 0 to 1"
+T841_PIXEL_TYPE = "its pixels are {dtype}, expected 8 or 16 bits, bool, or floats from 0 to 1"
+T841_SAMPLE_TYPE = "its samples are {dtype}, expected floats from -1 to 1, or signed integers"
+T841_SAMPLES = "it has {n_channels} channels and {rate:,} samples a second, which is not read"
+T841_EMPTY = "it has no samples"
+T841_FINITE = "it holds NaN or infinity"
 T841_SHAPE = "it has the shape {shape}, expected {want}"
 T841_PIXELS = "it has {n_pixels:,} pixels, and at most {most:,} are read"
 T841_LONG = "it is {ratio:,.0f} times as long as it is wide"
@@ -1572,6 +1576,14 @@ T848 = (
     "Text: {text!r}"
 )
 T848_IMAGE = "an array of pixels (height, width, channels)"
+T849 = (
+    "[T849] features: {name} has {rate:,} samples a second, and its encoder takes {want:,}. Such sounds are resampled (shown "
+    "once)."
+)
+T850 = (
+    "[T850] features: {name} is longer than {seconds:g} s, and only so much is read of a sound (shown once). To read more, if "
+    "the encoder takes it: features.max_seconds."
+)
 T848_AUDIO = (
     "an array of samples (n_samples,) or (n_samples, n_channels), or a list of such an array and its sampling rate"
 )

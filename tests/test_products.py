@@ -26,7 +26,7 @@ from spacy.tokens import Doc, DocBin
 from typer.testing import CliRunner
 
 from house_kit.encoders import KNOWN_FAMILIES, write_encoder
-from house_kit.media import with_pictures, write_vision
+from house_kit.media import with_pictures, with_sounds, write_audio, write_vision
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, weights_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import assert_same_run, files_of, killed_at, run
@@ -39,11 +39,11 @@ pytestmark = pytest.mark.slow
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.cfg"))
 MULTILABEL = {"imbalanced", "label_query", "multilabel"}
 # Those that need a package of an extra.
-NEEDS = {"lora": "peft", "shared": "spacy_transformers", "linear_probe": "sklearn"}
+NEEDS = {"lora": "peft", "shared": "spacy_transformers", "linear_probe": "sklearn", "audio": "soundfile"}
 # Close to others: what comes after training is tried on those.
 ALONE = {"augmented", "full", "imbalanced"}
 # Whose documents have more than a text.
-MEDIA = {"image"}
+MEDIA = {"audio", "image"}
 # A study trains as a run does; it is tried where something is not like the others.
 STUDIED = {"features", "linear_probe", "multilabel", "scratch", "shared"}
 names = pytest.mark.parametrize("config", CONFIGS, ids=[path.stem for path in CONFIGS])
@@ -62,13 +62,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DocBin(docs=docs[:9]).to_disk(folder / f"{prefix}dev.spacy")
         (folder / f"{prefix}labels.json").write_text(json.dumps(labels))
     write_vision(folder / "image-encoder")
-    # All documents have a picture, of which some have no text.
-    Doc.set_extension("image", default=None, force=True)
-    docs = [example.reference for example in with_pictures(nlp, 21)]
-    docs += [example.reference for example in with_pictures(nlp, 3, text="")]
-    DocBin(docs=docs, store_user_data=True).to_disk(folder / "image_train.spacy")
-    DocBin(docs=docs[-9:], store_user_data=True).to_disk(folder / "image_dev.spacy")
-    (folder / "image_labels.json").write_text(json.dumps(LABELS))
+    write_audio(folder / "audio-encoder")
+    # All documents have a picture, or a sound, and some no text.
+    for name, give in (("image", with_pictures), ("audio", with_sounds)):
+        Doc.set_extension(name, default=None, force=True)
+        docs = [example.reference for example in [*give(nlp, 21), *give(nlp, 3, text="")]]
+        DocBin(docs=docs, store_user_data=True).to_disk(folder / f"{name}_train.spacy")
+        DocBin(docs=docs[-9:], store_user_data=True).to_disk(folder / f"{name}_dev.spacy")
+        (folder / f"{name}_labels.json").write_text(json.dumps(LABELS))
     return folder
 
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pipeline.interface import ConfidenceFit, Floats
+from .clusters import clusters_of
 from .measures import Flags, Numbers
 
+# Prototypes of all groups together, 2 MB of vectors of width 384, and each group has one at least.
+_MOST_PROTOTYPES = 1500
 # Of documents with known labels, the share that a threshold refuses where none with unknown labels are at hand.
 _REFUSED = 0.05
 
@@ -19,12 +22,14 @@ class Groups:
     whitening (Numbers): The Mahalanobis distance of x and y is the length of (x - y) @ whitening, (width, width).
     center (Numbers): Mean of all documents, multiplied by the background, (width,).
     background (Numbers): As the whitening, of all documents as one group, (width, width).
+    prototypes (Numbers): Means of clusters of the documents of a group, (n_prototypes, width).
     """
 
     means: Numbers
     whitening: Numbers
     center: Numbers
     background: Numbers
+    prototypes: Numbers
 
     def nearness(self, vectors: Floats) -> Numbers:
         """Compute the squared distance from vectors to the center less that to the nearest mean: what is far from all
@@ -39,6 +44,15 @@ class Groups:
         outside = ((x @ self.background - self.center) ** 2).sum(axis=1)
         return np.asarray(outside - np.maximum(squared.min(axis=1), 0.0))
 
+    def closeness(self, vectors: Floats) -> Numbers:
+        """Say how close the nearest prototype is: a mean knows nothing of what the documents of a label differ in.
+
+        vectors (Floats): (n_docs, width).
+        RETURNS (Numbers): Half of 1 less the squared distance, (n_docs,).
+        """
+        products = _unit(vectors) @ self.prototypes.T
+        return np.asarray((products - (self.prototypes**2).sum(axis=1) / 2).max(axis=1))
+
 
 def fit_groups(vectors: Floats, members: Flags) -> Groups | None:
     """Fit the mean of each group, and the covariance that all share, shrunk towards a multiple of the identity as far
@@ -48,7 +62,7 @@ def fit_groups(vectors: Floats, members: Flags) -> Groups | None:
     members (Flags): To which groups each belongs, one or more, (n_docs, n_groups).
     RETURNS (Groups | None): Of groups with a document; None where no group has two that differ.
     SOURCE: one covariance for all labels: Lee et al. 2018, arXiv:1807.03888; relative to all documents: Ren et al.
-        2021, arXiv:2106.09022.
+        2021, arXiv:2106.09022; the nearest documents: Sun et al. 2022, arXiv:2204.06507.
     """
     x = _unit(vectors)
     members = members[:, members.any(axis=0)]
@@ -61,7 +75,20 @@ def fit_groups(vectors: Floats, members: Flags) -> Groups | None:
     background = _whitening(x - middle, len(x) - 1)
     if whitening is None or background is None:
         return None
-    return Groups(means @ whitening, whitening, middle @ background, background)
+    return Groups(means @ whitening, whitening, middle @ background, background, _prototypes(x, members))
+
+
+def _prototypes(x: Numbers, members: Flags) -> Numbers:
+    """Means of clusters of each group's documents; the documents themselves where they are few."""
+    found: list[Numbers] = []
+    for own in members.T:
+        unit = x[own]
+        n = max(1, _MOST_PROTOTYPES // members.shape[1])
+        if len(unit) > n:
+            place = clusters_of(unit.astype(np.float32), n, np.random.default_rng(0))
+            unit = np.stack([unit[place == i].mean(axis=0) for i in np.unique(place)])
+        found.append(unit)
+    return np.concatenate(found)
 
 
 def _whitening(rest: Numbers, n_free: int) -> Numbers | None:
@@ -86,18 +113,21 @@ def _unit(vectors: Floats) -> Numbers:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
 
 
-def fit_confidence(groups: Groups, nearness: Numbers, log_odds: Numbers) -> ConfidenceFit:
-    """Weigh nearness and log odds alike, each in units of its spread, and rank their sum among known documents.
+def fit_confidence(groups: Groups, vectors: Floats, log_odds: Numbers) -> ConfidenceFit:
+    """Weigh nearness, log odds and closeness alike, each in units of its spread, and rank their sum among known
+    documents.
 
     groups (Groups): Of the training documents.
-    nearness (Numbers): Of documents with known labels that were not trained on, (n_docs,).
+    vectors (Floats): Of documents with known labels that were not trained on, (n_docs, width).
     log_odds (Numbers): Of their best labels, (n_docs,).
-    RETURNS (ConfidenceFit): Of both.
+    RETURNS (ConfidenceFit): Of all three.
     """
-    weights = np.array([1 / max(float(nearness.std()), 1e-6), 1 / max(float(log_odds.std()), 1e-6)])
-    values = weights[0] * nearness + weights[1] * log_odds
-    quantiles = np.quantile(values, np.linspace(0.0, 1.0, 101))
-    parts = (groups.means, groups.whitening, groups.center, groups.background, weights, quantiles)
+    measures = np.stack([groups.nearness(vectors), log_odds, groups.closeness(vectors)])
+    weights = 1 / np.maximum(measures.std(axis=1), 1e-6)
+    quantiles = np.quantile(weights @ measures, np.linspace(0.0, 1.0, 101))
+    parts = (
+        groups.means, groups.whitening, groups.center, groups.background, groups.prototypes, weights, quantiles
+    )  # fmt: skip
     return ConfidenceFit(*(part.astype(np.float32) for part in parts))
 
 

@@ -31,8 +31,9 @@ class ConfidenceFit:
     whitening (Floats): The Mahalanobis distance of x and y is the length of (x - y) @ whitening, (width, width).
     center (Floats): Mean of all documents, multiplied by the background, (width,).
     background (Floats): As the whitening, of all documents as one group, (width, width).
-    weights (Floats): On the squared distance to the center less that to the nearest mean, and on the log odds of the
-        best label, (2,).
+    prototypes (Floats): Means of small clusters of documents of a group, (n_prototypes, width).
+    weights (Floats): On the squared distance to the center less that to the nearest mean, on the log odds of the best
+        label, and on how close the nearest prototype is, (3,).
     quantiles (Floats): Of their sum over documents with known labels: 0 %, 1 %, ... 100 %, (101,).
     """
 
@@ -40,6 +41,7 @@ class ConfidenceFit:
     whitening: Floats
     center: Floats
     background: Floats
+    prototypes: Floats
     weights: Floats
     quantiles: Floats
 

@@ -32,6 +32,24 @@ def test_nearness_is_the_relative_distance_of_mahalanobis() -> None:
     assert groups.nearness(3 * points.astype(np.float32)) == pytest.approx(groups.nearness(points.astype(np.float32)))
 
 
+def test_closeness_is_the_distance_to_the_nearest_prototype() -> None:
+    # Each label has two kinds of documents; in the middle between its kinds lies none of them.
+    kinds = unit(np.array([[1.0, 0.0, 0.2], [0.0, 1.0, 0.2], [-1.0, 0.0, 0.2], [0.0, -1.0, 0.2]]))
+    kind = RANDOM.integers(0, 4, 4000)
+    x = unit(kinds[kind] + 0.05 * RANDOM.normal(size=(len(kind), 3))).astype(np.float32)
+    groups = fit_groups(x, np.eye(2, dtype=bool)[kind % 2])
+    assert groups is not None
+    assert len(groups.prototypes) <= 1500
+    near, between = (
+        groups.closeness(kinds.astype(np.float32)),
+        groups.closeness(np.array([[0, 0, 1]], dtype=np.float32)),
+    )
+    assert near.min() > between.max()
+    points = unit(RANDOM.normal(size=(20, 3)))
+    squared = ((points[:, None] - groups.prototypes) ** 2).sum(axis=2).min(axis=1)
+    assert groups.closeness(points.astype(np.float32)) == pytest.approx((1 - squared) / 2, abs=1e-5)
+
+
 def test_few_documents_in_a_wide_space_shrink_the_covariance() -> None:
     # Ten documents span at most nine of 64 directions; in the others every distance would be without bounds.
     x = RANDOM.normal(size=(10, 64)).astype(np.float32)

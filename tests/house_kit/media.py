@@ -2,6 +2,7 @@
 
 import io
 import json
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,78 @@ def png(label: int, seed: int = 0) -> bytes:
     file = io.BytesIO()
     picture(label, seed).save(file, "PNG")
     return file.getvalue()
+
+
+# ---- sounds ------------------------------------------------------------------------------------------------------
+
+AUDIO = ("wav2vec2", "hubert", "whisper")
+RATE = 16_000
+TONES = (200.0, 900.0, 3000.0)
+_CONVOLUTIONS = {
+    "conv_dim": [8, 8], "conv_kernel": [10, 8], "conv_stride": [5, 8], "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "vocab_size": 20,
+}  # fmt: skip
+
+
+def _audio(family: str, **config: Any) -> tuple[Any, dict[str, Any]]:
+    if family == "whisper":
+        made = transformers.WhisperConfig(
+            d_model=16, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=24, decoder_layers=1,
+            decoder_attention_heads=2, decoder_ffn_dim=8, vocab_size=20, num_mel_bins=20, max_source_positions=50,
+            max_target_positions=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, **config,
+        )  # fmt: skip
+        said = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 20, "chunk_length": 1}
+        return transformers.WhisperModel(made), {**said, "n_fft": 400, "hop_length": 160, "sampling_rate": RATE}
+    size = {
+        key: _SMALL[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    }
+    kinds = {
+        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+        "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    }  # fmt: skip
+    make, model = kinds[family]
+    said = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": True, "sampling_rate": RATE}
+    return model(make(**size, **_CONVOLUTIONS, **config)), said
+
+
+def write_audio(folder: Path, family: str = "wav2vec2", seed: int = 0, **config: Any) -> Path:
+    """A tiny random encoder, with the preparation that is usual for its family."""
+    torch.manual_seed(seed)
+    model, preparation = _audio(family, **config)
+    for name, weight in model.named_parameters():
+        if "parametrizations" not in name:
+            weight.data.add_(0.2 * torch.randn(weight.shape))
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preparation))
+    return folder
+
+
+def tone(label: int, seed: int = 0, seconds: float = 0.3, rate: int = RATE) -> Any:
+    """Samples of one pitch, with noise: (n_samples,)."""
+    places = np.arange(int(seconds * rate)) / rate
+    noise = np.random.default_rng(seed).normal(size=len(places))
+    return (0.5 * np.sin(2 * np.pi * TONES[label] * places + seed) + 0.02 * noise).astype(np.float32)
+
+
+def wav(samples: Any, rate: int = RATE) -> bytes:
+    """A file of 16 bits; (n_samples,) or (n_samples, n_channels)."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def with_sounds(nlp: Language, n: int = 12, *, text: str = "the card") -> list[Example]:
+    """The label shows in the sound alone."""
+    examples = []
+    for i in range(n):
+        example = Example.from_dict(nlp.make_doc(text), {"cats": one_hot(LABELS[i % 3])})
+        example.predicted._.audio = example.reference._.audio = wav(tone(i % 3, i))
+        examples.append(example)
+    return examples
 
 
 def with_pictures(nlp: Language, n: int = 12, *, text: str = "the card", first_seed: int = 0) -> list[Example]:

@@ -13,7 +13,7 @@ from thinc.api import Config, require_cpu
 from thinc.util import has_cupy_gpu
 
 from house_kit.encoders import write_encoder
-from house_kit.media import png, write_vision
+from house_kit.media import png, tone, wav, write_audio, write_vision
 from house_kit.pipelines import scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.runs import assert_same_run, run
@@ -47,17 +47,19 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
         folder, nlp = tmp_path_factory.mktemp("corpus"), spacy.blank("en")
         labels = [*LABELS, "late"] if several else LABELS
         docs = []
-        Doc.set_extension("image", default=None, force=True)
+        for name in ("image", "audio"):
+            Doc.set_extension(name, default=None, force=True)
         for i, text in enumerate(TEXTS):
             doc = nlp(text)
             doc.cats = one_hot(LABELS[i % 3], labels)
             if several:
                 doc.cats["late"] = float("late" in text)
-            doc._.image = png(i % 3, i)
+            doc._.image, doc._.audio = png(i % 3, i), wav(tone(i % 3, i))
             docs.append(doc)
         DocBin(docs=docs[:16], store_user_data=True).to_disk(folder / "train.spacy")
         DocBin(docs=docs[16:], store_user_data=True).to_disk(folder / "dev.spacy")
         write_vision(folder / "image-encoder")
+        write_audio(folder / "audio-encoder")
         (folder / "labels.json").write_text(json.dumps(labels), "utf-8")
         found[several] = folder
     return found
@@ -86,6 +88,8 @@ def prepared(file: Path, encoder: Path, corpus: Path, device: str) -> Config:
 
 @pytest.mark.parametrize("file", [pytest.param(f, id=f.stem) for f in CONFIGS])
 def test_a_shipped_config_on_a_gpu(file: Path, encoder: Path, corpora: dict[bool, Path], tmp_path: Path) -> None:
+    if file.stem == "audio":
+        pytest.importorskip("soundfile")
     corpus = corpora[file.stem in MULTILABEL]
     config = prepared(file, encoder, corpus, "auto")
     unbroken = run(config, tmp_path / "unbroken", gpu_id=0)

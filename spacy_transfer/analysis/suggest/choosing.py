@@ -4,17 +4,14 @@ from typing import Literal
 
 import numpy as np
 
+from ...evaluation.clusters import clusters_of, unit_length
 from ...evaluation.measures import Counts, Numbers
 from ...pipeline.interface import Floats
 
 Strategy = Literal["margin", "entropy", "coverage", "both"]
 STRATEGIES: tuple[Strategy, ...] = ("margin", "entropy", "coverage", "both")
-# Steps of k-means: what is near what changes little after a few.
-_N_STEPS = 12
 # Centers that are told apart at most; each text is compared with each.
 _MOST_CENTERS = 2000
-# Numbers of a block of similarities.
-_MOST_AT_ONCE = 20_000_000
 
 
 def uncertainty(
@@ -126,10 +123,10 @@ def _spread(gradients: Floats, vectors: Floats, n: int, generator: np.random.Gen
 def _cover(vectors: Floats, n: int, covered: Floats | None, generator: np.random.Generator) -> list[int]:
     """The most typical text of each of the largest clusters without an annotated one."""
     known = np.zeros((0, vectors.shape[1]), dtype=np.float32) if covered is None else covered
-    every = _unit(np.concatenate([vectors, known]).astype(np.float32))
+    every = unit_length(np.concatenate([vectors, known]).astype(np.float32))
     n_texts = len(vectors)
     n_centers = min(len(every), max(n, min(n + len(known), _MOST_CENTERS)))
-    labels = _clusters(every, n_centers, generator)
+    labels = clusters_of(every, n_centers, generator)
     free = np.setdiff1d(np.arange(n_centers), labels[n_texts:])
     sizes = np.bincount(labels[:n_texts], minlength=n_centers)
     # Where all clusters have annotated texts, and for what is still wanted, the largest ones come again.
@@ -149,32 +146,3 @@ def _typical(unit: Floats, members: Counts) -> list[int]:
     if not len(members):
         return []
     return members[np.argsort(-(unit[members] @ unit[members].mean(axis=0)), kind="stable")].tolist()
-
-
-def _clusters(unit: Floats, n: int, generator: np.random.Generator) -> Counts:
-    """Spherical k-means.
-
-    RETURNS (Counts): Number of the cluster of each row.
-    """
-    centers = unit[generator.choice(len(unit), n, replace=False)].copy()
-    labels = np.zeros(len(unit), dtype=np.int64)
-    for _ in range(_N_STEPS):
-        before = labels
-        labels = _nearest(unit, centers)
-        if np.array_equal(labels, before):
-            break
-        sums = np.zeros_like(centers)
-        np.add.at(sums, labels, unit)
-        filled = np.bincount(labels, minlength=n) > 0
-        centers[filled] = _unit(sums[filled])
-    return labels
-
-
-def _nearest(unit: Floats, centers: Floats) -> Counts:
-    block = max(1, _MOST_AT_ONCE // max(1, len(centers)))
-    parts = [(unit[i : i + block] @ centers.T).argmax(axis=1) for i in range(0, len(unit), block)]
-    return np.concatenate(parts).astype(np.int64)
-
-
-def _unit(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

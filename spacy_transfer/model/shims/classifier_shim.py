@@ -133,7 +133,7 @@ class ClassifierShim(TorchShim):
         if fit is None:
             self.network.confidence = None
             return
-        self._make_confidence(len(fit.means))
+        self._make_confidence(len(fit.means), len(fit.prototypes))
         confidence = self.network.confidence
         for name, value in vars(fit).items():
             getattr(confidence, name).copy_(torch.from_numpy(np.asarray(value, dtype=np.float32)))
@@ -144,10 +144,13 @@ class ClassifierShim(TorchShim):
         confidence = self.network.confidence
         return 0 if confidence is None else len(confidence.means)
 
-    def _make_confidence(self, n_groups: int) -> None:
+    def _make_confidence(self, n_groups: int, n_prototypes: int) -> None:
         network, exclusive = self.network, self.settings.loss.exclusive
-        made = Confidence(n_groups, network.vector_width, exclusive=exclusive) if n_groups else None
-        network.confidence = None if made is None else made.to(network.device)
+        if n_groups:
+            made = Confidence(n_groups, n_prototypes, network.vector_width, exclusive=exclusive)
+            network.confidence = made.to(network.device)
+        else:
+            network.confidence = None
 
     def _judge(self, logits: Callable[[], Floats]) -> tuple[Floats, Floats | None]:
         """Scores, and the confidence where there is one, of what gives logits."""
@@ -320,7 +323,7 @@ class ClassifierShim(TorchShim):
         if n_groups != (0 if means is None else len(means)):
             refuse("cfg", "network.n_groups", n_groups, "the length of the weight confidence.means, or 0 without one")
         self.network.head.awaited = tuple(state.get("awaited", ()))
-        self._make_confidence(n_groups)
+        self._make_confidence(n_groups, len(stored.weights.get("confidence.prototypes", ())))
         self.is_balanced = bool(state.get("balanced", False))
 
     def _state_of_copies(self) -> JsonObject:

@@ -35,26 +35,29 @@ class Confidence(nn.Module):
     """Compares documents with those it was fitted for: 0.05 says that 5 in 100 of them look stranger.
 
     What a document looks like is the squared distance from its vector, of unit length, to the mean of all documents
-    less that to the nearest mean of a group, each in units of its covariance (relative Mahalanobis distance), and the
-    log odds of its best label. Nothing in it is trained.
+    less that to the nearest mean of a group, each in units of its covariance (relative Mahalanobis distance); the log
+    odds of its best label; and how close it is to the nearest prototype. Nothing in it is trained.
 
     forward: vectors (n_docs, width), logits (n_docs, n_labels) -> (n_docs,) in 0..1.
 
     n_groups (int): Groups: labels, and where a document may have no label, those without one.
+    n_prototypes (int): Of all groups.
     width (int): Of vectors.
     exclusive (bool): Whether a document has exactly one label.
     SOURCE: Lee et al. 2018, arXiv:1807.03888; on vectors of fine-tuned Transformers Podolskiy et al. 2021,
-        arXiv:2101.03778; relative to all documents: Ren et al. 2021, arXiv:2106.09022.
+        arXiv:2101.03778; relative to all documents: Ren et al. 2021, arXiv:2106.09022; the
+        nearest documents: Sun et al. 2022, arXiv:2204.06507.
     """
 
     means: Tensor
     whitening: Tensor
     center: Tensor
     background: Tensor
+    prototypes: Tensor
     weights: Tensor
     quantiles: Tensor
 
-    def __init__(self, n_groups: int, width: int, *, exclusive: bool) -> None:
+    def __init__(self, n_groups: int, n_prototypes: int, width: int, *, exclusive: bool) -> None:
         super().__init__()
         self.exclusive = exclusive
         # Of the groups, multiplied by the whitening.
@@ -64,8 +67,9 @@ class Confidence(nn.Module):
         # The same of all documents as one group.
         self.register_buffer("center", torch.zeros(width))
         self.register_buffer("background", torch.zeros(width, width))
-        # On nearness and on the log odds.
-        self.register_buffer("weights", torch.zeros(2))
+        self.register_buffer("prototypes", torch.zeros(n_prototypes, width))
+        # On nearness, log odds and closeness.
+        self.register_buffer("weights", torch.zeros(3))
         self.register_buffer("quantiles", torch.zeros(N_QUANTILES))
 
     def forward(self, vectors: Tensor, logits: Tensor) -> Tensor:
@@ -73,8 +77,9 @@ class Confidence(nn.Module):
         x = F.normalize(vectors.float(), dim=1)
         own = torch.cdist(x @ self.whitening, self.means).amin(dim=1).square()
         near = (x @ self.background - self.center).square().sum(dim=1) - own
-        value = self.weights[0] * near + self.weights[1] * log_odds(logits, exclusive=self.exclusive)
-        return self._rank(value)
+        odds = log_odds(logits, exclusive=self.exclusive)
+        close = (x @ self.prototypes.T - self.prototypes.square().sum(dim=1) / 2).amax(dim=1)
+        return self._rank(self.weights[0] * near + self.weights[1] * odds + self.weights[2] * close)
 
     def _rank(self, value: Tensor) -> Tensor:
         """The share of the documents fitted for that look stranger, between two of them in proportion. Below the

@@ -22,8 +22,6 @@ from .families import Family, Kind, Pooling, family_of, names_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# What in training would leave out states, layers or parts of the input by chance.
-_BY_CHANCE = {"apply_spec_augment": False, "layerdrop": 0.0, "encoder_layerdrop": 0.0}
 _NORM_STATISTICS = ("running_mean", "running_var")
 
 
@@ -45,7 +43,6 @@ def read_media(found: EncoderFolder, kind: Kind, pooling: Pooling) -> tuple[Medi
     check_kind(said, kind, found.name)
     made = build_config(clean_config(said, file, found.name), file)
     config = clean_config(made.to_dict(), file, found.name)
-    config |= {key: value for key, value in _BY_CHANCE.items() if key in config}
     config = portable({"config": config})["config"]
     with open_weights(weight_paths(found.folder)) as weights:
         with no_larger_than(weights.shapes):

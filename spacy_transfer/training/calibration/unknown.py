@@ -101,7 +101,7 @@ def fit_unknown(pipe: TransferTextCategorizer, train: Pairs, dev: Pairs, data: P
         raise ValueError(T680.format(name=pipe.name, data=data, problem=problem, least=_LEAST))
     docs = [dev[1][i] for i in familiar]
     odds = log_odds_of(pipe.predict(docs), exclusive=pipe.exclusive)
-    pipe.set_confidence(fit_confidence(groups, groups.nearness(pipe.vectors(docs)), odds))
+    pipe.set_confidence(fit_confidence(groups, pipe.vectors(docs), odds))
     others = _unknown(pipe, dev[0])
     known, unknown = _confidence(pipe, docs), _confidence(pipe, [dev[1][i] for i in others])
     least = find_min_confidence(known, unknown)

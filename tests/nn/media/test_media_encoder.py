@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from house_kit.media import SIDE, VISION, write_vision
+from house_kit.media import AUDIO, SIDE, VISION, write_audio, write_vision
 from spacy_transfer.nn.media.encoder import MediaEncoder
 from spacy_transfer.nn.media.reading import read_media, rebuild_media
 from spacy_transfer.repository.resolve import find_media_encoder
@@ -68,6 +68,42 @@ def test_rebuilt_from_its_record(folders: dict[str, Path], family: str) -> None:
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again(pixels(family)), encoder(pixels(family)))
     assert str(folders[family]) not in json.dumps(config)
+
+
+@pytest.mark.parametrize("family", AUDIO)
+def test_audio_encoders_too(family: str, tmp_path: Path) -> None:
+    folder = write_audio(tmp_path / "plain", family)
+    encoder, config = read_media(find_media_encoder(str(folder)), "audio", "max")
+    own = transformers.AutoModel.from_pretrained(folder).eval()
+    own = own.get_encoder() if family == "whisper" else own
+    size = (2, 20, 100) if family == "whisper" else (2, 1000)
+    inputs = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        states = own(inputs).last_hidden_state
+        assert torch.equal(encoder(inputs), states.amax(dim=1))
+        if family == "whisper":
+            found = encoder(inputs, [7, 50])
+            assert torch.equal(found, torch.stack([states[0, :7].amax(dim=0), states[1].amax(dim=0)]))
+    again = rebuild_media(json.loads(json.dumps(config)), "audio", "max", "a file")
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(inputs), encoder(inputs))
+    encoder.freeze(1)
+    encoder(inputs).sum().backward()
+    assert {encoder.depth_of(name) for name, w in encoder.named_parameters() if w.grad is not None} == {2}
+
+
+def test_old_names_and_norms_before_the_layers(tmp_path: Path) -> None:
+    """Folders on the hub name the weight of the convolution over positions as an older torch did."""
+    folder = write_audio(tmp_path / "stable", do_stable_layer_norm=True, feat_extract_norm="layer")
+    new = read_media(find_media_encoder(str(folder)), "audio", "auto")[0]
+    assert new.depth_of("body.encoder.layer_norm.weight") == 2
+    weights = load_file(folder / "model.safetensors")
+    stem = "encoder.pos_conv_embed.conv."
+    for number, old in ((0, "weight_g"), (1, "weight_v")):
+        weights[f"wav2vec2.{stem}{old}"] = weights.pop(f"{stem}parametrizations.weight.original{number}")
+    save_file(weights, folder / "model.safetensors")
+    inputs = torch.randn(1, 800)
+    assert torch.equal(read_media(find_media_encoder(str(folder)), "audio", "auto")[0](inputs), new(inputs))
 
 
 def altered(folder: Path, target: Path, **config: object) -> Path:

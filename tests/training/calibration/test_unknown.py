@@ -69,7 +69,8 @@ def test_it_is_the_rank_of_distance_and_score_among_known_texts(files: Path, fit
         docs = list(map(nlp.make_doc, texts))
         odds = log_odds_of(pipe.predict(docs), exclusive=True)
         stored = pipe.model.shims[0].network.confidence
-        return stored.weights[0].item() * groups.nearness(pipe.vectors(docs)) + stored.weights[1].item() * odds
+        vectors = pipe.vectors(docs)
+        return stored.weights.numpy() @ np.stack([groups.nearness(vectors), odds, groups.closeness(vectors)])
 
     known = [f"{text} please" for text in TEXTS]
     strange = [*STRANGERS, "price box happy angry"]

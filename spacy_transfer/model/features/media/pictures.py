@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 import torch
 
-from ....errors import T841_FLOATS, T841_LONG, T841_PIXELS, T841_SHAPE, T847, require
+from ....errors import T841_LONG, T841_PIXEL_TYPE, T841_PIXELS, T841_SHAPE, T847, require
 from ....files.fields import list_of, maybe, real, take, whole
 from ....files.strangers import UnusableFile
 from ....json_types import JsonMapping, JsonObject
@@ -255,4 +255,4 @@ def _eight_bits(pixels: Numbers, name: str) -> Numbers:
         )
     if kind == "f" and least >= 0 and most <= 1:
         return np.rint(pixels * 255).astype(np.uint8)
-    raise Unreadable(name, T841_FLOATS.format(dtype=f"{pixels.dtype} from {least} to {most}"))
+    raise Unreadable(name, T841_PIXEL_TYPE.format(dtype=f"{pixels.dtype} from {least} to {most}"))

@@ -7,6 +7,8 @@ from typing import Literal
 from ....errors import T005
 from ....nn.media.families import Kind, Pooling
 
+_MOST_SECONDS = 600
+
 
 @dataclass(frozen=True)
 class MediaSettings:
@@ -49,6 +51,8 @@ class MediaSettings:
             wrong.append(("unreadable", self.unreadable, '"error" or "skip"'))
         if not _is_least(self.memory, 0):
             wrong.append(("memory", self.memory, "a number of bytes, 0 or more"))
+        if self.kind == "audio" and not 0.0 < self.max_seconds <= _MOST_SECONDS:
+            wrong.append(("max_seconds", self.max_seconds, f"above 0, at most {_MOST_SECONDS}"))
         for field, value, want in wrong[:1]:
             raise ValueError(T005.format(block="features", field=field, value=value, want=want))
 

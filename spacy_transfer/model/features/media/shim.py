@@ -232,7 +232,7 @@ class MediaShim(Shim):  # type: ignore[misc]
         with no_larger_than([tuple(weight.shape) for weight in weights.values()]):
             encoder = rebuild_media(record["config"], kind, self.settings.pooling, _STORED)
         fill_weights(encoder, weights, _STORED)
-        self._take(encoder, medium_of_record(self.settings, record["preparation"], _STORED, encoder), record)
+        self._take(encoder, medium_of_record(self.settings, record["preparation"], _STORED), record)
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
