@@ -93,17 +93,18 @@ def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2
     lost |= {places[i]: error for i, error in unread.items()}
     _tell(shim, docs, lost, n_given)
     places = [place for place in places if place not in lost]
-    there = np.zeros(len(docs), dtype=bool)
-    there[places] = True
+    known = np.zeros(len(docs), dtype=bool)
+    known[places] = True
+    there, none = ops.asarray(known), ops.asarray(~known)
     mean, deviation = (from_xp(model.get_param(name), vectors.device) for name in ("mean", "deviation"))
     standardized = (vectors - mean) / deviation
     out = ops.alloc2f(len(docs), model.get_dim("nO"))
-    out[~there] = model.get_param("missing")
+    out[none] = model.get_param("missing")
     out[there] = array_of(standardized.detach(), ops.xp)
 
     def backprop(d_out: Floats2d) -> list[Doc]:
         """Give the vector for none its gradient, and the encoder its own where it is tuned."""
-        model.inc_grad("missing", ops.asarray1f(d_out[~there].sum(axis=0)))
+        model.inc_grad("missing", ops.asarray1f(d_out[none].sum(axis=0)))
         if standardized.requires_grad:
             standardized.backward(from_xp(ops.as_contig(d_out[there]), vectors.device))
         return []

@@ -46,7 +46,7 @@ def test_a_task_that_only_the_sound_decides_is_learned(quiet_bert: Path, folders
     assert scores(nlp, SOUNDS, "").argmax(dim=1).tolist() == [0, 1, 2, 0, 1, 2]
 
 
-@pytest.mark.parametrize("family", AUDIO)
+@pytest.mark.parametrize("family", ["wav2vec2", *(pytest.param(one, marks=pytest.mark.slow) for one in AUDIO[1:])])
 def test_tuned_stored_and_pickled(quiet_bert: Path, folders: dict[str, Path], family: str, tmp_path: Path) -> None:
     nlp = with_features(quiet_bert, block(folders[family], frozen_depth=1), with_sounds, **ALL)
     (shim,) = layer_of(nlp).layers[0].shims
