@@ -10,8 +10,8 @@ import spacy
 import torch
 from spacy.language import Language
 
-from house_kit.features import ALL, SOLVED, layer_of, with_features
-from house_kit.media import AUDIO, RATE, tone, wav, with_sounds, write_audio
+from house_kit.features import ALL, layer_of, with_features
+from house_kit.media import AUDIO, PROBE, RATE, tone, wav, with_sounds, write_audio
 from house_kit.texts import LABELS
 from spacy_transfer.training.adamw import AdamW
 
@@ -29,7 +29,7 @@ def block(encoder: Path, **fields: Any) -> dict[str, Any]:
 
 
 def solved(bert: Path, encoder: Path, *, make: Any = with_sounds, **fields: Any) -> Language:
-    return with_features(bert, block(encoder, **fields), make, head_init=SOLVED, **ALL)
+    return with_features(bert, block(encoder, **fields), make, head_init=PROBE, **ALL)
 
 
 def scores(nlp: Language, values: list[Any], text: str = "the card") -> torch.Tensor:

@@ -14,8 +14,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Adam
 
-from house_kit.features import ALL, SOLVED, layer_of, params, with_features
-from house_kit.media import COLORS, VISION, picture, png, with_pictures, write_vision
+from house_kit.features import ALL, layer_of, params, with_features
+from house_kit.media import COLORS, PROBE, VISION, picture, png, with_pictures, write_vision
 from house_kit.texts import LABELS
 from spacy_transfer import export
 from spacy_transfer.model.features.media.contents import Content
@@ -43,7 +43,7 @@ def scores(nlp: Language, values: list[Any], text: str = "the card") -> torch.Te
 
 
 def solved(bert: Path, vit: Path, *, make: Any = with_pictures, **fields: Any) -> Language:
-    return with_features(bert, block(vit, **fields), make, head_init=SOLVED, **ALL)
+    return with_features(bert, block(vit, **fields), make, head_init=PROBE, **ALL)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,7 @@ def test_a_task_that_only_the_picture_decides_is_learned(quiet_bert: Path, vit: 
     assert found == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.slow
 def test_it_is_learned_by_steps_too(quiet_bert: Path, vit: Path) -> None:
     nlp = with_features(quiet_bert, block(vit), with_pictures, **ALL)
     before = weights_of_shim(nlp)
@@ -419,6 +420,6 @@ def test_next_to_other_features(quiet_bert: Path, vit: Path) -> None:
         return examples
 
     both = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"a": block(vit), "b": block(vit, attribute="_.photo")}}
-    nlp = with_features(quiet_bert, both, make, head_init=SOLVED, **ALL)
+    nlp = with_features(quiet_bert, both, make, head_init=PROBE, **ALL)
     assert layer_of(nlp).get_dim("nO") == 32
     assert scores(nlp, PICTURES[:3]).argmax(dim=1).tolist() == [0, 1, 2]

@@ -100,7 +100,8 @@ def test_a_row_needs_a_text_or_a_picture(tmp_path: Path) -> None:
     assert paths == [(tmp_path / "a.png").resolve(), Path("/b.png")]
 
 
-@pytest.mark.parametrize("depth", [pytest.param("all", marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", ["all", 1])
 def test_trained_stopped_and_resumed(
     quiet_bert: Path, vit: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: Any
 ) -> None:
