@@ -164,7 +164,11 @@ def tables(
         yield f"\n{few} texts a label" if few != "full" else "\nall texts"
         yield f"| method | {' | '.join(sets)} | mean | seconds | ours is better by |"
         yield f"|---|{'---|' * (len(sets) + 3)}"
-        every = {(c.method, c.data, c.seed): one for c, one in done.items() if c.shots == few and "accuracy" in one}
+        every = {
+            (c.method, c.data, c.seed): one
+            for c, one in done.items()
+            if c.shots == few and c.data in sets and "accuracy" in one
+        }
         for method in methods:
             columns = [[_number(one, "accuracy") for key, one in every.items() if key[:2] == (method, d)] for d in sets]
             if not all(columns):

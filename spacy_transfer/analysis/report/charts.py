@@ -16,10 +16,11 @@ from ...text_output import printable
 # matplotlib's, which is optional.
 Axes = Any
 # Colors that no chart would have by chance stand for those of the page, light or dark.
-_INK, _LINE = "#010101", "#020202"
+_INK, _LINE, _CARD = "#010101", "#020202", "#040404"
 _SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305")
 _VARIABLES = {
-    _INK: "currentColor", _LINE: "var(--line)", **{color: f"var(--series-{i})" for i, color in enumerate(_SERIES, 1)}
+    _INK: "currentColor", _LINE: "var(--line)", _CARD: "var(--card)",
+    **{color: f"var(--series-{i})" for i, color in enumerate(_SERIES, 1)},
 }  # fmt: skip
 # Told apart without color.
 _STYLES = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
@@ -32,7 +33,9 @@ _SETTINGS = {
     "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": _LINE,
     "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "grid.color": _LINE, "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "axes.titlesize": 10,
+    # Over curves the legend can be read, and they can be seen.
+    "legend.facecolor": _CARD, "legend.edgecolor": "none", "legend.framealpha": 0.8, "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8, "axes.titlesize": 10,
 }  # fmt: skip
 
 
@@ -133,7 +136,7 @@ def training_charts(curves: JsonObject) -> list[Chart]:
             _lines(axes, at, {measure: scores}, "step", f"{measure} on dev", changes, markers=True)
             axes.plot([at[best]], [scores[best]], "o", color=_SERIES[1], markersize=9, fillstyle="none", zorder=4)
             axes.annotate(f"best: {scores[best]:.3f}", (at[best], scores[best]), (0, -16), textcoords="offset points",
-                          ha="center", fontsize=9)  # fmt: skip
+                          ha="center", fontsize=9.5)  # fmt: skip
 
         text = f"{_course(f'The {measure}', scores, at)} The best is {scores[best]:.3f}, at step {at[best]}."
         charts.append(_draw("dev-score", f"{measure} on the dev texts", text, score))
@@ -276,7 +279,7 @@ def precision_recall_chart(name: str, curves: JsonObject) -> Chart:
                 drawstyle="steps-pre", label=f"{name}: {one['average_precision']:.3f}",
             )  # fmt: skip
         axes.set(xlim=(0, 1.01), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
-        axes.legend(title="average precision", loc="lower left", title_fontsize=9)
+        axes.legend(title="average precision", loc="lower left", title_fontsize=9.5)
 
     words = "; ".join(f"{one['label']}: average precision {one['average_precision']:.3f}" for one in every)
     title = "Precision and recall" + (", of the worst labels too" if len(every) > 1 else "")
@@ -310,7 +313,7 @@ def depth_charts(search: JsonObject) -> list[Chart]:
     def time(axes: Axes) -> None:
         """Draw the time of a run as bars, with its number on top."""
         bars = axes.bar(x, seconds, 0.6, color=_SERIES[1])
-        axes.bar_label(bars, [f"{one:,.0f} s" for one in seconds], fontsize=9, padding=2)
+        axes.bar_label(bars, [f"{one:,.0f} s" for one in seconds], fontsize=9.5, padding=2)
         axes.set_xticks(x, names)
         axes.set(xlabel="frozen depth", ylabel="seconds of a run")
 
