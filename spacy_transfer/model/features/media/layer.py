@@ -89,17 +89,18 @@ def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = Non
 def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     shim, ops = _shim_of(model), model.ops
     parts = [_encoded(shim, docs[i : i + _AT_ONCE], is_train) for i in range(0, len(docs), _AT_ONCE)]
-    there = np.concatenate([part[0] for part in parts] or [np.zeros(0, dtype=bool)])
+    known = np.concatenate([part[0] for part in parts] or [np.zeros(0, dtype=bool)])
+    there, none = ops.asarray(known), ops.asarray(~known)
     vectors = torch.cat([part[1] for part in parts] or [shim.encode([], is_train)[1]])
     mean, deviation = (from_xp(model.get_param(name), vectors.device) for name in ("mean", "deviation"))
     standardized = (vectors - mean) / deviation
     out = ops.alloc2f(len(docs), model.get_dim("nO"))
-    out[~there] = model.get_param("missing")
+    out[none] = model.get_param("missing")
     out[there] = array_of(standardized.detach(), ops.xp)
 
     def backprop(d_out: Floats2d) -> list[Doc]:
         """Give the vector for none its gradient, and the encoder its own where it is tuned."""
-        model.inc_grad("missing", ops.asarray1f(d_out[~there].sum(axis=0)))
+        model.inc_grad("missing", ops.asarray1f(d_out[none].sum(axis=0)))
         if standardized.requires_grad:
             standardized.backward(from_xp(ops.as_contig(d_out[there]), vectors.device))
         return []
