@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from spacy.tokens import Doc
 
-from house_kit.features import ALL, SOLVED, with_features
-from house_kit.media import png, with_pictures, write_vision
+from house_kit.features import ALL, with_features
+from house_kit.media import PROBE, png, with_pictures, write_vision
 from house_kit.texts import LABELS
 from spacy_transfer import make_app
 
@@ -19,7 +19,7 @@ def test_pictures_come_as_base64(quiet_bert: Path, tmp_path: Path) -> None:
     Doc.set_extension("image", default=None, force=True)
     folder = write_vision(tmp_path / "vit")
     block = {"@layers": "spacy-transfer.ImageFeatures.v1", "encoder": str(folder)}
-    nlp = with_features(quiet_bert, block, with_pictures, head_init=SOLVED, **ALL)
+    nlp = with_features(quiet_bert, block, with_pictures, head_init=PROBE, **ALL)
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     (tmp_path / "secret.png").write_bytes(png(1))
     with testclient.TestClient(make_app(nlp)) as client:

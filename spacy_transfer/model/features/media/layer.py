@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
+from torch import Tensor
 
 from ....errors import T841, T842, T842_ALL, T842_ONE, T843, T848_AUDIO, T848_IMAGE
 from ....log import announce
@@ -20,6 +23,7 @@ _MEASURED = 256
 # Of the root mean square of all deviations: what hardly differs in these may be something else in others.
 _LEAST_DEVIATION = 0.1
 _NAMED = 5  # pictures in a message
+_AT_ONCE = 16  # documents whose files are in memory together
 
 
 def make_media_features(settings: MediaSettings, lr_factor: float) -> Model:
@@ -54,21 +58,20 @@ def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = Non
         return model
     shim = _shim_of(model)
     shim.load()
-    contents, lost = _contents(shim, X)
-    given = {place: content for place, content in enumerate(contents) if content is not None}
-    n_given = len(given) + len(lost)
-    if not n_given:
-        raise ValueError(T842.format(attribute=shim.settings.attribute, where=T842_ALL))
-    for place, content in list(given.items()):
+    lost, given = dict[int, Unreadable](), list[Doc]()
+    for place, doc in enumerate(X):
+        # One after the other: all together may be more than fits in memory.
         try:
-            shim.medium.check(content)
+            if (content := _content(shim, doc)) is not None:
+                shim.medium.check(content)
+                given.append(doc)
         except Unreadable as error:
             lost[place] = error
-            del given[place]
-    _tell(shim, X, lost, n_given)
-    if not given:
+    _tell(shim, X, lost, len(given) + len(lost))
+    found, _ = _contents(shim, given[:: -(-len(given) // _MEASURED) or 1])
+    chosen = [content for content in found if content is not None]
+    if not chosen:
         raise ValueError(T842.format(attribute=shim.settings.attribute, where=T842_ALL))
-    chosen = list(given.values())[:: -(-len(given) // _MEASURED)]
     unread, vectors = shim.encode(chosen, False)
     if len(unread) == len(chosen):
         raise ValueError(T842.format(attribute=shim.settings.attribute, where=T842_ALL))
@@ -85,30 +88,37 @@ def _init(model: Model, X: Sequence[Doc] | None = None, Y: Floats2d | None = Non
 
 def _forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[Floats2d, Backprop]:
     shim, ops = _shim_of(model), model.ops
-    contents, lost = _contents(shim, docs)
-    places = [place for place, content in enumerate(contents) if content is not None]
-    given = [content for content in contents if content is not None]
-    unread, vectors = shim.encode(given, is_train)
-    n_given = len(given) + len(lost)
-    lost |= {places[i]: error for i, error in unread.items()}
-    _tell(shim, docs, lost, n_given)
-    places = [place for place in places if place not in lost]
-    there = np.zeros(len(docs), dtype=bool)
-    there[places] = True
+    parts = [_encoded(shim, docs[i : i + _AT_ONCE], is_train) for i in range(0, len(docs), _AT_ONCE)]
+    known = np.concatenate([part[0] for part in parts] or [np.zeros(0, dtype=bool)])
+    there, none = ops.asarray(known), ops.asarray(~known)
+    vectors = torch.cat([part[1] for part in parts] or [shim.encode([], is_train)[1]])
     mean, deviation = (from_xp(model.get_param(name), vectors.device) for name in ("mean", "deviation"))
     standardized = (vectors - mean) / deviation
     out = ops.alloc2f(len(docs), model.get_dim("nO"))
-    out[~there] = model.get_param("missing")
+    out[none] = model.get_param("missing")
     out[there] = array_of(standardized.detach(), ops.xp)
 
     def backprop(d_out: Floats2d) -> list[Doc]:
         """Give the vector for none its gradient, and the encoder its own where it is tuned."""
-        model.inc_grad("missing", ops.asarray1f(d_out[~there].sum(axis=0)))
+        model.inc_grad("missing", ops.asarray1f(d_out[none].sum(axis=0)))
         if standardized.requires_grad:
             standardized.backward(from_xp(ops.as_contig(d_out[there]), vectors.device))
         return []
 
     return out, backprop
+
+
+def _encoded(shim: MediaShim, docs: Sequence[Doc], is_train: bool) -> tuple[NDArray[np.bool_], Tensor]:
+    """Which of some documents have a vector, and these."""
+    contents, lost = _contents(shim, docs)
+    places = [place for place, content in enumerate(contents) if content is not None]
+    unread, vectors = shim.encode([content for content in contents if content is not None], is_train)
+    n_given = len(places) + len(lost)
+    lost |= {places[i]: error for i, error in unread.items()}
+    _tell(shim, docs, lost, n_given)
+    there = np.zeros(len(docs), dtype=bool)
+    there[[place for place in places if place not in lost]] = True
+    return there, vectors
 
 
 def _shim_of(model: Model) -> MediaShim:
@@ -121,21 +131,30 @@ def _contents(shim: MediaShim, docs: Sequence[Doc]) -> tuple[list[Content | None
 
     RAISES (ValueError): T842 where nothing may be missing, T848 for values of other types.
     """
-    settings, lost = shim.settings, dict[int, Unreadable]()
-    found: list[Content | None] = []
-    is_sound = settings.kind == "audio"
-    more = T848_AUDIO if is_sound else T848_IMAGE
+    lost, found = dict[int, Unreadable](), list[Content | None]()
     for place, doc in enumerate(docs):
         try:
-            found.append(content_of(doc, settings.attribute, settings.root, more, has_rate=is_sound))
+            found.append(_content(shim, doc))
         except Unreadable as error:
             lost[place] = error
             found.append(None)
-            continue
-        if found[-1] is None and settings.missing == "error":
-            where = T842_ONE.format(text=shown_text(doc))
-            raise ValueError(T842.format(attribute=settings.attribute, where=where))
     return found, lost
+
+
+def _content(shim: MediaShim, doc: Doc) -> Content | None:
+    """What a document has; None where that is nothing, and may be.
+
+    RAISES (Unreadable): Where it cannot be read.
+    RAISES (ValueError): As `_contents`.
+    """
+    settings = shim.settings
+    is_sound = settings.kind == "audio"
+    more = T848_AUDIO if is_sound else T848_IMAGE
+    content = content_of(doc, settings.attribute, settings.root, more, has_rate=is_sound)
+    if content is None and settings.missing == "error":
+        where = T842_ONE.format(text=shown_text(doc))
+        raise ValueError(T842.format(attribute=settings.attribute, where=where))
+    return content
 
 
 def _tell(shim: MediaShim, docs: Sequence[Doc], lost: dict[int, Unreadable], n_given: int) -> None:

@@ -212,7 +212,10 @@ class MediaShim(Shim):  # type: ignore[misc]
         """All that rebuilds the encoder without its folder: a record, and weights as safetensors."""
         if self._model is None:
             return b""
-        message = {"record": json.dumps(self._record), "weights": weights_to_bytes(weights_of(self._model))}
+        message = {
+            "record": json.dumps(self._record, sort_keys=True),
+            "weights": weights_to_bytes(weights_of(self._model)),
+        }
         data: bytes = srsly.msgpack_dumps(message)
         return data
 

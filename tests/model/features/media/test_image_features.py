@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Adam
 
-from house_kit.features import ALL, SOLVED, layer_of, params, with_features
-from house_kit.media import COLORS, picture, png, with_pictures, write_vision
+from house_kit.features import ALL, layer_of, params, with_features
+from house_kit.media import COLORS, PROBE, VISION, picture, png, with_pictures, write_vision
 from house_kit.texts import LABELS
+from spacy_transfer import export
+from spacy_transfer.model.features.media.contents import Content
+from spacy_transfer.model.features.media.settings import MediaSettings
 from spacy_transfer.model.features.media.shim import MediaShim
 from spacy_transfer.training.adamw import AdamW
+from spacy_transfer.training.state.pipeline_state import all_weights
 
 
 def block(encoder: Path, **fields: Any) -> dict[str, Any]:
@@ -38,19 +43,27 @@ def scores(nlp: Language, values: list[Any], text: str = "the card") -> torch.Te
 
 
 def solved(bert: Path, vit: Path, *, make: Any = with_pictures, **fields: Any) -> Language:
-    return with_features(bert, block(vit, **fields), make, head_init=SOLVED, **ALL)
+    return with_features(bert, block(vit, **fields), make, head_init=PROBE, **ALL)
+
+
+@pytest.fixture(scope="module")
+def frozen(quiet_bert: Path, vit: Path) -> Language:
+    """Solved on pictures, and not to be changed."""
+    Doc.set_extension("image", default=None, force=True)
+    return solved(quiet_bert, vit)
 
 
 PICTURES = [png(i % 3, 50 + i) for i in range(6)]
 
 
-@pytest.mark.parametrize("text", ["the card", "", " "])
+@pytest.mark.parametrize("text", ["the card", ""])
 def test_a_task_that_only_the_picture_decides_is_learned(quiet_bert: Path, vit: Path, text: str) -> None:
     nlp = solved(quiet_bert, vit, make=lambda nlp: with_pictures(nlp, text=text))
     found = scores(nlp, PICTURES, text).argmax(dim=1).tolist()
     assert found == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.slow
 def test_it_is_learned_by_steps_too(quiet_bert: Path, vit: Path) -> None:
     nlp = with_features(quiet_bert, block(vit), with_pictures, **ALL)
     before = weights_of_shim(nlp)
@@ -65,7 +78,7 @@ def weights_of_shim(nlp: Language) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in shim_of(nlp).encoder.state_dict().items()}
 
 
-@pytest.mark.parametrize("depth", [-1, 0, 1, 2, "all"])
+@pytest.mark.parametrize("depth", [-1, 1, "all"])
 def test_what_is_frozen_stays_and_what_is_tuned_moves(quiet_bert: Path, vit: Path, depth: Any) -> None:
     nlp = with_features(quiet_bert, block(vit, frozen_depth=depth), with_pictures, **ALL)
     encoder, before = shim_of(nlp).encoder, weights_of_shim(nlp)
@@ -76,6 +89,7 @@ def test_what_is_frozen_stays_and_what_is_tuned_moves(quiet_bert: Path, vit: Pat
     assert moved == set(range(0 if depth == -1 else depth + 1, 3)) if depth != "all" else not moved
 
 
+@pytest.mark.slow
 def test_a_tuned_encoder_learns_by_the_mean_gradient(quiet_bert: Path, vit: Path) -> None:
     """However a batch is divided; and the rate is that of the features alone."""
     moves = []
@@ -178,10 +192,10 @@ def with_bad(folder: Path) -> Any:
     return make
 
 
-def test_what_cannot_be_read_stops(quiet_bert: Path, vit: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_stops(quiet_bert: Path, vit: Path, frozen: Language, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"T841.*gone.png.*as a picture.*No such file.*'skip'|T841.*gone.png"):
         solved(quiet_bert, vit, make=with_bad(tmp_path))
-    nlp = solved(quiet_bert, vit)
+    nlp = frozen
     with pytest.raises(ValueError, match=r"T841.*text.png.*not a picture of a known format"):
         scores(nlp, [PICTURES[0], str(tmp_path / "text.png")])
     with pytest.raises(ValueError, match=r"T841.*regular"):
@@ -213,8 +227,11 @@ def test_what_cannot_be_read_is_named_once_and_missing_by_choice(
 # ---- paths, bytes, arrays; what is remembered --------------------------------------------------------------------
 
 
-def test_a_path_bytes_and_an_array_are_the_same(quiet_bert: Path, vit: Path, tmp_path: Path) -> None:
-    nlp = solved(quiet_bert, vit, folder=str(tmp_path))
+def test_a_path_bytes_and_an_array_are_the_same(
+    frozen: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = frozen
+    monkeypatch.setattr(shim_of(nlp), "settings", replace(shim_of(nlp).settings, folder=str(tmp_path)))
     (tmp_path / "a.png").write_bytes(PICTURES[1])
     array = np.asarray(picture(1, 51))
     values = [PICTURES[1], bytearray(PICTURES[1]), "a.png", str(tmp_path / "a.png"), tmp_path / "a.png", array]
@@ -236,14 +253,15 @@ def count_runs(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_same_content_is_encoded_once_and_another_is_noticed(
-    quiet_bert: Path, vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    frozen: Language, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nlp = solved(quiet_bert, vit)
+    nlp = frozen
     runs = count_runs(nlp, monkeypatch)
     for _ in range(2):
         nlp.update(with_pictures(nlp), sgd=False)
     # Those of training are known since initialization.
     assert runs == [0]
+    shim_of(nlp).memory.clear()
     one, two = tmp_path / "one.png", tmp_path / "two.png"
     one.write_bytes(PICTURES[0])
     two.write_bytes(PICTURES[0])
@@ -255,8 +273,10 @@ def test_the_same_content_is_encoded_once_and_another_is_noticed(
     assert runs == [2]
 
 
-def test_without_room_nothing_is_remembered(quiet_bert: Path, vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_room, without = solved(quiet_bert, vit), solved(quiet_bert, vit, memory=0)
+def test_without_room_nothing_is_remembered(
+    frozen: Language, quiet_bert: Path, vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_room, without = frozen, solved(quiet_bert, vit, memory=0)
     runs = count_runs(without, monkeypatch)
     assert torch.equal(scores(without, PICTURES), scores(with_room, PICTURES))
     assert torch.equal(scores(without, PICTURES[::-1]), scores(with_room, PICTURES).flip(0))
@@ -266,7 +286,7 @@ def test_without_room_nothing_is_remembered(quiet_bert: Path, vit: Path, monkeyp
 # ---- storage -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth", [1, "all"])
+@pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), "all"])
 def test_stored_without_its_folder(quiet_bert: Path, tmp_path: Path, depth: Any) -> None:
     folder = write_vision(tmp_path / "vit")
     nlp = solved(quiet_bert, folder, frozen_depth=depth)
@@ -293,8 +313,48 @@ def test_stored_without_its_folder(quiet_bert: Path, tmp_path: Path, depth: Any)
     assert np.isfinite(params(layer_of(loaded))["1.missing"]).all()
 
 
-def test_altered_bytes_are_refused(quiet_bert: Path, vit: Path) -> None:
-    nlp = solved(quiet_bert, vit)
+@pytest.mark.parametrize("depth", [1, "all"])
+def test_checkpoints_hold_what_is_trained(quiet_bert: Path, vit: Path, depth: Any) -> None:
+    nlp = solved(quiet_bert, vit, frozen_depth=depth)
+    found = {name.rpartition("|")[2] for name in all_weights(nlp, only_trainable=True)}
+    assert found >= {"missing", "head.output.weight", *shim_of(nlp).trainable}
+    assert not found & (set(weights_of_shim(nlp)) - set(shim_of(nlp).trainable))
+
+
+@pytest.mark.parametrize("family", VISION)
+def test_every_family_is_stored(family: str, tmp_path: Path) -> None:
+    folder = write_vision(tmp_path, family)
+    settings = MediaSettings("image", str(folder), "image", "all", "auto", "learned", "error", "", 0)
+    shim, loaded = MediaShim(settings), MediaShim(settings)
+    shim.load()
+    loaded.from_bytes(shim.to_bytes())
+    contents = [Content(f"{i}", png(i)) for i in range(3)]
+    (_, wanted), (_, found) = (one.encode(contents, False) for one in (shim, loaded))
+    assert torch.equal(found, wanted)
+    assert loaded.to_bytes() == shim.to_bytes()
+
+
+def test_no_export_leaves_the_picture_behind(frozen: Language, tmp_path: Path) -> None:
+    frozen.to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"T560.*features"):
+        export(tmp_path / "saved", tmp_path / "hub", to="huggingface")
+    pytest.importorskip("onnx")
+    with pytest.raises(ValueError, match=r"T542.*image_features"):
+        export(tmp_path / "saved", tmp_path / "onnx", to="onnx")
+
+
+def test_an_explanation_keeps_the_picture(frozen: Language) -> None:
+    nlp = frozen
+    doc = nlp.make_doc("the card is here")
+    doc._.image = PICTURES[1]
+    whole = scores(nlp, [PICTURES[1]], "the card is here")[0, 1]
+    for method in ("occlusion", "gradients"):
+        ((found,),) = nlp.get_pipe("transfer_textcat").explain([doc], labels=LABELS[1:2], method=method)
+        assert found.score == pytest.approx(float(whole), abs=1e-4)
+
+
+def test_altered_bytes_are_refused(frozen: Language) -> None:
+    nlp = frozen
     shim, data = shim_of(nlp), shim_of(nlp).to_bytes()
     for wrong in (
         data.replace(b'"kind": "image"', b'"kind": "audio"'), data.replace(b'"vit"', b'"bit"'), b"\x80",
@@ -305,8 +365,9 @@ def test_altered_bytes_are_refused(quiet_bert: Path, vit: Path) -> None:
     assert b"\x80\x02" not in data[:20]
 
 
-def test_two_processes(quiet_bert: Path, vit: Path) -> None:
-    nlp = solved(quiet_bert, vit)
+@pytest.mark.slow
+def test_two_processes(frozen: Language) -> None:
+    nlp = frozen
     docs = [nlp.make_doc("the card") for _ in PICTURES]
     for doc, value in zip(docs, PICTURES, strict=True):
         doc._.image = value
@@ -314,6 +375,7 @@ def test_two_processes(quiet_bert: Path, vit: Path) -> None:
     assert torch.equal(found, scores(nlp, PICTURES))
 
 
+@pytest.mark.slow
 def test_averages_hold_for_a_tuned_encoder(quiet_bert: Path, vit: Path) -> None:
     nlp = with_features(quiet_bert, block(vit, frozen_depth=1), with_pictures, **ALL)
     optimizer = AdamW(learn_rate=1e-2, use_averages=True)
@@ -358,6 +420,6 @@ def test_next_to_other_features(quiet_bert: Path, vit: Path) -> None:
         return examples
 
     both = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"a": block(vit), "b": block(vit, attribute="_.photo")}}
-    nlp = with_features(quiet_bert, both, make, head_init=SOLVED, **ALL)
+    nlp = with_features(quiet_bert, both, make, head_init=PROBE, **ALL)
     assert layer_of(nlp).get_dim("nO") == 32
     assert scores(nlp, PICTURES[:3]).argmax(dim=1).tolist() == [0, 1, 2]

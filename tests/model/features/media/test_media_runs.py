@@ -100,6 +100,7 @@ def test_a_row_needs_a_text_or_a_picture(tmp_path: Path) -> None:
     assert paths == [(tmp_path / "a.png").resolve(), Path("/b.png")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["all", 1])
 def test_trained_stopped_and_resumed(
     quiet_bert: Path, vit: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: Any
@@ -113,7 +114,6 @@ def test_trained_stopped_and_resumed(
     run(made, tmp_path / "parts", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     if depth == "all":
-        # Nothing of a frozen encoder goes into checkpoints.
         made.to_disk(tmp_path / "config.cfg")
         spacy_train(tmp_path / "config.cfg", tmp_path / "theirs")
         assert files_of(tmp_path / "whole/model-last") == files_of(tmp_path / "theirs/model-last")
