@@ -384,6 +384,16 @@ def test_pages_are_plain_us_english(page: Path) -> None:
     assert not [prose[max(0, found.start() - 30) : found.end() + 10] for found in AVOIDED.finditer(prose)]
 
 
+@pytest.mark.skipif(not PAGES, reason="installed without its README")
+@pytest.mark.parametrize("section", ["Quickstart", "Tests"])
+def test_the_readme_has_one_command_that_sets_up_and_runs(section: str) -> None:
+    """.ci/run runs that under Tests."""
+    text = PAGES[0].read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    assert len(commands := re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)) == 1
+    assert commands[0].startswith("python3 -m venv .venv && ")
+    assert commands[0].count("\n") == 1
+
+
 def test_the_list_finds_what_it_is_for() -> None:
     for text in ("Wanted is a str", "initialised", "one of ours", "licence", "computed anew", "two colours"):
         assert AVOIDED.search(text)

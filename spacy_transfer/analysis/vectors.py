@@ -12,10 +12,10 @@ from spacy.training import Example
 
 from ..docbins import read_all_docs
 from ..json_types import ConfigBlock
-from ..log import logger
 from ..pipeline.components import classifier_meant
 from ..pipeline.interface import Floats
 from ..pipeline.neighbors import as_seen_in
+from ..quiet import silent
 
 _BATCH = 256
 
@@ -71,11 +71,7 @@ def untrained(encoder: str | None) -> Language:
     }
     nlp.add_pipe("transfer_textcat", config={"model": model})
     examples = [Example.from_dict(nlp.make_doc(label), {"cats": {label: 1.0}}) for label in ("a", "b")]
-    level = logger.level
     # The table of trainable weights would be about a head that nobody uses.
-    logger.setLevel("WARNING")
-    try:
+    with silent():
         nlp.initialize(lambda: examples)
-    finally:
-        logger.setLevel(level)
     return nlp

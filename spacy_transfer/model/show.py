@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from spacy.language import DEFAULT_CONFIG, Language
@@ -12,11 +11,11 @@ from thinc.api import Config
 from ..config.reading import read_config
 from ..errors import T099, T429
 from ..files import no_such_file
-from ..log import logger
 from ..nn.tuning import DepthRow
 from ..pipeline.components import classifiers_of
 from ..pipeline.interface import SharedEncoderInterface, interface_of
 from ..pipeline.loading import load_pipeline
+from ..quiet import silent
 from .exported.architecture import OnnxClassifier
 from .exported.onnx_shim import OnnxShim
 from .networks import networks_of
@@ -43,7 +42,7 @@ def show(path: Path, overrides: Mapping[str, object] | None = None) -> str:
     if path.is_dir() and overrides:
         raise ValueError(T429.format(path=path, keys=", ".join(f"--{key}" for key in overrides)))
     if path.is_dir():
-        with _silent():
+        with silent():
             nlp = load_pipeline(path)
         return draw_all(nlp, path)
     return draw_all(initialized(read_config(path, overrides)), path)
@@ -55,7 +54,8 @@ def initialized(config: Config) -> Language:
     config (Config): As `read_config` gives it.
     RETURNS (Language): The pipeline.
     """
-    with _silent():
+    # The table of trainable weights, which would say the same, is not announced.
+    with silent():
         return init_nlp(DEFAULT_CONFIG.merge(config))
 
 
@@ -73,17 +73,6 @@ def draw_all(nlp: Language, path: Path) -> str:
     if not pictures:
         raise ValueError(T099.format(path=path, error="it has no spacy-transfer classifier"))
     return "\n\n".join(pictures)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """The table of trainable weights, which would say the same, is not announced."""
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def draw(name: str, nlp: Language) -> str:

@@ -351,6 +351,7 @@ def test_layers_that_the_configuration_leaves_out(tmp_path: Path) -> None:
 # ---- checkpoints -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_key_of_a_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     start = checkpoints.begin({"w": torch.ones(2)})

@@ -1,5 +1,6 @@
 """Short runs of our own loop on the tiny BERT, and what they leave."""
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,7 +121,8 @@ def config_of(
     if kind.startswith("beside"):
         config["nlp"]["pipeline"].insert(0, "textcat")
         config["components"]["textcat"] = {"factory": "textcat", "model": BOW}
-    return Config(merged(config, changes))
+    # Of its own: tests change values in it.
+    return Config(copy.deepcopy(merged(config, changes)))
 
 
 def run(config: Config, output: Path, **options: Any) -> Trained:

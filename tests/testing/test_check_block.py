@@ -49,6 +49,8 @@ BLOCKS: list[Any] = [
 ELSEWHERE = {
     "StaticEncoder": "a folder of weights: below", "PretrainedEncoder": "a folder of weights: below",
     "SharedEncoder": "a transformer: test_shared.py",
+    "ImageFeatures": "a folder of weights: test_image_features.py",
+    "AudioFeatures": "a folder of weights: test_audio_features.py",
     "CharNGrams": "a part of ScratchEncoder: above", "PieceRows": "a reader: test_masked_lm.py",
 }  # fmt: skip
 

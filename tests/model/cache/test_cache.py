@@ -206,6 +206,7 @@ def streaming(folder: Path, **blocks: Any) -> Language:
     return nlp
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [{}, {"memory": 0}])
 def test_of_a_stream_nothing_is_remembered(quiet_bert: Path, tmp_path: Path, cache: dict[str, Any]) -> None:
     nlp = streaming(quiet_bert, tuning={"frozen_depth": 1}, cache={**cache, "cache_dir": str(tmp_path)})

@@ -22,6 +22,7 @@ from spacy_transfer.training.adamw import AdamW
 # ---- gradients ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [2048, 32])
 @pytest.mark.parametrize("frozen", [-1, 1, "all"])
 @pytest.mark.parametrize("hidden", [None, [5]])
@@ -238,6 +239,7 @@ def learned_gradient(folder: Path, **blocks: Any) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "neutral"), [("SupervisedContrastive", "weight"), ("Mixup", "alpha"), ("RDrop", "alpha")]
 )

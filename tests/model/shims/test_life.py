@@ -438,6 +438,7 @@ def test_network_of_a_loaded_pipeline_is_in_evaluation_mode(saved: Path) -> None
     assert not network_of(nlp).training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [-1, 1, "all"])
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_threads_do_not_disturb_each_other(bert: Path, frozen: Any, precision: str, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A service reads pictures that come with a request, and no file of its own machine."""
 
 import base64
-import logging
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ def test_pictures_come_as_base64(quiet_bert: Path, tmp_path: Path) -> None:
     folder = write_vision(tmp_path / "vit")
     block = {"@layers": "spacy-transfer.ImageFeatures.v1", "encoder": str(folder)}
     nlp = with_features(quiet_bert, block, with_pictures, head_init=PROBE, **ALL)
-    logging.getLogger("spacy_transfer").setLevel("WARNING")
     (tmp_path / "secret.png").write_bytes(png(1))
     with testclient.TestClient(make_app(nlp)) as client:
 

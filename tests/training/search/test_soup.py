@@ -54,6 +54,7 @@ def test_a_soup_is_the_mean_where_that_is_better(halves: tuple[Path, Path, Path]
             assert torch.equal(weight, wanted[name])
 
 
+@pytest.mark.slow
 def test_a_soup_that_is_not_better_is_not_taken(halves: tuple[Path, Path, Path]) -> None:
     good, one, _ = halves
     found = mix([good, one, good])

@@ -99,6 +99,7 @@ def test_each_seed_is_the_run_alone(config: Config, tmp_path: Path) -> None:
 # ---- sweeps ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_better_trials_go_on(config: Config, tmp_path: Path) -> None:
     """A rate of nothing learns nothing; what is left at the end is the run that its values would make alone."""
     made = Made(config)
@@ -211,6 +212,7 @@ def test_other_data_between_runs_are_told(
 # ---- what is tried, what decides, what stays ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_blocks_and_values_that_belong_together(config: Config, tmp_path: Path) -> None:
     """Each trial is the run that these values would make alone."""
     model = f"components.{MODEL}.model"

@@ -61,6 +61,7 @@ def test_stopped_before_every_step(bert: Path, corpus: Path, tmp_path: Path, mon
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0, 1500, 10**6])
 def test_with_a_cache_on_disk(
     bert: Path, corpus: Path, tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
