@@ -36,7 +36,7 @@ WORDS = [
 ]  # fmt: skip
 LABELS = ["card", "login", "money"]
 # And what differs between two runs that are the same: the folders of a study's runs, markers.
-TIMES = {"seconds", "docs_per_second", "speed", "replaced"}
+TIMES = {"seconds", "docs_per_second", "speed", "replaced", "peak_memory"}
 # Kills of one job, after which it may come to its end.
 _MOST_KILLS = 6
 MODEL = "transfer_textcat"

@@ -39,6 +39,7 @@ from .output.marker import Marker
 from .output.models import Outcome
 from .output.progress import Progress, Show
 from .output.result import Result
+from .peak_memory import forget_peak, peak_memory
 from .signals import ending_on_signals
 from .state.checkpoint import Checkpoint, Checkpoints
 from .state.fingerprint import differences, flat, parts_of, refuse_others
@@ -277,6 +278,7 @@ class Session:
 
     def go(self, show: Show, command: str, stdout: IO[str], stderr: IO[str], stop_at: int) -> Trained:
         """Train to the end, to a step or to a signal."""
+        forget_peak()
         run, settings, nlp = self.run, self.settings, self.nlp
         numbers: list[int] = []
 
@@ -338,6 +340,10 @@ class Session:
         self.checkpoint()
         return self._trained("paused" if is_paused else "finished")
 
+    def _peak_memory(self) -> float | None:
+        devices = [shim.network.device for shim in network_shims(self.nlp).values()]
+        return peak_memory(devices[0]) if devices else None
+
     def _trained(self, status: Status, number: int = 0) -> Trained:
         at = self.run.at
         score, best_step = at.best if at.results else (0.0, -1)
@@ -345,7 +351,7 @@ class Session:
             result = Result(
                 status, at.n_done, at.n_skipped, score, best_step, at.best_scores, self._data, at.seconds,
                 machine=self.machine, precision=current_record(), measure=at.measure,
-                seed=self.config["training"]["seed"],
+                seed=self.config["training"]["seed"], peak_memory=self._peak_memory(),
             )  # fmt: skip
             result.write(self.output)
         for shim in network_shims(self.nlp).values():

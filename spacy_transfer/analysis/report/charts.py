@@ -302,7 +302,7 @@ def depth_charts(search: JsonObject) -> list[Chart]:
     x = list(range(len(names)))
     measure = _safe(str(search["measure"] or "score"), 40)
     scores, deviations = [one["score"] for one in depths], [one["deviation"] or 0.0 for one in depths]
-    seconds = [one["seconds"] or 0.0 for one in depths]
+    seconds, memory = ([one[name] or 0.0 for one in depths] for name in ("seconds", "peak_memory"))
 
     def score(axes: Axes) -> None:
         """Draw means and standard deviations."""
@@ -310,21 +310,33 @@ def depth_charts(search: JsonObject) -> list[Chart]:
         axes.set_xticks(x, names)
         axes.set(xlabel="frozen depth", ylabel=f"{measure} on dev")
 
-    def time(axes: Axes) -> None:
-        """Draw the time of a run as bars, with its number on top."""
-        bars = axes.bar(x, seconds, 0.6, color=_SERIES[1])
-        axes.bar_label(bars, [f"{one:,.0f} s" for one in seconds], fontsize=9.5, padding=2)
+    def bars(axes: Axes, values: Sequence[float], unit: str, what: str) -> None:
+        """Draw what a run took as bars, with its number on top."""
+        drawn = axes.bar(x, values, 0.6, color=_SERIES[1])
+        axes.bar_label(drawn, [f"{one:,.0f} {unit}" for one in values], fontsize=9.5, padding=2)
         axes.set_xticks(x, names)
-        axes.set(xlabel="frozen depth", ylabel="seconds of a run")
+        axes.set(xlabel="frozen depth", ylabel=what)
+
+    def time(axes: Axes) -> None:
+        """Draw the time of a run."""
+        bars(axes, seconds, "s", "seconds of a run")
+
+    def peak(axes: Axes) -> None:
+        """Draw the most memory that a run held."""
+        bars(axes, memory, "MB", "most megabytes in a run")
 
     said = "; ".join(
         f"depth {name}: {score:.3f} in {time:.0f} seconds"
         for name, score, time in zip(names, scores, seconds, strict=True)
     )
-    return [
+    charts = [
         _draw("depth-score", "Score by frozen depth", f"{measure} on dev. {said}.", score),
         _draw("depth-time", "Time by frozen depth", f"Seconds of a training run. {said}.", time),
     ]
+    if all(memory):
+        held = "; ".join(f"depth {name}: {most:,.0f} MB" for name, most in zip(names, memory, strict=True))
+        charts.append(_draw("depth-memory", "Memory by frozen depth", f"Most memory of a training run. {held}.", peak))
+    return charts
 
 
 # ---- more texts --------------------------------------------------------------------------------------------------

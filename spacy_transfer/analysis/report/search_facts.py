@@ -42,6 +42,7 @@ def _trial(data: JsonObject) -> JsonObject:
     results = [one for one in (data.get("results") or {}).values() if isinstance(one, dict)]
     scores = [float(one["score"]) for one in results if isinstance(one.get("score"), int | float)]
     seconds = [float(one["seconds"]) for one in results if isinstance(one.get("seconds"), int | float)]
+    memory = [float(one["peak_memory"]) for one in results if isinstance(one.get("peak_memory"), int | float)]
     values = data.get("values") or {}
     depth = next((value for key, value in values.items() if str(key).rpartition(".")[2] == _DEPTH), None)
     tests = [one["test"] for one in results if one.get("test")]
@@ -50,6 +51,7 @@ def _trial(data: JsonObject) -> JsonObject:
         "scores": scores, "score": statistics.mean(scores) if scores else None,
         "deviation": statistics.stdev(scores) if len(scores) > 1 else None,
         "seconds": statistics.mean(seconds) if seconds else None,
+        "peak_memory": statistics.mean(memory) if memory else None,
         "n_steps": max((int(one.get("n_steps", 0)) for one in results), default=0),
         "measure": next((str(one["measure"]) for one in results if one.get("measure")), ""),
         "test": _means(tests), "is_dropped": bool(data.get("is_dropped")), "failed": str(data.get("failed") or ""),

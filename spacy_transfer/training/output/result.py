@@ -17,6 +17,7 @@ _FIELDS = {
     "status": one_of("finished", "paused", "interrupted"), "n_steps": whole(), "n_skipped": whole(), "score": _SCORE,
     "best_step": whole(-1), "scores": dict_of(real()), "data": TEXT, "seconds": real(), "machine": OBJECT,
     "precision": OBJECT, "measure": TEXT, "seed": maybe(whole()), "test": dict_of(real()),
+    "peak_memory": maybe(real(0)),
 }  # fmt: skip
 
 
@@ -37,6 +38,8 @@ class Result:
     measure (str): What the score is.
     seed (int | None): Of the config.
     test (dict): All numbers among the scores on test data, where a study has some.
+    peak_memory (float | None): Megabytes held at most since the run, or its last part, began: of the process, or of the
+        GPU; None where that is not known.
     """
 
     status: str
@@ -52,6 +55,7 @@ class Result:
     measure: str = ""
     seed: int | None = None
     test: dict[str, float] = field(default_factory=dict)
+    peak_memory: float | None = None
 
     def write(self, folder: Path) -> None:
         """Put it into the output folder of the run."""

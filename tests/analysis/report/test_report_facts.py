@@ -180,6 +180,13 @@ def test_what_freezing_each_depth_bought(tmp_path: Path) -> None:
     assert [one["number"] for one in found["trials"]] == [2, 1, 3]
     assert [one.title for one in depth_charts(found)] == ["Score by frozen depth", "Time by frozen depth"]
     assert "depth all: 0.750 in 6 seconds" in depth_charts(found)[0].description
+    for trial in trials:
+        for i, one in enumerate(trial["results"].values()):
+            one["peak_memory"] = 500.0 + 100 * i
+    (tmp_path / "study.json").write_text(json.dumps({"trials": trials, "best_run": "trial-002"}))
+    memory = depth_charts(search_facts(tmp_path))[2]
+    assert memory.title == "Memory by frozen depth"
+    assert "depth 0: 500 MB; depth all: 550 MB" in memory.description
     # The search, and a run within it.
     assert find_place(tmp_path).run == tmp_path / "trial-002"
     assert find_place(tmp_path / "trial-002").study == tmp_path

@@ -39,7 +39,7 @@ def state_of(folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = read_json(folder / "study.json")
     for trial in state["trials"]:
         for result in trial["results"].values():
-            del result["seconds"]
+            del result["seconds"], result["peak_memory"]
     return state
 
 
