@@ -52,6 +52,7 @@ def taught(folder: Path, *, rehearses: bool) -> tuple[Language, float]:
     return nlp, float((scores_of(nlp, TEXTS)[:, : before.shape[1]] - before).abs().mean())
 
 
+@pytest.mark.slow
 def test_rehearsing_keeps_old_scores_while_a_label_is_learned(folder: Path) -> None:
     _, forgot = taught(folder, rehearses=False)
     nlp, kept = taught(folder, rehearses=True)

@@ -100,7 +100,7 @@ def commands(folder: Path) -> Iterator[list[str]]:
                 yield shlex.split(line)[3:]
 
 
-@pytest.mark.parametrize("shape", mostly_slow(SHAPES, but=["semicolons, cp1252", "lists of labels"]))
+@pytest.mark.parametrize("shape", mostly_slow(SHAPES, but=["lists of labels"]))
 def test_the_project_trains_whatever_the_file_looks_like(
     shape: str, tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

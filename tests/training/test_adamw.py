@@ -260,6 +260,7 @@ def test_a_loop_through_begin_update(quiet_bert: Path) -> None:
 # ---- beside other components -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averages", [False, True])
 def test_trains_beside_a_component_of_spacys(quiet_bert: Path, averages: bool) -> None:
     spacy.util.fix_random_seed(0)

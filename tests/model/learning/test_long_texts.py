@@ -71,6 +71,7 @@ def test_gradients_are_those_of_the_whole(quiet_bert: Path, kind: str) -> None:
         torch.testing.assert_close(found[0][1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", mostly_slow([*POOLINGS, "frozen below", "gradient checkpointing", "features beside"], but=SOME)
 )

@@ -60,6 +60,7 @@ def run(*args: Any) -> Any:
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
+@pytest.mark.slow
 def test_spacy_train_on_attributes_of_a_file(quiet_bert: Path, corpus: Path, tmp_path: Path) -> None:
     """Nothing is registered: the file brings its values along."""
     config = train_config(tmp_path, quiet_bert, corpus)

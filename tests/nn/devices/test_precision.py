@@ -113,6 +113,7 @@ def test_fp16_is_refused_on_a_cpu_with_a_way_out(monkeypatch: pytest.MonkeyPatch
 # ---- kept with a run ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["fp32", "bf16"])
 def test_a_resumed_run_takes_what_was_recorded(
     bert: Path, corpus: Path, tmp_path: Path, speeds: Fake, monkeypatch: pytest.MonkeyPatch, first: str

@@ -95,6 +95,7 @@ def test_is_torchs_decoder_layer(fields: dict[str, Any]) -> None:
     torch.testing.assert_close(ours(states, seen), wanted, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("self_attention", [False, True])
 def test_gradients_against_finite_differences(self_attention: bool) -> None:
     head = decoder(n_labels=2, width=4, self_attention=self_attention, layers=2, feed_forward=3).double()
@@ -212,6 +213,7 @@ def test_windows_change_nothing_for_short_texts(quiet_bert: Path) -> None:
     assert not torch.allclose(logits(one, [LONG]), logits(one, [f"{LONG} refund"]), atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [pytest.param("random", marks=pytest.mark.slow), "names"])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_learns(quiet_bert: Path, multilabel: bool, start: str) -> None:
