@@ -298,7 +298,7 @@ class FakeCuda(TorchDispatchMode):
     ANSWERS: ClassVar[dict[str, Any]] = {
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "_lazy_init": None,
         "get_device_capability": (9, 0), "get_device_name": "Fake GPU", "get_device_properties": PROPERTIES,
-        "is_bf16_supported": True, "empty_cache": None,
+        "is_bf16_supported": True, "empty_cache": None, "reset_peak_memory_stats": None,
         "synchronize": None, "set_device": None, "_is_in_bad_fork": False, "memory_allocated": 0,
         "max_memory_allocated": 0, "mem_get_info": (80 * 10**9, 80 * 10**9),
         "get_amp_supported_dtype": [torch.bfloat16, torch.float16],
