@@ -20,7 +20,7 @@ import spacy
 from linear_probe import BATCH, RATE, Row, draw, examples, read
 from thinc.api import fix_random_seed, warmup_linear
 
-from spacy_transfer.corpora.augmentation import Augmentation
+from spacy_transfer.corpora.noise.augmentation import Augmentation
 from spacy_transfer.training.adamw import AdamW
 
 NOISE = Augmentation(

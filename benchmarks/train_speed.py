@@ -256,8 +256,8 @@ def ours(what: str, train: list[Row], dev: list[Row], labels: list[str], epochs:
     import spacy
     from thinc.api import fix_random_seed
 
-    from spacy_transfer.corpora.batcher import make_batch_by_pieces
-    from spacy_transfer.corpora.piece_length import make_piece_length
+    from spacy_transfer.corpora.reading.batcher import make_batch_by_pieces
+    from spacy_transfer.corpora.reading.piece_length import make_piece_length
     from spacy_transfer.training.adamw import AdamW
 
     fix_random_seed(args.seed)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .analysis.report.report import report as report
     from .analysis.robustness.robustness import robustness as robustness
     from .analysis.suggest.suggest import suggest as suggest
-    from .corpora.augment import augment as augment
-    from .corpora.augmentation import Augmentation as Augmentation
-    from .corpora.check import check as check
     from .corpora.convert import convert as convert
-    from .corpora.piece_rows import PieceRows as PieceRows
+    from .corpora.inspection.check import check as check
+    from .corpora.noise.augment import augment as augment
+    from .corpora.noise.augmentation import Augmentation as Augmentation
+    from .corpora.reading.piece_rows import PieceRows as PieceRows
     from .estimator import TransferClassifier as TransferClassifier
     from .evaluation.evaluate import evaluate as evaluate
     from .model.cache.cache import EncoderCache as EncoderCache
@@ -101,8 +101,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "projects.init": ("init",),
     "projects.unlabeled.zero_shot": ("zero_shot",),
     "corpora.convert": ("convert",),
-    "corpora.check": ("check",),
-    "corpora.augment": ("augment",),
+    "corpora.inspection.check": ("check",),
+    "corpora.noise.augment": ("augment",),
     "repository.fetch": ("fetch",),
     "training.train": ("train",),
     "training.calibration.calibrate": ("calibrate",),
@@ -166,8 +166,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "model.text.windows": ("Windows",),
     "model.cache.cache": ("EncoderCache",),
     "model.learning.augmentation": ("NoAugmentation",),
-    "corpora.augmentation": ("Augmentation",),
-    "corpora.piece_rows": ("PieceRows",),
+    "corpora.noise.augmentation": ("Augmentation",),
+    "corpora.reading.piece_rows": ("PieceRows",),
     "training.adamw": ("AdamW",),
     "training.loop.rates": ("WarmupLinear",),
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIX = ".spacy"
 # Key in `doc.user_data`: names of the attributes that are paths relative to the file.
 PATHS = "transfer_paths"
-# Of files of rows, which `spacy transfer convert` makes .spacy files of; `corpora.row_files` has a reader for each.
+# Of files of rows, which `spacy transfer convert` makes .spacy files of; `tables.row_files` has a reader for each.
 TABLES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
 # What other programs write, and nothing here reads.
 SPREADSHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")

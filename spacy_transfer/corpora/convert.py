@@ -12,14 +12,14 @@ from .. import errors
 from ..files import all_or_none, hold_folder, refuse_same, repair
 from .dev_part import NAME, TEST, Part, Parts, check_shares
 from .excerpt import excerpt
-from .findings import Finding, finding
-from .label_findings import find_label_names, why_no_labels
+from .inspection.findings import Finding, finding
+from .inspection.label_findings import find_label_names, why_no_labels
+from .inspection.survey import LabelRules, Survey, Trace, good_records, merging, survey_sources
 from .labels import read_labels, write_labels
-from .numbered_labels import LabelNames, parse_label_names
-from .records import BadLine, Record
-from .rows import Fields
-from .survey import LabelRules, Survey, Trace, good_records, merging, survey_sources
-from .table_format import TableFormat
+from .tables.numbered_labels import LabelNames, parse_label_names
+from .tables.records import BadLine, Record
+from .tables.rows import Fields
+from .tables.table_format import TableFormat
 
 if TYPE_CHECKING:
     from spacy.language import Language

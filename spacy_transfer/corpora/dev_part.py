@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from .. import errors
-from .records import Record
+from .tables.records import Record
 
 Part = Literal["train", "dev", "test"]
 NAME: Part = "dev"

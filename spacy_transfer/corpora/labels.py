@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import errors
-from .decoding import decoded_lines
 from .excerpt import excerpt
-from .rows import BadRow, parse_json
+from .tables.decoding import decoded_lines
+from .tables.rows import BadRow, parse_json
 
 
 def read_labels(path: Path) -> list[str]:

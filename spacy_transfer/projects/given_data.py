@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..corpora.column_choice import Columns, choose_columns, fields_of
 from ..corpora.convert import refuse_bad
 from ..corpora.dev_part import Part
-from ..corpora.numbered_labels import LabelNames, parse_label_names
-from ..corpora.records import BadLine, Record
-from ..corpora.sample_rows import read_sample
+from ..corpora.inspection.survey import LabelRules, Trace, good_records, merging, survey_sources
 from ..corpora.splits import Cats, Split
-from ..corpora.survey import LabelRules, Trace, good_records, merging, survey_sources
-from ..corpora.table_format import TableFormat
+from ..corpora.tables.column_choice import Columns, choose_columns, fields_of
+from ..corpora.tables.numbered_labels import LabelNames, parse_label_names
+from ..corpora.tables.records import BadLine, Record
+from ..corpora.tables.sample_rows import read_sample
+from ..corpora.tables.table_format import TableFormat
 from .given_files import find_files
 
 

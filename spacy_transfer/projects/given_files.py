@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..corpora.dev_part import Part
-from ..corpora.row_files import FORMATS, READERS
+from ..corpora.tables.row_files import FORMATS, READERS
 from ..errors import T612, T612_NONE, T612_SEVERAL, T612_UNNAMED, T880
 from ..files import no_such_file
 

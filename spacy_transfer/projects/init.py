@@ -9,16 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from ..corpora.check import Report, check_splits
 from ..corpora.convert import blank_language
 from ..corpora.dev_part import Part, check_shares
 from ..corpora.excerpt import excerpt
-from ..corpora.findings import Finding
-from ..corpora.language_guess import guess_language
-from ..corpora.near_duplicates import group_near_duplicates
-from ..corpora.numbered_labels import LabelNames
-from ..corpora.records import BadLine, Record
-from ..corpora.table_format import TableFormat
+from ..corpora.inspection.check import Report, check_splits
+from ..corpora.inspection.findings import Finding
+from ..corpora.inspection.language_guess import guess_language
+from ..corpora.inspection.near_duplicates import group_near_duplicates
+from ..corpora.tables.numbered_labels import LabelNames
+from ..corpora.tables.records import BadLine, Record
+from ..corpora.tables.table_format import TableFormat
 from ..errors import T610, T611, T611_DATA, T611_OTHERS, T615, T618
 from ..files import hold_place, new_folder, repair
 from .budget import parse_seconds

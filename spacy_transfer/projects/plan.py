@@ -8,7 +8,7 @@ from time import perf_counter
 from spacy.tokens import Doc
 from thinc.api import Config
 
-from ..corpora.near_duplicates import group_near_duplicates
+from ..corpora.inspection.near_duplicates import group_near_duplicates
 from ..errors import T616, T616_FORM, T616_NONE, T617, T617_EPOCH, require
 from ..log import announce
 from ..training.search.compare import Compared, compare_recipes, time_updates

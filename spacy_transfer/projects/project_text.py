@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..corpora.dev_part import Part
-from ..corpora.findings import Finding
+from ..corpora.inspection.findings import Finding
 from ..training.search.compare import Compared
 from .budget import shown_seconds
 from .plan import Choice

@@ -16,7 +16,7 @@ from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
 from ..config.reading import read_config
-from ..corpora.config_corpora import check_corpora, naming_damaged_corpora
+from ..corpora.reading.config_corpora import check_corpora, naming_damaged_corpora
 from ..errors import T166, T186, T373, T373_INPUT, T436
 from ..files import DiskFull, hold_folder, repair
 from ..json_types import ConfigMapping

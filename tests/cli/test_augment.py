@@ -15,8 +15,8 @@ from house_kit.commands import run
 from house_kit.pipelines import scores_of, shim_of
 from house_kit.repository import REPOSITORY
 from house_kit.texts import LABELS, TEXTS, exclusive_examples
-from spacy_transfer.corpora.augment import augment
-from spacy_transfer.corpora.augmentation import Augmentation
+from spacy_transfer.corpora.noise.augment import augment
+from spacy_transfer.corpora.noise.augmentation import Augmentation
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseEx
     monkeypatch.setattr("tempfile.tempdir", None)
 
     def fail(error: BaseException) -> Any:
-        monkeypatch.setattr("spacy_transfer.corpora.check.check", raising(error))
+        monkeypatch.setattr("spacy_transfer.corpora.inspection.check.check", raising(error))
         return run("check", "x.spacy")
 
     return fail

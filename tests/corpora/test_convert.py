@@ -16,7 +16,7 @@ from house_kit.kills import every_kill
 from spacy_transfer import errors
 from spacy_transfer.cli import transfer_cli
 from spacy_transfer.corpora.convert import convert
-from spacy_transfer.corpora.records import LONGEST_TEXT
+from spacy_transfer.corpora.tables.records import LONGEST_TEXT
 from spacy_transfer.files import hold_folder
 
 TEXTS = ["Hello  there,\tyou", " lead and trail \n", "naïve 🙂 日本語", "a", "[SEP] <s>\u2028next\u00a0x"]

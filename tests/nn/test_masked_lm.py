@@ -19,7 +19,7 @@ from house_kit.pipelines import moved
 from house_kit.runs import ADAMW, assert_same_run, run
 from house_kit.scratches import TINY
 from house_kit.texts import TEXTS
-from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
+from spacy_transfer.corpora.reading.piece_rows import PieceRows, write_rows
 from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.masked_lm import draw_key, hide
 from spacy_transfer.nn.scratch.tokenizer_training import SPECIAL

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from spacy.language import Language
 
-from ...corpora.check import check_splits
+from ...corpora.inspection.check import check_splits
 from ...corpora.splits import read_splits
 from ...errors import T396, T762, T763
 from ...evaluation.measures import Counts, Flags, Interval, Outcomes, percentiles

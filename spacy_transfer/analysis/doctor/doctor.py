@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from spacy.language import Language
 
-from ...corpora.check import Report, check_splits
-from ...corpora.repeats import normalize
+from ...corpora.inspection.check import Report, check_splits
+from ...corpora.inspection.repeats import normalize
 from ...corpora.splits import read_splits
 from ...errors import T650
 from ...training.held_out import held_out_scores

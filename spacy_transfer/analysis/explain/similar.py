@@ -8,8 +8,8 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ...corpora.records import BadLine, read_records
-from ...corpora.rows import Fields
+from ...corpora.tables.records import BadLine, read_records
+from ...corpora.tables.rows import Fields
 from ...docbins import SUFFIX, find_docbins, read_docs
 from ...errors import T749, T749_NO_TEXTS, T749_NO_VECTORS
 from ...pipeline.components import sources_read_by

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spacy.language import Language
 
-from ...corpora.check import check
+from ...corpora.inspection.check import check
 from ...files.strangers import UnusableFile, parse_object
 from ...json_types import ConfigMapping, JsonObject
 from ...model.networks import networks_of

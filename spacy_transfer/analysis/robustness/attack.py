@@ -6,9 +6,9 @@ from random import Random
 
 import numpy as np
 
-from ...corpora.disguises import disguised
-from ...corpora.typing_errors import mistyped
-from ...corpora.words import Words
+from ...corpora.noise.disguises import disguised
+from ...corpora.noise.typing_errors import mistyped
+from ...corpora.noise.words import Words
 from ...evaluation.measures import Flags, Numbers
 from ...pipeline.interface import Floats
 

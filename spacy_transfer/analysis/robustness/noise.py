@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from ...corpora.augmentation import Augmentation
-from ...corpora.disguises import remarked, renamed
+from ...corpora.noise.augmentation import Augmentation
+from ...corpora.noise.disguises import remarked, renamed
 from ...json_types import JsonObject
 
 _NONE = {

@@ -3,7 +3,7 @@
 import heapq
 from dataclasses import dataclass
 
-from ...corpora.near_duplicates import fold_text
+from ...corpora.inspection.near_duplicates import fold_text
 from ...files import fingerprint_of_data
 from ...pipeline.interface import Floats
 

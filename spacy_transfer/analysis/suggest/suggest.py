@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from spacy.language import Language
 
-from ...corpora.near_duplicates import group_near_duplicates
-from ...corpora.table_format import TableFormat
+from ...corpora.inspection.near_duplicates import group_near_duplicates
+from ...corpora.tables.table_format import TableFormat
 from ...docbins import read_all_docs
 from ...errors import T396, T760, T761
 from ...pipeline.components import classifier_meant

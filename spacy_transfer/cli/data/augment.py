@@ -28,7 +28,7 @@ def augment_cli(
 
     Override config values as in `spacy train`: --paths.train corpus/train.spacy.
     """
-    from ...corpora.augment import augment
+    from ...corpora.noise.augment import augment
 
     use_code(code)
     overrides = values_of(ctx.args)

@@ -12,7 +12,7 @@ from ..group import transfer_cli
 from .findings import print_findings
 
 if TYPE_CHECKING:
-    from ...corpora.check import Lengths, Report
+    from ...corpora.inspection.check import Lengths, Report
 
 
 @transfer_cli.command("check", no_args_is_help=True)
@@ -38,7 +38,7 @@ def check_cli(
     Checks labels and their names, values, duplicates, contradictions, overlap between splits, and text lengths. Every
     finding has a code and is an error, a warning or an info. With errors, the exit status is 1.
     """
-    from ...corpora.check import check
+    from ...corpora.inspection.check import check
     from ...files import refuse_others_file, refuse_same, write_text
 
     if json_file is not None:

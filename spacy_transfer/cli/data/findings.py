@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ...text_output import echo, msg
 
 if TYPE_CHECKING:
-    from ...corpora.findings import Finding
+    from ...corpora.inspection.findings import Finding
 
 
 def print_findings(findings: "Sequence[Finding]") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 if TYPE_CHECKING:
-    from ...corpora.table_format import TableFormat
+    from ...corpora.tables.table_format import TableFormat
 
 MissingLabels = Annotated[
     str | None,
@@ -41,6 +41,6 @@ def table_format(
     header_line (int): Of --header-line.
     RETURNS (TableFormat): The rest is detected.
     """
-    from ...corpora.table_format import TableFormat
+    from ...corpora.tables.table_format import TableFormat
 
     return TableFormat(delimiter, encoding, quoting, tuple(listed(columns)), header_line)  # type: ignore[arg-type]

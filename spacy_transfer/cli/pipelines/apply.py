@@ -125,7 +125,7 @@ def apply_cli(
     A run that was killed continues with --resume, and its output is that of a run that was not. Rows that cannot be
     used are listed in a side file with their line and the reason, and the exit status is 3.
     """
-    from ...corpora.table_format import TableFormat
+    from ...corpora.tables.table_format import TableFormat
     from ...serving.apply.apply import apply
     from ...training.device import use_device
 

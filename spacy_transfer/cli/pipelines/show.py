@@ -26,7 +26,7 @@ def show_cli(
     --paths.train corpus/train.spacy
     """
     from ...config.reading import read_config
-    from ...corpora.config_corpora import naming_damaged_corpora
+    from ...corpora.reading.config_corpora import naming_damaged_corpora
     from ...model.show import draw_all, initialized, show
 
     use_code(code)

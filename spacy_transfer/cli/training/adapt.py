@@ -74,7 +74,7 @@ def adapt_cli(
     A masked LM learns to predict hidden words, a sentence encoder to give vectors from which a text can be predicted.
     After a crash, a kill or Ctrl-C, the same command with --resume continues exactly.
     """
-    from ...corpora.raw_texts import read_raw_texts
+    from ...corpora.reading.raw_texts import read_raw_texts
     from ...files import refuse_same
     from ...training.interrupted import Interrupted
     from ...training.pretraining.adapt import adapt

@@ -85,7 +85,7 @@ def distill_cli(
     the folder distillation of --output. Training uses the loop of spacy transfer train. Override values of the
     student's config as in spacy train: --training.max_epochs 5.
     """
-    from ...corpora.raw_texts import read_raw_texts
+    from ...corpora.reading.raw_texts import read_raw_texts
     from ...files import refuse_same
     from ...files.strangers import read_object
     from ...training.distillation.distill import distill

@@ -67,7 +67,7 @@ def pretrain_cli(
     import torch
 
     from ...config.reading import read_config
-    from ...corpora.raw_texts import read_raw_texts
+    from ...corpora.reading.raw_texts import read_raw_texts
     from ...files import refuse_same
     from ...training.interrupted import Interrupted
     from ...training.pretraining.blocks import model_of

@@ -102,7 +102,7 @@ def update_cli(
     --max-forgetting is not saved, and the exit status is 1. Override values of the training's config as in spacy train:
     --training.dropout 0.2.
     """
-    from ...corpora.column_choice import Columns
+    from ...corpora.tables.column_choice import Columns
     from ...training.interrupted import Interrupted
     from ...training.updating.update import ForgotTooMuch, Updating, update_pipeline
 

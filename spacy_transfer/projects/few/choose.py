@@ -7,7 +7,7 @@ from pathlib import Path
 from spacy.tokens import Doc
 
 from ...config.reading import read_config
-from ...corpora.near_duplicates import group_near_duplicates
+from ...corpora.inspection.near_duplicates import group_near_duplicates
 from ...docbins import read_all_docs
 from ...errors import T665, T666
 from ...files import write_text

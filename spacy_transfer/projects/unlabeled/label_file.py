@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...corpora.excerpt import excerpt
-from ...corpora.repeats import normalize
+from ...corpora.inspection.repeats import normalize
 from ...errors import T686, T686_FEW, T686_FORM, T686_JSON, T686_SILENT, T687
 from ...files import require_file
 from ...model.learning.label_texts import says_something

@@ -11,12 +11,12 @@ from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
-from ...corpora.column_choice import Columns, choose_columns
-from ...corpora.near_duplicates import group_near_duplicates
-from ...corpora.raw_texts import read_raw_texts
-from ...corpora.repeats import normalize
-from ...corpora.sample_rows import read_sample
-from ...corpora.table_format import TableFormat
+from ...corpora.inspection.near_duplicates import group_near_duplicates
+from ...corpora.inspection.repeats import normalize
+from ...corpora.reading.raw_texts import read_raw_texts
+from ...corpora.tables.column_choice import Columns, choose_columns
+from ...corpora.tables.sample_rows import read_sample
+from ...corpora.tables.table_format import TableFormat
 from ...docbins import SUFFIX
 from ...errors import T688
 from ...files import hold_place, new_folder, repair

@@ -12,7 +12,7 @@ from typing import Literal
 
 from spacy.language import Language
 
-from ...corpora.table_format import TableFormat
+from ...corpora.tables.table_format import TableFormat
 from ...errors import T373, T373_INPUT, T520, T520_STDOUT, T521, T521_ROWS, T528, T531, T534
 from ...files import hold_place, refuse_same, saying_when_full
 from .engines.workers import Workers, choose_workers

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from ...corpora.excerpt import excerpt
-from ...corpora.table_format import TableFormat
+from ...corpora.tables.table_format import TableFormat
 from ...errors import T396, T520, T520_SCORES, T520_SPACY, T681
 from ...json_types import JsonObject
 

@@ -8,7 +8,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ...corpora.repeats import normalize
+from ...corpora.inspection.repeats import normalize
 from ...errors import T084, T680, T680_DEV, T680_TRAIN, T683
 from ...evaluation.evaluate import annotated_examples
 from ...evaluation.measures import Flags, Numbers

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from spacy.tokens import Doc
 
-from ...corpora.augmentation import Augmentation
-from ...corpora.repeats import normalize
+from ...corpora.inspection.repeats import normalize
+from ...corpora.noise.augmentation import Augmentation
 from ...docbins import read_all_docs
 from ...errors import T707, T709
 from ...log import announce

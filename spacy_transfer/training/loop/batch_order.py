@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.training import Example
 from torch import Tensor
 
-from ...corpora.config_corpora import check_path_of
+from ...corpora.reading.config_corpora import check_path_of
 from ...errors import T171, T185
 from ...files import Fingerprint
 from ...json_types import JsonObject

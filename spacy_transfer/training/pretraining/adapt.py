@@ -7,7 +7,7 @@ import torch
 from thinc.api import Config
 
 from ...corpora.excerpt import excerpt
-from ...corpora.repeats import normalize
+from ...corpora.inspection.repeats import normalize
 from ...errors import T711, T712, T713
 from ...log import announce
 from ...nn.encoders.record import read_record

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from thinc.api import Config
 from torch import Tensor
 
-from ...corpora.piece_rows import write_rows
+from ...corpora.reading.piece_rows import write_rows
 from ...errors import T134, T165, T240, T243
 from ...files import Fingerprint, new_folder, write_text
 from ...files.fields import OBJECT, take, whole

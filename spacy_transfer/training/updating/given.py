@@ -8,14 +8,14 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...config.nearest import nearest
-from ...corpora.annotated import Annotated, read_annotated
-from ...corpora.column_choice import Columns
 from ...corpora.dev_part import Parts
 from ...corpora.excerpt import excerpt
-from ...corpora.label_findings import fold_label
-from ...corpora.raw_texts import read_raw_texts
-from ...corpora.records import Record
-from ...corpora.repeats import normalize
+from ...corpora.inspection.label_findings import fold_label
+from ...corpora.inspection.repeats import normalize
+from ...corpora.reading.annotated import Annotated, read_annotated
+from ...corpora.reading.raw_texts import read_raw_texts
+from ...corpora.tables.column_choice import Columns
+from ...corpora.tables.records import Record
 from ...errors import T720, T721, T722, T723, T724, T727, T732
 from ...pipeline.textcat import TransferTextCategorizer
 

@@ -11,8 +11,8 @@ from spacy.tokens import Doc, DocBin
 from thinc.api import Config
 
 from ...config.reading import read_config
-from ...corpora.raw_texts import read_raw_texts
-from ...corpora.repeats import normalize
+from ...corpora.inspection.repeats import normalize
+from ...corpora.reading.raw_texts import read_raw_texts
 from ...docbins import read_all_docs
 from ...errors import T005, T720, T727, T734, T735
 from ...files import fingerprint_of_data, hold_folder, refuse_same, repair, write_text

@@ -11,7 +11,7 @@ from spacy.tokens import Doc
 from spacy.training.loop import DIR_MODEL_LAST
 from thinc.api import fix_random_seed
 
-from ...corpora.column_choice import Columns
+from ...corpora.tables.column_choice import Columns
 from ...errors import T137, T725, T726, T733
 from ...files import Fingerprint, hold_folder, hold_place, new_folder, refuse_same, repair
 from ...json_types import ConfigMapping, JsonObject

@@ -20,7 +20,7 @@ from spacy_transfer.analysis.robustness.defense import defense
 from spacy_transfer.analysis.robustness.noise import ATTACK, NOISES
 from spacy_transfer.analysis.robustness.robustness import Drop, Robustness
 from spacy_transfer.config.reading import read_config
-from spacy_transfer.corpora.augmentation import Augmentation
+from spacy_transfer.corpora.noise.augmentation import Augmentation
 from spacy_transfer.evaluation.measures import Interval
 from spacy_transfer.training.adamw import AdamW
 

@@ -18,8 +18,8 @@ from spacy.tokens import DocBin
 
 from house_kit.cached import train
 from house_kit.pipelines import pipeline, shim_of
-from spacy_transfer.corpora.piece_rows import PieceRows, write_rows
-from spacy_transfer.corpora.reader import make_corpus
+from spacy_transfer.corpora.reading.piece_rows import PieceRows, write_rows
+from spacy_transfer.corpora.reading.reader import make_corpus
 from spacy_transfer.model.cache.cache import CachedStates, EncoderCache
 from spacy_transfer.model.cache.segments import Segments
 

@@ -14,8 +14,8 @@ from house_kit.encoders import KNOWN_FAMILIES, write_encoder
 from house_kit.pipelines import moved, network_of, pipeline, scores_of, shim_of, weights_of
 from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, exclusive_examples, multilabel_examples
-from spacy_transfer.corpora.batcher import make_batch_by_pieces
-from spacy_transfer.corpora.piece_length import make_piece_length
+from spacy_transfer.corpora.reading.batcher import make_batch_by_pieces
+from spacy_transfer.corpora.reading.piece_length import make_piece_length
 from spacy_transfer.model.text.batching import micro_batches
 from spacy_transfer.model.text.collating import collate
 from spacy_transfer.model.text.windows import Row

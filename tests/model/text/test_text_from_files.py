@@ -17,7 +17,7 @@ from house_kit.pipelines import add_classifier, model_config, shim_of
 from house_kit.texts import LABELS, TEXTS, one_hot
 from spacy_transfer import cli  # noqa: F401  (adds the command group)
 from spacy_transfer.corpora.convert import convert
-from spacy_transfer.corpora.reader import make_corpus
+from spacy_transfer.corpora.reading.reader import make_corpus
 from spacy_transfer.evaluation.evaluate import evaluate
 from spacy_transfer.model.text.text import Text
 

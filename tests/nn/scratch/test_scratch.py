@@ -18,7 +18,7 @@ from house_kit.repository import REPOSITORY
 from house_kit.scratches import NAME, builder, classifier
 from house_kit.slow import mostly_slow
 from house_kit.texts import LABELS, TEXTS, examples_of, exclusive_examples, multilabel_examples, one_hot
-from spacy_transfer.corpora.raw_texts import read_raw_texts
+from spacy_transfer.corpora.reading.raw_texts import read_raw_texts
 from spacy_transfer.model.show import draw
 from spacy_transfer.training.adamw import AdamW
 

@@ -14,7 +14,7 @@ from spacy.training import Example
 
 from house_kit.pipelines import add_classifier, moved, pipeline, weights_of
 from house_kit.texts import CARD, LABELS, LOGIN, MONEY, TEXTS, exclusive_examples, one_hot
-from spacy_transfer.corpora.reader import make_corpus
+from spacy_transfer.corpora.reading.reader import make_corpus
 from spacy_transfer.evaluation.evaluate import evaluate
 from spacy_transfer.evaluation.scorer import score_cats
 from spacy_transfer.pipeline.interface import classifier_of

@@ -135,7 +135,7 @@ def test_sources_that_cannot_be_read(nlp: Language, tmp_path: Path) -> None:
 
 
 def _encoded(name: str) -> Any:
-    from spacy_transfer.corpora.table_format import TableFormat
+    from spacy_transfer.corpora.tables.table_format import TableFormat
 
     return TableFormat(encoding=name)
 

@@ -6,15 +6,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....corpora.decoding import decoded_lines, find_decoding
-from ....corpora.excel_rows import excel_columns, read_excel
 from ....corpora.excerpt import excerpt
-from ....corpora.json_rows import read_json, read_jsonl
-from ....corpora.records import parse_text
-from ....corpora.rows import N_COLUMNS_SHOWN, BadRow, Fields
-from ....corpora.rows import Row as FileRow
-from ....corpora.separated_rows import read_header, read_separated
-from ....corpora.table_format import DELIMITERS, Reading, TableFormat
+from ....corpora.tables.decoding import decoded_lines, find_decoding
+from ....corpora.tables.excel_rows import excel_columns, read_excel
+from ....corpora.tables.json_rows import read_json, read_jsonl
+from ....corpora.tables.records import parse_text
+from ....corpora.tables.rows import N_COLUMNS_SHOWN, BadRow, Fields
+from ....corpora.tables.rows import Row as FileRow
+from ....corpora.tables.separated_rows import read_header, read_separated
+from ....corpora.tables.table_format import DELIMITERS, Reading, TableFormat
 from ....docbins import read_stored
 from ....errors import T047, T047_HEADER, T524, T524_CHOICE, T524_NONE, T525, T526, require
 from ....pipeline.sources import attribute_of, has_attribute

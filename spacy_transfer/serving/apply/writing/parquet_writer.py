@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ....corpora.rows import BadRow
+from ....corpora.tables.rows import BadRow
 from ....errors import require
 from ..reading.arrow_rows import ArrowCells
 from ..reading.rows import Bad, Head, Row

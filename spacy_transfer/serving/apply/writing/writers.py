@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ....corpora.excerpt import excerpt
-from ....corpora.rows import BadRow
+from ....corpora.tables.rows import BadRow
 from ....errors import T043_SURROGATE, T533, T533_FIELD
 from ..reading.rows import Bad, Head, Row
 from ..reading.sources import Source

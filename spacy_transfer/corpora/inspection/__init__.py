@@ -1,0 +1,1 @@
+"""What data looks like before training: checks, findings, duplicates, languages."""

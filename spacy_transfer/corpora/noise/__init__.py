@@ -1,0 +1,1 @@
+"""Texts changed at random: augmentation, typing errors, disguises."""

@@ -1,0 +1,1 @@
+"""What training reads: corpora, batches, rows of pieces, raw texts."""
