@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ..errors import T448
 from ..log import shown
 from ..text_output import msg, printable
+from ..training.interrupted import Interrupted
 
 HELP = "Transfer learning for text classification: prepare data, train and evaluate."
 # Exceptions that typer handles itself: an exit status, Ctrl-C, and an invalid command line.
@@ -41,6 +42,8 @@ class TransferGroup(TyperGroup):
                 return super().invoke(ctx)
             except _TYPERS_OWN:
                 raise
+            except Interrupted as stopped:
+                raise typer.Exit(128 + stopped.signal) from stopped
             except BrokenPipeError:
                 # The reader of the output has gone, as `head` does; typer handles it.
                 raise

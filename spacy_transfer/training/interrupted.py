@@ -1,8 +1,10 @@
 """Trainings within a command that has more to do: ended by a signal, it all ends."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .session import Stopped, Trained
+if TYPE_CHECKING:
+    from .session import Trained
 
 
 class Interrupted(Exception):
@@ -16,13 +18,15 @@ class Interrupted(Exception):
         self.signal = signal
 
 
-def to_its_end(training: Callable[[], Trained]) -> Trained:
+def to_its_end(training: "Callable[[], Trained]") -> "Trained":
     """Train, and do not come back from a training that somebody ended.
 
     training (Callable): Calls `train`.
     RETURNS (Trained): What came of it.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
+    from .session import Stopped
+
     try:
         trained = training()
     except Stopped as stopped:

@@ -28,7 +28,7 @@ from .distributed.ranks import Ranks
 from .loop.batch_order import Order
 from .loop.checkpoint_interval import Cadence
 from .loop.evaluation import Evaluation
-from .loop.loop import Interrupted, OnNan, Run, Update
+from .loop.loop import EndWanted, OnNan, Run, Update
 from .loop.rates import set_length
 from .loop.schedules import counted_batcher
 from .loop.time_limit import TimeLimit
@@ -322,7 +322,7 @@ class Session:
                             self._settle()
                     self.checkpoint()
                 is_paused = self._train(progress, log_step, stop_at)
-        except Interrupted:
+        except EndWanted:
             self._settle()
             self.checkpoint()
         finally:
@@ -384,7 +384,7 @@ class Session:
             # What one rank is told or decides, all of them do at the same step.
             if run.together.any(run.is_wanted_to_end):
                 run.is_wanted_to_end = True
-                raise Interrupted
+                raise EndWanted
             if self._is_at(stop_at):
                 return True
             if run.together.any(self.writes and self.cadence.is_due(run.at.n_done)):

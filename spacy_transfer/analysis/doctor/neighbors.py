@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...evaluation.clusters import unit_length
 from ...evaluation.measures import Numbers
 from ...pipeline.interface import Floats
 
@@ -34,7 +35,7 @@ def find_neighbors(vectors: Floats, similarity: float) -> Neighbors:
     RETURNS (Neighbors): Pairs and nearness.
     """
     n_texts = len(vectors)
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    unit = unit_length(vectors)
     block, n_nearest = max(1, _MOST_AT_ONCE // max(1, n_texts)), min(_N_NEAREST, n_texts - 1)
     nearness = np.zeros(n_texts)
     pairs: list[tuple[int, int, float]] = []

@@ -12,6 +12,7 @@ from ...corpora.tables.records import BadLine, read_records
 from ...corpora.tables.rows import Fields
 from ...docbins import SUFFIX, find_docbins, read_docs
 from ...errors import T749, T749_NO_TEXTS, T749_NO_VECTORS
+from ...evaluation.clusters import unit_length
 from ...pipeline.components import sources_read_by
 from ...pipeline.interface import Floats
 from ...pipeline.neighbors import as_seen_by
@@ -117,5 +118,4 @@ def _annotated(path: Path, pipe: TransferTextCategorizer, nlp: Language) -> Iter
 
 
 def _vectors(pipe: TransferTextCategorizer, docs: list[Doc]) -> Floats:
-    vectors = pipe.vectors(as_seen_by(pipe, docs))
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return unit_length(pipe.vectors(as_seen_by(pipe, docs)))

@@ -40,9 +40,7 @@ def search_facts(study: Path | None) -> JsonObject:
 
 def _trial(data: JsonObject) -> JsonObject:
     results = [one for one in (data.get("results") or {}).values() if isinstance(one, dict)]
-    scores = [float(one["score"]) for one in results if isinstance(one.get("score"), int | float)]
-    seconds = [float(one["seconds"]) for one in results if isinstance(one.get("seconds"), int | float)]
-    memory = [float(one["peak_memory"]) for one in results if isinstance(one.get("peak_memory"), int | float)]
+    scores, seconds, memory = (_numbers(results, key) for key in ("score", "seconds", "peak_memory"))
     values = data.get("values") or {}
     depth = next((value for key, value in values.items() if str(key).rpartition(".")[2] == _DEPTH), None)
     tests = [one["test"] for one in results if one.get("test")]
@@ -56,6 +54,10 @@ def _trial(data: JsonObject) -> JsonObject:
         "measure": next((str(one["measure"]) for one in results if one.get("measure")), ""),
         "test": _means(tests), "is_dropped": bool(data.get("is_dropped")), "failed": str(data.get("failed") or ""),
     }  # fmt: skip
+
+
+def _numbers(results: list[JsonObject], key: str) -> list[float]:
+    return [float(one[key]) for one in results if isinstance(one.get(key), int | float)]
 
 
 def _means(tests: list[JsonObject]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from ...errors import T689
 from ...text_output import echo, msg
@@ -171,21 +171,17 @@ def init_cli(
         )  # fmt: skip
         return
     from ...projects.init import init
-    from ...training.interrupted import Interrupted
 
-    try:
-        made = init(
-            data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive,
-            lang=lang, label_texts=label_texts, dev_share=dev_share, test_share=test_share,
-            text_field=text_field, label_field=label_field,
-            labels_field=labels_field, cats_field=cats_field, label_columns=listed(label_columns),
-            label_names=label_names, missing_labels=listed(missing_labels), merge_labels=merge_labels,
-            separator=separator,
-            layout=table_format(delimiter, encoding, quoting, columns, header_line),
-            skip_bad=skip_bad, seed=seed, gpu_id=gpu_id, force=force,
-        )  # fmt: skip
-    except Interrupted as stopped:
-        raise Exit(128 + stopped.signal) from stopped
+    made = init(
+        data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive,
+        lang=lang, label_texts=label_texts, dev_share=dev_share, test_share=test_share,
+        text_field=text_field, label_field=label_field,
+        labels_field=labels_field, cats_field=cats_field, label_columns=listed(label_columns),
+        label_names=label_names, missing_labels=listed(missing_labels), merge_labels=merge_labels,
+        separator=separator,
+        layout=table_format(delimiter, encoding, quoting, columns, header_line),
+        skip_bad=skip_bad, seed=seed, gpu_id=gpu_id, force=force,
+    )  # fmt: skip
     _print(made)
 
 

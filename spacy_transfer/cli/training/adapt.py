@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from ...text_output import msg
 from ...training.pretraining.plan import ADAPTING
@@ -76,19 +76,15 @@ def adapt_cli(
     """
     from ...corpora.reading.raw_texts import read_raw_texts
     from ...files import refuse_same
-    from ...training.interrupted import Interrupted
     from ...training.pretraining.adapt import adapt
 
     refuse_same([target, *([work] if work else [])], [*sources, *(test or ())])
-    try:
-        done = adapt(
-            encoder, read_raw_texts(sources, field=text_field), target, revision=revision,
-            test=read_raw_texts(test or (), field=text_field), objective=objective.value, steps=steps, rows=rows,
-            rate=rate, share=share, seed=seed, accumulate=accumulate, gpu_id=gpu_id, force=force, work=work,
-            resume=resume, checkpoint_every=checkpoint_every, ranks=ranks, show=show.value,
-            command=to_go_on(),
-        )  # fmt: skip
-    except Interrupted as stopped:
-        raise Exit(128 + stopped.signal) from stopped
+    done = adapt(
+        encoder, read_raw_texts(sources, field=text_field), target, revision=revision,
+        test=read_raw_texts(test or (), field=text_field), objective=objective.value, steps=steps, rows=rows,
+        rate=rate, share=share, seed=seed, accumulate=accumulate, gpu_id=gpu_id, force=force, work=work,
+        resume=resume, checkpoint_every=checkpoint_every, ranks=ranks, show=show.value,
+        command=to_go_on(),
+    )  # fmt: skip
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from ...text_output import msg
 from ..configs import Code, use_code
@@ -34,14 +34,10 @@ def choose_cli(
     are not used. Made for few texts, where a training takes seconds.
     """
     from ...projects.few.choose import choose
-    from ...training.interrupted import Interrupted
 
     use_code(code)
     given = configs[0] if len(configs) == 1 else configs
-    try:
-        compared = choose(given, texts, output, budget=budget, n_folds=folds, seed=seed, gpu_id=gpu_id)
-    except Interrupted as stopped:
-        raise Exit(128 + stopped.signal) from stopped
+    compared = choose(given, texts, output, budget=budget, n_folds=folds, seed=seed, gpu_id=gpu_id)
     print_compared(compared)
     msg.good(f"{output}: {compared[0].name}")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, Option
 
 from ...text_output import msg
 from ...training.pretraining.plan import Pretraining
@@ -69,7 +69,6 @@ def pretrain_cli(
     from ...config.reading import read_config
     from ...corpora.reading.raw_texts import read_raw_texts
     from ...files import refuse_same
-    from ...training.interrupted import Interrupted
     from ...training.pretraining.blocks import model_of
     from ...training.pretraining.pretrain import pretrain
 
@@ -79,13 +78,10 @@ def pretrain_cli(
     # Said before the texts are read, which may take a while.
     model_of(loaded, component, path=config)
     plan = Pretraining(steps=steps, rows=rows, rate=rate, share=share, seed=seed, accumulate=accumulate)
-    try:
-        done = pretrain(
-            loaded, read_raw_texts(sources, field=text_field), target, component=component, plan=plan,
-            device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
-            checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
-        )  # fmt: skip
-    except Interrupted as stopped:
-        raise Exit(128 + stopped.signal) from stopped
+    done = pretrain(
+        loaded, read_raw_texts(sources, field=text_field), target, component=component, plan=plan,
+        device=torch.device("cuda", gpu_id) if gpu_id >= 0 else None, force=force, work=work, resume=resume,
+        checkpoint_every=checkpoint_every, ranks=ranks, show=show.value, command=to_go_on(),
+    )  # fmt: skip
     read = f"{done.n_texts:,} texts in {done.n_rows:,} rows, {done.n_weights:,} weights"
     msg.good(f"{done.folder}: held-out loss {done.loss_before:.3f} -> {done.loss_after:.3f}", read)

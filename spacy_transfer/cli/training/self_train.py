@@ -56,18 +56,14 @@ def self_train_cli(
     encoder and counts only if it is better on dev than all before; otherwise the best pipeline so far is kept. Override
     config values as in spacy train: --training.max_steps 500.
     """
-    from ...training.interrupted import Interrupted
     from ...training.updating.self_train import SelfTraining, self_train
 
     use_code(code)
-    try:
-        done = self_train(
-            config, texts, output, plan=SelfTraining(rounds, share, least_score), component=component,
-            text_field=text_field, overrides=values_of(ctx.args), gpu_id=gpu_id, resume=resume, force=force,
-            checkpoint_every=checkpoint_every, show=show.value, command=to_go_on(),
-        )  # fmt: skip
-    except Interrupted as stopped:
-        raise typer.Exit(128 + stopped.signal) from stopped
+    done = self_train(
+        config, texts, output, plan=SelfTraining(rounds, share, least_score), component=component,
+        text_field=text_field, overrides=values_of(ctx.args), gpu_id=gpu_id, resume=resume, force=force,
+        checkpoint_every=checkpoint_every, show=show.value, command=to_go_on(),
+    )  # fmt: skip
     rows = [
         [str(one.number), f"{one.n_joined:,}", f"{one.score:.4f}", "kept" if one.is_kept else "not better"]
         for one in done.rounds

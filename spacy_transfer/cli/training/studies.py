@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typer import Exit
-
 from ...errors import T192, T193, T195
 from ...json_types import ConfigMapping
 from ...text_output import echo, msg
@@ -178,15 +176,9 @@ def train_several(
 
     RAISES (Exit): After a signal, with its status.
     """
-    from ...training.interrupted import Interrupted
     from ...training.search.study import study
 
-    try:
-        studied = study(
-            runs.config, output, plan, runs, overrides=overrides, resume=resume, force=force, tell=msg.divider
-        )
-    except Interrupted as interrupted:
-        raise Exit(128 + interrupted.signal) from interrupted
+    studied = study(runs.config, output, plan, runs, overrides=overrides, resume=resume, force=force, tell=msg.divider)
     _print(studied, output)
 
 

@@ -121,15 +121,11 @@ def train_cli(
     from ...config.judging import judged_by
     from ...config.reading import read_config
     from ...training.distributed.launch import end_of_rank, launch, told_to_launcher
-    from ...training.interrupted import Interrupted
 
     overrides = values_of(ctx.args)
     wish = Wish(seeds, sweep or [], trials, keep_one_in, soup, by, test, None if keep is None else keep.value, stop_at)
     if ranks > 1 and not wish.is_there:
-        try:
-            launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
-        except Interrupted as interrupted:
-            raise typer.Exit(128 + interrupted.signal) from interrupted
+        launch(ranks, ["-m", "spacy", *without_option("--ranks")], gpu=gpu_id >= 0)
         return
     use_code(code)
     runs = Runs(

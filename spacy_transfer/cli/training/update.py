@@ -103,7 +103,6 @@ def update_cli(
     --training.dropout 0.2.
     """
     from ...corpora.tables.column_choice import Columns
-    from ...training.interrupted import Interrupted
     from ...training.updating.update import ForgotTooMuch, Updating, update_pipeline
 
     use_code(code)
@@ -116,8 +115,6 @@ def update_cli(
             gpu_id=gpu_id, force=force, work=work, resume=resume, checkpoint_every=checkpoint_every, show=show.value,
             command=to_go_on(),
         )  # fmt: skip
-    except Interrupted as stopped:
-        raise typer.Exit(128 + stopped.signal) from stopped
     except ForgotTooMuch as error:
         _print(error.updated)
         raise

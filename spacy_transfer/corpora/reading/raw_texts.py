@@ -7,7 +7,7 @@ from ...docbins import SUFFIX, find_docbins, read_docs
 from ...errors import T136
 from ...files import no_such_file
 from ..tables.decoding import decoded_lines
-from ..tables.records import parse_text
+from ..tables.records import is_blank, parse_text
 from ..tables.row_files import FORMATS, read_rows
 from ..tables.rows import BadRow, Fields
 from ..tables.table_format import TableFormat
@@ -35,7 +35,7 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
         if not path.exists():
             raise no_such_file(path, _FORMATS)
         for line, text in _read(path, field, layout):
-            if isinstance(text, str) and not text.strip():
+            if text is not None and is_blank(text):
                 continue
             try:
                 texts.append(parse_text(text, field))

@@ -172,9 +172,14 @@ def parse_record(line: int, row: Mapping[str, object], fields: Fields) -> Record
 
 def _is_without(row: Mapping[str, object], fields: Fields) -> bool:
     """Whether a row has no text, and a picture or a sound instead."""
-    text = row.get(fields.text)
-    has_none = text is None or (isinstance(text, str) and not text.strip())
-    return has_none and any(isinstance(path := row.get(name), str) and path.strip() for name in fields.paths)
+    return is_blank(row.get(fields.text)) and any(
+        isinstance(path := row.get(name), str) and path.strip() for name in fields.paths
+    )
+
+
+def is_blank(value: object) -> bool:
+    """Whether a cell says nothing: it is missing, or nothing but spaces."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def parse_text(value: object, field: str) -> str:
@@ -185,7 +190,7 @@ def parse_text(value: object, field: str) -> str:
     RETURNS (str): The text as it is.
     RAISES (BadRow): It is missing, empty, no str, too long for spaCy, or holds half a surrogate pair.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_blank(value):
         raise BadRow(errors.T043_NO_TEXT.format(field=field))
     if not isinstance(value, str):
         raise BadRow(errors.T043_TEXT_TYPE.format(field=field, value=excerpt(value)))
@@ -219,7 +224,7 @@ def _check_surrogates(text: str) -> None:
 
 
 def _label(value: object, form: str, fields: Fields) -> str:
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_blank(value):
         raise BadRow(_no_label(form))
     if fields.label_names:
         value = _named(value, fields.label_names)

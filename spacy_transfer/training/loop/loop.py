@@ -38,7 +38,7 @@ _MOST_IN_A_ROW = 20
 OnNan = Literal["stop", "skip"]
 
 
-class Interrupted(Exception):
+class EndWanted(Exception):
     """Somebody wants the run to end here: SIGTERM or Ctrl-C."""
 
 
@@ -152,7 +152,7 @@ class Run:
         YIELDS (Event): After each step, its evaluation in.
 
         RAISES (ValueError): T170 where a loss is no finite number.
-        RAISES (Interrupted): Within an evaluation.
+        RAISES (EndWanted): Within an evaluation.
         """
         shims = network_shims(self.nlp).values()
         try:
@@ -349,7 +349,7 @@ class Run:
             """Tell how far the evaluation is, and end it after a signal."""
             # Several ranks evaluate to the end: one that left would leave the others waiting.
             if self.is_wanted_to_end and isinstance(self.together, Alone):
-                raise Interrupted
+                raise EndWanted
             tick(done, total)
 
         interrupted, score, scores = False, 0.0, JsonObject()
@@ -358,10 +358,10 @@ class Run:
             try:
                 with evaluating():
                     score, scores = self.evaluation(heed)
-            except Interrupted:
+            except EndWanted:
                 interrupted = True
         if interrupted:
-            raise Interrupted
+            raise EndWanted
         if self.evaluation.not_finite:
             first, n = self.evaluation.not_finite[0], len(self.evaluation.not_finite)
             raise ValueError(T170_SCORES.format(step=self.at.n_done - 1, n=n, first=first))
