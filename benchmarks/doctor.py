@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from kept_vectors import read, vectors_of_rows
 
+from spacy_transfer.analysis.doctor.confident import confident_joint
 from spacy_transfer.analysis.doctor.suspects import find_doubts
 from spacy_transfer.training.held_out import held_out_scores
 
@@ -68,7 +69,9 @@ def run(vectors: Any, rows: list[dict[str, str]], labels: list[str], seed: int, 
     scores = held_out_scores(vectors, gold.astype(np.float32), known.astype(np.float32), exclusive=True)
     doubts = find_doubts(scores.astype(np.float64), gold, known, labels, exclusive=True)
     seconds = perf_counter() - start
+    joint = confident_joint(scores.astype(np.float64), gold.argmax(axis=1)).joint
     estimate = {
+        "counted to another label, share": float(joint.sum() - np.trace(joint)) / len(rows),
         "estimated wrong, share of the texts": doubts.n_wrong / len(rows),
         "accuracy of the probes": doubts.accuracy,
         "seconds without vectors": seconds,

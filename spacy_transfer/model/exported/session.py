@@ -10,11 +10,12 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import T544, T544_INPUTS, T544_RUNTIME, require
+from ...errors import T544, T544_INPUTS, T544_RUNTIME
 from ...files.strangers import UnusableFile
 from ...locks import CACHE, ForkLock
 from .graph_bytes import GraphBytes
 from .graph_file import check_graph
+from .runtime import import_runtime
 
 Threads = int | Literal["auto"]
 Array = NDArray[np.generic]
@@ -95,7 +96,7 @@ def make_session(data: bytes, file: Path | str, inputs: Sequence[str], threads: 
     RAISES (UnusableFile): T544.
     RAISES (ImportError): T081 without onnxruntime.
     """
-    runtime = require("onnxruntime", "onnx")
+    runtime = import_runtime()
     check_graph(data, file, runtime_version())
     options = runtime.SessionOptions()
     options.intra_op_num_threads = n_threads() if threads == "auto" else threads

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from ...errors import require
 from ...log import logger
+from ...model.exported.runtime import import_runtime
 
 # Of nodes that only onnxruntime has.
 _DOMAIN = "com.microsoft"
@@ -20,8 +21,8 @@ def fused(graph: bytes, *, n_heads: int, width: int) -> bytes | None:
     RETURNS (bytes | None): The fused graph; None where nothing of it looks like a BERT's.
     """
     onnx = require("onnx", "onnx")
-    optimizer = require("onnxruntime.transformers.optimizer", "onnx")
-    options = require("onnxruntime.transformers.fusion_options", "onnx").FusionOptions("bert")
+    optimizer = import_runtime("onnxruntime.transformers.optimizer")
+    options = import_runtime("onnxruntime.transformers.fusion_options").FusionOptions("bert")
     # It reads the mask as lengths, and asks for other types of the inputs.
     options.enable_embed_layer_norm = False
     model = onnx.load_from_string(graph)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import require
+from ...model.exported.runtime import import_runtime
 from .fusion import quietly
 
 Feeds = Sequence[Mapping[str, NDArray[np.int64]]]
@@ -28,7 +29,7 @@ def quantized_dynamic(graph: bytes, *, unsigned: bool = False) -> bytes:
     unsigned (bool): Weights as unsigned numbers of 8 bits, which never overflow, and are slower without VNNI.
     RETURNS (bytes): The quantized graph.
     """
-    tools = require("onnxruntime.quantization", "onnx")
+    tools = import_runtime("onnxruntime.quantization")
     kind = tools.QuantType.QUInt8 if unsigned else tools.QuantType.QInt8
     with TemporaryDirectory(prefix="spacy-transfer-") as place, quietly():
         made = Path(place) / "quantized.onnx"
@@ -48,7 +49,7 @@ def quantized_static(graph: bytes, feeds: Feeds) -> bytes:
     feeds (Feeds): Micro-batches of texts.
     RETURNS (bytes): The quantized graph.
     """
-    tools = require("onnxruntime.quantization", "onnx")
+    tools = import_runtime("onnxruntime.quantization")
 
     class Reader(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
         """Gives the micro-batches, one after the other."""

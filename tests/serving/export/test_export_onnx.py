@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -249,6 +250,16 @@ def test_where_torch_is_not_installed(nlp: Language, folder: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.rpartition("RESULT ")[2])
     np.testing.assert_allclose(found, scores_of(nlp, SOME), atol=1e-6)
+
+
+def test_it_reports_its_use_to_nobody(folder: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps an id of the machine in the home folder, for telemetry, where it is not told otherwise."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"} | home
+    arguments = [sys.executable, "-c", "import spacy, sys; spacy.load(sys.argv[1])('card')", str(folder)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=100, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()]
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------
