@@ -459,6 +459,10 @@ T179 = (
     "[T179] Only spacy-transfer components can train on several ranks, but {names} would learn too. Add it to "
     "[training] frozen_components, or train on one rank."
 )
+T179_FEATURES = (
+    "[T179] The weights of the block model.features of {names} are not averaged over ranks. Train on one rank, or without "
+    "that block."
+)
 
 T180 = "[T180] {ranks} ranks need as many devices, but there are only {devices}. Lower --ranks."
 T181 = "[T181] The ranks differ in {what}: {values}. All ranks need the same config, data and versions."

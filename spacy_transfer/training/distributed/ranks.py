@@ -6,7 +6,7 @@ so no GPU is waited for; gradients and losses travel where they are, over NCCL b
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from spacy.language import Language
@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from torch import Tensor, distributed, nn
 
-from ...errors import T179, T180, T181
+from ...errors import T179, T179_FEATURES, T180, T181
 from ...model.shims.torch_shim import TorchShim
 from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
@@ -23,6 +23,24 @@ from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 _BUCKET = 8_000_000
 # Names the file in which ranks of one machine meet; torchrun tells an address instead.
 MEETING_FILE = "SPACY_TRANSFER_RANKS_MEET_IN"
+
+
+def require_own_weights(nlp: Language, names: Sequence[str]) -> None:
+    """Refuse components whose weights the ranks could not keep alike.
+
+    nlp (Language): The pipeline.
+    names (Sequence[str]): Components that learn.
+    RAISES (ValueError): T179 if one of them is not ours, or has weights beside its network.
+    """
+    nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
+    others = [
+        name for name in names
+        if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
+        or any(node.param_names for node in nodes[name])
+    ]  # fmt: skip
+    if others:
+        are_ours = all(any(isinstance(shim, TorchShim) for node in nodes[one] for shim in node.shims) for one in others)
+        raise ValueError((T179_FEATURES if are_ours else T179).format(names=", ".join(others)))
 
 
 class Ranks:
@@ -60,16 +78,9 @@ class Ranks:
 
         nlp (Language): The pipeline.
         names (list[str]): Components that learn.
-        RAISES (ValueError): T179 if one of them is not ours.
+        RAISES (ValueError): T179 if one of them is not ours, or has weights beside its network.
         """
-        nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
-        others = [
-            name for name in names
-            if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
-            or any(node.param_names for node in nodes[name])
-        ]  # fmt: skip
-        if others:
-            raise ValueError(T179.format(names=", ".join(others)))
+        require_own_weights(nlp, names)
         self._names = names
         weights = all_weights(nlp, only_trainable=False)
         for name in sorted(weights):
