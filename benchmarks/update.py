@@ -6,9 +6,9 @@
 DATA holds train.jsonl and test.jsonl of {"text", "label"}; the labels in --old are those that the classifier begins
 with, all others are new. Each seed trains a classifier of the old labels and one of all labels as
 configs/half_frozen.cfg says, then updates the first one. Trained pipelines in --work are used again. Scores are
-accuracies on the test texts of old and of new labels, among all labels that a classifier knows. Settings (--plan, fields
-of `spacy_transfer.Updating`) are chosen with --choose: it measures on the training texts that --per-label leaves out.
-Needs the extra `demo`.
+accuracies on the test texts of old and of new labels, among all labels that a classifier knows. Settings (--plan,
+fields of `Updating`) are chosen with --choose: it measures on the training texts that --per-label leaves out. Needs the extra
+`demo`.
 """
 
 import argparse
