@@ -6,8 +6,8 @@
 DATA holds train.jsonl and test.jsonl of {"text", "label"}; the labels in --old are those that the classifier begins
 with, all others are new. Each seed trains a classifier of the old labels and one of all labels as
 configs/half_frozen.cfg says, then updates the first one. Trained pipelines in --work are used again. Scores are
-accuracies on the test texts of old and of new labels, among all labels that a classifier knows. Settings (--plan,
-fields of `Updating`) are chosen with --choose: it measures on the training texts that --per-label leaves out. Needs the extra
+accuracies on the test texts of old and of new labels, among all labels that a classifier knows. --choose measures on
+training texts that --per-label leaves out, where settings (--plan, fields of `Updating`) are chosen. Needs the extra
 `demo`.
 """
 
