@@ -162,8 +162,8 @@ def tables(
     """Mean and standard deviation by set, and over sets; paired differences of ours, seed by seed."""
     for few in shots:
         yield f"\n{few} texts a label" if few != "full" else "\nall texts"
-        yield f"| method | {' | '.join(sets)} | mean | seconds | ours is better by |"
-        yield f"|---|{'---|' * (len(sets) + 3)}"
+        yield f"| method | {' | '.join(sets)} | mean | seconds | CPU seconds | ours is better by |"
+        yield f"|---|{'---|' * (len(sets) + 4)}"
         every = {
             (c.method, c.data, c.seed): one
             for c, one in done.items()
@@ -172,12 +172,13 @@ def tables(
         for method in methods:
             columns = [[_number(one, "accuracy") for key, one in every.items() if key[:2] == (method, d)] for d in sets]
             if not all(columns):
-                yield f"| {method} | {' | '.join(_cell(one) for one in columns)} | | | |"
+                yield f"| {method} | {' | '.join(_cell(one) for one in columns)} | | | | |"
                 continue
             mean = statistics.mean(statistics.mean(column) for column in columns)
-            seconds = statistics.mean(_number(one, "seconds") for key, one in every.items() if key[0] == method)
+            mine = [one for key, one in every.items() if key[0] == method]
+            seconds, cpu = (statistics.mean(_number(one, key) for one in mine) for key in ("seconds", "cpu_seconds"))
             yield (
-                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds:.0f} | "
+                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds:.0f} | {cpu:.0f} | "
                 f"{_paired(every, method)} |"
             )
 
