@@ -176,9 +176,9 @@ def tables(
                 continue
             mean = statistics.mean(statistics.mean(column) for column in columns)
             mine = [one for key, one in every.items() if key[0] == method]
-            seconds, cpu = (statistics.mean(_number(one, key) for one in mine) for key in ("seconds", "cpu_seconds"))
+            seconds, cpu = (_mean_of(mine, key) for key in ("seconds", "cpu_seconds"))
             yield (
-                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds:.0f} | {cpu:.0f} | "
+                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds} | {cpu} | "
                 f"{_paired(every, method)} |"
             )
 
@@ -188,6 +188,11 @@ def _cell(values: Sequence[float]) -> str:
         return ""
     deviation = f" ({100 * statistics.stdev(values):.1f})" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{deviation}"
+
+
+def _mean_of(rows: Sequence[Mapping[str, object]], key: str) -> str:
+    """Without a unit; nothing if a cell was run before it was counted."""
+    return f"{statistics.mean(_number(row, key) for row in rows):.0f}" if all(key in row for row in rows) else ""
 
 
 def _paired(every: Mapping[tuple[str, str, int], Mapping[str, object]], method: str) -> str:
