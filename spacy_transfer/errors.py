@@ -120,6 +120,7 @@ T043_SWALLOWED = (
 T043_MARKS = "the label {value} has quotation marks of its own: remove the space before them, or the marks"
 T043_CELL = "an unreadable value: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
+T043_FILE = "no text: the file {file} is blank"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
 T043_TEXT_LENGTH = "a text of {n_characters:,} characters; spaCy takes at most {longest:,}: split it into several texts"
 T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, is not valid text: remove it"
@@ -456,8 +457,9 @@ T176 = (
 T177 = "[T177] The run started with other versions, so its results may differ in the last digits: {differences}."
 T178 = "[T178] Rank {rank} failed, so the job has ended: {reason}. Fix the cause, then continue with --resume."
 T179 = (
-    "[T179] Only spacy-transfer components can train on several ranks, but {names} would learn too. Add it to "
-    "[training] frozen_components, or train on one rank."
+    "[T179] Only spacy-transfer components without torch layers of others among their features can train on several "
+    "ranks, but {names} would learn too. Leave such features out, add the component to [training] frozen_components, or "
+    "train on one rank."
 )
 
 T180 = "[T180] {ranks} ranks need as many devices, but there are only {devices}. Lower --ranks."
@@ -1164,8 +1166,9 @@ T612_UNNAMED = (
 T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
 T880 = (
-    "[T880] {path} holds no file of the formats {formats}. If each text, or each label, has a file of its own, put all "
-    "of them into one table with a column of texts and a column of labels."
+    "[T880] {path} holds no file of the formats {formats}, and no text files by label. Expected a folder for each label "
+    "with a .txt file for each text, or a .txt file for each label with a text in each line; or put the texts into one "
+    "table with a column of texts and a column of labels."
 )
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (

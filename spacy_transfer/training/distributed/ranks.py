@@ -12,9 +12,12 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from thinc.api import Model
 from torch import Tensor, distributed, nn
 
 from ...errors import T179, T180, T181
+from ...model.features.joining import can_sum_gradients
+from ...model.features.layer import features_of
 from ...model.shims.torch_shim import TorchShim
 from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
@@ -62,12 +65,7 @@ class Ranks:
         names (list[str]): Components that learn.
         RAISES (ValueError): T179 if one of them is not ours.
         """
-        nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
-        others = [
-            name for name in names
-            if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
-            or any(node.param_names for node in nodes[name])
-        ]  # fmt: skip
+        others = [name for name in names if not _sums_gradients(nlp.get_pipe(name).model)]
         if others:
             raise ValueError(T179.format(names=", ".join(others)))
         self._names = names
@@ -146,15 +144,19 @@ class Ranks:
         for weight in found:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        bucket: list[Tensor] = []
-        for weight in found:
-            if weight.grad is not None:
+        # Thinc's gradients may be in the host's memory while the network's are on the GPU.
+        for kind in ("cpu", "cuda"):
+            group = self._hosts if kind == "cpu" else None
+            bucket: list[Tensor] = []
+            for weight in found:
+                if weight.grad is None or weight.grad.device.type != kind:
+                    continue
                 bucket.append(weight.grad)
-            if sum(gradient.numel() for gradient in bucket) >= _BUCKET:
-                _sum_bucket(bucket)
-                bucket = []
-        if bucket:
-            _sum_bucket(bucket)
+                if sum(gradient.numel() for gradient in bucket) >= _BUCKET:
+                    _sum_bucket(bucket, group)
+                    bucket = []
+            if bucket:
+                _sum_bucket(bucket, group)
         return int(head[0])
 
     # ---- evaluation ----------------------------------------------------------------------------------------------
@@ -195,6 +197,18 @@ class Ranks:
         return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
 
 
+def _sums_gradients(model: Model) -> bool:
+    """Whether all that learns in a component's model hands its gradients to the ranks."""
+    features = features_of(model)
+    joined = set() if features is None else {node.id for node in features.walk()}
+    if features is not None and not can_sum_gradients(features):
+        return False
+    rest = [node for node in model.walk() if node.id not in joined]
+    return all(isinstance(shim, TorchShim) for node in rest for shim in node.shims) and not any(
+        node.param_names for node in rest
+    )
+
+
 def _meet(backend: str) -> None:
     """Join the job's other ranks. Without a file it is torchrun's job: torch listens at the address that it tells."""
     if (file := os.environ.get(MEETING_FILE)) is None:
@@ -205,9 +219,9 @@ def _meet(backend: str) -> None:
     distributed.init_process_group(backend, store=store, rank=rank, world_size=n_ranks)
 
 
-def _sum_bucket(gradients: list[Tensor]) -> None:
+def _sum_bucket(gradients: list[Tensor], group: distributed.ProcessGroup | None) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    distributed.all_reduce(flat)
+    distributed.all_reduce(flat, group=group)
     begin = 0
     for gradient in gradients:
         size = math.prod(gradient.shape)
