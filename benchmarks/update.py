@@ -1,12 +1,14 @@
 """Teach a classifier 27 further labels: `update`, with and without old texts, against training on everything at once.
 
     python benchmarks/update.py --data banking77 --old banking77_oos/train.jsonl --work FOLDER [--seeds 0] [--epochs 6]
-        [--per-label 40]
+        [--per-label 40] [--choose] [--plan '{"epochs": 4}']
 
 DATA holds train.jsonl and test.jsonl of {"text", "label"}; the labels in --old are those that the classifier begins
 with, all others are new. Each seed trains a classifier of the old labels and one of all labels as
 configs/half_frozen.cfg says, then updates the first one. Trained pipelines in --work are used again. Scores are
-accuracies on the test texts of old and of new labels, among all labels that a classifier knows. Needs the extra `demo`.
+accuracies on the test texts of old and of new labels, among all labels that a classifier knows. --choose measures on
+training texts that --per-label leaves out, where settings (--plan, fields of `Updating`) are chosen. Needs the extra
+`demo`.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from time import perf_counter
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_transfer import train, update_pipeline
+from spacy_transfer import Updating, train, update_pipeline
 
 CONFIG = Path(__file__).parents[1] / "configs" / "half_frozen.cfg"
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -36,13 +38,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=6, help="of the trainings that updates are compared with")
     parser.add_argument("--per-label", type=int, default=0, help="training texts of each label at most; 0: all")
+    parser.add_argument("--choose", action="store_true", help="measure on training texts that were not drawn")
+    parser.add_argument("--plan", type=json.loads, default={}, help="JSON: how pipelines are updated")
     parser.add_argument("--ways", nargs="+", default=["all at once", *WAYS])
     args = parser.parse_args()
     logging.getLogger("spacy_transfer").setLevel("WARNING")
     old = {row["label"] for row in read(args.old)}
     rows, test = read(args.data / "train.jsonl"), read(args.data / "test.jsonl")
+    if args.choose and not args.per_label:
+        parser.error("--choose needs texts that --per-label leaves out")
     if args.per_label:
-        rows = draw(rows, args.per_label)
+        every, rows = rows, draw(rows, args.per_label)
+        if args.choose:
+            drawn = {row["text"] for row in rows}
+            test = [row for row in every if row["text"] not in drawn]
     args.work.mkdir(parents=True, exist_ok=True)
     parts = {
         "old": [row for row in rows if row["label"] in old],
@@ -72,6 +81,7 @@ def main() -> None:
                 update_pipeline(
                     start, args.work / "new.jsonl", folder, texts=texts, **files, force=True, max_forgetting=1.0,
                     old_test=args.work / "test-old.jsonl", new_test=args.work / "test-new.jsonl",
+                    plan=Updating(**args.plan, seed=seed),
                 )  # fmt: skip
             show(found, way, (accuracy(folder, tests["old"]), accuracy(folder, tests["new"])), perf_counter() - began)
     if len(args.seeds) > 1:

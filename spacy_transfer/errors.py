@@ -457,9 +457,12 @@ T176 = (
 T177 = "[T177] The run started with other versions, so its results may differ in the last digits: {differences}."
 T178 = "[T178] Rank {rank} failed, so the job has ended: {reason}. Fix the cause, then continue with --resume."
 T179 = (
-    "[T179] Only spacy-transfer components without torch layers of others among their features can train on several "
-    "ranks, but {names} would learn too. Leave such features out, add the component to [training] frozen_components, or "
-    "train on one rank."
+    "[T179] Only spacy-transfer components can train on several ranks, but {names} would learn too. Add it to "
+    "[training] frozen_components, or train on one rank."
+)
+T179_FEATURES = (
+    "[T179] The block model.features of {names} has a torch layer whose gradients are not summed over ranks. Train on one "
+    "rank, or without that layer."
 )
 
 T180 = "[T180] {ranks} ranks need as many devices, but there are only {devices}. Lower --ranks."

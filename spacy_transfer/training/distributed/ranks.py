@@ -6,7 +6,7 @@ so no GPU is waited for; gradients and losses travel where they are, over NCCL b
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from spacy.language import Language
@@ -15,7 +15,7 @@ from spacy.training import Example
 from thinc.api import Model
 from torch import Tensor, distributed, nn
 
-from ...errors import T179, T180, T181
+from ...errors import T179, T179_FEATURES, T180, T181
 from ...model.features.joining import can_sum_gradients
 from ...model.features.layer import features_of
 from ...model.shims.torch_shim import TorchShim
@@ -26,6 +26,31 @@ from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
 _BUCKET = 8_000_000
 # Names the file in which ranks of one machine meet; torchrun tells an address instead.
 MEETING_FILE = "SPACY_TRANSFER_RANKS_MEET_IN"
+
+
+def require_own_weights(nlp: Language, names: Sequence[str]) -> None:
+    """Refuse components whose weights the ranks could not keep alike.
+
+    nlp (Language): The pipeline.
+    names (Sequence[str]): Components that learn.
+    RAISES (ValueError): T179 if one of them is not ours, or has torch layers of others among its features.
+    """
+    models = {name: nlp.get_pipe(name).model for name in names}
+    others = [name for name, model in models.items() if not _is_network(model, features_of(model))]
+    if others:
+        raise ValueError(T179.format(names=", ".join(others)))
+    features = {name: features_of(model) for name, model in models.items()}
+    foreign = [name for name, layer in features.items() if layer is not None and not can_sum_gradients(layer)]
+    if foreign:
+        raise ValueError(T179_FEATURES.format(names=", ".join(foreign)))
+
+
+def _is_network(model: Model, features: Model | None) -> bool:
+    """Whether all that learns in a component's model is our network, features aside."""
+    joined = set() if features is None else {node.id for node in features.walk()}
+    rest = [node for node in model.walk() if node.id not in joined]
+    ours = all(isinstance(shim, TorchShim) for node in rest for shim in node.shims)
+    return ours and not any(node.param_names for node in rest)
 
 
 class Ranks:
@@ -63,11 +88,9 @@ class Ranks:
 
         nlp (Language): The pipeline.
         names (list[str]): Components that learn.
-        RAISES (ValueError): T179 if one of them is not ours.
+        RAISES (ValueError): T179 if one of them is not ours, or has torch layers of others among its features.
         """
-        others = [name for name in names if not _sums_gradients(nlp.get_pipe(name).model)]
-        if others:
-            raise ValueError(T179.format(names=", ".join(others)))
+        require_own_weights(nlp, names)
         self._names = names
         weights = all_weights(nlp, only_trainable=False)
         for name in sorted(weights):
@@ -195,18 +218,6 @@ class Ranks:
         parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.n_ranks)]
         distributed.all_gather(parts, mine, group=self._hosts)
         return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
-
-
-def _sums_gradients(model: Model) -> bool:
-    """Whether all that learns in a component's model hands its gradients to the ranks."""
-    features = features_of(model)
-    joined = set() if features is None else {node.id for node in features.walk()}
-    if features is not None and not can_sum_gradients(features):
-        return False
-    rest = [node for node in model.walk() if node.id not in joined]
-    return all(isinstance(shim, TorchShim) for node in rest for shim in node.shims) and not any(
-        node.param_names for node in rest
-    )
 
 
 def _meet(backend: str) -> None:
