@@ -162,8 +162,8 @@ def tables(
     """Mean and standard deviation by set, and over sets; paired differences of ours, seed by seed."""
     for few in shots:
         yield f"\n{few} texts a label" if few != "full" else "\nall texts"
-        yield f"| method | {' | '.join(sets)} | mean | seconds | ours is better by |"
-        yield f"|---|{'---|' * (len(sets) + 3)}"
+        yield f"| method | {' | '.join(sets)} | mean | seconds | CPU seconds | ours is better by |"
+        yield f"|---|{'---|' * (len(sets) + 4)}"
         every = {
             (c.method, c.data, c.seed): one
             for c, one in done.items()
@@ -172,12 +172,13 @@ def tables(
         for method in methods:
             columns = [[_number(one, "accuracy") for key, one in every.items() if key[:2] == (method, d)] for d in sets]
             if not all(columns):
-                yield f"| {method} | {' | '.join(_cell(one) for one in columns)} | | | |"
+                yield f"| {method} | {' | '.join(_cell(one) for one in columns)} | | | | |"
                 continue
             mean = statistics.mean(statistics.mean(column) for column in columns)
-            seconds = statistics.mean(_number(one, "seconds") for key, one in every.items() if key[0] == method)
+            mine = [one for key, one in every.items() if key[0] == method]
+            seconds, cpu = (_mean_of(mine, key) for key in ("seconds", "cpu_seconds"))
             yield (
-                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds:.0f} | "
+                f"| {method} | {' | '.join(_cell(one) for one in columns)} | {mean:.1%} | {seconds} | {cpu} | "
                 f"{_paired(every, method)} |"
             )
 
@@ -187,6 +188,11 @@ def _cell(values: Sequence[float]) -> str:
         return ""
     deviation = f" ({100 * statistics.stdev(values):.1f})" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):.1f}{deviation}"
+
+
+def _mean_of(rows: Sequence[Mapping[str, object]], key: str) -> str:
+    """Without a unit; nothing if a cell was run before it was counted."""
+    return f"{statistics.mean(_number(row, key) for row in rows):.0f}" if all(key in row for row in rows) else ""
 
 
 def _paired(every: Mapping[tuple[str, str, int], Mapping[str, object]], method: str) -> str:

@@ -35,7 +35,7 @@ def check_reads(loss: Loss, block: object, head: nn.Module) -> None:
 
 def learn_whole(
     network: Network, loss: Loss, groups: Iterable[list[int]], learn: Learn, targets: Tensor, known: Tensor,
-    gradients: Gradients,
+    gradients: Gradients, *, n_pieces: Callable[[Sequence[int]], int], budget: int,
 ) -> Tensor:  # fmt: skip
     """Forward, loss and backward of a batch; see `OwnEncoderShim.step`.
 
@@ -47,12 +47,16 @@ def learn_whole(
     targets (Tensor): (n_docs, n_labels).
     known (Tensor): (n_docs, n_labels).
     gradients (Gradients): Where they are summed up.
+    n_pieces (Callable): Takes a micro-batch, gives the pieces of a pass of it, padding included.
+    budget (int): Most pieces whose graphs are held at a time.
     RETURNS (Tensor): Sum of the documents' losses, without dimensions.
     """
     if not len(targets):
         return torch.zeros((), device=targets.device)
     if loss.couples:
-        return _coupled(network, loss, list(groups), learn, targets, known, gradients)
+        listed = list(groups)
+        n_kept = _n_kept([loss.n_passes * n_pieces(group) for group in listed], budget)
+        return _coupled(network, loss, listed, learn, targets, known, gradients, n_kept)
     return _additive(loss, groups, learn, targets, known, gradients)
 
 
@@ -71,13 +75,19 @@ def _additive(
     return total
 
 
+def _n_kept(sizes: Sequence[int], budget: int) -> int:
+    """How many of the last micro-batches keep their graphs: those that fit into the budget together, one at least."""
+    fitting = int(np.searchsorted(np.cumsum(sizes[::-1]), budget, side="right"))
+    return max(1, fitting)
+
+
 def _coupled(
     network: Network, loss: Loss, groups: Sequence[list[int]], learn: Learn, targets: Tensor, known: Tensor,
-    gradients: Gradients,
+    gradients: Gradients, n_kept: int,
 ) -> Tensor:  # fmt: skip
-    """The vectors of all micro-batches, then head and loss on the whole batch, then each micro-batch once more, from
-    the random numbers it had, to take the gradient of its vectors down. The last one is still there: one alone runs
-    once.
+    """The vectors of all micro-batches, then head and loss on the whole batch, then the gradient of the vectors down
+    each micro-batch. The graphs of the last ones are still there; the others run once more, from the random numbers
+    that they had.
 
     SOURCE: Gao et al. 2021, arXiv:2101.06983 (GradCache).
     """
@@ -88,16 +98,20 @@ def _coupled(
             return _passes(learn(group * loss.n_passes), loss)
 
     device = targets.device
+    n_again = len(groups) - n_kept
     draws: list[_Draws] = []
     found: list[Tensor] = []
+    graphs: list[Tensor] = []
     for group in groups:
-        # Before the next one is made: only one graph at a time.
-        last = torch.zeros(())
         draws.append(_Draws(device))
-        # With a graph, though all but the last are thrown away: without one, torch takes other attention kernels, and
-        # those draw another dropout.
-        last = vectors_of(group)
-        found.append(last.detach())
+        # With a graph, though the first are thrown away: without one, torch takes other attention kernels, and those
+        # draw another dropout.
+        made = vectors_of(group)
+        found.append(made.detach())
+        if len(found) > n_again:
+            graphs.append(made)
+        # Before the next one is made: no graph more than are kept.
+        del made
     places = [to_device(group, device) for group in groups]
     order = to_device(np.argsort(np.concatenate(groups)), device)
     vectors = torch.cat(found, dim=1)[:, order].requires_grad_()
@@ -105,14 +119,15 @@ def _coupled(
     value = values.sum()
     gradients.backward(value)
     wanted = vectors.grad
-    if last.requires_grad and wanted is not None:
-        last.backward(wanted[:, places[-1]])
-        del last
-        after = _Draws(device)
-        for group, place, draw in zip(groups[:-1], places[:-1], draws[:-1], strict=True):
-            draw.restore()
-            vectors_of(group).backward(wanted[:, place])
-        after.restore()
+    if graphs[-1].requires_grad and wanted is not None:
+        for place in reversed(places[n_again:]):
+            graphs.pop().backward(wanted[:, place])
+        if n_again:
+            after = _Draws(device)
+            for group, place, draw in zip(groups[:n_again], places[:n_again], draws[:n_again], strict=True):
+                draw.restore()
+                vectors_of(group).backward(wanted[:, place])
+            after.restore()
     return value.detach()
 
 

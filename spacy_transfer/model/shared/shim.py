@@ -275,7 +275,17 @@ class SharedEncoderShim(ClassifierShim):
             value = loss(learn(everything), wanted, mask).sum()
             self.gradients.backward(value)
         else:
-            value = learn_whole(self.network, loss, [everything], learn, wanted, mask, self.gradients)
+            value = learn_whole(
+                self.network,
+                loss,
+                [everything],
+                learn,
+                wanted,
+                mask,
+                self.gradients,
+                n_pieces=len,
+                budget=len(everything),
+            )
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)

@@ -37,7 +37,7 @@ from ..learning.solving import check_solvable
 from ..storage.lowest_layers import lowest_layers
 from ..storage.snapshot import StoredNetwork, room_for
 from ..storage.weights import weights_of
-from ..text.batching import micro_batches
+from ..text.batching import micro_batches, padded_pieces
 from ..text.document_batch import DocumentBatch
 from .adapters import fill, for_disk, merged, rebuild, with_adapter
 from .classifier_shim import ClassifierShim
@@ -362,8 +362,11 @@ class OwnEncoderShim(ClassifierShim, EncoderShim):
 
             inputs.features.forget_gradient()
             if not is_plain(loss):
-                groups = self.pathway.groups(batch.documents, max(1, budget // loss.n_passes))
-                return learn_whole(network, loss, groups, learn, wanted, mask, self.gradients)
+                documents = batch.documents
+                return learn_whole(
+                    network, loss, self.pathway.groups(documents, max(1, budget // loss.n_passes)), learn, wanted, mask,
+                    self.gradients, n_pieces=lambda group: padded_pieces([documents[i] for i in group]), budget=budget,
+                )  # fmt: skip
             total = torch.zeros((), device=device)
             for group in self.pathway.groups(batch.documents, budget):
                 chosen = to_device(group, device)

@@ -63,6 +63,16 @@ def _groups(documents: Sequence[Sequence[Row]], budget: int, device: str, *, few
         yield group
 
 
+def padded_pieces(documents: Sequence[Sequence[Row]]) -> int:
+    """Count the pieces of a micro-batch.
+
+    documents (Sequence[Sequence[Row]]): Rows of each document.
+    RETURNS (int): Pieces, padding included.
+    """
+    longest = max((len(row.ids) for rows in documents for row in rows), default=0)
+    return longest * sum(len(rows) for rows in documents)
+
+
 def _aligned(n_pieces: int, device: str) -> int:
     return -(-n_pieces // _ALIGNED) * _ALIGNED if device == "cuda" else n_pieces
 
