@@ -1,7 +1,7 @@
 """A static student against its teacher: accuracy on test, and with --speed texts a second on one core.
 
     python benchmarks/static_student.py --data FOLDER [--sets banking77 agnews trec] [--seeds 1] [--work FOLDER]
-        [--texts 8000] [--variants 2] [--teacher half_frozen] [--speed]
+        [--texts 8000] [--variants 2] [--teacher half_frozen] [--epochs 3] [--speed]
 
 FOLDER holds a folder for each set with train.jsonl and test.jsonl of {"text", "label"} lines. A tenth of train, drawn
 by seed 0, is dev; of the rest, at most --texts are learned from. The teacher is trained with --teacher, a config of
@@ -18,6 +18,7 @@ import random
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import torch
 from spacy.tokens import DocBin
 
 from spacy_transfer import Distillation, classify, distill, train
+from spacy_transfer.training.interrupted import to_its_end
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=8000)
     parser.add_argument("--variants", type=int, default=2)
     parser.add_argument("--teacher", default="half_frozen")
+    parser.add_argument("--epochs", type=int, default=0, help="of the teacher; 0: as its config says")
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,14 +69,21 @@ def compare(args: argparse.Namespace, name: str, work: Path) -> None:
             "paths.train": str(work / "train.spacy"), "paths.dev": str(work / "dev.spacy"),
             "paths.labels": str(labels), "paths.encoder": ENCODER, "training.seed": seed,
         }  # fmt: skip
-        if not (teacher / "result.json").exists():
-            train(CONFIGS / f"{args.teacher}.cfg", teacher, overrides=paths, show="none", force=True)
-        if not (student / "result.json").exists():
-            distill(
+        if args.epochs:
+            paths["training.max_epochs"] = args.epochs
+        # Half a teacher is no teacher: a signal ends everything.
+        if not is_finished(teacher):
+            to_its_end(
+                partial(train, CONFIGS / f"{args.teacher}.cfg", teacher, overrides=paths, show="none", force=True)
+            )
+        if not is_finished(student):
+            plan = Distillation(variants=args.variants, seed=seed)
+            done = distill(
                 teacher / "model-best", CONFIGS / "static.cfg", [], student, labeled=work / "train.spacy",
-                dev=work / "dev.spacy", plan=Distillation(variants=args.variants, seed=seed), force=True,
+                dev=work / "dev.spacy", plan=plan, force=True,
                 overrides={"paths.encoder": ENCODER, "training.seed": seed},
             )  # fmt: skip
+            to_its_end(lambda trained=done.trained: trained)
         for who, folder in (("teacher", teacher), ("student", student)):
             found[who].append(accuracy(folder / "model-best", test))
         print(f"{name} seed {seed}: teacher {found['teacher'][-1]:.4f}  student {found['student'][-1]:.4f}", flush=True)
@@ -128,6 +138,12 @@ def split(rows: list[dict[str, str]], work: Path, n_texts: int) -> Path:
         DocBin(docs=docs).to_disk(work / f"{file}.spacy")
     (work / "labels.json").write_text(json.dumps(labels), "utf-8")
     return work / "labels.json"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training is there and came to its end."""
+    file = folder / "result.json"
+    return file.exists() and json.loads(file.read_text("utf-8"))["status"] == "finished"
 
 
 def accuracy(pipeline: Path, test: list[dict[str, str]]) -> float:

@@ -16,6 +16,7 @@ import json
 import logging
 import random
 import statistics
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -23,6 +24,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_transfer import Updating, train, update_pipeline
+from spacy_transfer.training.interrupted import to_its_end
 
 CONFIG = Path(__file__).parents[1] / "configs" / "half_frozen.cfg"
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
@@ -116,8 +118,8 @@ def read(path: Path) -> list[Row]:
 
 def fitted(work: Path, name: str, rows: list[Row], seed: int, epochs: int) -> Path:
     """A pipeline that was trained from the encoder; once."""
-    folder = work / f"{name}-{seed}"
-    if not (folder / "result.json").exists():
+    folder, result = work / f"{name}-{seed}", work / f"{name}-{seed}" / "result.json"
+    if not result.exists() or json.loads(result.read_text("utf-8"))["status"] != "finished":
         vocab = spacy.blank("en")
         for part, some in (("train", rows), ("dev", rows[::40])):
             docs = DocBin(attrs=["ORTH"])
@@ -133,7 +135,8 @@ def fitted(work: Path, name: str, rows: list[Row], seed: int, epochs: int) -> Pa
             "training.eval_frequency": 10**6,
             "initialize.components.transfer_textcat.labels": sorted({row["label"] for row in rows}),
         }  # fmt: skip
-        train(CONFIG, folder, overrides=values, show="none", force=True)
+        # A signal ends everything: half a classifier is none to compare with.
+        to_its_end(partial(train, CONFIG, folder, overrides=values, show="none", force=True))
     return folder / "model-last"
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import zlib
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from spacy_transfer.redaction import without_secrets
 from spacy_transfer.repository.encoder_copies import _first_line
 from spacy_transfer.text_output import printable
 from spacy_transfer.training.adamw import AdamW
+from spacy_transfer.training.interrupted import Interrupted
 from spacy_transfer.training.loop.rates import WarmupLinear
 
 _spec = importlib.util.spec_from_file_location("fuzz", REPOSITORY / "benchmarks" / "fuzz.py")
@@ -76,6 +78,14 @@ def failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseEx
         return run("check", "x.spacy")
 
     return fail
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_the_exit_status_and_no_failure(failing: Callable[[BaseException], Any], number: int) -> None:
+    """As a shell reports it."""
+    result = failing(Interrupted(number))
+    assert result.exit_code == 128 + number
+    assert not result.output
 
 
 def test_all_commands_are_tried() -> None:

@@ -30,7 +30,7 @@ from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
 from ..state.pipeline_state import network_shims
 from ..train import train
-from .given import Given, Sources, read_given
+from .given import Given, Sources, positives, read_given
 from .measured import LabelChange, Measured, changes_by_label, measure
 from .new_rows import probe_new_rows
 from .targets import annotate, gold_of, scores_of
@@ -54,6 +54,10 @@ class Updating:
     frozen_depth (int | None): Layers that keep their weights, as in the block `tuning`. None: the lower half, or more
         where the pipeline freezes more.
     keep (float): Without old texts that have labels, share of the pipeline's own scores in what a new text teaches.
+    keep_old (float): Share of the pipeline's own scores in what an old text with a label teaches, where labels exclude
+        each other.
+    most_repeats (int): How often an old text is seen in a pass at most, where there are fewer of an old label than of
+        a new one.
     held_share (float): Share of the texts to measure on, where no test file is given.
     seed (int): Of the training.
     """
@@ -62,6 +66,8 @@ class Updating:
     rate: float | None = None
     frozen_depth: int | None = None
     keep: float = 0.1
+    keep_old: float = 0.5
+    most_repeats: int = 4
     held_share: float = 0.1
     seed: int = 0
 
@@ -251,8 +257,11 @@ def _learned(nlp: Language, pipe: TransferTextCategorizer, given: Given, plan: U
     RETURNS (tuple[list[Doc], bool]): What is learned from, with all that is known of it, and whether the loop trains:
         with new texts alone, old labels are safe only where they are not touched.
     """
-    old_labels = list(pipe.labels)
+    old_labels, old = list(pipe.labels), [*given.replay, *given.raw]
+    # Before scores are written into the texts.
+    repeats = min(plan.most_repeats, _repeats(given.new, old, len(old_labels)))
     old_scores = scores_of(nlp, pipe, given.new) if not given.replay or not pipe.exclusive else None
+    replay_scores = scores_of(nlp, pipe, given.replay) if pipe.exclusive else None
     annotate(given.raw, scores_of(nlp, pipe, given.raw), old_labels, exclusive=pipe.exclusive, keeps=1.0)
     for label in given.labels:
         pipe.add_label(label)
@@ -261,10 +270,30 @@ def _learned(nlp: Language, pipe: TransferTextCategorizer, given: Given, plan: U
     is_probed = probe_new_rows(pipe, docs, gold, len(old_labels), holds_back=not has_others)
     if old_scores is not None:
         annotate(given.new, old_scores, old_labels, exclusive=pipe.exclusive, keeps=plan.keep)
-    if not pipe.exclusive:
+    if replay_scores is not None:
+        annotate(given.replay, replay_scores, old_labels, exclusive=True, keeps=plan.keep_old)
+    else:
         annotate(given.replay, scores_of(nlp, pipe, given.replay), pipe.labels, exclusive=False, keeps=0.0)
-    annotate(given.raw, scores_of(nlp, pipe, given.raw), pipe.labels, exclusive=pipe.exclusive, keeps=1.0)
-    return [*given.new, *given.replay, *given.raw], has_others or not is_probed
+    # A text without labels is an old one, whatever the probe gives new labels of it, unless that is more than a half.
+    probed = scores_of(nlp, pipe, given.raw)
+    seems_new = probed[:, len(old_labels) :].sum(axis=1) > 0.5
+    chosen = [i for i in range(len(given.raw)) if seems_new[i] or not pipe.exclusive]
+    annotate([given.raw[i] for i in chosen], probed[chosen], pipe.labels, exclusive=pipe.exclusive, keeps=1.0)
+    return [*given.new, *old * repeats], has_others or not is_probed
+
+
+def _repeats(new: Sequence[Doc], old: Sequence[Doc], n_old: int) -> int:
+    """How often old texts are seen for each time that new ones are, so that an old label weighs as much as one of the
+    new texts; 1 at least.
+
+    new (Sequence[Doc]): New texts.
+    old (Sequence[Doc]): Old texts, with labels or without.
+    n_old (int): Labels of the pipeline.
+    """
+    if not old:
+        return 1
+    n_labels = len({label for doc in new for label in positives(doc.cats)})
+    return max(1, round(len(new) / max(1, n_labels) / (len(old) / n_old)))
 
 
 def _frozen_depth(pipe: TransferTextCategorizer, plan: Updating) -> int:

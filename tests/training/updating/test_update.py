@@ -151,6 +151,50 @@ def test_without_old_texts_its_own_scores_are_what_it_learns(
     assert cats_of(spacy.load(done.folder), NEW[0]) >= {LABEL}
 
 
+def test_an_old_text_teaches_its_label_and_half_of_what_the_pipeline_said(
+    updated: tuple[Any, Path], known: Path
+) -> None:
+    _, work = updated
+    before = spacy.load(known)
+    learned = {doc.text: doc.cats for doc in DocBin().from_disk(work / "texts" / "train.spacy").get_docs(before.vocab)}
+    for i, text in enumerate(TEXTS):
+        own = {**before(text).cats, LABEL: 0.0}
+        expected = {label: 0.5 * value + 0.5 * (label == LABELS[i % 3]) for label, value in own.items()}
+        assert {label: learned[text].get(label, 0.0) for label in own} == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_text_without_labels_is_an_old_one_unless_the_probe_says_new(
+    known: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    raw = write(tmp_path / "raw.jsonl", [{"text": f"{text} please"} for text in (*TEXTS, *NEW)])
+    work = tmp_path / "work"
+    update_pipeline(known, files["new"], tmp_path / "more", texts=[raw], plan=SHORT, work=work)
+    before, start = spacy.load(known), spacy.load(work / "start")
+    learned = {doc.text: doc.cats for doc in DocBin().from_disk(work / "texts" / "train.spacy").get_docs(before.vocab)}
+    n_old = 0
+    for text in (f"{text} please" for text in (*TEXTS, *NEW)):
+        own, probed = {**before(text).cats, LABEL: 0.0}, start(text).cats
+        seems_new = probed[LABEL] > 0.5
+        n_old += not seems_new
+        expected = probed if seems_new else own
+        assert {label: learned[text].get(label, 0.0) for label in own} == pytest.approx(expected, abs=1e-3)
+    assert n_old
+
+
+@pytest.mark.parametrize(("n_new", "most", "expected"), [(5, 4, 1), (40, 1, 1), (40, 3, 3), (40, 9, 4)])
+def test_few_old_texts_are_seen_as_often_as_new_labels_ask(
+    known: Path, tmp_path: Path, n_new: int, most: int, expected: int
+) -> None:
+    # Ten of each old label.
+    raw = write(tmp_path / "raw.jsonl", [{"text": f"{TEXTS[i % len(TEXTS)]} {i}"} for i in range(30)])
+    new = write(tmp_path / "new.jsonl", [{"text": f"{NEW[i % 5]} {i}", "label": LABEL} for i in range(n_new)])
+    test = write(tmp_path / "test.jsonl", [{"text": NEW[0], "label": LABEL}])
+    plan = Updating(epochs=1, most_repeats=most)
+    update_pipeline(known, new, tmp_path / "more", texts=[raw], new_test=test, plan=plan, work=tmp_path / "work")
+    docs = list(DocBin().from_disk(tmp_path / "work" / "texts" / "train.spacy").get_docs(spacy.blank("en").vocab))
+    assert len(docs) == n_new + 30 * expected
+
+
 def cats_of(nlp: Language, text: str) -> set[str]:
     return set(nlp(text).cats)
 
