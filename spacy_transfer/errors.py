@@ -120,6 +120,7 @@ T043_SWALLOWED = (
 T043_MARKS = "the label {value} has quotation marks of its own: remove the space before them, or the marks"
 T043_CELL = "an unreadable value: {reason}"
 T043_NO_TEXT = "no text: the field '{field}' is missing or empty"
+T043_FILE = "no text: the file {file} is blank"
 T043_TEXT_TYPE = "the field '{field}' holds {value}, not a str"
 T043_TEXT_LENGTH = "a text of {n_characters:,} characters; spaCy takes at most {longest:,}: split it into several texts"
 T043_SURROGATE = "half a surrogate pair, {value}, at character {position}, is not valid text: remove it"
@@ -460,8 +461,8 @@ T179 = (
     "[training] frozen_components, or train on one rank."
 )
 T179_FEATURES = (
-    "[T179] The weights of the block model.features of {names} are not averaged over ranks. Train on one rank, or without "
-    "that block."
+    "[T179] The block model.features of {names} has a torch layer whose gradients are not summed over ranks. Train on one "
+    "rank, or without that layer."
 )
 
 T180 = "[T180] {ranks} ranks need as many devices, but there are only {devices}. Lower --ranks."
@@ -1168,8 +1169,9 @@ T612_UNNAMED = (
 T612_NONE = "none of {files} is called train. Rename one, or give one file"
 T612_SEVERAL = "several are called {part}: {files}. Give one of each"
 T880 = (
-    "[T880] {path} holds no file of the formats {formats}. If each text, or each label, has a file of its own, put all "
-    "of them into one table with a column of texts and a column of labels."
+    "[T880] {path} holds no file of the formats {formats}, and no text files by label. Expected a folder for each label "
+    "with a .txt file for each text, or a .txt file for each label with a text in each line; or put the texts into one "
+    "table with a column of texts and a column of labels."
 )
 T613 = "[T613] {path}: it is unclear which column holds {what}. It may be {columns}. Choose one with {options}."
 T614 = (
@@ -1186,7 +1188,7 @@ T616_NONE = "There is no recipe '{name}'"
 T617 = "[T617] The budget cannot be kept: {problem}."
 T617_FORM = "{value} is no time. Write it as 90s, 10m or 2h"
 T617_EPOCH = (
-    "one pass of {recipe} over the texts takes about {one_pass}, and it is {budget}. Give more time, or leave --recipe "
+    "one pass of {recipe} over the texts takes about {one_pass}, and {budget} are left. Give more time, or leave --recipe "
     "out and a faster recipe is chosen"
 )
 T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"

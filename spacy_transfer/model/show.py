@@ -18,6 +18,7 @@ from ..pipeline.loading import load_pipeline
 from ..quiet import silent
 from .exported.architecture import OnnxClassifier
 from .exported.onnx_shim import OnnxShim
+from .features.drawing import describe_features
 from .networks import networks_of
 from .shims.classifier_shim import ClassifierShim
 from .shims.own_encoder_shim import OwnEncoderShim
@@ -105,7 +106,7 @@ def draw(name: str, nlp: Language) -> str:
         *(_line(field, _builder(getattr(settings, field))) for field in _BEFORE if _differs(settings, field)),
         _line("pieces", pieces),
         *_encoder(shim, rows[1:]),
-        *_top(shim, rows[0]),
+        *_top(shim, rows[0], describe_features(nlp.get_pipe(name).model)),
         *(
             _line(field, _builder(getattr(settings, field)))
             for field in _AFTER
@@ -150,13 +151,14 @@ def _encoder(shim: ClassifierShim, rows: Sequence[DepthRow]) -> Iterator[str]:
             yield _line("", f"    - - - no gradients above this line{cached} - - -")
 
 
-def _top(shim: ClassifierShim, row: DepthRow) -> Iterator[str]:
+def _top(shim: ClassifierShim, row: DepthRow, features: Sequence[str]) -> Iterator[str]:
     settings, network = shim.settings, shim.network
     reads_states = getattr(network.head, "reads", "vectors") == "states"
     if not reads_states:
         yield _line("pooling", f"{_builder(settings.pooling)}, one vector of {network.vector_width} per text")
     if shim.n_features:
         yield _line("features", f"{shim.n_features} numbers per text, joined to its vector")
+        yield from (_line("", f"  {line}") for line in features)
     yield _line("head", f"{_builder(settings.head)}, {network.head.n_labels} logits")
     yield _line("", f"{row.n_weights:>12,}   {_state(row)}")
 

@@ -73,6 +73,22 @@ def look_at_encoder(name: str) -> EncoderFacts:
     )  # fmt: skip
 
 
+def other_language(facts: EncoderFacts, code: str) -> str:
+    """Say that an encoder was trained on texts of another language, where that is known.
+
+    facts (EncoderFacts): What is known of it.
+    code (str): Language of the texts; "xx" where nothing can be said.
+    RETURNS (str): To go on with behind a reason; else empty.
+    """
+    known = KNOWN.get(facts.name)
+    if known is None or code in ("xx", known.language):
+        return ""
+    return (
+        f"; it was trained on texts in '{known.language}' and these are in '{code}', so an encoder for that "
+        "language or for many is likely better (--encoder)"
+    )
+
+
 def _kind(found: EncoderFolder) -> Kind:
     if found.is_component:
         return "encoder of a pipeline"

@@ -87,9 +87,12 @@ def read_data(given: Sequence[Path], reading: Reading, *, exclusive: bool | None
     """
     files, left_out = find_files(given)
     every = [path for paths in files.values() for path in paths]
-    columns = choose_columns(
-        read_sample(every[0], reading.layout), reading.columns(), names_text=reading.text_field is not None
-    )
+    if every[0].is_dir():
+        columns = Columns(label="label")
+    else:
+        columns = choose_columns(
+            read_sample(every[0], reading.layout), reading.columns(), names_text=reading.text_field is not None
+        )
     layout = replace(reading.layout, columns=columns.header) if columns.header else reading.layout
     fields = fields_of(columns, label_names=parse_label_names(reading.label_names), missing=reading.missing_labels)
     rules = LabelRules(None, frozenset())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..corpora.dev_part import Part
 from ..corpora.tables.row_files import FORMATS, READERS
+from ..corpora.text_folder import holds_texts_by_label
 from ..errors import T612, T612_NONE, T612_SEVERAL, T612_UNNAMED, T880
 from ..files import no_such_file
 
@@ -22,7 +23,8 @@ def find_files(given: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[Path
     """Find the files of each part.
 
     given (Sequence[Path]): A file, several, or a folder of files. A single file is all there is; of several the names
-        tell: train.csv, dev.csv or valid.csv, test.csv, also as a part of the name.
+        tell: train.csv, dev.csv or valid.csv, test.csv, also as a part of the name. A folder of text files whose
+        names are the labels counts as a file, and so do such folders called train, dev or test in a folder.
     RETURNS (tuple[dict[Part, list[Path]], list[Path]]): Files by part, train first, and files of a folder that are left
         out since their names say nothing.
     RAISES (FileNotFoundError): T440 for a path that is not there, T880 for a folder without such files.
@@ -55,7 +57,7 @@ def find_files(given: Sequence[Path]) -> tuple[dict[Part, list[Path]], list[Path
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Its tables; those of its folders where it has none itself."""
+    """Its tables; those of its folders where it has none itself; else itself or its splits as folders of text files."""
     for pattern in ("*", "*/*"):
         found = sorted(
             path for path in folder.glob(pattern)
@@ -63,6 +65,11 @@ def _in_folder(folder: Path) -> list[Path]:
         )  # fmt: skip
         if found:
             return found
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and _part_of(path) is not None]
+    if splits := [path for path in folders if holds_texts_by_label(path)]:
+        return splits
+    if holds_texts_by_label(folder) and not any(_part_of(path) == "train" for path in folder.iterdir()):
+        return [folder]
     raise FileNotFoundError(T880.format(path=folder, formats=FORMATS))
 
 

@@ -23,7 +23,7 @@ from ..errors import T610, T611, T611_DATA, T611_OTHERS, T615, T618
 from ..files import hold_place, new_folder, repair
 from .budget import parse_seconds
 from .dividing import divide
-from .encoder_facts import DEFAULT, EncoderFacts, look_at_encoder
+from .encoder_facts import DEFAULT, EncoderFacts, look_at_encoder, other_language
 from .few.candidates import Texts, read_label_texts
 from .given_data import GivenData, Reading, as_row, as_split, rarest_labels, read_data
 from .plan import Choice, Task, make_plan, named_recipe
@@ -183,7 +183,7 @@ def init(
         _labels_choice(given, report, asked=exclusive is not None),
         split_choice,
         Choice("language", code, why_language),
-        _encoder_choice(facts, is_default=str(encoder) == DEFAULT),
+        _encoder_choice(facts, code, is_default=str(encoder) == DEFAULT),
         _window_choice(facts, report),
         *plan.choices,
     ]  # fmt: skip
@@ -340,9 +340,10 @@ def _labels_choice(given: GivenData, report: Report, *, asked: bool) -> Choice:
     return Choice("labels", f"{len(counts)}, {kind}", f"{why}; between {least:,} and {most:,} texts each")
 
 
-def _encoder_choice(facts: EncoderFacts, *, is_default: bool) -> Choice:
+def _encoder_choice(facts: EncoderFacts, lang: str, *, is_default: bool) -> Choice:
     size = f"{facts.n_layers} layers of width {facts.width}, {facts.n_weights / 1e6:.1f} million weights"
-    return Choice("encoder", facts.name, f"{'the default' if is_default else 'as asked for'}; {facts.kind}, {size}")
+    why = f"{'the default' if is_default else 'as asked for'}; {facts.kind}, {size}{other_language(facts, lang)}"
+    return Choice("encoder", facts.name, why)
 
 
 def _window_choice(facts: EncoderFacts, report: Report) -> Choice:

@@ -16,6 +16,7 @@ class KnownEncoder:
     sha256 (dict[str, str]): What its files must be.
     license (str): Its license, as the hub names it.
     notice (str): The license notice to go with a copy that has none.
+    language (str): Code of the language of the texts that it was trained on.
     """
 
     name: str
@@ -25,6 +26,7 @@ class KnownEncoder:
     sha256: dict[str, str]
     license: str
     notice: str
+    language: str
 
 
 # The package's own license file (MIT) covers its Python code, not the model: so the notice is ours.
@@ -54,5 +56,6 @@ limitations under the License.
 
 The model names this license but carries no text of it; spacy-transfer wrote this notice.
 """,
+    language="en",
 )
 KNOWN = {MINILM.name: MINILM}

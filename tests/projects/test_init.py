@@ -4,6 +4,7 @@ import csv
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from house_kit.commands import run
 from house_kit.slow import mostly_slow
 from house_kit.texts import CARD, LABELS, LOGIN, TEXTS
 from spacy_transfer.projects import plan
+from spacy_transfer.projects.encoder_facts import EncoderFacts, other_language
 from spacy_transfer.projects.few.candidates import candidates
 from spacy_transfer.projects.init import Initialized, init
 from spacy_transfer.training.search.compare import Compared
@@ -295,9 +297,35 @@ def test_files_whose_part_is_unclear_are_refused(tmp_path: Path, bert: Path, nam
         init(paths, tmp_path / "p", encoder=str(bert))
 
 
-def test_a_folder_of_single_texts_is_not_said_to_be_missing(tmp_path: Path, bert: Path) -> None:
-    (tmp_path / "d" / "pos").mkdir(parents=True)
-    (tmp_path / "d" / "pos" / "1.txt").write_text("a text", "utf-8")
+@pytest.mark.parametrize("parts", [("",), ("train", "test"), ("neg", "train", "valid")])
+def test_folders_of_text_files_by_label_are_read(tmp_path: Path, bert: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        for n, (text, label) in enumerate(ROWS):
+            file = tmp_path / "d" / part / label / f"{n}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{text} {part}", "utf-8")
+    made = quick(tmp_path / "d", tmp_path / "p", bert)
+    assert made.labels == sorted(LABELS)
+    assert any("a folder for each of 3 labels" in note for note in made.notes)
+    own = {"": "train", "train": "train", "test": "test", "valid": "dev"}
+    for part in set(parts) & set(own):
+        rows = [json.loads(line) for line in (tmp_path / "p" / "data" / f"{own[part]}.jsonl").open(encoding="utf-8")]
+        assert all((row["text"].removesuffix(f" {part}"), row["label"]) in ROWS for row in rows)
+
+
+def test_an_encoder_of_another_language_is_said(tmp_path: Path) -> None:
+    facts = EncoderFacts("sentence-transformers/all-MiniLM-L6-v2", tmp_path, "sentence encoder", 6, 384, 1, 256, "")
+    assert "trained on texts in 'en' and these are in 'de'" in other_language(facts, "de")
+    assert not other_language(facts, "en")
+    assert not other_language(facts, "xx")
+    assert not other_language(replace(facts, name="mine"), "de")
+
+
+@pytest.mark.parametrize("names", [["pos/1.txt"], ["train.txt", "test.txt"], [f"{n}.txt" for n in range(9)]])
+def test_text_files_that_name_no_labels_are_refused(tmp_path: Path, bert: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / name).write_text("a text\n" * (1 if name[0].isdigit() else 9), "utf-8")
     with pytest.raises(FileNotFoundError, match=r"T880.*one table with a column of texts"):
         init(tmp_path / "d", tmp_path / "p", encoder=str(bert))
     with pytest.raises(FileNotFoundError, match="T440"):

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def convert_cli(
     sources: Annotated[
         list[Path],
-        Argument(help="Files: .csv, .tsv, .xlsx, .jsonl, .json or .parquet; train.csv becomes train.spacy"),
+        Argument(
+            help="Files: .csv, .tsv, .xlsx, .jsonl, .json or .parquet, or folders of text files by label; train.csv "
+            "becomes train.spacy"
+        ),
     ],
     target: Annotated[Path, Argument(help="Folder for the .spacy files and labels.json")],
     labels: Annotated[

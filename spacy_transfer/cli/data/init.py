@@ -28,7 +28,7 @@ def init_cli(
         list[Path],
         Argument(
             help="Texts and labels: a .csv, .tsv, .xlsx, .jsonl, .json or .parquet file; or several of them, or a "
-            "folder, with train, dev or test in their names"
+            "folder, with train, dev or test in their names; or a folder of text files by label"
         ),
     ],
     folder: Annotated[Path, Argument(help="Folder of the new project")],

@@ -6,6 +6,7 @@ from pathlib import Path
 from ... import errors
 from ...docbins import SPREADSHEETS, TABLES
 from ...files import no_such_file
+from ..text_folder import read_text_folder
 from .excel_rows import read_excel
 from .json_rows import read_json, read_jsonl
 from .parquet_rows import read_parquet
@@ -27,19 +28,21 @@ FORMATS = ", ".join(TABLES)
 def read_rows(
     path: Path, fields: Fields, layout: TableFormat | None = None, reading: Reading | None = None
 ) -> Iterator[Row]:
-    """Read a file in the format that its suffix names.
+    """Read a file in the format that its suffix names, or a folder of text files whose names are the labels.
 
-    path (Path): The file; one that is packed, or of an unknown suffix, is refused.
+    path (Path): The file or folder; a file that is packed, or of an unknown suffix, is refused.
     fields (Fields): Which fields count; a table needs the text and one that holds labels.
     layout (TableFormat | None): How it is written, as far as the user says so.
     reading (Reading | None): Gets what is found out on the way.
     RETURNS (Iterator[Row]): Its rows.
-    RAISES (FileNotFoundError): T440.
+    RAISES (FileNotFoundError): T440, T880 for a folder of something else.
     RAISES (ValueError): T041 for another suffix, T046 for unclear columns, T047 if it is not what its suffix says,
         T395 for a spreadsheet, T396 for a layout that cannot be, T397 for what does not fit into memory.
     RAISES (UnicodeError): T042 if a text file cannot be decoded.
     RAISES (ImportError): T081 for a Parquet file without pyarrow, T395 for a workbook without openpyxl.
     """
+    if path.is_dir():
+        return read_text_folder(path, fields, layout or TableFormat(), reading or Reading())
     if not path.is_file():
         raise no_such_file(path, FORMATS)
     suffix = path.suffix.lower()

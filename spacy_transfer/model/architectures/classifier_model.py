@@ -12,7 +12,7 @@ from ...json_types import JsonObject
 from ...nn.devices.precision import resolve_device
 from ...nn.tuning import DepthRow
 from ...pipeline.interface import ClassifierInterface, ConfidenceFit, Floats, classifier_of
-from ..features.joining import FeatureBatch, finish, place, read, settle
+from ..features.joining import FeatureBatch, finish, place, read, settle, sum_gradients
 from ..features.layer import features_of, sources_of
 from ..features.media.layer import shims_of
 from ..features.stored import load_features, save_features, without_features
@@ -116,10 +116,12 @@ class ClassifierModel(ClassifierInterface):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step network and features, both with the mean gradient over all documents since the last step, or neither."""
-        shim = self.shim
+        shim, features = self.shim, features_of(self.model)
         n_docs = shim.gradients.n_docs
+        if features is not None and shim.sum_over_ranks is not None:
+            n_docs = sum_gradients(features, n_docs, shim.sum_over_ranks)
         shim.finish_update(optimizer)
-        if (features := features_of(self.model)) is None:
+        if features is None:
             return
         # Asking makes a GPU be waited for; so does Thinc, for each weight, where it clips its gradient.
         if shim.was_left_out:

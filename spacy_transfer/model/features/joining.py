@@ -1,6 +1,6 @@
 """Passes features of documents to the head, and their gradients back to Thinc."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Generic, Protocol, TypeVar, final
@@ -9,12 +9,13 @@ import torch
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.shims import Shim
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...nn.joined import NOTHING, Joined, JoinedValues
 from ..learning.thinc_optimizers import array_of, from_xp
 from .layer import Backprop, features_of
 from .media.layer import shims_of
+from .media.shim import MediaShim
 
 T = TypeVar("T")
 
@@ -189,6 +190,45 @@ def finish(model: Model, optimizer: Optimizer, scale: float) -> None:
                     node.set_param(name, moved)
     finally:
         optimizer.learn_rate = rate
+
+
+def sum_gradients(
+    features: Model, n_docs: int, sum_over_ranks: Callable[[Mapping[str, nn.Parameter], int], int]
+) -> int:
+    """Sum the gradients of features over ranks.
+
+    features (Model[list[Doc], Floats2d]): Of a classifier.
+    n_docs (int): Documents of this rank.
+    sum_over_ranks (Callable): Sums the gradients of weights in place, the same ones in the same order on all ranks.
+    RETURNS (int): Documents of all ranks.
+    """
+    cpu = torch.device("cpu")
+    places = [(node, name) for node in features.walk() for name in node.param_names if node.has_param(name)]
+    weights = {f"{i}": nn.Parameter(from_xp(node.get_param(name), cpu)) for i, (node, name) in enumerate(places)}
+    for weight, (node, name) in zip(weights.values(), places, strict=True):
+        if node.has_grad(name):
+            weight.grad = from_xp(node.get_grad(name), cpu).to(weight.dtype)
+    tuned = {
+        f"{i}/{name}": weight for i, shim in enumerate(shims_of(features)) for name, weight in shim.trainable.items()
+    }
+    total = sum_over_ranks({**weights, **tuned}, n_docs)
+    for weight, (node, name) in zip(weights.values(), places, strict=True):
+        if weight.grad is None:
+            continue
+        if node.has_grad(name):
+            # In place: layers keep views of it.
+            node.get_grad(name)[...] = node.ops.asarray(weight.grad.numpy())
+        else:
+            node.set_grad(name, node.ops.asarray(weight.grad.numpy()))
+    return total
+
+
+def can_sum_gradients(features: Model) -> bool:
+    """Whether all that learns in features is Thinc's own weights, or encoders of pictures and sounds.
+
+    features (Model[list[Doc], Floats2d]): Of a classifier.
+    """
+    return all(isinstance(shim, MediaShim) for node in features.walk() for shim in node.shims)
 
 
 def _scale_torch(shim: Shim, scale: float) -> None:

@@ -12,9 +12,12 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from thinc.api import Model
 from torch import Tensor, distributed, nn
 
 from ...errors import T179, T179_FEATURES, T180, T181
+from ...model.features.joining import can_sum_gradients
+from ...model.features.layer import features_of
 from ...model.shims.torch_shim import TorchShim
 from ..loop.single_step import Losses
 from ..state.pipeline_state import all_weights, fill_all_weights, network_shims
@@ -30,17 +33,24 @@ def require_own_weights(nlp: Language, names: Sequence[str]) -> None:
 
     nlp (Language): The pipeline.
     names (Sequence[str]): Components that learn.
-    RAISES (ValueError): T179 if one of them is not ours, or has weights beside its network.
+    RAISES (ValueError): T179 if one of them is not ours, or has torch layers of others among its features.
     """
-    nodes = {name: list(nlp.get_pipe(name).model.walk()) for name in names}
-    others = [
-        name for name in names
-        if not all(isinstance(shim, TorchShim) for node in nodes[name] for shim in node.shims)
-        or any(node.param_names for node in nodes[name])
-    ]  # fmt: skip
+    models = {name: nlp.get_pipe(name).model for name in names}
+    others = [name for name, model in models.items() if not _is_network(model, features_of(model))]
     if others:
-        are_ours = all(any(isinstance(shim, TorchShim) for node in nodes[one] for shim in node.shims) for one in others)
-        raise ValueError((T179_FEATURES if are_ours else T179).format(names=", ".join(others)))
+        raise ValueError(T179.format(names=", ".join(others)))
+    features = {name: features_of(model) for name, model in models.items()}
+    foreign = [name for name, layer in features.items() if layer is not None and not can_sum_gradients(layer)]
+    if foreign:
+        raise ValueError(T179_FEATURES.format(names=", ".join(foreign)))
+
+
+def _is_network(model: Model, features: Model | None) -> bool:
+    """Whether all that learns in a component's model is our network, features aside."""
+    joined = set() if features is None else {node.id for node in features.walk()}
+    rest = [node for node in model.walk() if node.id not in joined]
+    ours = all(isinstance(shim, TorchShim) for node in rest for shim in node.shims)
+    return ours and not any(node.param_names for node in rest)
 
 
 class Ranks:
@@ -78,7 +88,7 @@ class Ranks:
 
         nlp (Language): The pipeline.
         names (list[str]): Components that learn.
-        RAISES (ValueError): T179 if one of them is not ours, or has weights beside its network.
+        RAISES (ValueError): T179 if one of them is not ours, or has torch layers of others among its features.
         """
         require_own_weights(nlp, names)
         self._names = names
@@ -157,15 +167,19 @@ class Ranks:
         for weight in found:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        bucket: list[Tensor] = []
-        for weight in found:
-            if weight.grad is not None:
+        # Thinc's gradients may be in the host's memory while the network's are on the GPU.
+        for kind in ("cpu", "cuda"):
+            group = self._hosts if kind == "cpu" else None
+            bucket: list[Tensor] = []
+            for weight in found:
+                if weight.grad is None or weight.grad.device.type != kind:
+                    continue
                 bucket.append(weight.grad)
-            if sum(gradient.numel() for gradient in bucket) >= _BUCKET:
-                _sum_bucket(bucket)
-                bucket = []
-        if bucket:
-            _sum_bucket(bucket)
+                if sum(gradient.numel() for gradient in bucket) >= _BUCKET:
+                    _sum_bucket(bucket, group)
+                    bucket = []
+            if bucket:
+                _sum_bucket(bucket, group)
         return int(head[0])
 
     # ---- evaluation ----------------------------------------------------------------------------------------------
@@ -216,9 +230,9 @@ def _meet(backend: str) -> None:
     distributed.init_process_group(backend, store=store, rank=rank, world_size=n_ranks)
 
 
-def _sum_bucket(gradients: list[Tensor]) -> None:
+def _sum_bucket(gradients: list[Tensor], group: distributed.ProcessGroup | None) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    distributed.all_reduce(flat)
+    distributed.all_reduce(flat, group=group)
     begin = 0
     for gradient in gradients:
         size = math.prod(gradient.shape)

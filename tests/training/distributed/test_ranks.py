@@ -198,12 +198,22 @@ def test_more_ranks_than_devices(tmp_path: Path) -> None:
 
 
 def test_weights_that_ranks_cannot_keep_alike(bert: Path) -> None:
-    nlp = with_features(bert, TOK2VEC)
+    recurrent = {
+        "@architectures": "spacy.Tok2Vec.v2",
+        "embed": {
+            "@architectures": "spacy.MultiHashEmbed.v2", "width": 8, "attrs": ["NORM"], "rows": [50],
+            "include_static_vectors": False,
+        },
+        "encode": {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 8, "depth": 1, "dropout": 0.0},
+    }  # fmt: skip
+    nlp = with_features(bert, {**TOK2VEC, "tok2vec": recurrent})
     nlp.add_pipe("textcat", config={"model": {"tok2vec": CNN}})
-    with pytest.raises(ValueError, match=r"T179.*model\.features.*without that block"):
+    with pytest.raises(ValueError, match=r"T179.*model\.features.*without that layer"):
         require_own_weights(nlp, ["transfer_textcat"])
     with pytest.raises(ValueError, match=r"T179.*textcat would learn too"):
         require_own_weights(nlp, ["transfer_textcat", "textcat"])
+    # Thinc's layers hand their gradients on.
+    require_own_weights(with_features(bert, TOK2VEC), ["transfer_textcat"])
     nlp = with_features(bert, None)
     require_own_weights(nlp, ["transfer_textcat"])
 

@@ -104,6 +104,16 @@ class MediaShim(Shim):  # type: ignore[misc]
         self.memory.clear()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is no encoder yet."""
+        return self._model is None
+
+    @property
+    def source(self) -> str:
+        """Where the encoder came from."""
+        return str(self._record.get("source", ""))
+
+    @property
     def trainable(self) -> dict[str, nn.Parameter]:
         """The weights that are tuned, by name."""
         if self._model is None:

@@ -21,6 +21,7 @@ from spacy_transfer import export
 from spacy_transfer.model.features.media.contents import Content
 from spacy_transfer.model.features.media.settings import MediaSettings
 from spacy_transfer.model.features.media.shim import MediaShim
+from spacy_transfer.model.show import draw
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.state.pipeline_state import all_weights
 
@@ -159,6 +160,16 @@ def test_where_there_is_none_a_vector_is_learned(quiet_bert: Path, vit: Path) ->
     assert scores(nlp, values).argmax(dim=1).tolist() == [0, 0, 0, 0, 1, 1]
     # Nobody has set it.
     assert nlp("the card").cats == pytest.approx(dict(zip(LABELS, scores(nlp, [None])[0].tolist(), strict=True)))
+
+
+@pytest.mark.parametrize(("depth", "state"), [("all", "frozen"), (1, "trainable")])
+def test_the_encoder_is_drawn(quiet_bert: Path, vit: Path, depth: Any, state: str) -> None:
+    nlp = solved(quiet_bert, vit, frozen_depth=depth)
+    (line,) = [one for one in draw("transfer_textcat", nlp).splitlines() if "image in _.image" in one]
+    total = sum(weight.numel() for weight in shim_of(nlp).encoder.parameters())
+    assert f"vit, 2 layers, width {shim_of(nlp).encoder.width}, {total:,} weights" in line
+    assert state in line
+    assert f"({vit.name})" in line
 
 
 def test_missing_may_be_an_error(quiet_bert: Path, vit: Path) -> None:

@@ -9,15 +9,19 @@ from typing import Any
 import pytest
 import spacy
 import torch
+from spacy.cli import app
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
 from thinc.api import Config
+from typer.testing import CliRunner
 
+import spacy_transfer.cli  # noqa: F401  (adds the command group)
 from house_kit.media import png
-from house_kit.runs import ADAMW, MODEL, assert_same_run, config_of, files_of, killed_at, run
+from house_kit.runs import ADAMW, CNN, MODEL, assert_same_run, config_of, files_of, killed_at, run
 from house_kit.texts import LABELS, TEXTS
 from spacy_transfer import apply, convert, evaluate
 from spacy_transfer.docbins import read_docs
+from spacy_transfer.training.state.pipeline_state import all_weights
 
 N = 12
 
@@ -98,6 +102,32 @@ def test_a_row_needs_a_text_or_a_picture(tmp_path: Path) -> None:
     docs = list(read_docs(tmp_path / "corpus/train.spacy"))
     paths = [Path(doc.user_data["._.", "image", None, None]).resolve() for doc in docs]
     assert paths == [(tmp_path / "a.png").resolve(), Path("/b.png")]
+
+
+@pytest.mark.slow
+def test_ranks_sum_the_gradients_of_features(
+    quiet_bert: Path, vit: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tuned encoder of pictures, the vector for none, and Thinc's layers; two ranks are one."""
+    # A large eps, since Adam would blow up gradients that are nothing but rounding.
+    optimizer = {**ADAMW, "eps": 1e-3}
+    made = config(quiet_bert, vit, corpus, 1, dropout=0.0, optimizer=optimizer)
+    pictures = made["components"][MODEL]["model"]["features"]
+    words = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "tok2vec": CNN}
+    both = {"@layers": "spacy-transfer.JoinedFeatures.v1", "*": {"pictures": pictures, "words": words}}
+    made["components"][MODEL]["model"]["features"] = both
+    made.to_disk(tmp_path / "config.cfg")
+    run(made, tmp_path / "one")
+    arguments = ["transfer", "train", str(tmp_path / "config.cfg"), "--output", str(tmp_path / "two"), "--ranks", "2"]
+    monkeypatch.setattr("sys.argv", ["spacy", *arguments])
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    one, two = (
+        all_weights(spacy.load(tmp_path / name / "model-last"), only_trainable=False) for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=2e-5, rtol=1e-4, msg=name)
 
 
 @pytest.mark.slow
