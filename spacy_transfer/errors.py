@@ -1188,7 +1188,7 @@ T616_NONE = "There is no recipe '{name}'"
 T617 = "[T617] The budget cannot be kept: {problem}."
 T617_FORM = "{value} is no time. Write it as 90s, 10m or 2h"
 T617_EPOCH = (
-    "one pass of {recipe} over the texts takes about {one_pass}, and it is {budget}. Give more time, or leave --recipe "
+    "one pass of {recipe} over the texts takes about {one_pass}, and {budget} are left. Give more time, or leave --recipe "
     "out and a faster recipe is chosen"
 )
 T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"

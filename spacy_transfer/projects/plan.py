@@ -292,7 +292,7 @@ def _within(task: Task, plan: Plan, budget: float, update: float | None, *, is_n
     expected = one_pass * _FORWARD
     late = "" if expected <= budget else f": even that takes about {shown_seconds(expected)}, more than the budget"
     reason = (
-        f"the budget of {shown_seconds(budget)} is too small for one pass of {recipe.name} "
+        f"what is left of the budget, {shown_seconds(budget)}, is too small for one pass of {recipe.name} "
         f"({shown_seconds(one_pass)}){late}"
     )
     choices = [Choice("recipe", probe.name, reason), Choice("length", "one pass", "the head is solved on the vectors")]

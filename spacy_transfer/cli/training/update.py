@@ -53,7 +53,7 @@ def update_cli(
     ] = None,
     epochs: Annotated[int, Option("--epochs", min=1, help="Passes over the texts")] = 2,
     rate: Annotated[
-        float | None, Option("--rate", help="Peak learning rate. Default: 2e-4 with --replay, 1e-4 without")
+        float | None, Option("--rate", help="Peak learning rate. Default: 2e-4 with --replay or --texts, else 1e-4")
     ] = None,
     frozen_depth: Annotated[
         int | None,

@@ -39,7 +39,7 @@ from .work import Work
 # Scores may fall by so much on old texts, where there are some to measure on.
 _MAX_FORGETTING = 0.01
 _BATCH = 16
-# Old texts hold their labels in place at a rate that would move them away from their scores alone.
+# Old texts, with labels or with scores, hold old labels in place at a rate that would lose them with new texts alone.
 _RATE_WITH_OLD, _RATE = 2e-4, 1e-4
 # Texts that the loop shows scores of where none are held out; the last weights are taken, so they choose nothing.
 _MOST_SHOWN = 200
@@ -50,7 +50,7 @@ class Updating:
     """How a pipeline is taught.
 
     epochs (int): Passes over the texts.
-    rate (float | None): Peak of the learning rate. None: 2e-4 with old texts, 1e-4 without.
+    rate (float | None): Peak of the learning rate. None: 2e-4 with old texts or texts without labels, else 1e-4.
     frozen_depth (int | None): Layers that keep their weights, as in the block `tuning`. None: the lower half, or more
         where the pipeline freezes more.
     keep (float): Without old texts that have labels, share of the pipeline's own scores in what a new text teaches.
@@ -244,7 +244,7 @@ def _prepare(
         nlp,
         str(pipeline),
         pipe.name,
-        _training(len(learned), plan, trains=trains, has_old=bool(given.replay)),
+        _training(len(learned), plan, trains=trains, has_old=bool(given.replay or given.raw)),
         annotating,
     )
     place.settle(made_of, before, given.labels, given.notes)

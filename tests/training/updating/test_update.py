@@ -193,6 +193,8 @@ def test_few_old_texts_are_seen_as_often_as_new_labels_ask(
     update_pipeline(known, new, tmp_path / "more", texts=[raw], new_test=test, plan=plan, work=tmp_path / "work")
     docs = list(DocBin().from_disk(tmp_path / "work" / "texts" / "train.spacy").get_docs(spacy.blank("en").vocab))
     assert len(docs) == n_new + 30 * expected
+    # They hold old labels in place as old texts with labels do.
+    assert "peak = 0.0002" in (tmp_path / "work" / "config.cfg").read_text("utf-8")
 
 
 def cats_of(nlp: Language, text: str) -> set[str]:
