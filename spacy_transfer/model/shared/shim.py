@@ -276,16 +276,9 @@ class SharedEncoderShim(ClassifierShim):
             self.gradients.backward(value)
         else:
             value = learn_whole(
-                self.network,
-                loss,
-                [everything],
-                learn,
-                wanted,
-                mask,
-                self.gradients,
-                n_pieces=len,
+                self.network, loss, [everything], learn, wanted, mask, self.gradients, n_pieces=len,
                 budget=len(everything),
-            )
+            )  # fmt: skip
         n_docs = int((known > 0).any(axis=1).sum())
         self.gradients.n_docs += n_docs
         self._met.add(targets * known)
