@@ -27,6 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import spacy
 import torch
+from finished import is_finished
 from spacy.tokens import DocBin
 
 from spacy_transfer import Distillation, classify, distill, train
@@ -138,12 +139,6 @@ def split(rows: list[dict[str, str]], work: Path, n_texts: int) -> Path:
         DocBin(docs=docs).to_disk(work / f"{file}.spacy")
     (work / "labels.json").write_text(json.dumps(labels), "utf-8")
     return work / "labels.json"
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a training is there and came to its end."""
-    file = folder / "result.json"
-    return file.exists() and json.loads(file.read_text("utf-8"))["status"] == "finished"
 
 
 def accuracy(pipeline: Path, test: list[dict[str, str]]) -> float:

@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter
 
 import spacy
+from finished import is_finished
 from spacy.tokens import DocBin
 
 from spacy_transfer import Updating, train, update_pipeline
@@ -118,8 +119,8 @@ def read(path: Path) -> list[Row]:
 
 def fitted(work: Path, name: str, rows: list[Row], seed: int, epochs: int) -> Path:
     """A pipeline that was trained from the encoder; once."""
-    folder, result = work / f"{name}-{seed}", work / f"{name}-{seed}" / "result.json"
-    if not result.exists() or json.loads(result.read_text("utf-8"))["status"] != "finished":
+    folder = work / f"{name}-{seed}"
+    if not is_finished(folder):
         vocab = spacy.blank("en")
         for part, some in (("train", rows), ("dev", rows[::40])):
             docs = DocBin(attrs=["ORTH"])

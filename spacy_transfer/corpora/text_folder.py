@@ -51,23 +51,23 @@ def read_text_folder(folder: Path, fields: Fields, layout: TableFormat, reading:
     """
     if not holds_texts_by_label(folder):
         raise FileNotFoundError(errors.T880.format(path=folder, formats=", ".join(TABLES)))
-    folders = _label_folders(folder)
-    if len(folders) > 1:
-        reading.notes.append(f"a folder for each of {len(folders)} labels, a file for each text")
-        texts = ((sub.name, file, "".join(_lines(file, layout, reading))) for sub in folders for file in _texts_in(sub))
-        read = {file.name for file in folders}
+    named = _label_folders(folder)
+    if len(named) > 1:
+        reading.notes.append(f"a folder for each of {len(named)} labels, a file for each text")
+        texts = ((sub.name, file, "".join(_lines(file, layout, reading))) for sub in named for file in _texts_in(sub))
     else:
-        files = _label_files(folder)
-        reading.notes.append(f"a file for each of {len(files)} labels, a text in each line")
-        texts = ((file.stem, file, line) for file in files for line in _lines(file, layout, reading) if line.strip())
-        read = {file.name for file in files}
-    others = [path.name for path in _visible(folder) if path.name not in read]
+        named = _label_files(folder)
+        reading.notes.append(f"a file for each of {len(named)} labels, a text in each line")
+        texts = ((file.stem, file, line) for file in named for line in _lines(file, layout, reading) if line.strip())
+    others = [path.name for path in _visible(folder) if path not in named]
     if others:
         reading.notes.append(f"not read: {', '.join(others[:_N_SHOWN])}{', ...' if len(others) > _N_SHOWN else ''}")
     for number, (label, file, text) in enumerate(texts, start=1):
-        cells: dict[str, object] = {fields.text: text.strip(), fields.label or "label": label}
-        reason = errors.T043_FILE.format(file=file.relative_to(folder))
-        yield Row(number, cells if text.strip() else reason, number, number)
+        if text := text.strip():
+            cells: dict[str, object] = {fields.text: text, fields.label or "label": label}
+            yield Row(number, cells, number, number)
+        else:
+            yield Row(number, errors.T043_FILE.format(file=file.relative_to(folder)), number, number)
 
 
 def _lines(file: Path, layout: TableFormat, reading: Reading) -> Iterator[str]:

@@ -18,6 +18,18 @@ from spacy_transfer.model.features.layer import features_of
 
 STARS = {"@layers": "spacy-transfer.AttributeFeatures.v1", "names": ["_.n_stars"]}
 TOK2VEC = {"@layers": "spacy-transfer.Tok2VecFeatures.v1", "tok2vec": CNN}
+# With a layer of torch, which Thinc wraps in a shim of its own.
+LSTM = {
+    **TOK2VEC,
+    "tok2vec": {
+        "@architectures": "spacy.Tok2Vec.v2",
+        "embed": {
+            "@architectures": "spacy.MultiHashEmbed.v2", "width": 8, "attrs": ["NORM"], "rows": [50],
+            "include_static_vectors": False,
+        },
+        "encode": {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 8, "depth": 1, "dropout": 0.0},
+    },
+}  # fmt: skip
 SOLVED = {"@misc": "spacy-transfer.LinearProbe.v1"}
 LEARNED = {"@layers": "test.Learned.v1", "n_docs": len(TEXTS), "width": 3}
 ALL = {"tuning": {"frozen_depth": "all"}}

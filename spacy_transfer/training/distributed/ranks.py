@@ -36,10 +36,10 @@ def require_own_weights(nlp: Language, names: Sequence[str]) -> None:
     RAISES (ValueError): T179 if one of them is not ours, or has torch layers of others among its features.
     """
     models = {name: nlp.get_pipe(name).model for name in names}
-    others = [name for name, model in models.items() if not _is_network(model, features_of(model))]
+    features = {name: features_of(model) for name, model in models.items()}
+    others = [name for name, model in models.items() if not _is_network(model, features[name])]
     if others:
         raise ValueError(T179.format(names=", ".join(others)))
-    features = {name: features_of(model) for name, model in models.items()}
     foreign = [name for name, layer in features.items() if layer is not None and not can_sum_gradients(layer)]
     if foreign:
         raise ValueError(T179_FEATURES.format(names=", ".join(foreign)))

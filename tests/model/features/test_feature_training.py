@@ -11,7 +11,19 @@ from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Adam
 
-from house_kit.features import ALL, LEARNED, SOLVED, STARS, TOK2VEC, layer_of, params, placed, starred, with_features
+from house_kit.features import (
+    ALL,
+    LEARNED,
+    LSTM,
+    SOLVED,
+    STARS,
+    TOK2VEC,
+    layer_of,
+    params,
+    placed,
+    starred,
+    with_features,
+)
 from house_kit.pipelines import add_classifier, network_of, scores_of, weights_of
 from house_kit.texts import TEXTS, exclusive_examples, multilabel_examples
 from spacy_transfer.model.text.document_batch import DocumentBatch
@@ -127,17 +139,9 @@ def test_dropout_of_the_tok2vec(quiet_bert: Path) -> None:
 
 def test_a_torch_layer_among_the_features(quiet_bert: Path) -> None:
     """Thinc wraps torch's LSTM in a shim: its gradients are divided as well, once."""
-    lstm = {
-        "@architectures": "spacy.Tok2Vec.v2",
-        "embed": {
-            "@architectures": "spacy.MultiHashEmbed.v2", "width": 8, "attrs": ["NORM"], "rows": [50],
-            "include_static_vectors": False,
-        },
-        "encode": {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 8, "depth": 1, "dropout": 0.0},
-    }  # fmt: skip
     moved = []
     for sizes in ([24], [7, 17]):
-        nlp = with_features(quiet_bert, {**TOK2VEC, "tok2vec": lstm}, **ALL)
+        nlp = with_features(quiet_bert, LSTM, **ALL)
         weights = [w for node in layer_of(nlp).walk() for shim in node.shims for w in shim._model.parameters()]
         assert weights
         examples, at = exclusive_examples(nlp), 0

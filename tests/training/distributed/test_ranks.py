@@ -18,7 +18,7 @@ from spacy.training import Example
 from typer.testing import CliRunner
 
 import spacy_transfer.cli  # noqa: F401  (adds the command group)
-from house_kit.features import TOK2VEC, with_features
+from house_kit.features import LSTM, TOK2VEC, with_features
 from house_kit.runs import CNN, MODEL, config_of, log_of, run, write_corpus
 from house_kit.texts import LABELS
 from spacy_transfer.training.distributed.launch import launch
@@ -198,15 +198,7 @@ def test_more_ranks_than_devices(tmp_path: Path) -> None:
 
 
 def test_weights_that_ranks_cannot_keep_alike(bert: Path) -> None:
-    recurrent = {
-        "@architectures": "spacy.Tok2Vec.v2",
-        "embed": {
-            "@architectures": "spacy.MultiHashEmbed.v2", "width": 8, "attrs": ["NORM"], "rows": [50],
-            "include_static_vectors": False,
-        },
-        "encode": {"@architectures": "spacy.TorchBiLSTMEncoder.v1", "width": 8, "depth": 1, "dropout": 0.0},
-    }  # fmt: skip
-    nlp = with_features(bert, {**TOK2VEC, "tok2vec": recurrent})
+    nlp = with_features(bert, LSTM)
     nlp.add_pipe("textcat", config={"model": {"tok2vec": CNN}})
     with pytest.raises(ValueError, match=r"T179.*model\.features.*without that layer"):
         require_own_weights(nlp, ["transfer_textcat"])
