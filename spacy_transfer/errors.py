@@ -1449,6 +1449,17 @@ T714 = (
     "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
     "see what it answers."
 )
+T715 = "[T715] Cannot match states: {problem}."
+T715_TEACHER = (
+    "the teacher '{name}' has no vectors to learn. Only a pipeline with a spacy-transfer classifier has; for another teacher "
+    "leave out --match-epochs"
+)
+T715_SEVERAL = "there are {n} teachers, and the vectors of two mean different things. Give one teacher"
+T715_SPACY = "the student '{name}' is a component of spaCy. Choose a student with a spacy-transfer classifier"
+T715_SHARED = (
+    "the encoder of the student '{name}' belongs to another component. Choose a student with an encoder of its own"
+)
+T715_FROZEN = "the encoder of the student '{name}' is frozen and learns nothing. Set model.tuning.frozen_depth to a number of layers"
 
 T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
 T721 = (

@@ -52,6 +52,10 @@ def distill_cli(
     gold_weight: Annotated[
         float, Option("--gold-weight", help="Share of the label in what is learned from a labeled text")
     ] = Distillation.gold_weight,
+    match_epochs: Annotated[
+        int,
+        Option("--match-epochs", help="Passes in which the student's encoder first learns the teacher's vectors"),
+    ] = Distillation.match_epochs,
     variants: Annotated[
         int, Option("--variants", help="Changed copies of each text that the teacher scores too")
     ] = Distillation.variants,
@@ -93,8 +97,9 @@ def distill_cli(
     use_code(code)
     overrides = values_of(ctx.args)
     plan = Distillation(
-        temperature=temperature, gold_weight=gold_weight, variants=variants, seed=seed, batch_size=batch_size
-    )
+        temperature=temperature, gold_weight=gold_weight, match_epochs=match_epochs, variants=variants, seed=seed,
+        batch_size=batch_size,
+    )  # fmt: skip
     refuse_same([output], [to, *(texts or ())])
     labels = None if label_map is None else read_object(label_map)
     if labels is not None and (wrong := [value for value in labels.values() if not isinstance(value, str | None)]):

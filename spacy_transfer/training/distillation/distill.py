@@ -1,13 +1,13 @@
 """Distill: a small classifier learns the scores of a large one; see `spacy transfer distill --help`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import spacy
 from numpy.typing import NDArray
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import DocBin
 from thinc.api import Config
 
 from ...config.reading import read_config
@@ -20,10 +20,13 @@ from ...pipeline.gold import read_gold
 from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
 from ..session import Trained
+from ..state.checkpoint import Checkpoints
 from ..train import train
 from .material import Material
 from .plan import Distillation
+from .state_matching import check_matching, match_states
 from .student import Student
+from .target_docs import stored_targets
 from .targets import (
     LabelMap,
     Matrix,
@@ -93,7 +96,7 @@ def distill(
     labeled (Path | None): A .spacy file or a folder of them: more texts, with labels to learn from as well.
     dev (Path | None): The same, to choose the best step by. None keeps texts apart, with the teacher's best labels.
     labels (LabelMap | None): Teacher's label to student's, None to drop one; others keep their names.
-    plan (Distillation | None): Temperature, weight of annotations, copies.
+    plan (Distillation | None): Temperature, weight of annotations, copies, state matching.
     component (str | None): Name of the classifier; None means the only one.
     overrides (Mapping | None): Values in place of the config's, by dotted key.
     cache (Path | None): Folder of the teacher's scores, to share between runs. None is that in the output.
@@ -106,8 +109,9 @@ def distill(
     RETURNS (Distilled): What was learned from, and the run.
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
-        for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any;
-        what `train` raises.
+        for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
+        T715 where vectors cannot be learned; what `train` raises.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C while the vectors are learned.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
@@ -117,6 +121,11 @@ def distill(
     student = Student.of(loaded, component, config if isinstance(config, Path) else "the config")
     temperature = student.temperature(plan)
     teachers = [teacher_of(one) for one in (teacher if isinstance(teacher, list | tuple) else [teacher])]
+    if plan.match_epochs:
+        check_matching(student, teachers)
+    training = partial(
+        train, gpu_id=gpu_id, force=force, checkpoint_every=checkpoint_every, show=show, command=command
+    )  # fmt: skip
     material = Material.collect(texts, labeled, dev, plan)
     folder = output / "distillation"
     asked = [*material.texts, *material.held]
@@ -135,18 +144,26 @@ def distill(
     if not is_learned.any():
         raise ValueError(T714.format(n=n_learned))
     train_file, dev_file = folder / "train.spacy", folder / "dev.spacy"
-    write_data(train_file, _stored(student.lang, material.texts, targets, is_learned, names))
+    learned = [text for text, is_own in zip(material.texts, is_learned, strict=True) if is_own]
+    write_data(train_file, stored_targets(student.lang, learned, targets[is_learned], names))
     if material.dev:
         write_data(dev_file, DocBin(docs=material.dev).to_bytes())
     else:
-        best = whole(scores[n_learned:], exclusive=student.exclusive)
-        write_data(dev_file, _stored(student.lang, material.held, best, given[n_learned:], names))
+        is_held = given[n_learned:]
+        best = whole(scores[n_learned:], exclusive=student.exclusive)[is_held]
+        held = [text for text, is_own in zip(material.held, is_held, strict=True) if is_own]
+        write_data(dev_file, stored_targets(student.lang, held, best, names))
     run = put_values(loaded, student.values(train_file, dev_file, names, temperature))
+    if plan.match_epochs:
+        vectors = teachers[0].vectors(material.texts, cache or folder, plan.batch_size)
+        matched = match_states(
+            loaded, student, material.texts, vectors, folder / "states", plan, training, resume=resume
+        )  # fmt: skip
+        run = put_values(run, matched)
+        # Killed while it learned the vectors, it has no checkpoint of its own yet.
+        resume = resume and Checkpoints(output / "checkpoints").are_there
     write_text(folder / "config.cfg", run.to_str())
-    trained = train(
-        run, output, gpu_id=gpu_id, resume=resume, force=force, checkpoint_every=checkpoint_every, show=show,
-        command=command,
-    )  # fmt: skip
+    trained = training(run, output, resume=resume)
     return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)
 
 
@@ -168,20 +185,3 @@ def _targets(
         targets[:n_gold] = (1.0 - weight) * targets[:n_gold] + weight * gold.targets
         is_learned[:n_gold] |= gold.known.any(axis=1)
     return tidied(targets, is_learned, exclusive=student.exclusive), is_learned
-
-
-def _stored(
-    lang: str, texts: Sequence[str], targets: Matrix, chosen: NDArray[np.bool_], names: Sequence[str]
-) -> bytes:  # fmt: skip
-    """Documents with targets, as a .spacy file."""
-
-    def docs() -> Iterator[Doc]:
-        """Make the documents."""
-        make = spacy.blank(lang).make_doc
-        for i in np.flatnonzero(chosen).tolist():
-            doc = make(texts[i])
-            doc.cats = dict(zip(names, targets[i].tolist(), strict=True))
-            yield doc
-
-    stored: bytes = DocBin(docs=docs()).to_bytes()
-    return stored

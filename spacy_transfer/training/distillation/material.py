@@ -11,8 +11,8 @@ from ...corpora.noise.augmentation import Augmentation
 from ...docbins import read_all_docs
 from ...errors import T707, T709
 from ...log import announce
+from .answer_cache import text_digest
 from .plan import Distillation
-from .score_cache import text_digest
 
 _MOST_HELD = 2000
 

@@ -12,6 +12,8 @@ class Distillation:
     temperature (float | None): Logits of teacher and student are divided by it, so that small scores count more; None
         is 2 for a spacy-transfer student and 1 for one of spaCy's, which knows no other.
     gold_weight (float): Share of the annotation in the target of a labeled text; the rest is the teacher's.
+    match_epochs (int): Passes over the texts in which the student's encoder first learns the teacher's vectors (state
+        matching); 0 for none.
     variants (int): Changed copies of each text (words dropped, swapped, masked) that the teacher scores too.
     dev_share (float): Of the texts, kept apart with the teacher's best labels where there is no labeled dev data.
     seed (int): Of the copies.
@@ -20,6 +22,7 @@ class Distillation:
 
     temperature: float | None = None
     gold_weight: float = 0.5
+    match_epochs: int = 0
     variants: int = 0
     dev_share: float = 0.1
     seed: int = 0
@@ -31,5 +34,5 @@ class Distillation:
             check_number(block, self, "temperature", "temperature > 0", lambda value: 0.0 < value < float("inf"))
         check_number(block, self, "gold_weight", "0 <= gold_weight <= 1", lambda value: 0.0 <= value <= 1.0)
         check_number(block, self, "dev_share", "0 < dev_share < 1", lambda value: 0.0 < value < 1.0)
-        for field, least in (("variants", 0), ("seed", 0), ("batch_size", 1)):
+        for field, least in (("match_epochs", 0), ("variants", 0), ("seed", 0), ("batch_size", 1)):
             check_least(block, self, field, least)

@@ -1,6 +1,6 @@
 """What is changed in the config of a student, so that it learns a teacher's scores on the loop of `train`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Student:
     is_ours (bool): A spacy-transfer component, not one of spaCy's.
     lang (str): Language of the pipeline.
     corpora (tuple[str, str]): Keys of the training and the dev corpus.
-    loss (ConfigBlock): Its loss, as the config has it.
+    model (ConfigBlock): Of its blocks those that the config has; empty for one of spaCy's.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Student:
     is_ours: bool
     lang: str
     corpora: tuple[str, str]
-    loss: ConfigBlock
+    model: ConfigBlock
 
     @classmethod
     def of(cls, config: Config, component: str | None, path: Path | str) -> "Student":
@@ -55,10 +55,10 @@ class Student:
             raise ValueError(T705.format(path=path, component=component or "", found=", ".join(names) or "none"))
         factory = components[name]["factory"]
         training = whole["training"]
-        loss = (components[name].get("model") or {}).get("loss") if factory in _OURS else None
+        model = components[name].get("model") if factory in _OURS else None
         return cls(
             name, _EXCLUSIVE[factory], factory in _OURS, whole["nlp"]["lang"],
-            (training["train_corpus"], training["dev_corpus"]), dict(loss or {}),
+            (training["train_corpus"], training["dev_corpus"]), dict(model or {}),
         )  # fmt: skip
 
     def temperature(self, plan: Distillation) -> float:
@@ -80,19 +80,29 @@ class Student:
         labels (Sequence[str]): All labels.
         temperature (float): Of the targets.
         """
+        found = self.data_values(train, dev, labels)
+        if not self.is_ours:
+            found["initialize.before_init"] = {"@callbacks": "spacy-transfer.accept_soft_labels.v1"}
+        elif temperature != 1.0:
+            inner: ConfigBlock = self.model.get("loss") or {}
+            if function_of(inner) == ("losses", _TEMPERATURE):
+                inner = inner["loss"]
+            found[f"components.{self.name}.model.loss"] = {
+                "@losses": _TEMPERATURE, "temperature": temperature, "loss": dict(inner),
+            }  # fmt: skip
+        return found
+
+    def data_values(self, train: Path, dev: Path, labels: Sequence[str]) -> ConfigBlock:
+        """What of them is about corpora and labels.
+
+        train (Path): Documents to learn from.
+        dev (Path): Documents with labels.
+        labels (Sequence[str]): All labels.
+        """
         found: ConfigBlock = {
             key: {"@readers": "spacy.Corpus.v1", "path": str(path), "max_length": 0, "gold_preproc": False, "limit": 0,
                   "augmenter": None}
             for key, path in zip(self.corpora, (train, dev), strict=True)
         }  # fmt: skip
         found[f"initialize.components.{self.name}.labels"] = list(labels)
-        if not self.is_ours:
-            found["initialize.before_init"] = {"@callbacks": "spacy-transfer.accept_soft_labels.v1"}
-        elif temperature != 1.0:
-            inner: Mapping[str, object] = self.loss
-            if function_of(inner) == ("losses", _TEMPERATURE):
-                inner = self.loss["loss"]
-            found[f"components.{self.name}.model.loss"] = {
-                "@losses": _TEMPERATURE, "temperature": temperature, "loss": dict(inner),
-            }  # fmt: skip
         return found

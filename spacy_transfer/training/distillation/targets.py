@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import T703, T704
-from .score_cache import Scores
+from .answer_cache import Scores
 
 Matrix = NDArray[np.float64]
 # Teacher's label to student's; None drops it.

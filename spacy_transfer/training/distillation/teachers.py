@@ -3,21 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
+import numpy as np
 from spacy.language import Language
 from spacy.util import get_package_path, is_package
 
-from ...errors import T701, T702, T702_COUNT, T702_KIND, T702_LABEL, T702_SCORE
+from ...errors import T701, T702, T702_COUNT, T702_KIND, T702_LABEL, T702_SCORE, T715, T715_TEACHER
 from ...files import sha256_of_data, sha256_of_folder
 from ...log import announce
+from ...pipeline.components import classifier_meant
 from ...pipeline.gold import is_score, shown
 from ...pipeline.loading import load_pipeline
-from .score_cache import ScoreCache, Scores
+from ...pipeline.neighbors import as_seen_in
+from .answer_cache import SCORES, VECTORS, AnswerCache, AnswerKind, Scores, Vector
 
 ScoringFunction = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
+VectorFunction = Callable[[Sequence[str]], Sequence[Vector]]
+A = TypeVar("A")
 # Hexadecimal digits in the name of a file.
 _DIGITS = 16
 
@@ -29,16 +34,13 @@ class Teacher:
     name (str): For messages.
     identity (str): Another one gives other scores.
     ask (Callable): Scores of some texts.
+    see (Callable | None): Vectors of some texts, half precision; None if it has none to show.
     """
 
     name: str
     identity: str
     ask: ScoringFunction
-
-    @property
-    def file_name(self) -> str:
-        """Of its scores."""
-        return f"scores-{sha256_of_data(self.identity.encode('utf-8'))[:_DIGITS]}.jsonl"
+    see: VectorFunction | None = None
 
     def score(self, texts: Sequence[str], folder: Path, batch_size: int) -> list[Scores]:
         """Score texts; each text is asked for once, whatever happens to this process.
@@ -49,19 +51,41 @@ class Teacher:
         RETURNS (list[Scores]): Of each text.
         RAISES (ValueError): T702 for an answer that is none.
         """
-        with closing(ScoreCache(folder / self.file_name)) as cache:
+        answer = partial(_checked, ask=self.ask, name=self.name)
+        return self._answers(SCORES, answer, texts, folder, batch_size, "scores")
+
+    def vectors(self, texts: Sequence[str], folder: Path, batch_size: int) -> list[Vector]:
+        """Make vectors of texts; each text is asked for once, as for scores.
+
+        texts (Sequence[str]): The texts.
+        folder (Path): Where vectors are kept.
+        batch_size (int): Texts that are asked for together.
+        RETURNS (list[Vector]): Of each text, (width,).
+        RAISES (ValueError): T715 if it has none.
+        """
+        if self.see is None:
+            raise ValueError(T715.format(problem=T715_TEACHER.format(name=self.name)))
+        return self._answers(VECTORS, self.see, texts, folder, batch_size, "makes vectors of")
+
+    def _answers(
+        self, kind: AnswerKind[A], answer: Callable[[Sequence[str]], Sequence[A]], texts: Sequence[str], folder: Path,
+        batch_size: int, verb: str,
+    ) -> list[A]:  # fmt: skip
+        file = f"{kind.name}-{sha256_of_data(self.identity.encode('utf-8'))[:_DIGITS]}.jsonl"
+        with closing(AnswerCache(folder / file, kind)) as cache:
             waiting = list(dict.fromkeys(text for text in texts if text not in cache))
             if waiting:
                 n_known = len(set(texts)) - len(waiting)
-                announce(f"{self.name} scores {len(waiting):,} texts; {n_known:,} are known already.")
+                announce(f"{self.name} {verb} {len(waiting):,} texts; {n_known:,} are known already.")
             for begin in range(0, len(waiting), batch_size):
                 batch = waiting[begin : begin + batch_size]
-                cache.add(batch, _checked(self.ask(batch), batch, self.name))
+                cache.add(batch, answer(batch))
             return [cache[text] for text in texts]
 
 
-def _checked(answer: object, texts: Sequence[str], name: str) -> list[Scores]:
+def _checked(texts: Sequence[str], *, ask: ScoringFunction, name: str) -> list[Scores]:
     """RAISES (ValueError): T702."""
+    answer: object = ask(texts)
     if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) != len(texts):
         found = f"{len(answer)} answers" if isinstance(answer, Sequence) else type(answer).__name__
         raise ValueError(T702.format(name=name, problem=T702_COUNT.format(found=found, n=len(texts))))
@@ -101,6 +125,10 @@ class PipelineTeacher:
             raise ValueError(T701.format(name=self._path, components=pipes))
         return found
 
+    def vectors(self, texts: Sequence[str]) -> list[Vector]:
+        """See `Teacher.see`."""
+        return _vectors_of(self._nlp, texts)
+
 
 def teacher_of(given: object) -> Teacher:
     """What somebody who learns can ask.
@@ -114,7 +142,8 @@ def teacher_of(given: object) -> Teacher:
         return given
     if isinstance(given, Language):
         digest = sha256_of_data(given.to_bytes())
-        return Teacher(str(given.meta.get("name", "pipeline")), f"pipeline {digest}", _asking(given))
+        name = str(given.meta.get("name", "pipeline"))
+        return Teacher(name, f"pipeline {digest}", _asking(given), partial(_vectors_of, given))
     if isinstance(given, str | Path):
         folder = Path(given)
         if not folder.exists() and is_package(str(given)):
@@ -122,7 +151,8 @@ def teacher_of(given: object) -> Teacher:
         elif not (folder / "meta.json").is_file():
             # For its message.
             load_pipeline(given)
-        return Teacher(str(given), f"pipeline {sha256_of_folder(folder)}", PipelineTeacher(given))
+        teacher = PipelineTeacher(given)
+        return Teacher(str(given), f"pipeline {sha256_of_folder(folder)}", teacher, teacher.vectors)
     if not callable(given):
         raise TypeError(T702.format(name=type(given).__name__, problem=T702_KIND.format(value=shown(given), text="")))
     name = f"{getattr(given, '__module__', '')}.{getattr(given, '__qualname__', type(given).__qualname__)}"
@@ -131,3 +161,9 @@ def teacher_of(given: object) -> Teacher:
 
 def _asking(nlp: Language) -> ScoringFunction:
     return lambda texts: [dict(doc.cats) for doc in nlp.pipe(texts)]
+
+
+def _vectors_of(nlp: Language, texts: Sequence[str]) -> list[Vector]:
+    """RAISES (ValueError): T642 unless the pipeline has one spacy-transfer classifier."""
+    _, pipe = classifier_meant(nlp, None)
+    return list(pipe.vectors(as_seen_in(nlp, pipe, [nlp.make_doc(text) for text in texts])).astype(np.float16))
