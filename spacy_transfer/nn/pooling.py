@@ -1,4 +1,4 @@
-"""From the states of a document's pieces to one vector: mean, first piece, last piece, maximum, attention.
+"""From the states of a document's pieces to one vector: mean, first piece, last piece, maximum, both, attention.
 
 A document may lie in several rows (windows). `counted` marks each of its pieces once, whatever windows overlap there,
 so that a text that fits one row gives the same vector with and without windows.
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_least
+from ..errors import T005
+
 
 class Pooling(nn.Module):
     """States to vectors.
@@ -16,10 +19,11 @@ class Pooling(nn.Module):
     forward: states (n_rows, n_pieces, width), counted (n_rows, n_pieces) 0/1, owner (n_rows,) the document of each
         row, n_docs -> vectors (n_docs, width) in fp32.
 
-    is_mean (bool): Whether it is the mean of the states that are counted, and nothing else.
+    n_largest (int | None): Of a pooling that is the mean of the states that are counted, but for the largest values of
+        so many of their last dimensions; None for any other.
     """
 
-    is_mean: bool = False
+    n_largest: int | None = None
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """See the class."""
@@ -27,7 +31,7 @@ class Pooling(nn.Module):
 
 
 class _Mean(Pooling):
-    is_mean = True
+    n_largest = 0
 
     def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
         """Average the states of each document.
@@ -93,6 +97,28 @@ class _Max(Pooling):
         found = vectors.scatter_reduce(0, owner.unsqueeze(1).expand_as(rows), rows, reduce="amax")
         # A trace would not know how many dimensions it has.
         return found.reshape(n_docs, rows.shape[1])
+
+
+class _Mixed(Pooling):
+    """The mean of the first dimensions, the largest values of the last `n_largest`."""
+
+    def __init__(self, n_largest: int) -> None:
+        super().__init__()
+        self.n_largest: int = n_largest
+        self.mean, self.max = _Mean(), _Max()
+
+    def forward(self, states: Tensor, counted: Tensor, owner: Tensor, n_docs: int) -> Tensor:
+        """Take both of each document.
+
+        states (Tensor): (n_rows, n_pieces, width).
+        counted (Tensor): True at pieces that count, (n_rows, n_pieces).
+        owner (Tensor): Document of each row, (n_rows,).
+        n_docs (int): Documents.
+        RETURNS (Tensor): One vector per document, fp32, (n_docs, width).
+        """
+        n_mean = states.shape[2] - self.n_largest
+        means = self.mean(states[:, :, :n_mean], counted, owner, n_docs)
+        return torch.cat([means, self.max(states[:, :, n_mean:], counted, owner, n_docs)], dim=1)
 
 
 class _Attention(Pooling):
@@ -197,6 +223,34 @@ class MaxPooling:
         RETURNS (Pooling): A module without weights.
         """
         return _Max()
+
+
+@dataclass(frozen=True)
+class MixedPooling:
+    """Average a document's states, but take the largest value of each of their last dimensions: of those that say
+    whether something occurs anywhere, such as the context of `StaticEncoder`.
+
+    n_largest (int): How many dimensions; from 1 to the width of the states less 1.
+    RAISES (ValueError): T005 for a number out of range.
+    SOURCE: mean and maximum side by side: Howard & Ruder 2018 (ULMFiT), arXiv:1801.06146.
+    """
+
+    n_largest: int
+
+    def __post_init__(self) -> None:
+        check_least("MixedPooling", self, "n_largest", 1)
+
+    def build(self, width: int) -> Pooling:
+        """Build the module.
+
+        width (int): Width of the states.
+        RETURNS (Pooling): A module without weights.
+        RAISES (ValueError): T005 if no dimension is left to average.
+        """
+        if self.n_largest >= width:
+            want = f"less than the width of the states, {width}"
+            raise ValueError(T005.format(block="MixedPooling", field="n_largest", value=self.n_largest, want=want))
+        return _Mixed(self.n_largest)
 
 
 @dataclass(frozen=True)

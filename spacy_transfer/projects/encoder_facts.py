@@ -31,6 +31,7 @@ class EncoderFacts:
     n_weights (int): Numbers in it.
     window (int): Longest row that the config takes, in pieces, special pieces included.
     why_window (str): Why that long.
+    tokenizer (str): Its tokenizer, as JSON; empty where it is not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class EncoderFacts:
     n_weights: int
     window: int
     why_window: str
+    tokenizer: str = ""
 
 
 def look_at_encoder(name: str) -> EncoderFacts:
@@ -70,6 +72,7 @@ def look_at_encoder(name: str) -> EncoderFacts:
     return EncoderFacts(
         str(folder.resolve()) if folder.is_dir() else name, found.folder, _kind(found), encoder.n_layers,
         encoder.width, sum(weight.numel() for weight in encoder.parameters()), limits[why] or _LONGEST_WINDOW, why,
+        loaded.tokenizer,
     )  # fmt: skip
 
 

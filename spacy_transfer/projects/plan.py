@@ -178,9 +178,11 @@ def _by_rule(task: Task) -> tuple[Recipe, str]:
 def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     """Compare probes with tuning, with texts of labels and without, as far as there is time for it."""
     began, n_texts = perf_counter(), len(task.docs)
-    every = candidates(list(task.counts), task.label_texts)
+    every = candidates(list(task.counts), task.label_texts, tokenizer=task.encoder.tokenizer)
     default = every[0]
     few = f"few texts, {task.per_label:.0f} a label (median, up to {FEW} count as few)"
+    if not default.reads_names:
+        few += "; the names of the labels say nothing to the encoder (--label-texts describes them)"
     if not compare or n_texts < 2 * _FOLDS or not can_be_held_out(task.strata):
         reason = "most labels have a single text, so none can be held out" if compare else "--no-compare says so"
         why = f"{few}; a rule, nothing was compared: {reason}"

@@ -6,10 +6,12 @@ from weakref import WeakKeyDictionary
 import torch
 from thinc.api import Optimizer
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from ..errors import T005, T332, T337, T339
 from ..log import logger
 from ..nn.encoders.adapters import is_factor
+from ..nn.static.body import tables_of
 from .loop.rates import WarmupLinear
 
 # A weight's moving average starts as the weight and slows down to this decay, as in Thinc.
@@ -20,7 +22,8 @@ class AdamW(Optimizer):  # type: ignore[misc]
     """Bias-corrected Adam with decoupled weight decay, `spacy-transfer.AdamW.v1`.
 
     Our networks are stepped whole, by torch's fused kernel; other components of the pipeline weight by weight with the
-    same settings, as by Thinc's own Adam.
+    same settings, as by Thinc's own Adam. Of the tables of a static encoder only the rows that have a gradient are
+    stepped, and their moments are kept in between.
 
     learn_rate (float | schedule): A number, a schedule of Thinc, or `spacy-transfer.WarmupLinear.v1`.
     weight_decay (float): Decoupled; not applied to biases and norms (weights of one dimension), nor to IA3's factors.
@@ -31,7 +34,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
         Thinc clips each weight by itself.
     use_averages (bool): Keep moving averages of the weights; evaluation and saving then use them.
     SOURCE: Loshchilov & Hutter 2019, arXiv:1711.05101; bias correction matters for short runs: Mosbach et al. 2021,
-        arXiv:2006.04884.
+        arXiv:2006.04884; rows alone: as torch.optim.SparseAdam.
     """
 
     def __init__(
@@ -95,7 +98,8 @@ class AdamW(Optimizer):  # type: ignore[misc]
         torch_adam = self._networks.get(network)
         if torch_adam is None:
             torch_adam = self._networks[network] = _new_adam()
-        _regroup(torch_adam, weights, rates)
+        tables = {id(table) for table in tables_of(network)}
+        _regroup(torch_adam, {name: w for name, w in weights.items() if id(w) not in tables}, rates)
         _follow(torch_adam, weights)
         norms = torch._foreach_norm([w.grad for w in weights.values() if w.grad is not None])
         norm = torch.linalg.vector_norm(torch.stack(list(norms))) * scale
@@ -104,17 +108,22 @@ class AdamW(Optimizer):  # type: ignore[misc]
             scale * (float(self.grad_clip) / (norm + 1e-6)).clamp(max=1.0) if self.grad_clip else scale + 0.0 * norm
         )
         rate = self._rate_for(owner)
+        betas, eps, decay = (float(self.b1), float(self.b2)), float(self.eps), float(self.L2)
         for group in torch_adam.param_groups:
-            group["lr"] = rate * group["rate"]
-            group["betas"] = (float(self.b1), float(self.b2))
-            group["eps"] = float(self.eps)
-            group["weight_decay"] = float(self.L2) if group["decays"] else 0.0
+            group["lr"], group["betas"], group["eps"] = rate * group["rate"], betas, eps
+            group["weight_decay"] = decay if group["decays"] else 0.0
         torch_adam.grad_scale = 1.0 / factor  # type: ignore[attr-defined]
         # A gradient that is no finite number would spoil every weight for good: the kernel leaves the step out.
         found_inf = (~torch.isfinite(norm)).float()
         torch_adam.found_inf = found_inf  # type: ignore[attr-defined]
         self.grad_norm = norm
         torch_adam.step()
+        for name, weight in weights.items():
+            if id(weight) in tables and weight.grad is not None:
+                _step_rows(
+                    torch_adam, weight, lr=rate * rates[name], weight_decay=decay, beta1=betas[0], beta2=betas[1],
+                    eps=eps, grad_scale=1.0 / factor, found_inf=found_inf,
+                )  # fmt: skip
         self._average(owner, weights)
         return found_inf
 
@@ -179,6 +188,28 @@ def _new_adam() -> torch.optim.AdamW:
     adam = torch.optim.AdamW([torch.zeros(())], foreach=False, fused=False)
     adam.param_groups.clear()
     return adam
+
+
+@torch.no_grad()
+def _step_rows(
+    adam: torch.optim.AdamW, table: nn.Parameter, *, grad_scale: Tensor, found_inf: Tensor, **settings: float
+) -> None:
+    """Step the rows of a table that have a gradient; its moments are kept with those of the other weights."""
+    grad, state = table.grad, adam.state[table]
+    if grad is None:
+        return
+    if not state:
+        state["step"] = torch.zeros((), device=table.device)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
+    rows = (grad != 0.0).any(dim=1).nonzero().squeeze(1)
+    wholes = [table, state["exp_avg"], state["exp_avg_sq"]]
+    weight, mean, square = (whole[rows] for whole in wholes)
+    adamw(
+        [weight], [grad[rows]], [mean], [square], [], [state["step"]], fused=True, amsgrad=False, maximize=False,
+        grad_scale=grad_scale, found_inf=found_inf, **settings,
+    )  # fmt: skip
+    for whole, part in zip(wholes, (weight, mean, square), strict=True):
+        whole.index_copy_(0, rows, part)
 
 
 def _follow(adam: torch.optim.AdamW, weights: Mapping[str, nn.Parameter]) -> None:

@@ -298,3 +298,50 @@ def test_two_of_our_components_share_an_optimizer(bert: Path) -> None:
     assert moved(before[0], weights_of(nlp, "one")) >= {"encoder.body.encoder.layer.0.output.dense.weight"}
     assert moved(before[1], weights_of(nlp, "two")) == {"head.output.weight", "head.output.bias"}
     assert len({owner for owner, _ in sgd.averages}) == 2
+
+
+# ---- tables of static encoders -----------------------------------------------------------------------------------
+
+
+def test_rows_without_a_gradient_stay_and_the_others_step_as_torch_steps_them(bert: Path) -> None:
+    blocks = {"@misc": "spacy-transfer.StaticEncoder.v1", "width": 8, "bigrams": 20}
+    nlp = pipeline(bert, encoder=blocks)
+    sgd = AdamW(learn_rate=0.01, weight_decay=0.1, grad_clip=0.0)
+    network, batches = network_of(nlp), exclusive_examples(nlp)
+    table = network.encoder.body.embeddings.pieces.weight
+    reference = nn.Parameter(table.detach().clone())
+    adam = torch.optim.AdamW([reference], lr=0.01, weight_decay=0.1)
+    for begin in (0, 4, 0):
+        batch = batches[begin : begin + 4]
+        nlp.update(batch, sgd=False)
+        grad = table.grad.detach() / len(batch)
+        rows = (grad != 0).any(dim=1)
+        assert 0 < int(rows.sum()) < len(table)
+        before = table.detach().clone()
+        nlp.get_pipe(nlp.pipe_names[-1]).finish_update(sgd)
+        assert torch.equal(table[~rows], before[~rows])
+        # Of torch's own step the rows that are known; moments of the others wait.
+        old = {key: value.clone() for key, value in adam.state[reference].items()}
+        reference.grad = grad
+        kept = reference.detach().clone()
+        adam.step()
+        with torch.no_grad():
+            reference[~rows] = kept[~rows]
+            for key in ("exp_avg", "exp_avg_sq"):
+                value = adam.state[reference][key]
+                value[~rows] = old[key][~rows] if old else 0.0
+        torch.testing.assert_close(table, reference)
+    moments = sgd.network_moments(network)["encoder.body.embeddings.pieces.weight"]
+    torch.testing.assert_close(moments["exp_avg"], adam.state[reference]["exp_avg"])
+    assert float(moments["step"]) == 3.0
+
+
+def test_a_gradient_that_is_not_finite_leaves_tables_as_they_are(bert: Path) -> None:
+    nlp = pipeline(bert, encoder={"@misc": "spacy-transfer.StaticEncoder.v1", "width": 8})
+    sgd = AdamW(learn_rate=0.01)
+    nlp.update(exclusive_examples(nlp), sgd=sgd)
+    before = weights_of(nlp)
+    nlp.update(exclusive_examples(nlp), sgd=False)
+    network_of(nlp).encoder.body.embeddings.pieces.weight.grad[3, 0] = float("nan")
+    nlp.get_pipe(nlp.pipe_names[-1]).finish_update(sgd)
+    assert not moved(before, weights_of(nlp))

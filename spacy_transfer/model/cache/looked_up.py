@@ -19,7 +19,7 @@ from ..text.reader import TextReader
 class LookedUp:
     """Gives the vectors that the network gives, up to rounding, several times as fast.
 
-    network (Network): With a static encoder and a mean over the states.
+    network (Network): With a static encoder, a mean over the states, and the largest values of their context.
     reader (TextReader): Its tokenizer and windows.
     """
 
@@ -33,12 +33,13 @@ class LookedUp:
 
         network (Network): Of a classifier.
         reader (TextReader): Its tokenizer and windows.
-        RETURNS (LookedUp | None): None for an encoder that is not static, another pooling than the mean, or a head that
-            reads states.
+        RETURNS (LookedUp | None): None for an encoder that is not static, another pooling, or a head that reads
+            states.
         """
-        is_static = isinstance(network.encoder.body, StaticBody) and not reader.tokenizer.n_special
-        is_mean = isinstance(network.pooling, Pooling) and network.pooling.is_mean
-        fits = is_static and is_mean and network.head.reads == "vectors"
+        body, pooling = network.encoder.body, network.pooling
+        if not isinstance(body, StaticBody) or reader.tokenizer.n_special or not isinstance(pooling, Pooling):
+            return None
+        fits = pooling.n_largest == body.n_context and network.head.reads == "vectors"
         return cls(network, reader) if fits else None
 
     def vectors(self, texts: Sequence[str]) -> Tensor | None:
@@ -60,4 +61,4 @@ class LookedUp:
         ids = np.fromiter(chain.from_iterable(pieces), dtype=np.int64, count=int(counts.sum()))
         starts = counts.cumsum() - counts
         device = self._network.device
-        return body.means(torch.from_numpy(ids).to(device), torch.from_numpy(starts).to(device))
+        return body.pooled(torch.from_numpy(ids).to(device), torch.from_numpy(starts).to(device))

@@ -71,7 +71,7 @@ _SCRATCH_LATER = {
 }  # fmt: skip
 _STATIC = {
     "vocab_size": whole(1, _MOST), "hidden_size": whole(1, _MOST), "n_bigrams": whole(0, _MOST),
-    "word_dropout": real(0, 1), "pad_token_id": whole(0, _MOST),
+    "n_context": whole(0, _MOST), "word_dropout": real(0, 1), "pad_token_id": whole(0, _MOST),
 }  # fmt: skip
 _CHAR_NGRAMS = {"n_ngrams": whole(0, _MOST), "n_members": whole(0, _MOST), "dropout": real(0, 1)}
 
@@ -94,6 +94,8 @@ def clean_config(values: JsonMapping, file: Path | str, name: str) -> JsonObject
         return _clean_scratch(values, file)
     if family == STATIC:
         cleaned = {"model_type": STATIC, **take(file, values, _STATIC)}
+        if cleaned["n_context"] >= cleaned["hidden_size"]:
+            refuse(file, "n_context", cleaned["n_context"], f"less than hidden_size, {cleaned['hidden_size']}")
         _check_ids(cleaned, file)
         return cleaned
     defaults = _defaults_of(str(family), name)

@@ -1,4 +1,4 @@
-"""An encoder without layers: a vector per piece, and one per pair of neighbors."""
+"""An encoder without layers: a vector per piece, one per pair of neighbors, and what three pieces in a row say."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,8 @@ _FIRST, _SECOND = 1_640_531_527, 2_246_822_519
 class StaticBody(nn.Module):
     """Looks up vectors. All its weights are at depth 0.
 
-    config (dict): vocab_size, hidden_size, n_bigrams (rows of the table of pairs, 0 for none), word_dropout.
+    config (dict): vocab_size, hidden_size (of a state), n_bigrams (rows of the table of pairs, 0 for none), n_context
+        (the last dimensions of a state, that come of a piece and its two neighbors; 0 for none), word_dropout.
     """
 
     supports_gradient_checkpointing = False
@@ -32,55 +33,97 @@ class StaticBody(nn.Module):
         """Look up the states.
 
         input_ids (Tensor): (n_rows, n_pieces).
-        attention_mask (Tensor): 0 at padding, (n_rows, n_pieces); not needed, since no state depends on another piece
-            but the one before it.
+        attention_mask (Tensor): 0 at padding, (n_rows, n_pieces).
         RETURNS (SimpleNamespace): With `last_hidden_state`, (n_rows, n_pieces, width).
         """
-        return SimpleNamespace(last_hidden_state=self.embeddings(input_ids))
+        return SimpleNamespace(last_hidden_state=self.embeddings(input_ids, attention_mask))
 
-    def means(self, ids: Tensor, starts: Tensor) -> Tensor:
-        """Average the states of documents of one row each, without making them.
+    @property
+    def n_context(self) -> int:
+        """Dimensions of a state that come of a piece and its neighbors."""
+        return self.embeddings.n_context
+
+    def pooled(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """Average the states of documents of one row each without making them, and take the largest of the context.
 
         ids (Tensor): Pieces of one document after the other, (n_pieces,).
         starts (Tensor): Where each document begins, (n_docs,); none is empty.
         RETURNS (Tensor): (n_docs, width).
         """
-        return self.embeddings.means(ids, starts)
+        return self.embeddings.pooled(ids, starts)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The vectors of the pieces, as encoders of transformers give theirs."""
         return self.embeddings.pieces
 
 
+def tables_of(network: nn.Module) -> list[nn.Parameter]:
+    """Find the tables of static encoders: in a step most of their rows have no gradient.
+
+    network (nn.Module): Any.
+    RETURNS (list[nn.Parameter]): (n_rows, width) each.
+    """
+    found = [module.embeddings for module in network.modules() if isinstance(module, StaticBody)]
+    tables = [table for one in found for table in (one.pieces, one.bigrams) if table is not None]
+    return [table.weight for table in tables]
+
+
 class _Embeddings(nn.Module):
-    """ids (n_rows, n_pieces) -> states (n_rows, n_pieces, width)."""
+    """ids (n_rows, n_pieces), mask (n_rows, n_pieces) 0/1 -> states (n_rows, n_pieces, width)."""
 
     def __init__(self, config: SimpleNamespace) -> None:
         super().__init__()
-        self.pieces = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.bigrams = nn.Embedding(config.n_bigrams, config.hidden_size) if config.n_bigrams else None
+        self.n_context: int = config.n_context
+        width = config.hidden_size - self.n_context
+        self.pieces = nn.Embedding(config.vocab_size, width)
+        self.bigrams = nn.Embedding(config.n_bigrams, width) if config.n_bigrams else None
+        # Of the piece before, of itself and of the one after.
+        self.context = nn.Conv1d(width, self.n_context, 3, padding=1) if self.n_context else None
         self.word_dropout: float = config.word_dropout
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
         states: Tensor = self.pieces(ids)
-        if self.bigrams is not None:
-            states = states + self.bigrams(bigram_rows(ids, self.pieces.num_embeddings, self.bigrams.num_embeddings))
+        seen = mask.bool()
         if self.training and self.word_dropout > 0.0:
             # Not scaled up: the mean of the pieces that are left is smaller, as that of a text with unknown words.
-            kept = torch.rand(ids.shape, device=ids.device) >= self.word_dropout
-            states = states * kept.unsqueeze(2)
-        return states
+            seen = seen & (torch.rand(ids.shape, device=ids.device) >= self.word_dropout)
+        alone = states * seen.unsqueeze(2)
+        found = alone
+        if self.bigrams is not None:
+            rows = bigram_rows(ids, self.pieces.num_embeddings, self.bigrams.num_embeddings)
+            found = alone + self.bigrams(rows) * seen.unsqueeze(2)
+        if self.context is None:
+            return found
+        near = self.context(alone.transpose(1, 2)).transpose(1, 2).relu()
+        return torch.cat([found, near], dim=2)
 
-    def means(self, ids: Tensor, starts: Tensor) -> Tensor:
-        """See `StaticBody.means`."""
+    def pooled(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """See `StaticBody.pooled`."""
         found = F.embedding_bag(ids, self.pieces.weight, starts, mode="mean")
         if self.bigrams is not None:
             before = F.pad(ids[:-1], (1, 0))
             before[starts] = self.pieces.num_embeddings
             rows = pair_rows(before, ids, self.bigrams.num_embeddings)
             found = found + F.embedding_bag(rows, self.bigrams.weight, starts, mode="mean")
+        if self.context is not None:
+            found = torch.cat([found, self._largest_context(self.context, ids, starts)], dim=1)
         return found
+
+    def _largest_context(self, context: nn.Conv1d, ids: Tensor, starts: Tensor) -> Tensor:
+        """Of each document, (n_docs, n_context). A convolution is linear: a piece is multiplied once, however often it
+        occurs."""
+        known, place = ids.unique(return_inverse=True)
+        left, middle, right = (self.pieces.weight[known] @ context.weight[:, :, offset].T for offset in range(3))
+        is_first = torch.zeros_like(ids, dtype=torch.bool)
+        is_first[starts] = True
+        near = middle[place] + context.bias
+        near[1:] += left[place[:-1]].masked_fill(is_first[1:, None], 0.0)
+        near[:-1] += right[place[1:]].masked_fill(is_first[1:, None], 0.0)
+        owner = is_first.long().cumsum(0) - 1
+        largest = near.new_zeros((len(starts), near.shape[1]))
+        # From 0 on, as the rectifier has it.
+        return largest.scatter_reduce(0, owner[:, None].expand_as(near), near, reduce="amax")
 
 
 def bigram_rows(ids: Tensor, n_pieces: int, n_rows: int) -> Tensor:

@@ -19,8 +19,8 @@ class StaticEncoder:
     """One vector per piece, made from a Transformer encoder: what it gives for each piece alone, turned to the
     principal components, frequent pieces weighing less. Then they are trained as any embeddings are.
 
-    No piece knows its neighbors but through `bigrams`, so texts are only looked up and averaged: a small share of the
-    Transformer's time, and a few points of accuracy less.
+    No piece knows its neighbors but through `context` and `bigrams`, so texts are looked up and averaged: a small share
+    of the Transformer's time, and a few points of accuracy less.
 
     name (str): As in `PretrainedEncoder`. Only read by `initialize`.
     revision (str | None): As in `PretrainedEncoder`.
@@ -28,9 +28,12 @@ class StaticEncoder:
     smoothing (float): Relative frequency of a piece that weighs a half; frequent ones weigh less. 0 weighs all alike.
     bigrams (int): Rows of a table for pairs of neighboring pieces, which start at 0; pairs share rows by chance. 0 has
         none: then the order of the words means nothing.
+    context (int): Further dimensions of a state, that a convolution makes of a piece and its two neighbors: phrases
+        such as "how many", "what country". `MixedPooling` takes their largest values. 0 has none.
     word_dropout (float): Share of pieces that are left out in training, drawn anew each time.
     RAISES (ValueError): T005 for a number out of range.
-    SOURCE: Tulkens & van Dongen 2024 (Model2Vec); pairs: Joulin et al. 2017 (fastText), arXiv:1607.01759.
+    SOURCE: Tulkens & van Dongen 2024 (Model2Vec); pairs: Joulin et al. 2017 (fastText), arXiv:1607.01759;
+        a convolution over vectors and its largest values: Kim 2014, arXiv:1408.5882.
     """
 
     name: str
@@ -38,6 +41,7 @@ class StaticEncoder:
     width: int | None = 256
     smoothing: float = 1e-4
     bigrams: int = 0
+    context: int = 0
     word_dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -45,6 +49,7 @@ class StaticEncoder:
         if self.width is not None:
             check_least(block, self, "width", 1)
         check_least(block, self, "bigrams", 0)
+        check_least(block, self, "context", 0)
         check_number(block, self, "smoothing", "smoothing >= 0", lambda value: 0.0 <= value < float("inf"))
         check_share(block, self, "word_dropout")
 
@@ -64,8 +69,9 @@ class StaticEncoder:
         found = found / found.square().mean().sqrt().clamp(min=1e-12)
         width = found.shape[1]
         config: JsonObject = {
-            "model_type": STATIC, "vocab_size": encoder.n_pieces, "hidden_size": width, "n_bigrams": self.bigrams,
-            "word_dropout": self.word_dropout, "pad_token_id": encoder.pad_id,
+            "model_type": STATIC, "vocab_size": encoder.n_pieces, "hidden_size": width + self.context,
+            "n_bigrams": self.bigrams, "n_context": self.context, "word_dropout": self.word_dropout,
+            "pad_token_id": encoder.pad_id,
         }  # fmt: skip
         body = StaticBody(config)
         with torch.no_grad():

@@ -27,6 +27,10 @@ from spacy_transfer.training.adamw import AdamW
 
 NAME = "transfer_textcat"
 BLOCK: dict[str, Any] = {"@misc": "spacy-transfer.StaticEncoder.v1", "width": 8}
+CONTEXT: dict[str, Any] = {
+    "encoder": {**BLOCK, "context": 6, "bigrams": 50},
+    "pooling": {"@layers": "spacy-transfer.MixedPooling.v1", "n_largest": 6},
+}  # fmt: skip
 
 
 def classifier(folder: Path, encoder: dict[str, Any] | None = None, **blocks: Any) -> Language:
@@ -42,8 +46,8 @@ def train(nlp: Language, n_steps: int, rate: float = 3e-2) -> None:
 
 @pytest.fixture(scope="module")
 def trained(bert: Path) -> Language:
-    """After some steps, with pairs; tests leave it as it is."""
-    nlp = classifier(bert, {"bigrams": 50, "word_dropout": 0.1})
+    """After some steps, with pairs and context; tests leave it as it is."""
+    nlp = pipeline(bert, pooling=CONTEXT["pooling"], encoder={**CONTEXT["encoder"], "word_dropout": 0.1})
     train(nlp, 8)
     return nlp
 
@@ -96,7 +100,9 @@ def test_rows_of_pairs() -> None:
     assert torch.equal(bigram_rows(ids[:, :3], 30_000, 2**15)[0], rows[:3])
 
 
-@pytest.mark.parametrize("fields", [{"width": 0}, {"bigrams": -1}, {"smoothing": -1.0}, {"word_dropout": 1.0}])
+@pytest.mark.parametrize(
+    "fields", [{"width": 0}, {"bigrams": -1}, {"context": -1}, {"smoothing": -1.0}, {"word_dropout": 1.0}]
+)
 def test_ranges(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"T005.*{next(iter(fields))}"):
         StaticEncoder("anywhere", **fields)
@@ -125,6 +131,32 @@ def test_without_pairs_the_order_means_nothing(bert: Path, trained: Language) ->
     assert (one - two).abs().max() > 1e-3
 
 
+def test_context_is_three_pieces_in_a_row(bert: Path) -> None:
+    nlp = pipeline(bert, **CONTEXT)
+    train(nlp, 8)
+    encoder = network_of(nlp).eval().encoder
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 10, 9], [5, 6, 7, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    with torch.no_grad():
+        states = encoder(ids, mask)[:, :, -6:]
+    # The second place has the same neighbors in all rows, the third another one, or the end.
+    torch.testing.assert_close(states[0, :2], states[1, :2])
+    torch.testing.assert_close(states[0, :2], states[2, :2])
+    assert (states[0, 2:] - states[1, 2:]).abs().amax(dim=1).gt(1e-6).all()
+    # Padding is as nothing, whatever vector it has.
+    with torch.no_grad():
+        short = encoder(ids[2:, :3], mask[2:, :3])[:, :, -6:]
+        encoder.body.embeddings.pieces.weight[0] = 9.0
+        torch.testing.assert_close(encoder(ids, mask)[2, :3, -6:], short[0])
+    assert (states >= 0).all()
+
+
+def test_nothing_is_left_to_average(bert: Path) -> None:
+    too_much = {"@layers": "spacy-transfer.MixedPooling.v1", "n_largest": 14}
+    with pytest.raises(ValueError, match=r"T005.*n_largest.*14"):
+        pipeline(bert, encoder=CONTEXT["encoder"], pooling=too_much)
+
+
 def test_scores_alone_and_with_others(trained: Language) -> None:
     texts = [" ".join(TEXTS), "card", "", "ü", *TEXTS]
     together = scores_of(trained, texts)
@@ -132,9 +164,10 @@ def test_scores_alone_and_with_others(trained: Language) -> None:
     torch.testing.assert_close(together, torch.cat([scores_of(trained, [t]) for t in texts]), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("blocks", [{"encoder": {**BLOCK, "bigrams": 50}}, CONTEXT], ids=["pairs", "context"])
 @pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_texts_are_looked_up_at_once(family: str, encoder_folder: Any) -> None:
-    nlp = classifier(encoder_folder(family), {"bigrams": 50})
+def test_texts_are_looked_up_at_once(family: str, blocks: dict[str, Any], encoder_folder: Any) -> None:
+    nlp = pipeline(encoder_folder(family), **blocks)
     train(nlp, 3)
     shim = shim_of(nlp)
     texts = ["card", "", " ", "ü", *TEXTS, " ".join(TEXTS)]
@@ -165,12 +198,13 @@ def test_pieces_of_known_words_are_those_of_texts(bert: Path, encoder_folder: An
 
 @pytest.mark.parametrize(("frozen", "moves"), [(-1, True), (0, False), ("all", False)])
 def test_freezing_by_depth(bert: Path, frozen: Any, moves: bool) -> None:
-    nlp = classifier(bert, {"bigrams": 20}, tuning={"frozen_depth": frozen})
+    nlp = pipeline(bert, **CONTEXT, tuning={"frozen_depth": frozen})
     before = weights_of(nlp)
     train(nlp, 2)
     changed = moved(before, weights_of(nlp))
     tables = {name for name in before if name.startswith("encoder.")}
-    assert tables == {f"encoder.body.embeddings.{name}.weight" for name in ("pieces", "bigrams")}
+    names = ("pieces.weight", "bigrams.weight", "context.weight", "context.bias")
+    assert tables == {f"encoder.body.embeddings.{name}" for name in names}
     assert changed == set(before) - (set() if moves else tables)
     assert {network_of(nlp).depth_of(name) for name in tables} == {0}
 
@@ -182,7 +216,7 @@ def test_it_has_no_layers_to_freeze(bert: Path) -> None:
 
 def test_a_saved_pipeline_needs_no_transformer(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "encoder", "bert")
-    nlp = classifier(folder, {"bigrams": 20})
+    nlp = pipeline(folder, **CONTEXT)
     train(nlp, 2)
     wanted = scores_of(nlp, TEXTS)
     nlp.to_disk(tmp_path / "pipeline")
@@ -199,7 +233,8 @@ def test_a_saved_pipeline_needs_no_transformer(tmp_path: Path) -> None:
 
 
 def test_it_resumes_exactly(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = {"encoder": {**BLOCK, "bigrams": 20, "word_dropout": 0.2}, "tuning": {"frozen_depth": -1}}
+    encoder = {**CONTEXT["encoder"], "word_dropout": 0.2}
+    model = {**CONTEXT, "encoder": encoder, "tuning": {"frozen_depth": -1}}
     changes = {"components": {NAME: {"model": model_config(bert, **model)}}}
     config = config_of(bert, write_corpus(tmp_path), steps=8, **changes)
     run(config, tmp_path / "whole", checkpoint_every="3")
@@ -229,12 +264,19 @@ def test_where_transformers_has_no_class_for_it(trained: Language, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("vocab_size", 0), ("hidden_size", "wide"), ("n_bigrams", -1), ("word_dropout", 2), ("pad_token_id", 40)],
+    [
+        ("vocab_size", 0),
+        ("hidden_size", "wide"),
+        ("n_bigrams", -1),
+        ("n_context", 8),
+        ("word_dropout", 2),
+        ("pad_token_id", 40),
+    ],
 )
 def test_a_damaged_configuration(key: str, value: Any) -> None:
     config = {
-        "model_type": STATIC, "vocab_size": 40, "hidden_size": 8, "n_bigrams": 0, "word_dropout": 0.0,
-        "pad_token_id": 0,
+        "model_type": STATIC, "vocab_size": 40, "hidden_size": 8, "n_bigrams": 0, "n_context": 0,
+        "word_dropout": 0.0, "pad_token_id": 0,
     }  # fmt: skip
     assert clean_config(config, "encoder.json", "x") == config
     with pytest.raises(ValueError, match=f"T451.*{key}"):

@@ -9,7 +9,7 @@ from thinc.api import Config
 
 from spacy_transfer.config.reading import read_config
 from spacy_transfer.projects.config_text import write_config
-from spacy_transfer.projects.encoder_facts import EncoderFacts
+from spacy_transfer.projects.encoder_facts import EncoderFacts, look_at_encoder
 from spacy_transfer.projects.few.candidates import candidates, clearly_best, read_label_texts
 from spacy_transfer.projects.recipes import RECIPES
 from spacy_transfer.training.search.compare import Compared
@@ -24,6 +24,17 @@ def test_names_are_a_candidate_where_each_label_has_a_word_or_a_text() -> None:
     names = [one.name for one in candidates(["card", "login"], {})]
     files = [one.file for one in candidates(["card", "login"], {})]
     assert len(set(names)) == len(set(files)) == len(names)
+
+
+def test_abbreviations_are_no_candidate(bert: Path) -> None:
+    """The tiny vocabulary knows "card" and "login", and letters."""
+    tokenizer = look_at_encoder(str(bert)).tokenizer
+    assert any(one.reads_names for one in candidates(["card", "login"], {}, tokenizer=tokenizer))
+    short = candidates(["ABBR", "ENTY", "card"], {}, tokenizer=tokenizer)
+    assert not any(one.reads_names for one in short)
+    # A text of the user's is taken as it is.
+    described = {"ABBR": "what letters stand for", "ENTY": "a thing"}
+    assert any(one.reads_names for one in candidates(["ABBR", "ENTY", "card"], described, tokenizer=tokenizer))
 
 
 def test_a_comparison_is_expected_to_take_as_long_as_its_updates() -> None:
