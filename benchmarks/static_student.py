@@ -79,12 +79,11 @@ def compare(args: argparse.Namespace, name: str, work: Path) -> None:
             )
         if not is_finished(student):
             plan = Distillation(variants=args.variants, seed=seed)
-            done = distill(
+            distill(
                 teacher / "model-best", CONFIGS / "static.cfg", [], student, labeled=work / "train.spacy",
                 dev=work / "dev.spacy", plan=plan, force=True,
                 overrides={"paths.encoder": ENCODER, "training.seed": seed},
             )  # fmt: skip
-            to_its_end(lambda trained=done.trained: trained)
         for who, folder in (("teacher", teacher), ("student", student)):
             found[who].append(accuracy(folder / "model-best", test))
         print(f"{name} seed {seed}: teacher {found['teacher'][-1]:.4f}  student {found['student'][-1]:.4f}", flush=True)

@@ -192,8 +192,9 @@ def _new_adam() -> torch.optim.AdamW:
 
 @torch.no_grad()
 def _step_rows(
-    adam: torch.optim.AdamW, table: nn.Parameter, *, grad_scale: Tensor, found_inf: Tensor, **settings: float
-) -> None:
+    adam: torch.optim.AdamW, table: nn.Parameter, *, lr: float, weight_decay: float, beta1: float, beta2: float,
+    eps: float, grad_scale: Tensor, found_inf: Tensor,
+) -> None:  # fmt: skip
     """Step the rows of a table that have a gradient; its moments are kept with those of the other weights."""
     grad, state = table.grad, adam.state[table]
     if grad is None:
@@ -206,7 +207,7 @@ def _step_rows(
     weight, mean, square = (whole[rows] for whole in wholes)
     adamw(
         [weight], [grad[rows]], [mean], [square], [], [state["step"]], fused=True, amsgrad=False, maximize=False,
-        grad_scale=grad_scale, found_inf=found_inf, **settings,
+        grad_scale=grad_scale, found_inf=found_inf, lr=lr, weight_decay=weight_decay, beta1=beta1, beta2=beta2, eps=eps,
     )  # fmt: skip
     for whole, part in zip(wholes, (weight, mean, square), strict=True):
         whole.index_copy_(0, rows, part)

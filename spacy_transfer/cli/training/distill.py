@@ -110,7 +110,5 @@ def distill_cli(
         force=force, checkpoint_every=checkpoint_every, show=show.value, command=to_go_on(),
     )  # fmt: skip
     trained = done.trained
-    if trained.status == "interrupted":
-        raise typer.Exit(128 + trained.signal)
     learned = f"{done.n_texts:,} texts, {done.n_labeled:,} of them labeled, {len(done.labels)} labels"
     msg.good(f"{trained.n_steps} steps, best {trained.measure or 'score'} {trained.score:.4f}: {output}", learned)

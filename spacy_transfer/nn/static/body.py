@@ -57,11 +57,11 @@ class StaticBody(nn.Module):
         return self.embeddings.pieces
 
 
-def tables_of(network: nn.Module) -> list[nn.Parameter]:
+def tables_of(network: nn.Module) -> list[Tensor]:
     """Find the tables of static encoders: in a step most of their rows have no gradient.
 
     network (nn.Module): Any.
-    RETURNS (list[nn.Parameter]): (n_rows, width) each.
+    RETURNS (list[Tensor]): Weights, (n_rows, width) each.
     """
     found = [module.embeddings for module in network.modules() if isinstance(module, StaticBody)]
     tables = [table for one in found for table in (one.pieces, one.bigrams) if table is not None]
@@ -117,7 +117,7 @@ class _Embeddings(nn.Module):
         left, middle, right = (self.pieces.weight[known] @ context.weight[:, :, offset].T for offset in range(3))
         is_first = torch.zeros_like(ids, dtype=torch.bool)
         is_first[starts] = True
-        near = middle[place] + context.bias
+        near = middle[place] if context.bias is None else middle[place] + context.bias
         near[1:] += left[place[:-1]].masked_fill(is_first[1:, None], 0.0)
         near[:-1] += right[place[1:]].masked_fill(is_first[1:, None], 0.0)
         owner = is_first.long().cumsum(0) - 1

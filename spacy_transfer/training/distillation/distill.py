@@ -17,6 +17,7 @@ from ...files import write_data, write_text
 from ...json_types import ConfigMapping
 from ...log import announce
 from ...pipeline.gold import read_gold
+from ..interrupted import to_its_end
 from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
 from ..session import Trained
@@ -111,8 +112,7 @@ def distill(
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
         T715 where vectors cannot be learned; what `train` raises.
-    RAISES (Interrupted): After SIGTERM or Ctrl-C while the vectors are learned.
-    RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint.
+    RAISES (Interrupted): After SIGTERM or Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
     Cadence.parse(checkpoint_every)
@@ -163,7 +163,7 @@ def distill(
         # Killed while it learned the vectors, it has no checkpoint of its own yet.
         resume = resume and Checkpoints(output / "checkpoints").are_there
     write_text(folder / "config.cfg", run.to_str())
-    trained = training(run, output, resume=resume)
+    trained = to_its_end(lambda: training(run, output, resume=resume))
     return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)
 
 

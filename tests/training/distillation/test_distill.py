@@ -1,12 +1,16 @@
 """A student learns a teacher's scores: what is asked, what is learned, and with which students."""
 
 import json
+import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
+from spacy.language import Language
+from spacy.training import Example
 from thinc.api import Config
 
 from house_kit.commands import run
@@ -15,9 +19,13 @@ from house_kit.runs import BOW, MODEL, assert_same_run, config_of, killed_at, wr
 from house_kit.texts import LABELS, TEXTS, one_hot
 from spacy_transfer.docbins import read_docs
 from spacy_transfer.serving.export.export import export
+from spacy_transfer.training.distillation import distill as module
 from spacy_transfer.training.distillation.distill import Distilled, distill
 from spacy_transfer.training.distillation.plan import Distillation
 from spacy_transfer.training.distillation.teachers import Teacher
+from spacy_transfer.training.interrupted import Interrupted
+from spacy_transfer.training.loop.loop import Update
+from spacy_transfer.training.train import train
 
 # The last two say nothing to the teacher.
 RAW = [*(f"{text} {word}" for text in TEXTS for word in ("please", "now")), "not happy", "thanks and please"]
@@ -192,6 +200,32 @@ def test_it_resumes_exactly(student: Config, tmp_path: Path, monkeypatch: pytest
         distill(by_word, student, RAW, tmp_path / "killed", **options)
     distill(by_word, student, RAW, tmp_path / "killed", **options, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_half_a_student_after_a_signal_is_none(
+    student: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"checkpoint_every": "3", "overrides": {"training.max_steps": 8}}
+    distill(by_word, student, RAW, tmp_path / "whole", **options)
+    n_updates: list[int] = []
+
+    def ending(nlp: Language) -> Update:
+        def update(batch: list[Example], *, drop: float, losses: dict[str, float]) -> None:
+            nlp.update(batch, drop=drop, losses=losses, sgd=False)
+            n_updates.append(len(batch))
+            if len(n_updates) == 4:
+                signal.raise_signal(signal.SIGTERM)
+
+        return update
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", partial(train, make_update=ending))
+        with pytest.raises(Interrupted) as caught:
+            distill(by_word, student, RAW, tmp_path / "ended", **options)
+    assert caught.value.signal == signal.SIGTERM
+    assert len(n_updates) == 4
+    distill(by_word, student, RAW, tmp_path / "ended", **options, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "ended")
 
 
 # ---- teachers and students -----------------------------------------------------------------------------------------
