@@ -190,19 +190,20 @@ def _for_few(task: Task, budget: float, *, compare: bool) -> Plan:
     update = _timed(task, RECIPES["probe_then_tune"], 1)
     limit = budget * _SHARE if budget else _COMPARING
     seconds = {one.name: one.seconds(update, n_texts, _FOLDS) for one in every}
-    # The cheapest first: of the others, those that still fit.
+    # What is taken by rule, then the cheapest that still fit: without it there is nothing to say of it.
     fitting, expected = set[str](), 0.0
-    for one in sorted(every, key=lambda one: seconds[one.name]):
-        if expected + seconds[one.name] <= limit:
-            fitting.add(one.name)
-            expected += seconds[one.name]
+    for one in sorted(every, key=lambda one: (one is not default, seconds[one.name])):
+        if expected + seconds[one.name] > limit:
+            break
+        fitting.add(one.name)
+        expected += seconds[one.name]
     allowed = (
         f"{shown_seconds(limit)} are allowed for it (half of --budget, or {shown_seconds(_COMPARING)} without one)"
     )
     compared_ones = [one for one in every if one.name in fitting]
-    if not any(one.recipe.trains for one in compared_ones):
-        long = shown_seconds(sum(seconds.values()))
-        why = f"{few}; a rule: a comparison would take about {long}, and {allowed}"
+    if len(compared_ones) < 2:
+        needed = seconds[default.name] + min(seconds[one.name] for one in every if one is not default)
+        why = f"{few}; a rule: comparing it with another one would take about {shown_seconds(needed)}, and {allowed}"
         return _within(task, _chosen(task, default, why), _left(budget, began), update, is_named=False)
     left_out = [one.name for one in every if one.name not in fitting]
     names = ", ".join(one.name for one in compared_ones)

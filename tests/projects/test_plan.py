@@ -98,12 +98,15 @@ def test_a_budget_is_turned_into_passes(monkeypatch: pytest.MonkeyPatch) -> None
         make_plan(task(400), name="full", budget=20.0)
 
 
-def test_no_comparison_that_would_not_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "time_updates", lambda *_, **__: 10.0)
+@pytest.mark.parametrize("update", [10.0, 0.6])
+def test_no_comparison_that_would_not_end_in_time(update: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one among others than what is taken by rule, which would end in time with the second: two probes, of a few
+    seconds each, say nothing of it."""
+    monkeypatch.setattr(plan, "time_updates", lambda *_, **__: update)
     made = make_plan(task(48))
     assert (made.recipe.name, made.reads_names) == ("few_contrastive", False)
     assert not made.compared
-    assert "a comparison would take about" in made.choices[0].reason
+    assert "comparing it with another one would take about" in made.choices[0].reason
     assert "--no-compare" in make_plan(task(48), compare=False).choices[0].reason
 
 
