@@ -25,6 +25,8 @@ VectorFunction = Callable[[Sequence[str]], Sequence[Vector]]
 A = TypeVar("A")
 # Hexadecimal digits in the name of a file.
 _DIGITS = 16
+# What half precision can hold.
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -166,4 +168,5 @@ def _asking(nlp: Language) -> ScoringFunction:
 def _vectors_of(nlp: Language, texts: Sequence[str]) -> list[Vector]:
     """RAISES (ValueError): T642 unless the pipeline has one spacy-transfer classifier."""
     _, pipe = classifier_meant(nlp, None)
-    return list(pipe.vectors(as_seen_in(nlp, pipe, [nlp.make_doc(text) for text in texts])).astype(np.float16))
+    vectors = pipe.vectors(as_seen_in(nlp, pipe, [nlp.make_doc(text) for text in texts]))
+    return list(vectors.clip(-_LARGEST, _LARGEST).astype(np.float16))
