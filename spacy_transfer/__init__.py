@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .nn.pooling import LastPooling as LastPooling
     from .nn.pooling import MaxPooling as MaxPooling
     from .nn.pooling import MeanPooling as MeanPooling
+    from .nn.pooling import MixedPooling as MixedPooling
     from .nn.scratch.char_ngrams import CharNGrams as CharNGrams
     from .nn.scratch.encoder import ScratchEncoder as ScratchEncoder
     from .nn.scratch.tokenizer_training import BPE as BPE
@@ -144,7 +145,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "nn.scratch.char_ngrams": ("CharNGrams",),
     "nn.tuning": ("Tuning",),
     "nn.encoders.adapters": ("IA3", "LoRA"),
-    "nn.pooling": ("AttentionPooling", "ClsPooling", "LastPooling", "MaxPooling", "MeanPooling"),
+    "nn.pooling": ("AttentionPooling", "ClsPooling", "LastPooling", "MaxPooling", "MeanPooling", "MixedPooling"),
     "nn.sentence_pooling": ("AutoPooling",),
     "nn.heads.linear": ("Head",),
     "nn.heads.label_query": ("LabelQueryHead",),

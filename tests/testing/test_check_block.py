@@ -30,6 +30,7 @@ BLOCKS: list[Any] = [
     st.SquaredError(targets="ordinal"), st.SupervisedContrastive(loss=CE), st.RDrop(loss=BCE), st.Mixup(loss=CE),
     st.Temperature(loss=CE), st.Temperature(loss=st.RDrop(loss=BCE), temperature=3.0),
     st.MeanPooling(), st.ClsPooling(), st.LastPooling(), st.MaxPooling(), st.AttentionPooling(), st.AutoPooling(),
+    st.MixedPooling(n_largest=2),
     st.Head(), st.Head(hidden=[7], norm=True), st.LabelQueryHead(heads=2),
     st.LoRA(rank=2, targets="all_linear"), st.IA3(),
     st.NoAugmentation(), st.Augmentation(), st.Tuning(frozen_depth=1, lr_decay=0.5), st.RandomInit(),
