@@ -119,7 +119,7 @@ class AdamW(Optimizer):  # type: ignore[misc]
         self.grad_norm = norm
         torch_adam.step()
         for name, weight in weights.items():
-            if id(weight) in tables and weight.grad is not None:
+            if id(weight) in tables:
                 _step_rows(
                     torch_adam, weight, lr=rate * rates[name], weight_decay=decay, beta1=betas[0], beta2=betas[1],
                     eps=eps, grad_scale=1.0 / factor, found_inf=found_inf,

@@ -88,15 +88,14 @@ class _Embeddings(nn.Module):
         if self.training and self.word_dropout > 0.0:
             # Not scaled up: the mean of the pieces that are left is smaller, as that of a text with unknown words.
             seen = seen & (torch.rand(ids.shape, device=ids.device) >= self.word_dropout)
-        alone = states * seen.unsqueeze(2)
-        found = alone
+        seen = seen.unsqueeze(2)
+        near = None
+        if self.context is not None:
+            near = self.context((states * seen).transpose(1, 2)).transpose(1, 2).relu()
         if self.bigrams is not None:
-            rows = bigram_rows(ids, self.pieces.num_embeddings, self.bigrams.num_embeddings)
-            found = alone + self.bigrams(rows) * seen.unsqueeze(2)
-        if self.context is None:
-            return found
-        near = self.context(alone.transpose(1, 2)).transpose(1, 2).relu()
-        return torch.cat([found, near], dim=2)
+            states = states + self.bigrams(bigram_rows(ids, self.pieces.num_embeddings, self.bigrams.num_embeddings))
+        states = states * seen
+        return states if near is None else torch.cat([states, near], dim=2)
 
     def pooled(self, ids: Tensor, starts: Tensor) -> Tensor:
         """See `StaticBody.pooled`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +123,15 @@ def distill(
     teachers = [teacher_of(one) for one in (teacher if isinstance(teacher, list | tuple) else [teacher])]
     if plan.match_epochs:
         check_matching(student, teachers)
-    training = partial(
-        train, gpu_id=gpu_id, force=force, checkpoint_every=checkpoint_every, show=show, command=command
-    )  # fmt: skip
+
+    def learn(run: Config, folder: Path) -> Trained:
+        """Train; of two stages the second may not have begun when a run is resumed."""
+        goes_on = resume and (not plan.match_epochs or Checkpoints(folder / "checkpoints").are_there)
+        return to_its_end(lambda: train(
+            run, folder, gpu_id=gpu_id, resume=goes_on, force=force, checkpoint_every=checkpoint_every, show=show,
+            command=command,
+        ))  # fmt: skip
+
     material = Material.collect(texts, labeled, dev, plan)
     folder = output / "distillation"
     asked = [*material.texts, *material.held]
@@ -144,26 +150,21 @@ def distill(
     if not is_learned.any():
         raise ValueError(T714.format(n=n_learned))
     train_file, dev_file = folder / "train.spacy", folder / "dev.spacy"
-    learned = [text for text, is_own in zip(material.texts, is_learned, strict=True) if is_own]
+    learned = list(compress(material.texts, is_learned))
     write_data(train_file, stored_targets(student.lang, learned, targets[is_learned], names))
     if material.dev:
         write_data(dev_file, DocBin(docs=material.dev).to_bytes())
     else:
         is_held = given[n_learned:]
         best = whole(scores[n_learned:], exclusive=student.exclusive)[is_held]
-        held = [text for text, is_own in zip(material.held, is_held, strict=True) if is_own]
+        held = list(compress(material.held, is_held))
         write_data(dev_file, stored_targets(student.lang, held, best, names))
     run = put_values(loaded, student.values(train_file, dev_file, names, temperature))
     if plan.match_epochs:
         vectors = teachers[0].vectors(material.texts, cache or folder, plan.batch_size)
-        matched = match_states(
-            loaded, student, material.texts, vectors, folder / "states", plan, training, resume=resume
-        )  # fmt: skip
-        run = put_values(run, matched)
-        # Killed while it learned the vectors, it has no checkpoint of its own yet.
-        resume = resume and Checkpoints(output / "checkpoints").are_there
+        run = put_values(run, match_states(loaded, student, material.texts, vectors, folder / "states", plan, learn))
     write_text(folder / "config.cfg", run.to_str())
-    trained = to_its_end(lambda: training(run, output, resume=resume))
+    trained = learn(run, output)
     return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)
 
 

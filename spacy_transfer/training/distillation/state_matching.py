@@ -15,9 +15,7 @@ from ...files import write_data
 from ...json_types import ConfigBlock
 from ...log import announce
 from ...nn.static.piece_vectors import principal_components
-from ..interrupted import to_its_end
 from ..session import Trained
-from ..state.checkpoint import Checkpoints
 from .answer_cache import Vector
 from .plan import Distillation
 from .student import Student
@@ -65,9 +63,7 @@ def match_states(
     vectors: Sequence[Vector],
     folder: Path,
     plan: Distillation,
-    training: Callable[..., Trained],
-    *,
-    resume: bool,
+    learn: Callable[[Config, Path], Trained],
 ) -> ConfigBlock:
     """Train the student's encoder on the vectors of a teacher, by squared error behind a linear map.
 
@@ -78,8 +74,7 @@ def match_states(
         differ.
     folder (Path): Of this run.
     plan (Distillation): How many passes.
-    training (Callable): `train` with its options.
-    resume (bool): Go on from the last checkpoint, if it has one.
+    learn (Callable): Trains a config in a folder to its end, or goes on if that was begun.
     RETURNS (ConfigBlock): What to change in the config, so that the student begins with this encoder.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     SOURCE: in two stages, states before scores: Jiao et al. 2020 (TinyBERT), arXiv:1909.10351; for static encoders
@@ -96,8 +91,7 @@ def match_states(
         **student.data_values(file, looked_at, names), "training.max_epochs": plan.match_epochs,
         "training.max_steps": 0, "training.patience": 0, "training.eval_frequency": _NEVER,
     })  # fmt: skip
-    goes_on = resume and Checkpoints(folder / "checkpoints").are_there
-    to_its_end(lambda: training(run, folder, resume=goes_on))
+    learn(run, folder)
     name = str(folder / "model-last" / student.name)
     return {f"components.{student.name}.model.encoder": {"@misc": "spacy-transfer.PretrainedEncoder.v1", "name": name}}
 

@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, DocBin
 
 
-def stored_targets(
-    lang: str, texts: Sequence[str], targets: NDArray[np.floating], names: Sequence[str]
-) -> bytes:  # fmt: skip
+def stored_targets(lang: str, texts: Sequence[str], targets: NDArray[np.floating], names: Sequence[str]) -> bytes:
     """Make documents with targets.
 
     lang (str): Of the tokenizer.
