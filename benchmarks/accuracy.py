@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py --data FOLDER [--sets trec,sst2] [--shots 8,64,full] [--seeds 5]
         [--methods ours,probe,spacy,hf] [--peer fastfit=PYTHON] [--encoder NAME] [--most-test 2000] [--cells FILE]
+        [--gpu-id 0] [--jobs 1]
 
 FOLDER holds a folder for each set, with train.jsonl and test.jsonl of {"text", "label"} lines. A cell is a set, a
 number of texts a label, a seed and a method; each runs in a process of its own and is kept in --cells, one line a
@@ -11,7 +12,8 @@ and the same test texts (evenly taken, at most --most-test); a method that wants
 Methods: `ours` (init, convert, train), `probe` (logistic regression on the frozen encoder's vectors, C by
 cross-validation), `spacy` (textcat of spaCy on spacy-transformers), `hf` (the Trainer of transformers). With --peer
 NAME=PYTHON, another interpreter runs NAME: `setfit`, `fastfit`, `model2vec` or `autointent`, with its own defaults. How
-each is called: accuracy_methods.py. Needs the extra `bench`.
+each is called: accuracy_methods.py. Needs the extra `bench`. Cells beside each other (--jobs) share the machine: their
+seconds then say nothing.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,16 +69,20 @@ def main() -> None:
     parser.add_argument("--budget", help="of `init`: 90s, 10m")
     parser.add_argument("--cells", type=Path, default=Path("accuracy.jsonl"))
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds for a cell")
+    parser.add_argument("--gpu-id", type=int, default=-1, help="-1 for the CPU")
+    parser.add_argument("--jobs", type=int, default=1, help="cells beside each other")
     args = parser.parse_args()
     pythons = dict.fromkeys(args.methods.split(","), sys.executable) | dict(one.split("=", 1) for one in args.peer)
     if unknown := sorted(set(pythons) - {*OWN, *PEERS}):
         parser.error(f"no method is called {', '.join(unknown)}; there are {', '.join((*OWN, *PEERS))}")
     sets, shots = args.sets.split(","), args.shots.split(",")
     done = finished(args.cells)
-    for cell in cells(sets, shots, range(args.first_seed, args.first_seed + args.seeds), list(pythons)):
-        if cell not in done:
-            done[cell] = run(cell, args, pythons[cell.method])
-            print(json.dumps(asdict(cell) | done[cell]), flush=True)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    missing = [cell for cell in cells(sets, shots, seeds, list(pythons)) if cell not in done]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for cell, found in zip(missing, pool.map(lambda c: run(c, args, pythons[c.method]), missing), strict=True):
+            done[cell] = found
+            print(json.dumps(asdict(cell) | found), flush=True)
     for line in tables(done, sets, shots, list(pythons)):
         print(line)
 
@@ -114,7 +121,8 @@ def run(cell: Cell, args: argparse.Namespace, python: str) -> dict[str, object]:
         here = Path(__file__).with_name("accuracy_methods.py")
         encoder = args.encoder if cell.method in OWN else str(find_encoder(args.encoder, None, download=False).folder)
         command = [python, str(here), cell.method, str(folder), "--encoder", encoder, "--seed", str(cell.seed)]
-        command += ["--shots", cell.shots, *(["--budget", args.budget] if args.budget else [])]
+        command += ["--shots", cell.shots, "--gpu-id", str(args.gpu_id)]
+        command += ["--budget", args.budget] if args.budget else []
         threads = os.environ.get("OMP_NUM_THREADS", "")
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=args.limit, check=False)

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shots", default="8")
+    parser.add_argument("--gpu-id", type=int, default=-1, help="-1 for the CPU; peers take a GPU if there is one")
     parser.add_argument("--budget")
     args = parser.parse_args()
     train, test = (
@@ -48,18 +49,22 @@ def ours(args: argparse.Namespace, train: list[Row], test: list[Row]) -> Outcome
     import spacy
     import srsly
 
+    from spacy_transfer.training.device import use_device
+
     begin = _clock()
     project = args.folder / "project"
     command = [sys.executable, "-m", "spacy"]
     data = [str(args.folder / f"{part}.jsonl") for part in ("train", "test")]
     more = ["--budget", args.budget] if args.budget else []
-    init = ["transfer", "init", *data, str(project), "--encoder", args.encoder, "--seed", str(args.seed), *more]
+    more += ["--encoder", args.encoder, "--seed", str(args.seed), "--gpu-id", str(args.gpu_id)]
+    init = ["transfer", "init", *data, str(project), *more]
     subprocess.run([*command, *init], check=True, stdout=sys.stderr)
     for step in ("convert", "train"):
         subprocess.run([*command, "project", "run", step, str(project)], check=True, stdout=sys.stderr)
     took = _since(begin)
     steps = (project / "project.yml").read_text("utf-8")
     (trained,) = (one for one in ("model-best", "model-last") if f"training/{one}" in steps)
+    use_device(args.gpu_id)
     nlp = spacy.load(project / "training" / trained)
     chosen = [max(doc.cats, key=doc.cats.__getitem__) for doc in nlp.pipe(row["text"] for row in test)]
     made = srsly.read_json(project / "init.json")
@@ -76,7 +81,7 @@ def probe(args: argparse.Namespace, train: list[Row], test: list[Row]) -> Outcom
 
     warnings.filterwarnings("ignore")
     begin = _clock()
-    encode = _encoder(args.encoder)
+    encode = _encoder(args.encoder, args.gpu_id)
     folds = StratifiedKFold(4, shuffle=True, random_state=args.seed)
     grid = GridSearchCV(LogisticRegression(max_iter=2000), {"C": [0.1, 1.0, 10.0, 100.0]}, cv=folds)
     grid.fit(encode([row["text"] for row in train]), [row["label"] for row in train])
@@ -90,6 +95,8 @@ def spacy_textcat(args: argparse.Namespace, train: list[Row], test: list[Row]) -
     from spacy.training import Example
     from thinc.api import Adam, fix_random_seed, warmup_linear
 
+    if args.gpu_id >= 0:
+        spacy.require_gpu(args.gpu_id)
     fix_random_seed(args.seed)
     begin = _clock()
     nlp = spacy.blank("en")
@@ -129,7 +136,6 @@ def spacy_textcat(args: argparse.Namespace, train: list[Row], test: list[Row]) -
 
 def hf(args: argparse.Namespace, train: list[Row], test: list[Row]) -> Outcome:
     """The Trainer of transformers on a sequence classifier, at 5e-5 with a tenth of warm-up."""
-    import torch
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -151,7 +157,7 @@ def hf(args: argparse.Namespace, train: list[Row], test: list[Row]) -> Outcome:
     options = transformers.TrainingArguments(
         str(args.folder / "hf"), num_train_epochs=epochs, learning_rate=RATE, warmup_ratio=WARMUP, seed=args.seed,
         per_device_train_batch_size=BATCH, per_device_eval_batch_size=64, save_strategy="no", report_to=[],
-        disable_tqdm=True, logging_strategy="no", use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True, logging_strategy="no", use_cpu=args.gpu_id < 0,
     )  # fmt: skip
     trainer = transformers.Trainer(
         model, options, train_dataset=read(train, labeled=True),
@@ -213,7 +219,7 @@ def fastfit(args: argparse.Namespace, train: list[Row], test: list[Row]) -> Outc
     found: list[str] = []
     for start in range(0, len(test), 64):
         texts = [row["text"] for row in test[start : start + 64]]
-        batch = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt").to(model.device)
         with torch.no_grad():
             scores = model.inference_forward(batch["input_ids"], batch["attention_mask"])
         found += [trainer.labels[i] for i in scores.argmax(dim=-1)]
@@ -278,13 +284,15 @@ def _folder(encoder: str) -> str:
     return str(find_encoder(encoder, None, download=False).folder)
 
 
-def _encoder(encoder: str) -> Any:
+def _encoder(encoder: str, gpu_id: int) -> Any:
     """Texts to normalized means of their states."""
     import torch
     import transformers
 
     name = _folder(encoder)
-    tokenizer, model = transformers.AutoTokenizer.from_pretrained(name), transformers.AutoModel.from_pretrained(name)
+    device = torch.device("cuda", gpu_id) if gpu_id >= 0 else torch.device("cpu")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    model = transformers.AutoModel.from_pretrained(name).to(device)
 
     @torch.no_grad()
     def encode(texts: list[str]) -> Any:
@@ -292,11 +300,11 @@ def _encoder(encoder: str) -> Any:
         found = []
         for start in range(0, len(texts), 64):
             some = texts[start : start + 64]
-            batch = tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="pt")
+            batch = tokenizer(some, padding=True, truncation=True, max_length=256, return_tensors="pt").to(device)
             mask = batch["attention_mask"][..., None]
             states = model(**batch).last_hidden_state
             found.append(torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1))
-        return torch.cat(found).numpy()
+        return torch.cat(found).cpu().numpy()
 
     return encode
 
