@@ -91,8 +91,8 @@ def _train(config: Config, output: Path, bar: "_Bar | None", params: Parameters,
     if trained.status == "interrupted":
         # SIGTERM: the loop has ended in good order, and the process is to end too.
         signal.raise_signal(trained.signal or signal.SIGTERM)
-    # From disk even where the last weights count: if the optimizer averages them, only the files hold the averages.
-    trained.nlp.from_disk(output / ("model-best" if holds_out else "model-last"))
+    if holds_out:
+        trained.nlp.from_disk(output / "model-best")
     _clear(trained.nlp)
     return Fitted(trained.nlp, trained.n_steps, trained.score if holds_out else None)
 

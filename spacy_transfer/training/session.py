@@ -43,7 +43,7 @@ from .peak_memory import forget_peak, peak_memory
 from .signals import ending_on_signals
 from .state.checkpoint import Checkpoint, Checkpoints
 from .state.fingerprint import differences, flat, parts_of, refuse_others
-from .state.pipeline_state import all_weights, network_shims
+from .state.pipeline_state import all_weights, fill_all_weights, network_shims
 from .state.random_state import RandomState
 from .state.run_state import precisions, restore_run, run_state, versions
 
@@ -54,7 +54,8 @@ Status = Literal["finished", "paused", "interrupted"]
 class Trained:
     """What came of a run.
 
-    nlp (Language): With the last weights.
+    nlp (Language): Of a finished run as `model-last` is: with the last weights, or with their averages where the
+        optimizer keeps those. Else with the weights of its last step.
     status (str): "finished", "paused" at `stop_at`, or "interrupted" by a signal.
     n_steps (int): Steps made, earlier runs' included.
     n_skipped (int): Of them left out.
@@ -338,6 +339,10 @@ class Session:
             self.outcome.save(nlp, run.optimizer.averages, is_best=False)
             self.outcome.sync()
         self.checkpoint()
+        if not is_paused and run.optimizer.averages:
+            with nlp.use_params(run.optimizer.averages):
+                averages = {name: weight.clone() for name, weight in all_weights(nlp, only_trainable=False).items()}
+            fill_all_weights(nlp, averages)
         return self._trained("paused" if is_paused else "finished")
 
     def _peak_memory(self) -> float | None:

@@ -59,7 +59,11 @@ def test_weights_are_those_of_spacy_train(bert: Path, corpus: Path, tmp_path: Pa
     for one, other in zip(ours, theirs, strict=True):
         assert not moved(one, other)
     assert moved(ours[0], ours[-1])
-    assert files_of(tmp_path / "ours" / "model-last") == files_of(tmp_path / "theirs" / "model-last")
+    saved = files_of(tmp_path / "ours" / "model-last")
+    assert saved == files_of(tmp_path / "theirs" / "model-last")
+    # What is returned too: with averages, where the optimizer keeps them.
+    trained.nlp.to_disk(tmp_path / "returned")
+    assert files_of(tmp_path / "returned") == saved
     one, other = (read_json(tmp_path / who / "model-last" / "meta.json")["performance"] for who in ("ours", "theirs"))
     last = [line for line in log_of(tmp_path / "ours") if line["kind"] == "evaluation"][-1]
     # spaCy's are sums since the evaluation before, ours are means.
