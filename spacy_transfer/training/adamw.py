@@ -75,6 +75,8 @@ class AdamW(Optimizer):  # type: ignore[misc]
         self._n_unmoved: dict[int, int] = {}
         self._told = False
         self._networks: WeakKeyDictionary[nn.Module, torch.optim.AdamW] = WeakKeyDictionary()
+        # Asked once: looking through all modules in each step holds up a GPU.
+        self._has_tables: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
         # Global norm before clipping at the last step, (); stays on its device, since fetching it would hold up a GPU.
         self.grad_norm: Tensor | None = None
 
@@ -98,7 +100,9 @@ class AdamW(Optimizer):  # type: ignore[misc]
         torch_adam = self._networks.get(network)
         if torch_adam is None:
             torch_adam = self._networks[network] = _new_adam()
-        tables = {id(table) for table in tables_of(network)}
+        if network not in self._has_tables:
+            self._has_tables[network] = bool(tables_of(network))
+        tables = {id(table) for table in tables_of(network)} if self._has_tables[network] else set()
         _regroup(torch_adam, {name: w for name, w in weights.items() if id(w) not in tables}, rates)
         _follow(torch_adam, weights)
         norms = torch._foreach_norm([w.grad for w in weights.values() if w.grad is not None])
