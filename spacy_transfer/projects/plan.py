@@ -156,20 +156,33 @@ def make_plan(task: Task, *, name: str = "auto", budget: float = 0.0, compare: b
         return _within(task, plan, budget, None, is_named=True)
     if task.is_few:
         return _for_few(task, budget, compare=compare)
-    recipe, why = _by_rule(task)
-    plan = Plan(recipe, n_epochs_for(recipe, len(task.docs)), 0.0, [Choice("recipe", recipe.name, why)])
-    return _within(task, plan, budget, None, is_named=False)
+    return _for_many(task, budget)
 
 
-def _by_rule(task: Task) -> tuple[Recipe, str]:
+def _for_many(task: Task, budget: float) -> Plan:
+    """Tune all of the encoder, or its upper half where there is no time for all."""
     many = f"{task.per_label:.0f} texts a label (median) are enough to tune the encoder"
+    began, n_texts = perf_counter(), len(task.docs)
+    recipe, update = RECIPES["full" if task.exclusive else "multilabel"], None
+    n_epochs = n_epochs_for(recipe, n_texts)
     if not task.exclusive:
-        return RECIPES["multilabel"], f"any number of labels per text; {many}"
-    if task.encoder.kind == "masked LM":
-        why = "a masked LM was trained on pieces, not on texts, so all layers are tuned (a rule of thumb, not measured)"
-        return RECIPES["full"], f"{many}; {why}"
-    why = "tuning its upper half was as accurate as tuning all of it (benchmarks/README.md), in half of the time"
-    return RECIPES["half_frozen"], f"{many}; {why}"
+        why = f"any number of labels per text; {many}"
+    elif task.encoder.kind == "masked LM":
+        why = f"{many}; a masked LM was trained on pieces, not on texts (a rule of thumb, not measured)"
+    else:
+        why = f"{many}; tuning all of it was more accurate than its upper half (benchmarks/accuracy.md)"
+        if budget:
+            update = _timed(task, recipe, n_epochs)
+            expected = n_epochs * n_updates(recipe, n_texts) * update
+            if expected > _left(budget, began):
+                recipe, update = RECIPES["half_frozen"], None
+                n_epochs = n_epochs_for(recipe, n_texts)
+                why = (
+                    f"{many}; tuning all of it is more accurate (benchmarks/accuracy.md), but would take about "
+                    f"{shown_seconds(expected)}, more than the budget"
+                )
+    plan = Plan(recipe, n_epochs, 0.0, [Choice("recipe", recipe.name, why)])
+    return _within(task, plan, _left(budget, began), update, is_named=False)
 
 
 # ---- few texts ---------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ frozen_depth = -1
 lr_decay = 0.8
 head_lr_factor = 5.0
 """ + _SMOOTHED,
+        peak=2e-4,
     ),
     Recipe(
         "frozen", "a new head alone, on the vectors of the encoder", "both",
