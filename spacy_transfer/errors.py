@@ -1407,6 +1407,8 @@ T702_COUNT = "{found} for {n} texts"
 T702_KIND = "{value} for {text!r}, where a dict of scores by label is expected"
 T702_LABEL = "a label that is not a str, {label}, for {text!r}"
 T702_SCORE = "the score {value} of the label '{label}' for {text!r}, where a number from 0 to 1 is expected"
+T702_VECTOR = "{value} for {text!r}, where a vector of finite numbers is expected"
+T702_WIDTH = "a vector of {width} numbers for {text!r}, where others have {first}"
 T703 = (
     "[T703] The labels of the teacher {name} and of {whose} differ. Only the teacher has: {only}. It lacks: {lacking}. Say "
     'which is which with --label-map FILE, a JSON object like {{"teacher\'s label": "your label", "not needed": '

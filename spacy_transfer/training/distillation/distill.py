@@ -12,7 +12,7 @@ from thinc.api import Config
 
 from ...config.reading import read_config
 from ...config.values import put_values
-from ...errors import T708, T714
+from ...errors import T165, T708, T714
 from ...files import write_data, write_text
 from ...json_types import ConfigMapping
 from ...log import announce
@@ -111,7 +111,7 @@ def distill(
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
-        T715 where vectors cannot be learned; what `train` raises.
+        T715 where vectors cannot be learned, T165 without a checkpoint to resume; what `train` raises.
     RAISES (Interrupted): After SIGTERM or Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
@@ -123,17 +123,20 @@ def distill(
     teachers = [teacher_of(one) for one in (teacher if isinstance(teacher, list | tuple) else [teacher])]
     if plan.match_epochs:
         check_matching(student, teachers)
+    folder = output / "distillation"
+    stages = [folder / "states", output] if plan.match_epochs else [output]
+    begun = {stage for stage in stages if Checkpoints(stage / "checkpoints").are_there}
+    if resume and not begun:
+        raise ValueError(T165.format(folder=output / "checkpoints"))
 
-    def learn(run: Config, folder: Path) -> Trained:
+    def learn(run: Config, stage: Path) -> Trained:
         """Train; of two stages the second may not have begun when a run is resumed."""
-        goes_on = resume and (not plan.match_epochs or Checkpoints(folder / "checkpoints").are_there)
         return to_its_end(lambda: train(
-            run, folder, gpu_id=gpu_id, resume=goes_on, force=force, checkpoint_every=checkpoint_every, show=show,
-            command=command,
+            run, stage, gpu_id=gpu_id, resume=resume and stage in begun, force=force,
+            checkpoint_every=checkpoint_every, show=show, command=command,
         ))  # fmt: skip
 
     material = Material.collect(texts, labeled, dev, plan)
-    folder = output / "distillation"
     asked = [*material.texts, *material.held]
     answers = [TeacherScores(one.name, one.score(asked, cache or folder, plan.batch_size)) for one in teachers]
     wanted = {label for doc in (*material.gold, *material.dev) for label in doc.cats}
@@ -162,7 +165,7 @@ def distill(
     run = put_values(loaded, student.values(train_file, dev_file, names, temperature))
     if plan.match_epochs:
         vectors = teachers[0].vectors(material.texts, cache or folder, plan.batch_size)
-        run = put_values(run, match_states(loaded, student, material.texts, vectors, folder / "states", plan, learn))
+        run = put_values(run, match_states(loaded, student, material.texts, vectors, stages[0], plan, learn))
     write_text(folder / "config.cfg", run.to_str())
     trained = learn(run, output)
     return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)

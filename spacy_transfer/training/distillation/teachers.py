@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import TypeVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.util import get_package_path, is_package
 
-from ...errors import T701, T702, T702_COUNT, T702_KIND, T702_LABEL, T702_SCORE, T715, T715_TEACHER
+from ...errors import (
+    T701,
+    T702,
+    T702_COUNT,
+    T702_KIND,
+    T702_LABEL,
+    T702_SCORE,
+    T702_VECTOR,
+    T702_WIDTH,
+    T715,
+    T715_TEACHER,
+)
 from ...files import sha256_of_data, sha256_of_folder
 from ...log import announce
 from ...pipeline.components import classifier_meant
@@ -63,11 +75,15 @@ class Teacher:
         folder (Path): Where vectors are kept.
         batch_size (int): Texts that are asked for together.
         RETURNS (list[Vector]): Of each text, (width,).
-        RAISES (ValueError): T715 if it has none.
+        RAISES (ValueError): T715 if it has none, T702 for an answer that is none.
         """
         if self.see is None:
             raise ValueError(T715.format(problem=T715_TEACHER.format(name=self.name)))
-        return self._answers(VECTORS, self.see, texts, folder, batch_size, "makes vectors of")
+        answer = partial(_checked_vectors, see=self.see, name=self.name)
+        found = self._answers(VECTORS, answer, texts, folder, batch_size, "makes vectors of")
+        # Of several batches, or of another day.
+        _check_widths(found, texts, self.name)
+        return found
 
     def _answers(
         self, kind: AnswerKind[A], answer: Callable[[Sequence[str]], Sequence[A]], texts: Sequence[str], folder: Path,
@@ -87,12 +103,8 @@ class Teacher:
 
 def _checked(texts: Sequence[str], *, ask: ScoringFunction, name: str) -> list[Scores]:
     """RAISES (ValueError): T702."""
-    answer: object = ask(texts)
-    if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) != len(texts):
-        found = f"{len(answer)} answers" if isinstance(answer, Sequence) else type(answer).__name__
-        raise ValueError(T702.format(name=name, problem=T702_COUNT.format(found=found, n=len(texts))))
     checked: list[Scores] = []
-    for text, scores in zip(texts, answer, strict=True):
+    for text, scores in zip(texts, _one_each(ask(texts), texts, name), strict=True):
         problem = ""
         if not isinstance(scores, Mapping):
             problem = T702_KIND.format(value=shown(scores), text=text[:80])
@@ -104,6 +116,39 @@ def _checked(texts: Sequence[str], *, ask: ScoringFunction, name: str) -> list[S
             raise ValueError(T702.format(name=name, problem=problem))
         checked.append({label: float(value) for label, value in scores.items()})
     return checked
+
+
+def _checked_vectors(texts: Sequence[str], *, see: VectorFunction, name: str) -> list[Vector]:
+    """RAISES (ValueError): T702."""
+    checked: list[Vector] = []
+    for text, given in zip(texts, _one_each(see(texts), texts, name), strict=True):
+        try:
+            vector = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            vector = np.empty(0)
+        if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+            raise ValueError(T702.format(name=name, problem=T702_VECTOR.format(value=shown(given), text=text[:80])))
+        checked.append(_halved(vector))
+    _check_widths(checked, texts, name)
+    return checked
+
+
+def _check_widths(vectors: Sequence[Vector], texts: Sequence[str], name: str) -> None:
+    """RAISES (ValueError): T702 unless all have one width."""
+    for vector, text in zip(vectors, texts, strict=True):
+        if len(vector) != len(vectors[0]):
+            problem = T702_WIDTH.format(width=len(vector), text=text[:80], first=len(vectors[0]))
+            raise ValueError(T702.format(name=name, problem=problem))
+
+
+def _one_each(answer: object, texts: Sequence[str], name: str) -> Sequence[object]:
+    """RAISES (ValueError): T702 unless there is an answer for each text."""
+    if isinstance(answer, np.ndarray) and answer.ndim:
+        answer = list(answer)
+    if not isinstance(answer, Sequence) or isinstance(answer, str) or len(answer) != len(texts):
+        found = f"{len(answer)} answers" if isinstance(answer, Sequence) else type(answer).__name__
+        raise ValueError(T702.format(name=name, problem=T702_COUNT.format(found=found, n=len(texts))))
+    return answer
 
 
 @final
@@ -169,4 +214,8 @@ def _vectors_of(nlp: Language, texts: Sequence[str]) -> list[Vector]:
     """RAISES (ValueError): T642 unless the pipeline has one spacy-transfer classifier."""
     _, pipe = classifier_meant(nlp, None)
     vectors = pipe.vectors(as_seen_in(nlp, pipe, [nlp.make_doc(text) for text in texts]))
-    return list(vectors.clip(-_LARGEST, _LARGEST).astype(np.float16))
+    return list(_halved(vectors))
+
+
+def _halved(values: NDArray[np.floating]) -> Vector:
+    return values.clip(-_LARGEST, _LARGEST).astype(np.float16)

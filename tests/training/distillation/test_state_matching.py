@@ -16,6 +16,7 @@ from spacy_transfer.training.distillation.answer_cache import VECTORS, AnswerCac
 from spacy_transfer.training.distillation.distill import distill
 from spacy_transfer.training.distillation.plan import Distillation
 from spacy_transfer.training.distillation.state_matching import vector_targets
+from spacy_transfer.training.distillation.teachers import Teacher
 
 RAW = [f"{text} {word}" for text in TEXTS for word in ("please", "now")]
 STATIC = {"@misc": "spacy-transfer.StaticEncoder.v1", "width": 8}
@@ -101,6 +102,42 @@ def test_vectors_are_asked_for_once_and_kept_in_half_precision(tmp_path: Path) -
     assert len(again) == 2
     assert np.array_equal([again["a"], again["b"]], vectors)
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("see", "problem"),
+    [
+        (lambda texts: [[1.0, 2.0]], r"1 answers for \d+"),
+        (lambda texts: [[1.0, float("nan")] for _ in texts], "nan.*finite numbers"),
+        (lambda texts: [[[1.0]] for _ in texts], "finite numbers"),
+        (lambda texts: ["vector" for _ in texts], "'vector'.*finite numbers"),
+        (lambda texts: [[] for _ in texts], "finite numbers"),
+        (lambda texts: [[1.0] * (1 + len(text) % 2) for text in texts], "a vector of . numbers.*others have"),
+        (lambda texts: None, "NoneType"),
+    ],
+)
+def test_vectors_that_are_none_are_refused_and_not_kept(see: Any, problem: str, tmp_path: Path) -> None:
+    teacher = Teacher("mine", "mine", lambda texts: [{"a": 1.0} for _ in texts], see)
+    with pytest.raises(ValueError, match=f"T702.*{problem}"):
+        teacher.vectors(["one", "four"], tmp_path, 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_widths_agree_between_batches_and_large_numbers_are_cut(tmp_path: Path) -> None:
+    wide = Teacher("mine", "mine", lambda texts: [], lambda texts: np.full((len(texts), 2), -1e6))
+    assert [list(one) for one in wide.vectors(["a"], tmp_path, 8)] == [[-65504.0, -65504.0]]
+    narrow = Teacher("mine", "mine", lambda texts: [], lambda texts: [[0.5] for _ in texts])
+    with pytest.raises(ValueError, match=r"T702.*a vector of 1 numbers for 'b', where others have 2"):
+        narrow.vectors(["a", "b"], tmp_path, 8)
+
+
+def test_nothing_is_resumed_that_was_not_begun(bert: Path, corpus: Path, tmp_path: Path) -> None:
+    """Nor is the teacher asked first, which may take hours."""
+    config = student_of(bert, corpus, STATIC)
+    for epochs in (0, 2):
+        teacher = Teacher("mine", "mine", lambda texts: pytest.fail("asked"), lambda texts: pytest.fail("asked"))
+        with pytest.raises(ValueError, match=r"T165.*--resume"):
+            distill(teacher, config, RAW, tmp_path / "out", plan=Distillation(match_epochs=epochs), resume=True)
 
 
 def test_targets_keep_the_proportions_of_distances() -> None:
