@@ -105,10 +105,11 @@ def _checked(texts: Sequence[str], *, ask: ScoringFunction, name: str) -> list[S
     """RAISES (ValueError): T702."""
     checked: list[Scores] = []
     for text, scores in zip(texts, _one_each(ask(texts), texts, name), strict=True):
-        problem = ""
         if not isinstance(scores, Mapping):
             problem = T702_KIND.format(value=shown(scores), text=text[:80])
-        elif wrong := [label for label in scores if not isinstance(label, str)]:
+            raise ValueError(T702.format(name=name, problem=problem))
+        problem = ""
+        if wrong := [label for label in scores if not isinstance(label, str)]:
             problem = T702_LABEL.format(label=shown(wrong[0]), text=text[:80])
         elif bad := [label for label, value in scores.items() if not is_score(value)]:
             problem = T702_SCORE.format(label=bad[0], value=shown(scores[bad[0]]), text=text[:80])
