@@ -168,7 +168,10 @@ def _for_many(task: Task, budget: float) -> Plan:
     if not task.exclusive:
         why = f"any number of labels per text; {many}"
     elif task.encoder.kind == "masked LM":
-        why = f"{many}; a masked LM was trained on pieces, not on texts (a rule of thumb, not measured)"
+        why = (
+            f"{many}; a masked LM was trained on pieces, not on texts, so all layers are tuned (a rule of thumb, not "
+            "measured)"
+        )
     else:
         why = f"{many}; tuning all of it was more accurate than its upper half (benchmarks/accuracy.md)"
         if budget:
