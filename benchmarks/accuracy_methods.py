@@ -251,7 +251,7 @@ def autointent(args: argparse.Namespace, train: list[Row], test: list[Row]) -> O
     rows = [{"utterance": row["text"], "label": labels.index(row["label"])} for row in train]
     data = library.Dataset.from_dict({"train": rows})
     tuned = library.Pipeline.from_preset("classic-light")
-    tuned.set_config(library.configs.EmbedderConfig(model_name=_folder(args.encoder)))
+    tuned.set_config(library.configs.SentenceTransformerEmbeddingConfig(model_name=_folder(args.encoder)))
     tuned.fit(data)
     took = _since(begin)
     return [labels[i] for i in tuned.predict([row["text"] for row in test])], took, {}
