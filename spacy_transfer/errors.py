@@ -496,6 +496,10 @@ T371 = (
     "[T371] {folder} holds {names}, which no run of spacy-transfer wrote there. Choose another folder, move them "
     "away, or replace them with --force."
 )
+T380 = (
+    "[T380] {folder} holds {names}, written by another command ({command}), which would be lost. Choose another folder, or "
+    "discard them with --force."
+)
 T372 = (
     "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Existing files are "
     "not lost. Free some space, then {way_out}"
@@ -604,7 +608,7 @@ T223 = (
 )
 
 T240 = (
-    "[T240] {folder} holds an unfinished pretraining. Continue it with --resume, choose another --work, or discard it "
+    "[T240] {folder} holds a pretraining already. Continue it with --resume, choose another --work, or discard it "
     "and start over with --force."
 )
 T242 = "[T242] {path} has no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
@@ -1495,7 +1499,7 @@ T727 = (
     "out of one of the two."
 )
 T728 = (
-    "[T728] {folder} holds an unfinished update. Continue it with --resume, choose another --work, or discard it with "
+    "[T728] {folder} holds an update already. Continue it with --resume, choose another --work, or discard it with "
     "--force."
 )
 T729 = "[T729] {folder} holds no update to resume: {reason}. Leave --resume out to start one."
@@ -1504,6 +1508,10 @@ T732 = (
     "with --replay."
 )
 T733 = "[T733] --max-forgetting needs old texts to measure on. Give a test file with --old-test, or old texts with --replay."
+T736 = (
+    "[T736] There are neither old texts (--replay) nor texts without labels (--texts), so nothing but the rows of new labels "
+    "is fitted: {options} {verb} no effect."
+)
 T734 = (
     "[T734] [{section}] does not read .spacy files, so texts cannot join in. Convert the data (spacy transfer convert), and "
     "read them with {readers}."

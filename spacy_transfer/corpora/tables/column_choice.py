@@ -98,12 +98,11 @@ def choose_columns(sample: Sample, given: Columns, *, names_text: bool) -> Colum
     if not sample.rows:
         # Whoever reads it says what is wrong.
         return given if given.has_labels else replace(given, label="label")
+    header: tuple[str, ...] = ()
     if sample.may_lack_header and not names_text and not given.has_labels:
         sample, header = _with_header(sample)
-    else:
-        header = ()
     kinds = {name: _kind(sample.values(name)) for name in sample.columns}
-    notes = [f"there is no header, so the columns are called {', '.join(header)}"] if header else []
+    notes = _notes_on(header)
     text, why = (given.text, "") if names_text else _text_column(sample, kinds)
     notes += [f"texts: column {excerpt(text)}{why}"] if not names_text else []
     if given.has_labels:
@@ -111,6 +110,27 @@ def choose_columns(sample: Sample, given: Columns, *, names_text: bool) -> Colum
     else:
         found = replace(_label_columns(sample, kinds, text, given.separator), text=text)
     return replace(found, header=header, notes=(*notes, *found.notes))
+
+
+def choose_text_column(sample: Sample) -> Columns:
+    """Choose the column of the text of a file whose labels, if it has any, are not read.
+
+    sample (Sample): Its first rows.
+    RETURNS (Columns): The column, the header, and what to tell of the choice.
+    RAISES (ValueError): T613 where several columns can be meant, T619 where it cannot be told whether the first row of
+        a table is its header.
+    """
+    if not sample.rows:
+        return Columns()
+    header: tuple[str, ...] = ()
+    if sample.may_lack_header:
+        sample, header = _with_header(sample)
+    text, why = _text_column(sample, {name: _kind(sample.values(name)) for name in sample.columns})
+    return Columns(text, header=header, notes=(*_notes_on(header), f"texts: column {excerpt(text)}{why}"))
+
+
+def _notes_on(header: tuple[str, ...]) -> list[str]:
+    return [f"there is no header, so the columns are called {', '.join(header)}"] if header else []
 
 
 # ---- what a column holds -----------------------------------------------------------------------------------------
