@@ -1157,6 +1157,19 @@ T666 = (
     "[T666] Nothing can be held out of {n_texts} texts with {n_labels} labels to compare configs on: most labels need two "
     "texts. Add texts, or train one of the configs as it is."
 )
+T667 = "[T667] {name} cannot be compared: {problem}."
+T667_WHICH = (
+    "it must have exactly one text classifier to score, with a factory of its own (transfer_textcat, "
+    "transfer_textcat_multilabel, textcat or textcat_multilabel). Its components: {components}"
+)
+T667_KIND = (
+    "it gives {own}, and {other} gives {its}, so one score cannot judge both. Compare configs for the same kind of labels"
+)
+T667_TARGET = "its classifier '{component}' classifies '{target}', and only whole documents are compared"
+T667_READER = (
+    "its training texts, [{corpus}], are read by {reader}, so it is not known whether held-out texts are among them. Read "
+    "them with {readers}"
+)
 
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
