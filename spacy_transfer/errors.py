@@ -1474,7 +1474,10 @@ T715_SPACY = "the student '{name}' is a component of spaCy. Choose a student wit
 T715_SHARED = (
     "the encoder of the student '{name}' belongs to another component. Choose a student with an encoder of its own"
 )
-T715_FROZEN = "the encoder of the student '{name}' is frozen and learns nothing. Set model.tuning.frozen_depth to a number of layers"
+T715_FROZEN = (
+    "the encoder of the student '{name}' has {n_layers} layers, all of them frozen, and learns nothing. Set "
+    "model.tuning.frozen_depth to a lower depth; -1 freezes nothing"
+)
 
 T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
 T721 = (

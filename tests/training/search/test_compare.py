@@ -82,7 +82,13 @@ def test_no_held_out_text_is_learned_whatever_the_corpora_read(
 ) -> None:
     path = str(beside / "train.spacy")
     augmenter = {"@augmenters": "spacy.lower_case.v1", "level": 0.0}
-    given = {"@readers": "spacy.Corpus.v1", "path": path, "gold_preproc": False, "max_length": 0, "augmenter": augmenter}
+    given = {
+        "@readers": "spacy.Corpus.v1",
+        "path": path,
+        "gold_preproc": False,
+        "max_length": 0,
+        "augmenter": augmenter,
+    }
     config = put_values(configs["full"], {"corpora.train": given, "corpora.dev.path": path})
     seen: list[set[str]] = []
 
