@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,31 @@ def test_annotated_texts_become_a_project_that_trains(tmp_path: Path, bert: Path
     made = init(place, tmp_path / "two", encoder=str(bert), recipe="half_frozen", skip_bad=True)
     assert made.labels == LABELS
     assert sum(made.n_texts.values()) == len(rows) - 1
+
+
+def test_the_project_trains_on_the_annotations_alone_with_its_encoder_and_language(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = tmp_path / "an encoder"
+    shutil.copytree(bert, encoder)
+    labels, folder = write(tmp_path / "labels.json", LABELS), tmp_path / "one"
+    zero_shot(raw(tmp_path / "mails.txt"), labels, folder, encoder=str(encoder), lang="de", n_annotate=24)
+    config = load_project_config(folder)
+    (line,) = next(one["script"] for one in config["commands"] if one["name"] == "train")
+    monkeypatch.chdir(folder)
+    command = [*shlex.split(line)[3:], "--recipe", "linear_probe"]
+    # Nobody has annotated anything: what the classifier guessed is no label.
+    assert "T044" in run(*command, code=1)
+    place = folder / "data" / "to_annotate.jsonl"
+    rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
+    own = {text: f"my {name}" for name, texts in (("a", TEXTS[:7]), ("b", TEXTS[7:15])) for text in texts}
+    place.write_text("".join(json.dumps(row | {"label": own.get(row["text"], "")}) + "\n" for row in rows), "utf-8")
+    run(*command)
+    made = json.loads((folder / "trained" / "init.json").read_text("utf-8"))
+    assert made["labels"] == ["my a", "my b"]
+    assert sum(made["n_texts"].values()) == len(own)
+    chosen = {choice["what"]: choice["value"] for choice in made["choices"]}
+    assert (chosen["language"], chosen["encoder"]) == ("de", str(encoder))
 
 
 def test_the_column_of_the_texts_is_found(tmp_path: Path, bert: Path) -> None:
