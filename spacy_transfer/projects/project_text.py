@@ -166,7 +166,8 @@ print(doc.cats)
 ## What to change
 
 `config.cfg` says at each value what it is. {choose}For another recipe, call `spacy transfer init` again with
-`--recipe NAME --force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`.
+`--recipe NAME --force`; for several seeds,
+`python -m spacy transfer train config.cfg --output training/seeds --seeds 0,1,2`.
 {calibrated}`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends
 on them.
 """

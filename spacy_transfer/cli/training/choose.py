@@ -33,9 +33,10 @@ def choose_cli(
     """Choose among configs by cross-validation on the training texts.
 
     Each config is trained on all parts of the texts but one and scored on that one, part by part. Dev and test texts
-    are not used. Made for few texts, where a training takes seconds, and where chance moves a score by several points: the
-    config that --output holds already, or else the first one, is the default and is kept unless another one is better
-    by more than the standard error.
+    are not used. Made for few texts, where a training takes seconds.
+
+    One config is the default: the one that --output holds already, or else the first. As chance moves a score on few
+    texts by several points, it is kept unless another one is better by more than the standard error.
     """
     from ...projects.few.choose import choose
 

@@ -60,7 +60,10 @@ def update_cli(
         Option("--frozen-depth", min=-1, help="Layers that keep their weights. Default: the lower half, or more"),
     ] = None,
     text_field: Annotated[
-        str | None, Option("--text-field", help="Field or column of the text. Default: detected")
+        str | None,
+        Option(
+            "--text-field", help="Field or column of the text, in all files. Default: detected, and text for --texts"
+        ),
     ] = None,
     label_field: Annotated[
         str | None, Option("--label-field", help="Field or column of the one label. Default: detected")

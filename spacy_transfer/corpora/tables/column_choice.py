@@ -209,7 +209,7 @@ def _label_columns(sample: Sample, kinds: Mapping[str, Kind], text: str, separat
         raise _unclear(sample, named, what="the labels", options=_OPTIONS)
     called = [name for name in others if _fold(name) in _EXACT]
     if len(called) == 1:
-        # Empty so far, or every cell is another: no other column is meant, and the conversion says what is odd about it.
+        # Empty so far, or every cell is another: no other column is meant, and the conversion says what is odd.
         return _form(sample, kinds, called[0], ", by its name", separator)
     truths = [name for name in fitting if kinds[name] == "truth"]
     others_fit = [name for name in fitting if kinds[name] != "truth"]

@@ -1,6 +1,7 @@
 """From texts without labels to a pipeline and a first batch to annotate."""
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 import spacy
 import yaml
-from typer.testing import CliRunner
 from weasel.util import load_project_config
 
 from house_kit.commands import run
@@ -143,10 +143,17 @@ def test_what_cannot_be_is_refused(tmp_path: Path, bert: Path) -> None:
     assert not (tmp_path / "one").exists()
 
 
-def test_options_of_a_training_do_not_go_with_it(tmp_path: Path) -> None:
-    from spacy_transfer.cli import transfer_cli
-
-    command = ["init", str(raw(tmp_path / "m.txt")), str(tmp_path / "o"), "--labels", "l.json", "--budget", "1m"]
-    result = CliRunner().invoke(transfer_cli, command)
-    assert result.exit_code
-    assert "T689" in f"{result.output} {result.exception}"
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--labels", "l.json", "--budget", "1m"], "T689.*--budget"),
+        (["--labels", "l.json", "--label-texts", "t.json"], "T689.*--label-texts"),
+        (["--labels", "l.json", "--dev-share", "0.1"], "T689.*--dev-share"),
+        (["--labels", "l.json", "--test-share", "0.1"], "T689.*--test-share"),
+        (["--annotate", "20"], "T690.*--annotate.*--labels"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(options: list[str], code: str, tmp_path: Path) -> None:
+    said = run("transfer", "init", raw(tmp_path / "m.txt"), tmp_path / "o", *options, code=1)
+    assert re.search(code, " ".join(said.split()))
+    assert not (tmp_path / "o").exists()
