@@ -131,6 +131,21 @@ def train(
     return trained
 
 
+def refuse_other_runs(output: Path) -> None:
+    """Refuse a folder with something that a new run would replace.
+
+    output (Path): Where it will write.
+    RAISES (ValueError): T166 for the checkpoints of a run, T186 for the folder of a study.
+    RAISES (FileExistsError): T371 for what no run of ours has left, T380 for what another command has.
+    """
+    checkpoints = Checkpoints(output / "checkpoints")
+    if checkpoints.are_there:
+        raise ValueError(T166.format(folder=checkpoints.folder))
+    if (output / "study.json").exists():
+        raise ValueError(T186.format(folder=output))
+    refuse_strange(output, RUN_NAMES)
+
+
 def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
     """What a run goes on from.
 
@@ -139,9 +154,5 @@ def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) 
     if resume:
         return checkpoints.read()
     if not force:
-        if checkpoints.are_there:
-            raise ValueError(T166.format(folder=checkpoints.folder))
-        if (output / "study.json").exists():
-            raise ValueError(T186.format(folder=output))
-        refuse_strange(output, RUN_NAMES)
+        refuse_other_runs(output)
     return None

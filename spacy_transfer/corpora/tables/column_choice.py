@@ -24,6 +24,8 @@ _LABELS = (
     "label", "labels", "cats", "category", "categories", "class", "classes", "intent", "topic", "topics", "sentiment",
     "target", "tag", "tags", "emotion", "emotions", "y",
 )  # fmt: skip
+# As this package itself calls them.
+_EXACT = ("label", "labels", "cats")
 # 2026-03-01, 1.3.2026, 03/01/26, also with a time of day.
 _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ,].*)?")
 _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
@@ -219,12 +221,16 @@ def _label_columns(sample: Sample, kinds: Mapping[str, Kind], text: str, separat
     others = [name for name in sample.columns if name != text]
     fitting = _without_twins(sample, [name for name in others if kinds[name] in ("label", "list", "values", "truth")])
     named = _named(fitting, _LABELS)
-    exact = [name for name in named if _fold(name) in ("label", "labels", "cats")]
+    exact = [name for name in named if _fold(name) in _EXACT]
     for candidates, why in ((exact, ""), (named, ", by its name")):
         if len(candidates) == 1:
             return _form(sample, kinds, candidates[0], why, separator)
     if named:
         raise _unclear(sample, named, what="the labels", options=_OPTIONS)
+    called = [name for name in others if _fold(name) in _EXACT]
+    if len(called) == 1:
+        # Empty so far, or every cell is another: no other column is meant, and the conversion says what is odd.
+        return _form(sample, kinds, called[0], ", by its name", separator)
     truths = [name for name in fitting if kinds[name] == "truth"]
     others_fit = [name for name in fitting if kinds[name] != "truth"]
     if truths and not others_fit:
@@ -275,7 +281,7 @@ def _form(sample: Sample, kinds: Mapping[str, Kind], name: str, why: str, separa
         return Columns(labels=name, numbers=numbers, notes=(f"labels: lists in column {shown}{why}{more}",))
     if kinds[name] == "values":
         return Columns(cats=name, notes=(f"labels and their values: column {shown}{why}",))
-    if all(isinstance(value, bool) for value in values):
+    if values and all(isinstance(value, bool) for value in values):
         return Columns(label_columns=(name,), notes=(f"labels: {shown} holds or does not",))
     cells = [value.strip() for value in values if isinstance(value, str)]
     if cells and all(looks_like_list(cell) for cell in cells):

@@ -315,6 +315,33 @@ def test_what_cannot_begin(student: Config, corpus: Path, bert: Path, tmp_path: 
     assert not (tmp_path / "out" / "model-best").exists()
 
 
+def test_a_run_that_is_there_is_refused_before_the_teacher_is_asked(student: Config, tmp_path: Path) -> None:
+    output, values = tmp_path / "out", {"training.max_steps": 1}
+    distill(by_word, student, RAW, output, overrides=values)
+    before = {path: path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+    teacher = Teacher("m", "m", lambda texts: pytest.fail("asked"))
+    options: dict[str, Any] = {"overrides": values, "plan": Distillation(temperature=3.0)}
+    with pytest.raises(ValueError, match=r"T166.*--resume"):
+        distill(teacher, student, RAW[:9], output, **options)
+    assert {path: path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()} == before
+    for name, code in (("study.json", "T186"), ("model-best", "T371")):
+        other = tmp_path / code
+        other.mkdir()
+        (other / name).write_text("", "utf-8")
+        with pytest.raises((ValueError, FileExistsError), match=code):
+            distill(teacher, student, RAW, other, **options)
+        assert [path.name for path in other.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_of_a_few_texts_one_is_kept_apart(n: int, student: Config, tmp_path: Path) -> None:
+    texts = ["i want my money back", "where is my card", "a new password", "pay the bill", "login and card"][:n]
+    distill(by_word, student, texts, tmp_path / "out", overrides={"training.max_steps": 1})
+    apart = [doc.text for doc in read_docs(tmp_path / "out" / "distillation" / "dev.spacy")]
+    assert apart
+    assert len(learned(tmp_path / "out")) == n - len(apart)
+
+
 def test_the_command(student: Config, corpus: Path, bert: Path, tmp_path: Path) -> None:
     pipeline(bert).to_disk(tmp_path / "teacher")
     student.to_disk(tmp_path / "student.cfg")
