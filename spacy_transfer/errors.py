@@ -1479,6 +1479,10 @@ T714 = (
     "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
     "see what it answers."
 )
+T716 = (
+    "[T716] The teacher gives no label to any of the {n:,} text(s) that are kept apart to choose the best step by. Give "
+    "labeled dev data with --dev, or more texts."
+)
 T715 = "[T715] Cannot match states: {problem}."
 T715_TEACHER = (
     "the teacher '{name}' has no vectors to learn. Only a pipeline with a spacy-transfer classifier has; for another teacher "

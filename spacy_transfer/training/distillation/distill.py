@@ -12,7 +12,7 @@ from thinc.api import Config
 
 from ...config.reading import read_config
 from ...config.values import put_values
-from ...errors import T165, T708, T714
+from ...errors import T165, T708, T714, T716
 from ...files import hold_folder, repair, write_data, write_text
 from ...json_types import ConfigMapping
 from ...log import announce
@@ -111,8 +111,9 @@ def distill(
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
-        T715 where vectors cannot be learned, T165 without a checkpoint to resume; what `train` raises. What
-        refuses the folder (T166, T186, T370, T371) is raised before the teacher is asked and anything is written.
+        T716 for any of those that are kept apart, T715 where vectors cannot be learned, T165 without a checkpoint to
+        resume; what `train` raises. What refuses the folder (T166, T186, T370, T371) is raised before the teacher is
+        asked and anything is written.
     RAISES (Interrupted): After SIGTERM or Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
@@ -169,6 +170,8 @@ def distill(
             write_data(dev_file, DocBin(docs=material.dev).to_bytes())
         else:
             is_held = given[n_learned:]
+            if not is_held.any():
+                raise ValueError(T716.format(n=len(is_held)))
             best = whole(scores[n_learned:], exclusive=student.exclusive)[is_held]
             held = list(compress(material.held, is_held))
             write_data(dev_file, stored_targets(student.lang, held, best, names))

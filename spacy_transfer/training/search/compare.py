@@ -20,7 +20,8 @@ from ...corpora.reading.config_corpora import READERS
 from ...errors import T667, T667_KIND, T667_READER, T667_TARGET, T667_WHICH
 from ...evaluation.scorer import score_cats
 from ...json_types import ConfigBlock
-from ...pipeline.components import classifiers_of
+from ...pipeline.components import classifiers_of, components_of, sources_read_by
+from ...pipeline.sources import carry_over
 from ...pipeline.targets.target import DOCUMENTS
 from ...quiet import silent
 from ..distillation.student import Student
@@ -32,6 +33,8 @@ from ..train import train
 _NEVER = 10**9
 # Texts that stand in for a dev part, which the loop wants to see.
 _MOST_STAND_INS = 32
+# Of a component that has none of its own.
+_THRESHOLD = 0.5
 # Updates that are timed, the first left out, and seconds after which those that there are will do.
 _TIMED, _TIMING = 6, 10.0
 
@@ -81,7 +84,9 @@ def compare_recipes(
     RAISES (Interrupted): After SIGTERM or Ctrl-C: half a training is no recipe's.
     """
     start, left = perf_counter(), dict(configs)
-    exclusive = _kind_of({name: _classifier_of(config, name) for name, config in configs.items()})
+    classifiers = {name: _classifier_of(config, name) for name, config in configs.items()}
+    exclusive = _kind_of(classifiers)
+    thresholds = {name: _threshold(config, classifiers[name]) for name, config in configs.items()}
     labels = sorted({label for doc in docs for label in doc.cats})
     seconds, by_fold = dict.fromkeys(configs, 0.0), {name: list[float]() for name in configs}
     predicted: dict[str, list[Example]] = {name: [] for name in configs}
@@ -99,15 +104,12 @@ def compare_recipes(
             nlp = _fit(config, learned, gpu_id)
             seconds[name] += perf_counter() - began
             examples = list(_scored(nlp, held))
-            by_fold[name].append(_score(examples, labels, exclusive=exclusive))
+            by_fold[name].append(_score(examples, labels, exclusive=exclusive, threshold=thresholds[name]))
             predicted[name] += examples
-    found = [
-        Compared(
-            name, _score(predicted[name], labels, exclusive=exclusive), by_fold[name], len(predicted[name]),
-            seconds[name],
-        )
-        for name in left
-    ]  # fmt: skip
+    found = []
+    for name in left:
+        score = _score(predicted[name], labels, exclusive=exclusive, threshold=thresholds[name])
+        found.append(Compared(name, score, by_fold[name], len(predicted[name]), seconds[name]))
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -214,8 +216,8 @@ def _fit(
     labels = sorted({label for doc in docs for label in doc.cats})
     with TemporaryDirectory(prefix="spacy-transfer-", ignore_cleanup_errors=True) as name, silent(level):
         folder = Path(name)
-        DocBin(attrs=["ORTH"], docs=docs).to_disk(folder / "train.spacy")
-        DocBin(attrs=["ORTH"], docs=_stand_ins(docs)).to_disk(folder / "dev.spacy")
+        for part, its in (("train", docs), ("dev", _stand_ins(docs))):
+            DocBin(attrs=["ORTH"], docs=its, store_user_data=True).to_disk(folder / f"{part}.spacy")
         run = put_values(config, _values(config, folder, labels))
         trained = to_its_end(lambda: train(
             run, folder / "run", gpu_id=gpu_id, checkpoint_every="1000h", show="none",
@@ -237,12 +239,22 @@ def _stand_ins(docs: Sequence[Doc]) -> list[Doc]:
 
 
 def _scored(nlp: Language, docs: Sequence[Doc]) -> Iterator[Example]:
-    for predicted, doc in zip(nlp.pipe([doc.text for doc in docs]), docs, strict=True):
+    sources = sources_read_by(components_of(nlp).values())
+    bare = [nlp.make_doc(doc.text) for doc in docs]
+    for doc, own in zip(docs, bare, strict=True):
+        # What a classifier reads besides the text is no annotation.
+        carry_over(sources, doc, own)
+    for predicted, doc in zip(nlp.pipe(bare), docs, strict=True):
         gold = nlp.make_doc(doc.text)
         gold.cats = doc.cats
         yield Example(predicted, gold)
 
 
-def _score(examples: Sequence[Example], labels: Sequence[str], *, exclusive: bool) -> float:
-    scores = score_cats(examples, labels=labels, exclusive=exclusive)
+def _threshold(config: Config, classifier: Student) -> float:
+    """The score from which a label holds, as the config sets it."""
+    return float(filled(config).interpolate()["components"][classifier.name].get("threshold", _THRESHOLD))
+
+
+def _score(examples: Sequence[Example], labels: Sequence[str], *, exclusive: bool, threshold: float) -> float:
+    scores = score_cats(examples, labels=labels, exclusive=exclusive, threshold=threshold)
     return float(scores["cats_acc" if exclusive else "cats_micro_f"] or 0.0)

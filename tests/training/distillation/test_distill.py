@@ -20,6 +20,7 @@ from house_kit.texts import LABELS, TEXTS, one_hot
 from spacy_transfer.docbins import read_docs
 from spacy_transfer.serving.export.export import export
 from spacy_transfer.training.distillation import distill as module
+from spacy_transfer.training.distillation.answer_cache import text_digest
 from spacy_transfer.training.distillation.distill import Distilled, distill
 from spacy_transfer.training.distillation.plan import Distillation
 from spacy_transfer.training.distillation.teachers import Teacher
@@ -340,6 +341,14 @@ def test_of_a_few_texts_one_is_kept_apart(n: int, student: Config, tmp_path: Pat
     apart = [doc.text for doc in read_docs(tmp_path / "out" / "distillation" / "dev.spacy")]
     assert apart
     assert len(learned(tmp_path / "out")) == n - len(apart)
+
+
+def test_texts_that_are_kept_apart_without_a_label_are_named(student: Config, tmp_path: Path) -> None:
+    texts = ["a new password", "pay the bill", "login and card"]
+    apart = min(texts, key=text_digest)
+    silent = Teacher("m", "m", lambda asked: [one_hot("card") if t != apart else one_hot("") for t in asked])
+    with pytest.raises(ValueError, match=r"T716.*1 text.*--dev"):
+        distill(silent, student, texts, tmp_path / "out")
 
 
 def test_the_command(student: Config, corpus: Path, bert: Path, tmp_path: Path) -> None:

@@ -107,6 +107,23 @@ def test_no_held_out_text_is_learned_whatever_the_corpora_read(
         compare_recipes({"other": other}, docs, FOLDS)
 
 
+def test_what_is_read_besides_the_text_is_there_in_training_and_in_scoring(
+    docs: list[Doc], configs: dict[str, Config]
+) -> None:
+    Doc.set_extension("title", default=None)
+    nlp = spacy.blank("en")
+    titled = [nlp.make_doc("a text") for _ in docs]
+    for n, (doc, other) in enumerate(zip(titled, docs, strict=True)):
+        doc._.title, doc.cats = f"all of {LABELS[n % 3]}", other.cats
+    readers = {f"corpora.{part}.@readers": "spacy-transfer.Corpus.v1" for part in ("train", "dev")}
+    block = "components.transfer_textcat.model.text"
+    values = {**readers, f"{block}.sources": ["_.title"], f"{block}.missing": "skip"}
+    config = configs["linear_probe"]
+    (by_title,) = compare_recipes({"one": put_values(config, values)}, titled, FOLDS)
+    (by_text,) = compare_recipes({"one": config}, titled, FOLDS)
+    assert by_title.score > 2 * by_text.score
+
+
 def test_a_classifier_is_compared_beside_other_components_and_with_those_of_spacy(
     docs: list[Doc], configs: dict[str, Config]
 ) -> None:
@@ -117,6 +134,16 @@ def test_a_classifier_is_compared_beside_other_components_and_with_those_of_spac
     bow["training"]["batcher"] = {"@batchers": "spacy.batch_by_sequence.v1", "size": 4, "get_length": None}
     found = compare_recipes({"bow": bow, "probe": configs["linear_probe"]}, docs, FOLDS)
     assert {one.name: one.n_texts for one in found} == {"bow": len(TEXTS), "probe": len(TEXTS)}
+
+
+def test_a_label_holds_from_the_threshold_that_its_config_sets(docs: list[Doc], configs: dict[str, Config]) -> None:
+    """With one that every score reaches, all three labels of a text count as given, and one of them is right."""
+    config = Config().from_str(configs["linear_probe"].to_str(), interpolate=False)
+    config["components"]["transfer_textcat"]["factory"] = "transfer_textcat_multilabel"
+    config["components"]["transfer_textcat"]["model"].pop("loss", None)
+    low = put_values(config, {"components.transfer_textcat.threshold": 0.0})
+    (found,) = compare_recipes({"low": low}, docs, FOLDS)
+    assert found.score == pytest.approx(2 * (1 / 3) / (1 + 1 / 3))
 
 
 def test_what_cannot_be_scored_is_refused_before_anything_is_trained(
