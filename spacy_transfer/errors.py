@@ -489,12 +489,16 @@ T190 = "[T190] None of the {n_trials} trials could be trained. The first failed 
 T192 = "[T192] --seeds {value!r}: expected non-negative whole numbers, each once, such as 0,1,2"
 T193 = "[T193] --stop-at does not work with --seeds or --sweep, which stop their runs themselves. Leave it out."
 T194 = "[T194] {run} cannot be trained and is skipped: {reason}"
-T195 = "[T195] --{option} needs --seeds or --sweep."
+T195 = "[T195] --{option} does nothing without {needed}. Give it, or leave --{option} out."
 # 37x and 38x: folders, files and their owners.
 T370 = "[T370] {path} is in use by {holder}\nWait until it has finished, or choose another folder. Nothing was changed."
 T371 = (
     "[T371] {folder} holds {names}, which no run of spacy-transfer wrote there. Choose another folder, move them "
     "away, or replace them with --force."
+)
+T380 = (
+    "[T380] {folder} holds {names}, written by another command ({command}), which would be lost. Choose another folder, or "
+    "discard them with --force."
 )
 T372 = (
     "[T372] No space left on the disk for {path}: it needs at least {needed}, and {free} are free. Existing files are "
@@ -604,7 +608,7 @@ T223 = (
 )
 
 T240 = (
-    "[T240] {folder} holds an unfinished pretraining. Continue it with --resume, choose another --work, or discard it "
+    "[T240] {folder} holds a pretraining already. Continue it with --resume, choose another --work, or discard it "
     "and start over with --force."
 )
 T242 = "[T242] {path} has no rows of pieces ({reason}). 'spacy transfer pretrain' writes such a folder."
@@ -1157,6 +1161,17 @@ T666 = (
     "[T666] Nothing can be held out of {n_texts} texts with {n_labels} labels to compare configs on: most labels need two "
     "texts. Add texts, or train one of the configs as it is."
 )
+T667 = "[T667] {name} cannot be compared: {problem}."
+T667_WHICH = (
+    "it must have exactly one text classifier to score, with a factory of its own (transfer_textcat, "
+    "transfer_textcat_multilabel, textcat or textcat_multilabel). Its components: {components}"
+)
+T667_KIND = "it gives {own}, and {other} gives {its}, so one score cannot judge both. Compare configs for the same kind of labels"
+T667_TARGET = "its classifier '{component}' classifies '{target}', and only whole documents are compared"
+T667_READER = (
+    "its training texts, [{corpus}], are read by {reader}, so it is not known whether held-out texts are among them. Read "
+    "them with {readers}"
+)
 
 T610 = "[T610] {path} is already there. Replace it with --force, or choose another folder."
 T611 = "[T611] {path} cannot be replaced: {problem}. Choose another folder."
@@ -1181,6 +1196,10 @@ T614 = (
 T615 = (
     "[T615] There are too few texts to take {part} from: {n_texts} texts ({labels}). A label needs at least five. Add "
     "texts, or give files of your own for dev and test."
+)
+T622 = (
+    "[T622] With test_share = 0 there are no texts to evaluate on. Give a share above 0, or a file for test, such as "
+    "test.jsonl next to train.jsonl."
 )
 T616 = "[T616] {problem}. Choose one of: {names}."
 T616_FORM = "The recipe '{name}' is not for {kind} per text"
@@ -1216,7 +1235,9 @@ T682 = (
     "Fit it: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
 )
 T683 = "[T683] {data} and {train} share {n} texts, such as {text!r}. A threshold that is found on training texts is too high."
-T685 = "[T685] No document has these labels, so their thresholds stay as they were: {labels}"
+T685 = (
+    "[T685] No document has these labels, so each of them gets the component's own threshold, {threshold:g}: {labels}"
+)
 T684 = (
     "[T684] The confidence for unknown labels was dropped: it was fitted on vectors that training has changed now. Fit it "
     "again after the training, with: python -m spacy transfer calibrate PIPELINE dev.spacy --train train.spacy"
@@ -1232,6 +1253,13 @@ T687 = (
 )
 T688 = "[T688] There are {n} different texts. A classifier without labels needs at least {least} to compare."
 T689 = "[T689] {option} does not go with --labels: nothing is trained. It belongs to an init with labeled texts."
+T691 = (
+    "[T691] --encoder does nothing with --pipeline, whose own encoder turns texts into vectors. Leave one of them out."
+)
+T690 = (
+    "[T690] --annotate says how many texts without labels are to be annotated first, so it needs --labels. Give both, or "
+    "leave it out."
+)
 T620 = (
     "[T620] The encoder '{name}' is not on this machine, and this command downloads nothing. Fetch it first: python -m spacy "
     "transfer fetch {name} FOLDER. Then give --encoder FOLDER."
@@ -1451,6 +1479,10 @@ T714 = (
     "[T714] The teacher gives none of the {n:,} texts a label, so there is nothing to learn. Ask it for a few of them, to "
     "see what it answers."
 )
+T716 = (
+    "[T716] The teacher gives no label to any of the {n:,} text(s) that are kept apart to choose the best step by. Give "
+    "labeled dev data with --dev, or more texts."
+)
 T715 = "[T715] Cannot match states: {problem}."
 T715_TEACHER = (
     "the teacher '{name}' has no vectors to learn. Only a pipeline with a spacy-transfer classifier has; for another teacher "
@@ -1461,7 +1493,10 @@ T715_SPACY = "the student '{name}' is a component of spaCy. Choose a student wit
 T715_SHARED = (
     "the encoder of the student '{name}' belongs to another component. Choose a student with an encoder of its own"
 )
-T715_FROZEN = "the encoder of the student '{name}' is frozen and learns nothing. Set model.tuning.frozen_depth to a number of layers"
+T715_FROZEN = (
+    "the encoder of the student '{name}' has {n_layers} layers, all of them frozen, and learns nothing. Set "
+    "model.tuning.frozen_depth to a lower depth; -1 freezes nothing"
+)
 
 T720 = "[T720] {path} holds no texts to learn from. Give texts with labels, or leave the file out."
 T721 = (
@@ -1495,7 +1530,7 @@ T727 = (
     "out of one of the two."
 )
 T728 = (
-    "[T728] {folder} holds an unfinished update. Continue it with --resume, choose another --work, or discard it with "
+    "[T728] {folder} holds an update already. Continue it with --resume, choose another --work, or discard it with "
     "--force."
 )
 T729 = "[T729] {folder} holds no update to resume: {reason}. Leave --resume out to start one."
@@ -1504,6 +1539,10 @@ T732 = (
     "with --replay."
 )
 T733 = "[T733] --max-forgetting needs old texts to measure on. Give a test file with --old-test, or old texts with --replay."
+T736 = (
+    "[T736] There are neither old texts (--replay) nor texts without labels (--texts), so nothing but the rows of new labels "
+    "is fitted: {options} {verb} no effect."
+)
 T734 = (
     "[T734] [{section}] does not read .spacy files, so texts cannot join in. Convert the data (spacy transfer convert), and "
     "read them with {readers}."

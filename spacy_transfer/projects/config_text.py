@@ -120,7 +120,7 @@ warmup = {warmup}
 
 _DEV = {
     True: 'dev = "corpus/dev.spacy"',
-    False: "# Too few texts to spare some for dev: the training shows its score on texts that it has seen.\n"
+    False: "# No texts are kept for dev: the training shows its score on texts that it has seen.\n"
     'dev = "corpus/train.spacy"',
 }  # fmt: skip
 _KEPT = {

@@ -19,7 +19,7 @@ from ..corpora.inspection.near_duplicates import group_near_duplicates
 from ..corpora.tables.numbered_labels import LabelNames
 from ..corpora.tables.records import BadLine, Record
 from ..corpora.tables.table_format import TableFormat
-from ..errors import T610, T611, T611_DATA, T611_OTHERS, T615, T618
+from ..errors import T610, T611, T611_DATA, T611_OTHERS, T615, T618, T622
 from ..files import hold_place, new_folder, repair
 from .budget import parse_seconds
 from .dividing import divide
@@ -126,8 +126,8 @@ def init(
     label_texts (Texts | Path | None): For labels one or more texts that say what they are about, or a JSON file with
         an object of them. On few texts it is compared whether learning from them, or from the names of labels that are
         words, helps; with a recipe that is named they are learned from.
-    dev_share (float | None): Share of train that becomes dev, if there is none. None: a tenth; where recipes are
-        compared and labels have fewer than 20 texts (median), nothing.
+    dev_share (float | None): Share of train that becomes dev, if there is none; 0: no dev. None: a tenth; with the
+        recipe "auto" nothing where labels have fewer than 20 texts (median), what becomes test left out.
     test_share (float): Share of train that becomes test, if there is none.
     text_field (str | None): Field of the text. None: found out, as everything else about the files.
     label_field (str | None): Field of the one label of a text.
@@ -146,7 +146,8 @@ def init(
     RETURNS (Initialized): What was made and why.
     RAISES (FileExistsError): T610, T611 for a folder that is there.
     RAISES (FileNotFoundError): T440, T880 for the data, T050, T620 for an encoder that is not on this machine.
-    RAISES (ValueError): T612, T613, T614, T619 for data that cannot be told, T615 for too few texts, T616, T617 for
+    RAISES (ValueError): T612, T613, T614, T619 for data that cannot be told, T615 for too few texts, T622 without any
+        for test, T616, T617 for
         recipe and budget, T618 for what the check calls an error; and as `convert`.
     """
     paths = [data] if isinstance(data, Path | str) else list(data)
@@ -159,13 +160,17 @@ def init(
     refuse_place(folder, paths, force=force)
     check_shares(_DEV_SHARE if dev_share is None else dev_share, test_share)
     given = read_data(paths, reading, exclusive=exclusive)
+    if not test_share and "test" not in given.records:
+        raise ValueError(T622)
     if recipe != "auto":
         named_recipe(recipe, exclusive=given.exclusive)
     texts_of_labels = read_label_texts(label_texts, given.labels)
+    why_no_dev = "as asked for"
     if dev_share is None:
         spares = recipe != "auto" or _per_label(given, test_share) >= _SPARES_DEV
         dev_share = _DEV_SHARE if spares else 0.0
-    parts, split_choice = _split(given, dev_share, test_share, seed)
+        why_no_dev = f"of fewer than {_SPARES_DEV} texts a label (median) each is worth more in train"
+    parts, split_choice = _split(given, dev_share, test_share, seed, why_no_dev)
     facts = look_at_encoder(str(encoder))
     report = check_splits(
         [as_split(part, records, given.labels) for part, records in parts.items()], encoder=facts.folder,
@@ -276,7 +281,9 @@ def _title(paths: Sequence[Path]) -> str:
 # ---- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _split(given: GivenData, dev_share: float, test_share: float, seed: int) -> tuple[dict[Part, list[Record]], Choice]:
+def _split(
+    given: GivenData, dev_share: float, test_share: float, seed: int, why_no_dev: str
+) -> tuple[dict[Part, list[Record]], Choice]:
     """Train, dev and test; what is missing is split off train."""
     train = given.records["train"]
     shares: dict[Part, float] = {"dev": dev_share, "test": test_share}
@@ -285,7 +292,7 @@ def _split(given: GivenData, dev_share: float, test_share: float, seed: int) -> 
     if not missing:
         reason = "as the files are named"
         if "dev" not in given.records:
-            reason += f"; no dev: of fewer than {_SPARES_DEV} texts a label (median) each is worth more in train"
+            reason += f"; no dev: {why_no_dev}"
         return dict(given.records), Choice("splits", sizes, reason)
     groups = group_near_duplicates([record.text for record in train])
     strata = rarest_labels(train)
@@ -307,7 +314,7 @@ def _split(given: GivenData, dev_share: float, test_share: float, seed: int) -> 
         f"same as an earlier one stay on its side"
     )
     if "dev" not in parts:
-        reason += f"; no dev: of fewer than {_SPARES_DEV} texts a label (median) each is worth more in train"
+        reason += f"; no dev: {why_no_dev}"
     reason += f"; {left_out} label(s) with fewer than 5 texts stay in train" if left_out else ""
     n_test = len(parts["test"])
     reason += f"; one text of test is {1 / n_test:.1%}, so a smaller difference says nothing" if n_test < 200 else ""

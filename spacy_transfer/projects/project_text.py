@@ -105,7 +105,7 @@ commands:
 # Not among the steps: `init` has done it.
 _CHOOSE = """\
   - name: "choose"
-    help: "Compare the configs in candidates/ again, where the texts have changed; the best one becomes config.cfg"
+    help: "Compare the configs in candidates/ again, on changed texts; one that is clearly better becomes config.cfg"
     script:
       - >-
         python -m spacy transfer choose candidates --train corpus/train.spacy --output config.cfg
@@ -129,7 +129,10 @@ _CALIBRATE = """\
 _CALIBRATED = (
     "`python -m spacy project run calibrate` writes `training/calibrated`: scores are probabilities{thresholds}.\n"
 )
-_AGAIN = "`python -m spacy project run choose` compares the recipes again, on changed texts.\n"
+_AGAIN = (
+    "`python -m spacy project run choose` compares the recipes again, on changed texts;\n"
+    "another one becomes `config.cfg` if it is better by more than the standard error.\n"
+)
 STEPS = ("convert", "check", "train", "evaluate", "apply", "report", "package")
 
 _README = """\
@@ -163,7 +166,8 @@ print(doc.cats)
 ## What to change
 
 `config.cfg` says at each value what it is. {choose}For another recipe, call `spacy transfer init` again with
-`--recipe NAME --force`; for several seeds, `python -m spacy transfer train config.cfg --output seeds --seeds 0,1,2`.
+`--recipe NAME --force`; for several seeds,
+`python -m spacy transfer train config.cfg --output training/seeds --seeds 0,1,2`.
 {calibrated}`data/` holds the texts as JSONL: correct them there and run the project again, which repeats what depends
 on them.
 """

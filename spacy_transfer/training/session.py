@@ -35,7 +35,7 @@ from .loop.time_limit import TimeLimit
 from .machine import machine_lines, note_machine
 from .output.config_logger import EvaluationFile, LogStep, takes_place_of_ours
 from .output.log_file import LogFile
-from .output.marker import Marker
+from .output.marker import SELF_TRAINING_RECORD, STUDY_NAMES, Marker
 from .output.models import Outcome
 from .output.progress import Progress, Show
 from .output.result import Result
@@ -232,19 +232,14 @@ class Session:
         if Marker.read(self.output) is None:
             Marker.write(self.output, "run")
 
-    def _mark(self) -> None:
-        """Say that the folder is ours, and that another run has begun."""
-        if (marker := Marker.read(self.output)) is None or marker.kind != "pretraining":
-            Marker.write(self.output, "run")
-
     def _settle(self) -> None:
         """From here on the folder is that of this run: what another has left in its places goes."""
         if self.writes and not self._is_settled:
             self._is_settled = True
-            self._mark()
+            Marker.write_run(self.output)
             self.checkpoints.settle()
             self.run.log.begin()
-            for name in ("result.json", "study.json", "results.csv", "statistics.csv"):
+            for name in ("result.json", *STUDY_NAMES, SELF_TRAINING_RECORD):
                 (self.output / name).unlink(missing_ok=True)
 
     def checkpoint(self) -> None:
@@ -317,7 +312,7 @@ class Session:
                     run.log.add({"kind": "run", "machine": self.machine})
                     if self.writes:
                         if not self.checkpoints.folder.exists():
-                            self._mark()
+                            Marker.write_run(self.output)
                         self._start = self.checkpoints.begin(all_weights(nlp, only_trainable=False))
                         if not self.checkpoints.is_replacing:
                             self._settle()

@@ -1,7 +1,6 @@
 """Train a pipeline as `spacy train` does, and resume exactly after any interruption."""
 
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,14 +9,14 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from spacy.language import DEFAULT_CONFIG, Language
+from spacy.language import Language
 from spacy.training.initialize import init_nlp
 from thinc.api import Config
 from thinc.util import has_cupy_gpu
 
 from ..config.reading import read_config
 from ..corpora.reading.config_corpora import check_corpora, naming_damaged_corpora
-from ..errors import T166, T186, T373, T373_INPUT, T436
+from ..errors import T166, T186, T436
 from ..files import DiskFull, hold_folder, repair
 from ..json_types import ConfigMapping
 from ..nn.devices.precision import recorded
@@ -26,13 +25,11 @@ from .device import use_deterministic_kernels, use_device
 from .distributed.ranks import Ranks
 from .loop.checkpoint_interval import Cadence
 from .loop.loop import OnNan, Update
+from .output.inputs import refuse_inputs_that_go
 from .output.marker import RUN_NAMES, refuse_strange
 from .output.progress import Show
 from .session import Session, Stopped, Trained
 from .state.checkpoint import Checkpoint, Checkpoints
-from .state.fingerprint import flat
-
-_LONGEST_PATH = 4096
 
 
 def train(
@@ -84,7 +81,7 @@ def train(
         for settings that nothing reads or that are out of range, T373 for data or an encoder that lie where the run
         writes.
     RAISES (Stopped): A KeyboardInterrupt, after Ctrl-C and a checkpoint; SIGTERM gives the status "interrupted".
-    RAISES (FileExistsError): T371 for what no run of ours has left in `output`.
+    RAISES (FileExistsError): T371 for what no run of ours has left in `output`, T380 for what another command has.
     RAISES (OSError): T370 while another process trains there, T372 for a full disk.
     """
     cadence = Cadence.parse(checkpoint_every)
@@ -108,7 +105,7 @@ def train(
         if checkpoint is not None and ranks is None:
             # Sums over threads depend on how many there are.
             torch.set_num_threads(checkpoint.state["threads"])
-        _refuse_inputs_that_go(config, output)
+        refuse_inputs_that_go(config, [output / name for name in RUN_NAMES])
         if deterministic:
             use_deterministic_kernels()
         use_device(gpu_id if ranks is None or gpu_id < 0 else ranks.local_rank)
@@ -134,6 +131,21 @@ def train(
     return trained
 
 
+def refuse_other_runs(output: Path) -> None:
+    """Refuse a folder with something that a new run would replace.
+
+    output (Path): Where it will write.
+    RAISES (ValueError): T166 for the checkpoints of a run, T186 for the folder of a study.
+    RAISES (FileExistsError): T371 for what no run of ours has left, T380 for what another command has.
+    """
+    checkpoints = Checkpoints(output / "checkpoints")
+    if checkpoints.are_there:
+        raise ValueError(T166.format(folder=checkpoints.folder))
+    if (output / "study.json").exists():
+        raise ValueError(T186.format(folder=output))
+    refuse_strange(output, RUN_NAMES)
+
+
 def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) -> Checkpoint | None:
     """What a run goes on from.
 
@@ -142,20 +154,5 @@ def _look(output: Path, checkpoints: Checkpoints, *, resume: bool, force: bool) 
     if resume:
         return checkpoints.read()
     if not force:
-        if checkpoints.are_there:
-            raise ValueError(T166.format(folder=checkpoints.folder))
-        if (output / "study.json").exists():
-            raise ValueError(T186.format(folder=output))
-        refuse_strange(output, RUN_NAMES)
+        refuse_other_runs(output)
     return None
-
-
-def _refuse_inputs_that_go(config: Config, output: Path) -> None:
-    """RAISES (ValueError): T373 for a path in the config that lies where the run will write."""
-    places = [place.resolve() for name in RUN_NAMES if (place := output / name).exists()]
-    for value in flat(DEFAULT_CONFIG.merge(config).interpolate()).values() if places else ():
-        if isinstance(value, str) and os.sep in value and len(value) < _LONGEST_PATH and Path(value).exists():
-            for place in places:
-                # A folder that holds the output is no trouble: only what is replaced with it is.
-                if Path(value).resolve().is_relative_to(place):
-                    raise ValueError(T373.format(path=place, problem=T373_INPUT.format(other=value)))

@@ -151,6 +151,11 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
             yield
 
 
+def everything(folder: Path) -> dict[str, bytes]:
+    """Content of every file, by its path in the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def log_of(output: Path) -> list[dict[str, Any]]:
     """Every figure but times."""
 

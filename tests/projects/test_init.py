@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -257,6 +258,34 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path, bert: Path) -> None:
     with pytest.raises(ValueError, match="T617"):
         quick(plain(tmp_path / "mails.jsonl"), tmp_path / "p", bert, recipe="full", budget=1e-9)
     assert [path.name for path in tmp_path.iterdir()] == ["mails.jsonl"]
+
+
+def test_without_texts_to_evaluate_on_there_is_no_project(tmp_path: Path, bert: Path) -> None:
+    data = plain(tmp_path / "mails.jsonl")
+    for dev_share in (None, 0.0, 0.2):
+        with pytest.raises(ValueError, match=r"T622.*test_share = 0"):
+            quick(data, tmp_path / "p", bert, test_share=0.0, dev_share=dev_share)
+    assert not (tmp_path / "p").exists()
+    # With a file for them no share is needed.
+    for part, rows in (("train", ROWS[:18]), ("test", ROWS[18:])):
+        plain(tmp_path / "d" / f"{part}.jsonl", rows)
+    for dev_share, sizes in ((0.2, {"train": 15, "dev": 3, "test": 6}), (0.0, {"train": 18, "test": 6})):
+        made = quick(tmp_path / "d", tmp_path / "p", bert, test_share=0.0, dev_share=dev_share, force=True)
+        assert made.n_texts == sizes
+    (split,) = (choice for choice in made.choices if choice.what == "splits")
+    assert split.reason == "as the files are named; no dev: as asked for"
+    made = quick(data, tmp_path / "q", bert, dev_share=0.0)
+    assert "no dev: as asked for" in next(choice.reason for choice in made.choices if choice.what == "splits")
+
+
+def test_what_the_readme_says_to_run_leaves_a_project_that_can_be_replaced(tmp_path: Path, bert: Path) -> None:
+    data, folder = plain(tmp_path / "mails.jsonl"), tmp_path / "p"
+    quick(data, folder, bert)
+    text = (folder / "README.md").read_text("utf-8")
+    for place in re.findall(r"--output (\S+)", text):
+        (folder / place).mkdir(parents=True)
+    assert (folder / "training" / "seeds").is_dir()
+    quick(data, folder, bert, force=True)
 
 
 # ---- bad data ----------------------------------------------------------------------------------------------------

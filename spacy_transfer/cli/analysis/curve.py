@@ -9,7 +9,7 @@ from typer import Argument, Option
 from ...text_output import echo, msg
 from ..configs import Code, use_code
 from ..group import transfer_cli
-from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf
+from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf, refuse_unread_encoder
 
 if TYPE_CHECKING:
     from ...analysis.curve.curve import LearningCurve
@@ -46,6 +46,7 @@ def curve_cli(
     from ...pipeline.loading import load_pipeline
     from ...training.device import use_device
 
+    refuse_unread_encoder(pipeline, encoder)
     if output is not None:
         refuse_same([output], [*paths, *([dev] if dev else []), *([Path(pipeline)] if pipeline else [])])
         refuse_others_file(output, what="a learning curve", keys=["made_by", "points", "forecasts"])

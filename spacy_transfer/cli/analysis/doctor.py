@@ -11,7 +11,7 @@ from ..configs import Code, use_code
 from ..data.findings import print_findings
 from ..group import transfer_cli
 from .lines import one_line
-from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf
+from .vector_options import Classifier, EncoderName, Exclusive, VectorsOf, refuse_unread_encoder
 
 if TYPE_CHECKING:
     from ...analysis.doctor.doctor import Diagnosis, Place, Twins
@@ -53,6 +53,7 @@ def doctor_cli(
     from ...pipeline.loading import load_pipeline
     from ...training.device import use_device
 
+    refuse_unread_encoder(pipeline, encoder)
     if output is not None:
         refuse_tasks_file(output, [*paths, *([Path(pipeline)] if pipeline else [])])
     use_code(code)

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from typer import Option
 
+from ...errors import T691
+
 VectorsOf = Annotated[
     str | None,
     Option("--pipeline", "-p", help="Take the vectors of this trained pipeline. Default: an untrained encoder"),
@@ -17,3 +19,14 @@ Exclusive = Annotated[
     bool | None,
     Option("--exclusive/--multilabel", help="Exactly one label per text, or any number. Default: detected"),
 ]
+
+
+def refuse_unread_encoder(pipeline: str | None, encoder: str | None) -> None:
+    """Refuse an encoder that nothing would read.
+
+    pipeline (str | None): As given.
+    encoder (str | None): As given.
+    RAISES (ValueError): T691 for both.
+    """
+    if pipeline is not None and encoder is not None:
+        raise ValueError(T691)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from ...errors import T689
+from ...errors import T689, T690
 from ...text_output import echo, msg
 from ..group import transfer_cli
 from ..training.choose import print_compared
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...projects.unlabeled.zero_shot import Unlabeled
 
 _DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
+_TEST_SHARE = 0.1
 _MOST_SHOWN = 20
 
 
@@ -88,13 +89,16 @@ def init_cli(
             "--dev-share",
             min=0.01,
             max=0.5,
-            help="Share of train that becomes dev if there is none. Default: 0.1; with "
-            "fewer than 20 texts per label none",
+            help="Share of train that becomes dev if there is none. Default: 0.1, but none with --recipe auto and "
+            "fewer than 20 texts per label (median, without those for test)",
         ),
     ] = None,
     test_share: Annotated[
-        float, Option("--test-share", min=0.01, max=0.5, help="Share of train that becomes test if there is none")
-    ] = 0.1,
+        float | None,
+        Option(
+            "--test-share", min=0.01, max=0.5, help="Share of train that becomes test if there is none. Default: 0.1"
+        ),
+    ] = None,
     text_field: Annotated[
         str | None, Option("--text-field", help="Field or column of the text. Default: detected")
     ] = None,
@@ -155,7 +159,8 @@ def init_cli(
             "--exclusive": exclusive is True, "--multilabel": exclusive is False, "--label-field": label_field,
             "--labels-field": labels_field, "--cats-field": cats_field, "--label-columns": label_columns,
             "--label-names": label_names, "--missing-labels": missing_labels, "--merge-labels": merge_labels,
-            "--separator": separator, "--skip-bad": skip_bad,
+            "--separator": separator, "--skip-bad": skip_bad, "--label-texts": label_texts,
+            "--dev-share": dev_share, "--test-share": test_share,
         }  # fmt: skip
         for option, is_given in refused.items():
             if is_given:
@@ -170,12 +175,14 @@ def init_cli(
             )
         )  # fmt: skip
         return
+    if annotate is not None:
+        raise ValueError(T690)
     from ...projects.init import init
 
     made = init(
         data, folder, encoder=encoder, recipe=recipe, budget=budget, compare=compare, exclusive=exclusive,
-        lang=lang, label_texts=label_texts, dev_share=dev_share, test_share=test_share,
-        text_field=text_field, label_field=label_field,
+        lang=lang, label_texts=label_texts, dev_share=dev_share,
+        test_share=_TEST_SHARE if test_share is None else test_share, text_field=text_field, label_field=label_field,
         labels_field=labels_field, cats_field=cats_field, label_columns=listed(label_columns),
         label_names=label_names, missing_labels=listed(missing_labels), merge_labels=merge_labels,
         separator=separator,

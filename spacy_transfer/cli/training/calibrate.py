@@ -77,7 +77,8 @@ def _print(done: "Calibrated") -> None:
         lines = [(label, f"{threshold:.3f}") for label, threshold in done.thresholds.items()]
         msg.table(lines, header=("label", "threshold"), divider=True, aligns=("l", "r"), max_col=60)
     if done.thresholds and done.without:
-        msg.warn(T685.format(labels=", ".join(done.without)))
+        threshold = done.thresholds[done.without[0]]
+        msg.warn(T685.format(labels=", ".join(done.without), threshold=threshold))
     if (found := done.confidence) is not None:
         msg.info(
             f"Texts with none of the labels: confidence below {found.min_confidence:.3f}, fitted on {found.n_train:,} "

@@ -29,7 +29,11 @@ from .raw_text_options import (
 @transfer_cli.command("pretrain", no_args_is_help=True)
 def pretrain_cli(
     config: Annotated[
-        Path, Argument(help="Config of a pipeline with a spacy-transfer component, whose encoder block is used")
+        Path,
+        Argument(
+            help="Config of a pipeline with a spacy-transfer component, whose encoder, windows, text normalization, "
+            "piece budget, precision and device are used"
+        ),
     ],
     sources: RawTexts,
     target: EncoderFolder,

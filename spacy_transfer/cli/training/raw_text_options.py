@@ -26,7 +26,7 @@ Force = Annotated[
     Option(
         "--force",
         "-F",
-        help="Replace the folder and discard an unfinished run. With --resume: continue even if the run changed",
+        help="Replace the folder and discard what is in --work. With --resume: continue even if the run changed",
     ),
 ]
 Work = Annotated[

@@ -44,7 +44,9 @@ def self_train_cli(
     ] = False,
     force: Annotated[
         bool,
-        Option("--force", "-F", help="With --resume: continue even if something changed. Without: discard old rounds"),
+        Option(
+            "--force", "-F", help="With --resume: continue even if something changed. Without: discard what is there"
+        ),
     ] = False,
     checkpoint_every: CheckpointEvery = "auto",
     show: ShowProgress = Show.auto,

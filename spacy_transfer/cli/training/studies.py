@@ -40,18 +40,17 @@ class Wish:
     def is_there(self) -> bool:
         """Whether there are several runs.
 
-        RAISES (ValueError): T195 for an option that needs them, T193 for one that does not go with them.
+        RAISES (ValueError): T195 for an option that does nothing without another one, T193 for one that does not go
+            with them.
         """
         if self.seeds is not None or self.sweep:
             if self.stop_at:
                 raise ValueError(T193)
+            if not self.sweep:
+                _refuse({"trials": self.trials, "keep-one-in": self.keep_one_in}, "--sweep")
             return True
-        for option, value in (
-            ("trials", self.trials), ("keep-one-in", self.keep_one_in), ("soup", self.soup or None),
-            ("test", self.test), ("keep", self.keep),
-        ):  # fmt: skip
-            if value is not None:
-                raise ValueError(T195.format(option=option))
+        _refuse({"trials": self.trials, "keep-one-in": self.keep_one_in}, "--sweep")
+        _refuse({"soup": self.soup or None, "test": self.test, "keep": self.keep}, "--seeds or --sweep")
         return False
 
     def plan(self) -> "Plan":
@@ -66,6 +65,13 @@ class Wish:
         keep = 2 if self.keep_one_in is None else self.keep_one_in
         values = grid(parse_sweep(self.sweep), self.trials)
         return Plan(values, seeds, keep, self.soup, self.by, self.test, self.keep or "all")
+
+
+def _refuse(options: Mapping[str, object], needed: str) -> None:
+    """RAISES (ValueError): T195 for the first option that is given."""
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(T195.format(option=option, needed=needed))
 
 
 def parse_seeds(text: str) -> list[int]:

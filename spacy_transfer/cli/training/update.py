@@ -60,7 +60,7 @@ def update_cli(
         Option("--frozen-depth", min=-1, help="Layers that keep their weights. Default: the lower half, or more"),
     ] = None,
     text_field: Annotated[
-        str | None, Option("--text-field", help="Field or column of the text. Default: detected")
+        str | None, Option("--text-field", help="Field or column of the text, in all files. Default: detected in each")
     ] = None,
     label_field: Annotated[
         str | None, Option("--label-field", help="Field or column of the one label. Default: detected")
@@ -87,7 +87,7 @@ def update_cli(
         Option(
             "--force",
             "-F",
-            help="Replace the folder and discard an unfinished update. With --resume: continue even if texts changed",
+            help="Replace the folder and discard what is in --work. With --resume: continue even if texts changed",
         ),
     ] = False,
     checkpoint_every: CheckpointEvery = "auto",
@@ -97,10 +97,10 @@ def update_cli(
     """Teach a trained pipeline new texts and labels, and keep what it knows.
 
     New labels get rows in the head that are probed from their texts, then the head and the upper layers are trained.
-    Old labels are kept by old texts (--replay), or by the scores of the pipeline itself on the new texts and on texts
-    without labels (--texts). Scores before and after are shown by label; a pipeline that forgot more than
-    --max-forgetting is not saved, and the exit status is 1. Override values of the training's config as in spacy train:
-    --training.dropout 0.2.
+    Old labels are kept by old texts (--replay), or by the scores of the pipeline itself on texts without labels
+    (--texts); with neither, only the rows of new labels are fitted, where there are some. Scores before and after are
+    shown by label; a pipeline that forgot more than --max-forgetting is not saved, and the exit status is 1. Override
+    values of the training's config as in spacy train: --training.dropout 0.2.
     """
     from ...corpora.tables.column_choice import Columns
     from ...training.updating.update import ForgotTooMuch, Updating, update_pipeline

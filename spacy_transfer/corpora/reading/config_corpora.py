@@ -10,7 +10,8 @@ from thinc.api import Config
 from ... import errors
 from ...docbins import find_docbins, read_docs
 
-_READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
+# Those of .spacy files, whose `path` is all that they read.
+READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
 
 
 def check_path_of(reader: object) -> None:
@@ -82,6 +83,6 @@ def _paths(config: Config) -> Iterator[Path]:
         # A variable without a value: spaCy says it better.
         return
     for block in corpora.values() if isinstance(corpora, Mapping) else ():
-        path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
+        path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in READERS else None
         if isinstance(path, str) and path and Path(path).expanduser().exists():
             yield Path(path).expanduser()

@@ -6,10 +6,12 @@ from pathlib import Path
 from ...docbins import SUFFIX, find_docbins, read_docs
 from ...errors import T136
 from ...files import no_such_file
+from ..tables.column_choice import Columns, choose_text_column
 from ..tables.decoding import decoded_lines
 from ..tables.records import is_blank, parse_text
 from ..tables.row_files import FORMATS, read_rows
 from ..tables.rows import BadRow, Fields
+from ..tables.sample_rows import read_sample
 from ..tables.table_format import TableFormat
 
 _FORMATS = f".txt, {SUFFIX}, {FORMATS}"
@@ -42,6 +44,20 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
             except BadRow as error:
                 raise ValueError(T136.format(path=path, line=line, reason=error)) from error
     return texts
+
+
+def find_text_column(path: Path) -> Columns:
+    """Find the column of the text in a file of raw texts.
+
+    path (Path): As `read_raw_texts` takes it.
+    RETURNS (Columns): Its name, that of the columns of a table without a header, and what to tell of the choice.
+    RAISES (FileNotFoundError): T440.
+    RAISES (ValueError): T613 where several can be meant, T619 where it cannot be told whether the first row of a table
+        is its header; as `read_sample`.
+    """
+    if path.is_dir() or path.suffix.lower() in (".txt", SUFFIX):
+        return Columns()
+    return choose_text_column(read_sample(path, TableFormat()))
 
 
 def _read(path: Path, field: str, layout: TableFormat | None) -> Iterator[tuple[int, object]]:

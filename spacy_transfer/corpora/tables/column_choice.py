@@ -24,6 +24,8 @@ _LABELS = (
     "label", "labels", "cats", "category", "categories", "class", "classes", "intent", "topic", "topics", "sentiment",
     "target", "tag", "tags", "emotion", "emotions", "y",
 )  # fmt: skip
+# As this package itself calls them.
+_EXACT = ("label", "labels", "cats")
 # 2026-03-01, 1.3.2026, 03/01/26, also with a time of day.
 _DATE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}([T ,].*)?")
 _TRUTHS = {"0", "1", "0.0", "1.0", "true", "false"}
@@ -98,12 +100,11 @@ def choose_columns(sample: Sample, given: Columns, *, names_text: bool) -> Colum
     if not sample.rows:
         # Whoever reads it says what is wrong.
         return given if given.has_labels else replace(given, label="label")
+    header: tuple[str, ...] = ()
     if sample.may_lack_header and not names_text and not given.has_labels:
         sample, header = _with_header(sample)
-    else:
-        header = ()
     kinds = {name: _kind(sample.values(name)) for name in sample.columns}
-    notes = [f"there is no header, so the columns are called {', '.join(header)}"] if header else []
+    notes = _notes_on(header)
     text, why = (given.text, "") if names_text else _text_column(sample, kinds)
     notes += [f"texts: column {excerpt(text)}{why}"] if not names_text else []
     if given.has_labels:
@@ -111,6 +112,27 @@ def choose_columns(sample: Sample, given: Columns, *, names_text: bool) -> Colum
     else:
         found = replace(_label_columns(sample, kinds, text, given.separator), text=text)
     return replace(found, header=header, notes=(*notes, *found.notes))
+
+
+def choose_text_column(sample: Sample) -> Columns:
+    """Choose the column of the text of a file whose labels, if it has any, are not read.
+
+    sample (Sample): Its first rows.
+    RETURNS (Columns): The column, the header, and what to tell of the choice.
+    RAISES (ValueError): T613 where several columns can be meant, T619 where it cannot be told whether the first row of
+        a table is its header.
+    """
+    if not sample.rows:
+        return Columns()
+    header: tuple[str, ...] = ()
+    if sample.may_lack_header:
+        sample, header = _with_header(sample)
+    text, why = _text_column(sample, {name: _kind(sample.values(name)) for name in sample.columns})
+    return Columns(text, header=header, notes=(*_notes_on(header), f"texts: column {excerpt(text)}{why}"))
+
+
+def _notes_on(header: tuple[str, ...]) -> list[str]:
+    return [f"there is no header, so the columns are called {', '.join(header)}"] if header else []
 
 
 # ---- what a column holds -----------------------------------------------------------------------------------------
@@ -199,12 +221,16 @@ def _label_columns(sample: Sample, kinds: Mapping[str, Kind], text: str, separat
     others = [name for name in sample.columns if name != text]
     fitting = _without_twins(sample, [name for name in others if kinds[name] in ("label", "list", "values", "truth")])
     named = _named(fitting, _LABELS)
-    exact = [name for name in named if _fold(name) in ("label", "labels", "cats")]
+    exact = [name for name in named if _fold(name) in _EXACT]
     for candidates, why in ((exact, ""), (named, ", by its name")):
         if len(candidates) == 1:
             return _form(sample, kinds, candidates[0], why, separator)
     if named:
         raise _unclear(sample, named, what="the labels", options=_OPTIONS)
+    called = [name for name in others if _fold(name) in _EXACT]
+    if len(called) == 1:
+        # Empty so far, or every cell is another: no other column is meant, and the conversion says what is odd.
+        return _form(sample, kinds, called[0], ", by its name", separator)
     truths = [name for name in fitting if kinds[name] == "truth"]
     others_fit = [name for name in fitting if kinds[name] != "truth"]
     if truths and not others_fit:
@@ -255,7 +281,7 @@ def _form(sample: Sample, kinds: Mapping[str, Kind], name: str, why: str, separa
         return Columns(labels=name, numbers=numbers, notes=(f"labels: lists in column {shown}{why}{more}",))
     if kinds[name] == "values":
         return Columns(cats=name, notes=(f"labels and their values: column {shown}{why}",))
-    if all(isinstance(value, bool) for value in values):
+    if values and all(isinstance(value, bool) for value in values):
         return Columns(label_columns=(name,), notes=(f"labels: {shown} holds or does not",))
     cells = [value.strip() for value in values if isinstance(value, str)]
     if cells and all(looks_like_list(cell) for cell in cells):

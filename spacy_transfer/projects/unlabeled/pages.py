@@ -43,6 +43,9 @@ vars:
   gpu_id: {gpu_id}
   # What `apply` classifies.
   apply_to: "data/texts.jsonl"
+  # What `train` goes on with.
+  encoder: {encoder}
+  lang: {lang}
 
 directories: ["data", "zero_shot", "predictions"]
 
@@ -62,7 +65,9 @@ commands:
   - name: "train"
     help: "Once data/to_annotate.jsonl has labels: make a project next to this one that trains on them"
     script:
-      - "python -m spacy transfer init data/to_annotate.jsonl trained --skip-bad --force --gpu-id ${{vars.gpu_id}}"
+      - >-
+        python -m spacy transfer init data/to_annotate.jsonl trained --label-field label --skip-bad --force
+        --encoder '${{vars.encoder}}' --lang ${{vars.lang}} --gpu-id ${{vars.gpu_id}}
     deps: ["data/to_annotate.jsonl"]
 """
 
@@ -117,14 +122,19 @@ def config_text(encoder: EncoderFacts, lang: str) -> str:
     return _CONFIG.format(encoder=name, lang=json.dumps(lang), window=encoder.window)
 
 
-def project_text(title: str, gpu_id: int) -> str:
+def project_text(title: str, encoder: EncoderFacts, lang: str, gpu_id: int) -> str:
     """Write project.yml.
 
     title (str): Name of the data.
+    encoder (EncoderFacts): The encoder.
+    lang (str): Language of the tokenizer.
     gpu_id (int): -1 for the CPU.
     RETURNS (str): YAML.
     """
-    return _PROJECT.format(title=json.dumps(title, ensure_ascii=False), gpu_id=gpu_id)
+    return _PROJECT.format(
+        title=json.dumps(title, ensure_ascii=False), encoder=json.dumps(encoder.name, ensure_ascii=False),
+        lang=json.dumps(lang), gpu_id=gpu_id,
+    )  # fmt: skip
 
 
 def readme_text(

@@ -126,7 +126,9 @@ def zero_shot(
         {"text": texts[i], "label": "", "suggestion": list(phrases)[best[i]], "score": round(float(scores[i].max()), 4)}
         for i in batch
     ]
-    _write(folder, nlp, phrases, texts, rows, made, force=force, paths=paths, gpu_id=gpu_id)
+    title = paths[0].resolve().stem
+    project = project_text(title, facts, code, gpu_id)
+    _write(folder, nlp, phrases, texts, rows, made, force=force, title=title, project=project)
     return made
 
 
@@ -216,10 +218,9 @@ def _why_classifier(linear: Linear, n_texts: int) -> str:
 
 def _write(
     folder: Path, nlp: Language, phrases: Phrases, texts: Sequence[str], rows: Sequence[dict[str, object]],
-    made: Unlabeled, *, force: bool, paths: Sequence[Path], gpu_id: int,
+    made: Unlabeled, *, force: bool, title: str, project: str,
 ) -> None:  # fmt: skip
     place = folder.resolve()
-    title = paths[0].resolve().stem
     with hold_place(place):
         repair(place.parent)
         refuse_place(folder, [], force=force)
@@ -232,7 +233,7 @@ def _write(
                 ("data/texts.jsonl", _lines({"text": text} for text in texts)),
                 ("data/to_annotate.jsonl", _lines(rows)),
                 ("data/labels.json", json.dumps(phrases, ensure_ascii=False, indent=2) + "\n"),
-                ("project.yml", project_text(title, gpu_id)),
+                ("project.yml", project),
                 (
                     "README.md",
                     readme_text(

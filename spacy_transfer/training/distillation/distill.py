@@ -12,8 +12,8 @@ from thinc.api import Config
 
 from ...config.reading import read_config
 from ...config.values import put_values
-from ...errors import T165, T708, T714
-from ...files import write_data, write_text
+from ...errors import T165, T708, T714, T716
+from ...files import hold_folder, repair, write_data, write_text
 from ...json_types import ConfigMapping
 from ...log import announce
 from ...pipeline.gold import read_gold
@@ -22,7 +22,7 @@ from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
 from ..session import Trained
 from ..state.checkpoint import Checkpoints
-from ..train import train
+from ..train import refuse_other_runs, train
 from .material import Material
 from .plan import Distillation
 from .state_matching import check_matching, match_states
@@ -111,7 +111,9 @@ def distill(
     RAISES (ValueError): T701, T702 for a teacher without scores, T703 for labels that differ, T704 for a teacher whose
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
-        T715 where vectors cannot be learned, T165 without a checkpoint to resume; what `train` raises.
+        T716 for any of those that are kept apart, T715 where vectors cannot be learned, T165 without a checkpoint to
+        resume; what `train` raises. What refuses the folder (T166, T186, T370, T371) is raised before the teacher is
+        asked and anything is written.
     RAISES (Interrupted): After SIGTERM or Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
@@ -122,53 +124,64 @@ def distill(
     temperature = student.temperature(plan)
     teachers = [teacher_of(one) for one in (teacher if isinstance(teacher, list | tuple) else [teacher])]
     if plan.match_epochs:
-        check_matching(student, teachers)
+        check_matching(loaded, student, teachers, texts)
     folder = output / "distillation"
     stages = [folder / "states", output] if plan.match_epochs else [output]
     begun = {stage for stage in stages if Checkpoints(stage / "checkpoints").are_there}
     if resume and not begun:
         raise ValueError(T165.format(folder=output / "checkpoints"))
+    if not resume:
+        begun = set()
 
     def learn(run: Config, stage: Path) -> Trained:
         """Train; of two stages the second may not have begun when a run is resumed."""
         return to_its_end(lambda: train(
-            run, stage, gpu_id=gpu_id, resume=resume and stage in begun, force=force,
+            run, stage, gpu_id=gpu_id, resume=stage in begun, force=force,
             checkpoint_every=checkpoint_every, show=show, command=command,
         ))  # fmt: skip
 
-    material = Material.collect(texts, labeled, dev, plan)
-    asked = [*material.texts, *material.held]
-    answers = [TeacherScores(one.name, one.score(asked, cache or folder, plan.batch_size)) for one in teachers]
-    wanted = {label for doc in (*material.gold, *material.dev) for label in doc.cats}
-    names = agree_on_labels(answers, renamed, wanted)
-    scores = averaged(answers, names, renamed, exclusive=student.exclusive)
-    given = np.ones(len(asked), dtype=bool)
-    if student.exclusive:
-        scores, given = distributions(scores, asked, are_dropped=None in renamed.values())
-    n_left_out = int((~given).sum())
-    if n_left_out:
-        announce(T708.format(n=n_left_out, total=len(asked)))
-    n_learned = len(material.texts)
-    targets, is_learned = _targets(scores[:n_learned], given[:n_learned], material, names, student, plan, temperature)
-    if not is_learned.any():
-        raise ValueError(T714.format(n=n_learned))
-    train_file, dev_file = folder / "train.spacy", folder / "dev.spacy"
-    learned = list(compress(material.texts, is_learned))
-    write_data(train_file, stored_targets(student.lang, learned, targets[is_learned], names))
-    if material.dev:
-        write_data(dev_file, DocBin(docs=material.dev).to_bytes())
-    else:
-        is_held = given[n_learned:]
-        best = whole(scores[n_learned:], exclusive=student.exclusive)[is_held]
-        held = list(compress(material.held, is_held))
-        write_data(dev_file, stored_targets(student.lang, held, best, names))
-    run = put_values(loaded, student.values(train_file, dev_file, names, temperature))
-    if plan.match_epochs:
-        vectors = teachers[0].vectors(material.texts, cache or folder, plan.batch_size)
-        run = put_values(run, match_states(loaded, student, material.texts, vectors, stages[0], plan, learn))
-    write_text(folder / "config.cfg", run.to_str())
-    trained = learn(run, output)
-    return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)
+    with hold_folder(output):
+        repair(output)
+        for stage in stages if not force else ():
+            if stage not in begun:
+                refuse_other_runs(stage)
+        material = Material.collect(texts, labeled, dev, plan)
+        asked = [*material.texts, *material.held]
+        answers = [TeacherScores(one.name, one.score(asked, cache or folder, plan.batch_size)) for one in teachers]
+        wanted = {label for doc in (*material.gold, *material.dev) for label in doc.cats}
+        names = agree_on_labels(answers, renamed, wanted)
+        scores = averaged(answers, names, renamed, exclusive=student.exclusive)
+        given = np.ones(len(asked), dtype=bool)
+        if student.exclusive:
+            scores, given = distributions(scores, asked, are_dropped=None in renamed.values())
+        n_left_out = int((~given).sum())
+        if n_left_out:
+            announce(T708.format(n=n_left_out, total=len(asked)))
+        n_learned = len(material.texts)
+        targets, is_learned = _targets(
+            scores[:n_learned], given[:n_learned], material, names, student, plan, temperature
+        )
+        if not is_learned.any():
+            raise ValueError(T714.format(n=n_learned))
+        train_file, dev_file = folder / "train.spacy", folder / "dev.spacy"
+        learned = list(compress(material.texts, is_learned))
+        write_data(train_file, stored_targets(student.lang, learned, targets[is_learned], names))
+        if material.dev:
+            write_data(dev_file, DocBin(docs=material.dev).to_bytes())
+        else:
+            is_held = given[n_learned:]
+            if not is_held.any():
+                raise ValueError(T716.format(n=len(is_held)))
+            best = whole(scores[n_learned:], exclusive=student.exclusive)[is_held]
+            held = list(compress(material.held, is_held))
+            write_data(dev_file, stored_targets(student.lang, held, best, names))
+        run = put_values(loaded, student.values(train_file, dev_file, names, temperature))
+        if plan.match_epochs:
+            vectors = teachers[0].vectors(material.texts, cache or folder, plan.batch_size)
+            run = put_values(run, match_states(loaded, student, material.texts, vectors, stages[0], plan, learn))
+        write_text(folder / "config.cfg", run.to_str())
+        trained = learn(run, output)
+        return Distilled(output, names, int(is_learned.sum()), len(material.gold), n_left_out, temperature, trained)
 
 
 def _targets(

@@ -15,7 +15,8 @@ class Distillation:
     match_epochs (int): Passes over the texts in which the student's encoder first learns the teacher's vectors (state
         matching); 0 for none.
     variants (int): Changed copies of each text (words dropped, swapped, masked) that the teacher scores too.
-    dev_share (float): Of the texts, kept apart with the teacher's best labels where there is no labeled dev data.
+    dev_share (float): Of the texts, kept apart with the teacher's best labels where there is no labeled dev data; at
+        least one.
     seed (int): Of the copies.
     batch_size (int): Texts that the teacher scores together; after each batch their scores are on the disk.
     """

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from spacy.util import registry
 from thinc.api import Config
 
-from ...config.blocks import function_of
+from ...config.blocks import filled, function_of
 from ...config.values import put_values
 from ...errors import T715, T715_FROZEN, T715_SEVERAL, T715_SHARED, T715_SPACY, T715_TEACHER
 from ...files import write_data
 from ...json_types import ConfigBlock
 from ...log import announce
+from ...model.shims.settings import ENCODER, TUNING
 from ...nn.static.piece_vectors import principal_components
 from ..session import Trained
 from .answer_cache import Vector
@@ -33,12 +35,14 @@ _MOST_LOOKED_AT = 64
 _NEVER = 10**9
 
 
-def check_matching(student: Student, teachers: Sequence[Teacher]) -> None:
+def check_matching(config: Config, student: Student, teachers: Sequence[Teacher], texts: Sequence[str]) -> None:
     """Refuse students and teachers whose vectors cannot be matched.
 
+    config (Config): Of the student.
     student (Student): Who learns.
     teachers (Sequence[Teacher]): From whom.
-    RAISES (ValueError): T715.
+    texts (Sequence[str]): Some texts, for an encoder that is made of them.
+    RAISES (ValueError): T715; what the blocks of tuning and encoder find wrong.
     """
     model = student.model
     problem = ""
@@ -46,14 +50,28 @@ def check_matching(student: Student, teachers: Sequence[Teacher]) -> None:
         problem = T715_SPACY.format(name=student.name)
     elif function_of(model.get("encoder") or {}) == _SHARED:
         problem = T715_SHARED.format(name=student.name)
-    elif (model.get("tuning") or {}).get("frozen_depth") == "all":
-        problem = T715_FROZEN.format(name=student.name)
+    elif (frozen := _frozen(config, student, texts)) is not None:
+        problem = T715_FROZEN.format(name=student.name, n_layers=frozen)
     elif len(teachers) > 1:
         problem = T715_SEVERAL.format(n=len(teachers))
     elif teachers[0].see is None:
         problem = T715_TEACHER.format(name=teachers[0].name)
     if problem:
         raise ValueError(T715.format(problem=problem))
+
+
+def _frozen(config: Config, student: Student, texts: Sequence[str]) -> int | None:
+    """Layers of an encoder that learns nothing; None of one that learns."""
+    model = filled(config).interpolate()["components"][student.name]["model"]
+    if not {"encoder", "tuning"} <= set(model):
+        # An architecture of somebody else's.
+        return None
+    blocks = registry.resolve({key: model[key] for key in ("encoder", "tuning")})
+    tuning = TUNING.check(blocks["tuning"], student.name)
+    if tuning.lowest_depth(0) < 0:
+        return None
+    n_layers = ENCODER.check(blocks["encoder"], student.name).load(lambda: texts[:_MOST_LOOKED_AT]).encoder.n_layers
+    return n_layers if tuning.lowest_depth(n_layers) >= n_layers else None
 
 
 def match_states(

@@ -74,8 +74,9 @@ def pretrain(
 
     It is the loop of `train`, on a pipeline of one component that predicts hidden pieces.
 
-    config (Path | Config): Config of a pipeline with a classifier: its encoder starts, its windows cut the texts, its
-        piece budget, device and precision compute. A scratch encoder's pieces are made of the texts.
+    config (Path | Config): Config of a pipeline with a classifier: its encoder starts, its normalization cleans the
+        texts and its windows cut them, its piece budget, device and precision compute. A scratch encoder's pieces are
+        made of the texts.
     texts (Sequence[str]): Raw texts.
     target (Path): The folder; it appears complete or not at all, with the run's log.jsonl.
     component (str | None): Name of the classifier; None means the only one.
@@ -84,8 +85,8 @@ def pretrain(
     device (torch.device | None): What "auto" means.
     report (Callable): Called now and then with the number of steps done and the mean loss since the last call; by one
         rank only, where there are several it stays silent.
-    force (bool): Replace what is in target, and throw away an unfinished run; with `resume`, go on although it is
-        another run.
+    force (bool): Replace what is in target, and throw away what is in the work folder; with `resume`, go on although
+        it is another run.
     work (Path | None): Folder for checkpoints; kept if it is named here. None is TARGET.work, removed at the end.
     resume (bool): Go on from the last checkpoint in the work folder, as if nothing had happened.
     checkpoint_every (str): As for `train`.
@@ -93,7 +94,8 @@ def pretrain(
     show (str): Progress, as for `train`.
     command (str): How to go on, for the message after a signal.
     RETURNS (Pretrained): Texts read, loss before and after.
-    RAISES (FileExistsError): T137 for a target that is there already.
+    RAISES (FileExistsError): T137 for a target that is there already, T371 and T380 for a work folder that holds
+        something else.
     RAISES (ValueError): T138 unless it is clear which classifier is meant, T134 without texts, T135 for an encoder
         without a mask piece, T172 for `checkpoint_every`, T240 for an unfinished run in the work folder, T165, T167,
         T243 where there is none to resume or it is another, T244 in a process of torchrun, what the config's blocks

@@ -70,9 +70,12 @@ class Work:
 
         RAISES (ValueError): T134 without texts, T135 for an encoder without a mask piece, T240 for an unfinished run
             that is not to be thrown away (force), and what the blocks find wrong.
+        RAISES (FileExistsError): T371 for what no run of ours has left there, T380 for what another command has.
         """
-        if self.checkpoints.are_there and not force:
-            raise ValueError(T240.format(folder=self.folder))
+        if not force:
+            refuse_strange(self.folder, _NAMES, "pretraining")
+            if self.checkpoints.are_there:
+                raise ValueError(T240.format(folder=self.folder))
         identity = _identity(settings, texts, plan)
         if settings.text.normalization is not None:
             # As the classifier will clean them.
@@ -85,8 +88,6 @@ class Work:
         longest = SentenceModules.of(loaded.record).max_length
         windows = settings.windows.fitted(tokenizer, loaded.encoder.max_pieces, longest)
         special_pieces(tokenizer, loaded.encoder.family, plan.objective)
-        if not force:
-            refuse_strange(self.folder, _NAMES)
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
         Marker.write(self.folder, "pretraining")

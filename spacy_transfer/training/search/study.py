@@ -126,7 +126,7 @@ def study(
         study's, T186 where one would be lost, T188 for halving without a number of steps, T190 where no trial could be
         trained, T431 for an unknown measure, T434 for seeds that are given twice, T440 and T391 for test data that are
         none; what `read_config` finds in a config or values.
-    RAISES (FileExistsError): T371 for what no run of ours has left.
+    RAISES (FileExistsError): T371 for what no run of ours has left, T380 for what another command has.
     RAISES (OSError): T370 while another process has the folder, T372 for a full disk.
     RAISES (Interrupted): By a signal.
     """
@@ -207,7 +207,7 @@ class _Study:
                     if Checkpoints(self.output / name / "checkpoints").are_there:
                         raise ValueError(T166.format(folder=self.output / name / "checkpoints"))
                     refuse_strange(self.output / name, RUN_NAMES)
-                refuse_strange(self.output, ("results.csv", "statistics.csv", DIR_MODEL_BEST))
+                refuse_strange(self.output, ("results.csv", "statistics.csv", DIR_MODEL_BEST), "study")
             self.replaced = {
                 name: _token(self.output / name) for name in names
                 if Checkpoints(self.output / name / "checkpoints").are_there

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from ...errors import T167
@@ -19,9 +20,8 @@ _IGNORED = ("paths", "training.logger")
 _ATTRS = ["ENT_IOB", "ENT_TYPE", "TAG", "POS", "MORPH", "LEMMA", "DEP", "HEAD", "SENT_START"]
 
 
-def example_digest(example: Example) -> bytes:
+def doc_digest(doc: Doc) -> bytes:
     """Of a text and its annotations."""
-    doc = example.reference
     digest = Fingerprint()
     digest.update(doc.text.encode("utf-8", "surrogatepass"))
     digest.update(repr(sorted(doc.cats.items(), key=repr)).encode("utf-8", "surrogatepass"))
@@ -31,6 +31,19 @@ def example_digest(example: Example) -> bytes:
     spans = [(key, [(s.start, s.end, s.label_, s.id_) for s in group]) for key, group in doc.spans.items()]
     digest.update(repr((sorted(data, key=repr), sorted(spans))).encode("utf-8", "surrogatepass"))
     return digest.digest()
+
+
+def docs_digest(docs: Iterable[Doc]) -> str:
+    """Of texts and their annotations in their order."""
+    digest = Fingerprint()
+    for doc in docs:
+        digest.update(doc_digest(doc))
+    return digest.hexdigest()
+
+
+def example_digest(example: Example) -> bytes:
+    """Of a text and its annotations."""
+    return doc_digest(example.reference)
 
 
 def _plain(value: object) -> object:
@@ -74,10 +87,7 @@ def _digest(data: bytes) -> str:
 
 def examples_digest(examples: Iterable[Example]) -> str:
     """Of texts in their order."""
-    digest = Fingerprint()
-    for example in examples:
-        digest.update(example_digest(example))
-    return digest.hexdigest()
+    return docs_digest(example.reference for example in examples)
 
 
 def fingerprint_of(corpus: object) -> str | None:

@@ -13,9 +13,10 @@ from ...corpora.excerpt import excerpt
 from ...corpora.inspection.label_findings import fold_label
 from ...corpora.inspection.repeats import normalize
 from ...corpora.reading.annotated import Annotated, read_annotated
-from ...corpora.reading.raw_texts import read_raw_texts
+from ...corpora.reading.raw_texts import find_text_column, read_raw_texts
 from ...corpora.tables.column_choice import Columns
 from ...corpora.tables.records import Record
+from ...corpora.tables.table_format import TableFormat
 from ...errors import T720, T721, T722, T723, T724, T727, T732
 from ...pipeline.textcat import TransferTextCategorizer
 
@@ -33,7 +34,8 @@ class Sources:
     raw (Sequence[Path]): Texts without labels.
     old_test (Path | None): Old texts to measure on; never learned from.
     new_test (Path | None): New texts to measure on; never learned from.
-    columns (Columns): Columns of the files of rows, as far as the user named them.
+    columns (Columns): Columns of the files of rows, as far as the user named them; of each file the others are found
+        out.
     merge_labels (bool): Make labels that look like one of the pipeline that one.
     """
 
@@ -104,12 +106,12 @@ def read_given(sources: Sources, nlp: Language, pipe: TransferTextCategorizer, h
     for found, known in ((replay, pipe.labels), (old_test, pipe.labels), (new_test, (*pipe.labels, *labels))):
         if found is not None:
             _refuse_unknown(found, known)
-    raw = [nlp.make_doc(text) for text in read_raw_texts(sources.raw, field=sources.columns.text)]
+    raw, raw_notes = _read_raw(sources, nlp)
     if sources.raw and not raw:
         raise ValueError(T720.format(path=", ".join(map(str, sources.raw))))
     _refuse_leak(raw, (old_test, new_test))
     read_files = [found for found in (new, replay, old_test, new_test) if found is not None]
-    notes = [f"{found.path}: {note}" for found in read_files for note in found.notes]
+    notes = [*(f"{found.path}: {note}" for found in read_files for note in found.notes), *raw_notes]
     learned, held = (new.docs, []) if new_test is not None else _hold_out(new.docs, held_share)
     old, old_held = (_docs(replay), []) if old_test is not None else _hold_out(_docs(replay), held_share, _MOST_HELD)
     if not pipe.exclusive:
@@ -117,6 +119,19 @@ def read_given(sources: Sources, nlp: Language, pipe: TransferTextCategorizer, h
     return Given(
         learned, old, raw, old_held or _docs(old_test), held or _docs(new_test), [*old_held, *held], labels, notes
     )  # fmt: skip
+
+
+def _read_raw(sources: Sources, nlp: Language) -> tuple[list[Doc], list[str]]:
+    """Texts without labels, and how they were read."""
+    docs: list[Doc] = []
+    notes: list[str] = []
+    for path in sources.raw:
+        is_named = sources.columns.text != Columns.text
+        columns = sources.columns if is_named else find_text_column(path)
+        layout = TableFormat(columns=columns.header) if columns.header else None
+        docs += [nlp.make_doc(text) for text in read_raw_texts([path], field=columns.text, layout=layout)]
+        notes += [f"{path}: {note}" for note in columns.notes]
+    return docs, notes
 
 
 def _docs(found: Annotated | None) -> list[Doc]:

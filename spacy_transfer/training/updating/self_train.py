@@ -1,6 +1,5 @@
 """Trains a classifier again with texts that it has labeled itself; see `spacy transfer self-train --help`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,32 +7,31 @@ from pathlib import Path
 import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.util import load_model_from_config
 from thinc.api import Config
 
 from ...config.reading import read_config
 from ...corpora.inspection.repeats import normalize
 from ...corpora.reading.raw_texts import read_raw_texts
 from ...docbins import read_all_docs
-from ...errors import T005, T720, T727, T734, T735
-from ...files import fingerprint_of_data, hold_folder, refuse_same, repair, write_text
-from ...files.fields import OBJECT, list_of, take
-from ...files.strangers import read_object
+from ...errors import T005, T720, T727, T734
+from ...files import fingerprint_of_data, hold_folder, refuse_same, repair
 from ...json_types import ConfigMapping, JsonObject
 from ...pipeline.components import classifier_meant
 from ...pipeline.loading import load_pipeline
 from ..device import use_device
 from ..interrupted import to_its_end
-from ..output.marker import Marker
+from ..loop.checkpoint_interval import Cadence
 from ..output.models import copy_folder
 from ..output.progress import Show
 from ..output.result import Result
 from ..state.checkpoint import Checkpoints
-from ..state.fingerprint import differences, flat, refuse_others
+from ..state.fingerprint import docs_digest, flat
 from ..train import train
 from .confident import most_confident
+from .self_training_folder import begin, write_record
 from .targets import scores_of
 
-_RECORD = "self-train.json"
 _READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
 
 
@@ -132,23 +130,31 @@ def self_train(
     command (str): How to go on, for the message after a signal.
     RETURNS (SelfTrained): Every round, and the best pipeline.
     RAISES (ValueError): T720 without texts, T727 for dev texts among them, T734 for training data that are no .spacy
-        files, T735 for what is there already, T642 unless it is clear which classifier is meant, T167 where `resume`
-        would go on with something else, T791 for classifiers of sentences or spans; what `train` raises.
+        files, T735 for what is there already, T642 unless it is clear which classifier is meant, T165 with nothing to
+        resume, T167 where `resume` would go on with something else, T791 for classifiers of sentences or spans; what
+        `train` raises.
+    RAISES (FileExistsError): T371 for what no run of ours has left in `output`, T380 for what another command has.
     RAISES (Interrupted): After SIGTERM or Ctrl-C.
     """
+    # Before anything is written.
+    Cadence.parse(checkpoint_every)
     plan = plan or SelfTraining()
     whole = read_config(config, overrides or {})
     readers = {part: _reader(whole, part) for part in ("train", "dev")}
+    name, _ = classifier_meant(load_model_from_config(whole, auto_fill=True), component)
     refuse_same([output], list(texts))
-    raw = _read(texts, text_field, readers)
-    made_of = {
-        "config": flat(whole), "plan": asdict(plan),
+    learned, dev = (list(read_all_docs(readers[part][1])) for part in ("train", "dev"))
+    raw = _read(texts, text_field, learned, dev, readers["dev"][1])
+    made_of: JsonObject = {
+        # As a run would read it: a variable stands for the value that it has now.
+        "config": flat(whole.interpolate()), "plan": asdict(plan), "classifier": name,
+        "labeled texts": docs_digest(learned), "dev texts": docs_digest(dev),
         "texts": fingerprint_of_data("\0".join(raw).encode("utf-8", "surrogatepass")).hex(),
     }  # fmt: skip
     use_device(gpu_id)
     with hold_folder(output):
         repair(output)
-        _begin(output, made_of, resume=resume, force=force)
+        begin(output, whole, made_of, resume=resume, force=force)
         rounds: list[Round] = []
         best = output / "round-0"
         for number in range(plan.rounds + 1):
@@ -156,7 +162,7 @@ def self_train(
             values, joined, n_joined = {}, dict[str, int](), 0
             if number:
                 own = output / f"texts-{number}"
-                joined, n_joined = _join(own, best / "model-best", raw, readers["train"][1], component, plan, number)
+                joined, n_joined = _join(own, best / "model-best", raw, learned, name, plan, number)
                 values = {f"{readers['train'][0]}.path": str(own)}
                 if not n_joined:
                     break
@@ -170,8 +176,7 @@ def self_train(
                 break
             best = folder
         copy_folder(best / "model-best", output / "model-best")
-        record = {"made_of": made_of, "rounds": [asdict(one) for one in rounds]}
-        write_text(output / _RECORD, json.dumps(record, indent=2, ensure_ascii=False))
+        write_record(output, made_of, [asdict(one) for one in rounds])
     return SelfTrained(output / "model-best", rounds, len(raw))
 
 
@@ -188,52 +193,28 @@ def _reader(config: Config, part: str) -> tuple[str, Path]:
     return name, Path(path).expanduser()
 
 
-def _read(texts: Sequence[Path], text_field: str, readers: Mapping[str, tuple[str, Path]]) -> list[str]:
+def _read(
+    texts: Sequence[Path], text_field: str, learned: Sequence[Doc], dev: Sequence[Doc], dev_path: Path
+) -> list[str]:
     """Texts without labels, each once, without those that have labels in the training data.
 
     RAISES (ValueError): T720 without any, T727 for texts of the dev data.
     """
-    learned, dev = ({normalize(doc.text) for doc in read_all_docs(readers[part][1])} for part in ("train", "dev"))
+    has_labels, tested = ({normalize(doc.text) for doc in docs} for docs in (learned, dev))
     found: dict[str, str] = {}
     for text in read_raw_texts(texts, field=text_field):
         found.setdefault(normalize(text), text)
-    leaked = [text for key, text in found.items() if key in dev]
+    leaked = [text for key, text in found.items() if key in tested]
     if leaked:
-        raise ValueError(T727.format(n=len(leaked), path=readers["dev"][1], text=repr(leaked[0][:60])))
-    kept = [text for key, text in found.items() if key not in learned]
+        raise ValueError(T727.format(n=len(leaked), path=dev_path, text=repr(leaked[0][:60])))
+    kept = [text for key, text in found.items() if key not in has_labels]
     if not kept:
         raise ValueError(T720.format(path=", ".join(map(str, texts))))
     return kept
 
 
-def _begin(output: Path, made_of: JsonObject, *, resume: bool, force: bool) -> None:
-    """Begin, or find that what has begun is the same.
-
-    RAISES (ValueError): T735 for what is there already, T167 for something else.
-    """
-    there = (output / _RECORD).exists()
-    if resume and there:
-        then = take(output / _RECORD, read_object(output / _RECORD), {"made_of": OBJECT}, {"rounds": list_of(OBJECT)})[
-            "made_of"
-        ]
-        refuse_others(output, differences(_flat(then), _flat(made_of)), force=force)
-        return
-    if not force and (there or (output / "round-0").exists()):
-        raise ValueError(T735.format(folder=output))
-    for old in (*output.glob("round-*/result.json"), *output.glob("texts-*/*.spacy")):
-        old.unlink()
-    output.mkdir(parents=True, exist_ok=True)
-    Marker.write(output, "run")
-    write_text(output / _RECORD, json.dumps({"made_of": made_of}, indent=2))
-
-
-def _flat(data: JsonObject) -> JsonObject:
-    """As JSON has it: lists for tuples."""
-    return {key: json.loads(json.dumps(value)) for key, value in flat(data).items()}
-
-
 def _join(
-    folder: Path, pipeline: Path, raw: Sequence[str], train_path: Path, component: str | None, plan: SelfTraining,
+    folder: Path, pipeline: Path, raw: Sequence[str], labeled: Sequence[Doc], component: str, plan: SelfTraining,
     number: int,
 ) -> tuple[dict[str, int], int]:  # fmt: skip
     """Write the labeled texts, and those that joined in, next to each other."""
@@ -249,7 +230,6 @@ def _join(
             doc.cats = {pipe.labels[j]: value for j, value in cats.items()}
             joined.append(doc)
     folder.mkdir(exist_ok=True)
-    labeled = list(read_all_docs(train_path))
     DocBin(attrs=["ORTH"], docs=labeled, store_user_data=True).to_disk(folder / "labeled.spacy")
     DocBin(attrs=["ORTH"], docs=joined, store_user_data=True).to_disk(folder / "joined.spacy")
     counts = np.array([[one.get(j, 0.0) for j in range(len(pipe.labels))] for one in chosen]).sum(axis=0)

@@ -1,7 +1,8 @@
 """Teaches a trained pipeline new texts and labels and keeps what it knows; see `spacy transfer update --help`."""
 
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from spacy.training.loop import DIR_MODEL_LAST
 from thinc.api import fix_random_seed
 
 from ...corpora.tables.column_choice import Columns
-from ...errors import T137, T725, T726, T733
-from ...files import Fingerprint, hold_folder, hold_place, new_folder, refuse_same, repair
+from ...errors import T005, T137, T725, T726, T733, T736
+from ...files import hold_folder, hold_place, new_folder, refuse_same, repair
 from ...json_types import ConfigMapping, JsonObject
+from ...log import logger
 from ...nn.tuning import Tuning
 from ...pipeline.components import (
     classifier_meant,
@@ -28,6 +30,7 @@ from ..device import use_device
 from ..interrupted import to_its_end
 from ..loop.checkpoint_interval import Cadence
 from ..output.progress import Show
+from ..state.fingerprint import docs_digest
 from ..state.pipeline_state import network_shims
 from ..train import train
 from .given import Given, Sources, positives, read_given
@@ -53,13 +56,15 @@ class Updating:
     rate (float | None): Peak of the learning rate. None: 2e-4 with old texts or texts without labels, else 1e-4.
     frozen_depth (int | None): Layers that keep their weights, as in the block `tuning`. None: the lower half, or more
         where the pipeline freezes more.
-    keep (float): Without old texts that have labels, share of the pipeline's own scores in what a new text teaches.
+    keep (float): Without old texts that have labels, share of the pipeline's own scores in what a new text teaches,
+        where labels exclude each other.
     keep_old (float): Share of the pipeline's own scores in what an old text with a label teaches, where labels exclude
         each other.
     most_repeats (int): How often an old text is seen in a pass at most, where there are fewer of an old label than of
         a new one.
     held_share (float): Share of the texts to measure on, where no test file is given.
     seed (int): Of the training.
+    RAISES (ValueError): T005 for values out of range.
     """
 
     epochs: int = 2
@@ -70,6 +75,20 @@ class Updating:
     most_repeats: int = 4
     held_share: float = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, good, want in (
+            ("epochs", self.epochs >= 1, "epochs >= 1"),
+            ("rate", self.rate is None or 0.0 < self.rate < math.inf, "rate > 0, or None"),
+            ("frozen_depth", self.frozen_depth is None or self.frozen_depth >= -1, "frozen_depth >= -1, or None"),
+            ("keep", 0.0 <= self.keep <= 1.0, "0 to 1"),
+            ("keep_old", 0.0 <= self.keep_old <= 1.0, "0 to 1"),
+            ("most_repeats", self.most_repeats >= 1, "most_repeats >= 1"),
+            ("held_share", 0.0 <= self.held_share < 1.0, "0 <= held_share < 1"),
+            ("seed", 0 <= self.seed < 2**32, "0 <= seed < 2 ** 32"),
+        ):
+            if not good:
+                raise ValueError(T005.format(block="update", field=field, value=getattr(self, field), want=want))
 
 
 @dataclass(frozen=True)
@@ -130,8 +149,9 @@ def update_pipeline(
 
     New labels get rows in the head that are probed from the vectors of their texts; then the head and the upper layers
     are trained by the loop of `train`. What holds old labels in their place: old texts, where there are some; else the
-    pipeline's own scores of texts without labels. With new texts alone nothing but the new rows is fitted, and where
-    labels exclude each other they are held back, so that they take few old texts.
+    pipeline's own scores of texts without labels. With new labels and new texts alone nothing but the new rows is
+    fitted, and where labels exclude each other they are held back, so that they take few old texts. New texts alone
+    that bring no new label, or a `LabelQueryHead`, which has no such rows, are trained on all the same.
 
     pipeline (str | Path): Folder or package name of a trained pipeline; it is not changed.
     new (Path): New texts and their labels: a .spacy file, a folder of them, or a file of rows (CSV, JSONL, ...).
@@ -148,7 +168,7 @@ def update_pipeline(
     plan (Updating | None): Epochs, rate, frozen layers.
     overrides (Mapping | None): Values of the config of the loop to replace, by dotted key.
     gpu_id (int): -1 for the CPU.
-    force (bool): Replace what is in target, and throw away an unfinished update; with `resume`, go on although
+    force (bool): Replace what is in target, and throw away what is in the work folder; with `resume`, go on although
         something has changed.
     work (Path | None): Folder for config, texts and checkpoints; kept if it is named here. None is TARGET.work, removed
         at the end.
@@ -157,7 +177,8 @@ def update_pipeline(
     show (str): Progress, as for `train`.
     command (str): How to go on, for the message after a signal.
     RETURNS (Updated): Scores before and after.
-    RAISES (FileExistsError): T137 for a target that is there already.
+    RAISES (FileExistsError): T137 for a target that is there already, T371 and T380 for a work folder that holds
+        something else.
     RAISES (ForgotTooMuch): T726 where scores fell too far on old texts: nothing is saved.
     RAISES (ValueError): T642 unless it is clear which classifier is meant, T720 to T724, T727 and T732 for texts and
         labels that cannot be learned from, T725 for a shared encoder, T728, T729 and T167 for an unfinished update in
@@ -226,7 +247,7 @@ def _prepare(
     nlp = load_pipeline(pipeline, {f"{model}.tuning.frozen_depth": frozen, f"{model}.tuning.unfreeze_every": 0})
     pipe = _classifier(nlp, pipe.name)
     given = read_given(sources, nlp, pipe, plan.held_share)
-    made_of = _identity(nlp, given, plan)
+    made_of = _identity(nlp, pipe.name, given, plan)
     if resume:
         place.take_up(made_of, force=force)
         return str(pipe.name)
@@ -235,6 +256,8 @@ def _prepare(
     before = [measure(nlp, pipe.name, place.texts(part)) for part in ("old", "new")]
     fix_random_seed(plan.seed)
     learned, trains = _learned(nlp, pipe, given, plan)
+    if not trains:
+        _say_what_has_no_effect(plan)
     place.write_texts({"train": learned, "dev": given.dev or learned[:: 1 + len(learned) // _MOST_SHOWN]})
     pipe.clear_cache()
     nlp.to_disk(place.start)
@@ -282,6 +305,14 @@ def _learned(nlp: Language, pipe: TransferTextCategorizer, given: Given, plan: U
     return [*given.new, *old * repeats], has_others or not is_probed
 
 
+def _say_what_has_no_effect(plan: Updating) -> None:
+    """Warn of settings of a training where there is none."""
+    names = ("epochs", "rate", "frozen_depth")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(plan, name) != getattr(Updating, name)]
+    if given:
+        logger.warning(T736.format(options=", ".join(given), verb="has" if len(given) == 1 else "have"))
+
+
 def _repeats(new: Sequence[Doc], old: Sequence[Doc], n_old: int) -> int:
     """How often old texts are seen for each time that new ones are, so that an old label weighs as much as one of the
     new texts; 1 at least.
@@ -319,19 +350,12 @@ def _training(n_texts: int, plan: Updating, *, trains: bool, has_old: bool) -> J
     }  # fmt: skip
 
 
-def _identity(nlp: Language, given: Given, plan: Updating) -> JsonObject:
+def _identity(nlp: Language, name: str, given: Given, plan: Updating) -> JsonObject:
     """What a training is made of."""
-
-    def digest(docs: Iterable[Doc]) -> str:
-        """Tell texts with their labels apart."""
-        found = Fingerprint()
-        for doc in docs:
-            found.update(repr((doc.text, sorted(doc.cats.items()))).encode("utf-8", "surrogatepass"))
-        return found.hexdigest()
-
     weights = {name: shim.digest() for name, shim in network_shims(nlp).items()}
     parts = {"new": given.new, "replay": given.replay, "raw": given.raw, "old": given.old_test, "held": given.new_test}
-    return {"plan": repr(plan), "pipeline": weights, **{f"{part} texts": digest(docs) for part, docs in parts.items()}}
+    digests = {f"{part} texts": docs_digest(docs) for part, docs in parts.items()}
+    return {"plan": repr(plan), "classifier": name, "pipeline": weights, **digests}
 
 
 # ---- after the training --------------------------------------------------------------------------------------------

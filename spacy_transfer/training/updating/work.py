@@ -76,15 +76,15 @@ class Work:
         """Make an empty work folder.
 
         RAISES (ValueError): T728 for an unfinished update that is not to be thrown away (force).
-        RAISES (FileExistsError): T371 for what no run of ours has left there.
+        RAISES (FileExistsError): T371 for what no run of ours has left there, T380 for what another command has.
         """
         if not force:
+            refuse_strange(self.folder, _NAMES, "update")
             if (self.folder / "update.json").exists():
                 raise ValueError(T728.format(folder=self.folder))
-            refuse_strange(self.folder, _NAMES)
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
-        Marker.write(self.folder, "run")
+        Marker.write(self.folder, "update")
 
     def write_texts(self, texts: Mapping[str, Sequence[Doc]]) -> None:
         """Write texts.

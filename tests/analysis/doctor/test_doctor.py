@@ -165,3 +165,5 @@ def test_the_command(data: Path, bert: Path, tmp_path: Path) -> None:
     said = run("transfer", "doctor", data / "test.spacy", "--encoder", bert, code=1)
     assert "T650" in said
     assert "T651" in run("transfer", "doctor", data / "train.spacy", "-o", tmp_path / "x.txt", code=1)
+    for command in ("doctor", "curve"):
+        assert "T691" in run("transfer", command, data / "train.spacy", "--encoder", bert, "--pipeline", "p", code=1)

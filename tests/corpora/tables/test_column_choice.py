@@ -38,6 +38,16 @@ def test_by_name_or_by_what_the_cells_are(tmp_path: Path, head: list[str], label
     assert (found.text, found.label, found.header) == (head[0], label, ())
 
 
+@pytest.mark.parametrize("cells", [[""] * 12, ["billing", "card", *[""] * 10]], ids=["empty", "few, each another"])
+def test_a_column_that_is_called_label_is_meant_before_one_that_only_looks_so(cells: list[str], tmp_path: Path) -> None:
+    """Guesses of a classifier, for instance, that wait to be checked."""
+    rows = [
+        {"text": text, "label": cell, "suggestion": "ab"[n % 2]}
+        for n, (text, cell) in enumerate(zip(TEXTS, cells, strict=True))
+    ]
+    assert choose(lines(tmp_path / "a.jsonl", rows)).label == "label"
+
+
 def test_a_row_of_data_at_the_top_is_no_header(tmp_path: Path) -> None:
     found = choose(table(tmp_path / "a.tsv", [], [["ab"[n % 2], text] for n, text in enumerate(TEXTS)], "\t"))
     assert found.header == ("label", "text")

@@ -1,13 +1,14 @@
 """From texts without labels to a pipeline and a first batch to annotate."""
 
 import json
+import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 import spacy
 import yaml
-from typer.testing import CliRunner
 from weasel.util import load_project_config
 
 from house_kit.commands import run
@@ -76,6 +77,31 @@ def test_annotated_texts_become_a_project_that_trains(tmp_path: Path, bert: Path
     assert sum(made.n_texts.values()) == len(rows) - 1
 
 
+def test_the_project_trains_on_the_annotations_alone_with_its_encoder_and_language(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = tmp_path / "an encoder"
+    shutil.copytree(bert, encoder)
+    labels, folder = write(tmp_path / "labels.json", LABELS), tmp_path / "one"
+    zero_shot(raw(tmp_path / "mails.txt"), labels, folder, encoder=str(encoder), lang="de", n_annotate=24)
+    config = load_project_config(folder)
+    (line,) = next(one["script"] for one in config["commands"] if one["name"] == "train")
+    monkeypatch.chdir(folder)
+    command = [*shlex.split(line)[3:], "--recipe", "linear_probe"]
+    # Nobody has annotated anything: what the classifier guessed is no label.
+    assert "T044" in run(*command, code=1)
+    place = folder / "data" / "to_annotate.jsonl"
+    rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
+    own = {text: f"my {name}" for name, texts in (("a", TEXTS[:7]), ("b", TEXTS[7:15])) for text in texts}
+    place.write_text("".join(json.dumps(row | {"label": own.get(row["text"], "")}) + "\n" for row in rows), "utf-8")
+    run(*command)
+    made = json.loads((folder / "trained" / "init.json").read_text("utf-8"))
+    assert made["labels"] == ["my a", "my b"]
+    assert sum(made["n_texts"].values()) == len(own)
+    chosen = {choice["what"]: choice["value"] for choice in made["choices"]}
+    assert (chosen["language"], chosen["encoder"]) == ("de", str(encoder))
+
+
 def test_the_column_of_the_texts_is_found(tmp_path: Path, bert: Path) -> None:
     labels = write(tmp_path / "labels.json", LABELS)
     table = tmp_path / "mails.csv"
@@ -117,10 +143,17 @@ def test_what_cannot_be_is_refused(tmp_path: Path, bert: Path) -> None:
     assert not (tmp_path / "one").exists()
 
 
-def test_options_of_a_training_do_not_go_with_it(tmp_path: Path) -> None:
-    from spacy_transfer.cli import transfer_cli
-
-    command = ["init", str(raw(tmp_path / "m.txt")), str(tmp_path / "o"), "--labels", "l.json", "--budget", "1m"]
-    result = CliRunner().invoke(transfer_cli, command)
-    assert result.exit_code
-    assert "T689" in f"{result.output} {result.exception}"
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--labels", "l.json", "--budget", "1m"], "T689.*--budget"),
+        (["--labels", "l.json", "--label-texts", "t.json"], "T689.*--label-texts"),
+        (["--labels", "l.json", "--dev-share", "0.1"], "T689.*--dev-share"),
+        (["--labels", "l.json", "--test-share", "0.1"], "T689.*--test-share"),
+        (["--annotate", "20"], "T690.*--annotate.*--labels"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(options: list[str], code: str, tmp_path: Path) -> None:
+    said = run("transfer", "init", raw(tmp_path / "m.txt"), tmp_path / "o", *options, code=1)
+    assert re.search(code, " ".join(said.split()))
+    assert not (tmp_path / "o").exists()

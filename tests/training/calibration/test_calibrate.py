@@ -79,6 +79,23 @@ def test_thresholds_are_stored_and_used_by_evaluate_and_apply(tmp_path: Path, be
     assert [row["labels"] for row in rows] == wanted
 
 
+def test_a_label_that_no_document_has_gets_the_threshold_of_the_component(tmp_path: Path, bert: Path) -> None:
+    nlp = pipeline(bert, multilabel=True)
+    own = component(nlp).cfg["threshold"]
+    # Calibrated before, on documents that had it.
+    component(nlp).calibrate(1.0, {"late": 0.25})
+    nlp.to_disk(tmp_path / "nlp")
+    docs = [example.reference for example in multilabel_examples(nlp)]
+    for doc in docs:
+        doc.cats["late"] = 0.0
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    said = " ".join(run("transfer", "calibrate", tmp_path / "nlp", tmp_path / "dev.spacy").split())
+    assert (
+        f"T685] No document has these labels, so each of them gets the component's own threshold, {own}: late" in said
+    )
+    assert component(spacy.load(tmp_path / "nlp")).thresholds["late"] == own
+
+
 def test_a_threshold_is_compared_with_the_score_and_not_with_what_is_written_of_it() -> None:
     component = Component("one", ("a", "b"), thresholds=(0.12345625, 0.9999997))
     scores = np.array([[0.1234563, 0.99999976], [0.1234562, 0.9999996]], dtype=np.float32)

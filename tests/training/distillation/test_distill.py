@@ -20,6 +20,7 @@ from house_kit.texts import LABELS, TEXTS, one_hot
 from spacy_transfer.docbins import read_docs
 from spacy_transfer.serving.export.export import export
 from spacy_transfer.training.distillation import distill as module
+from spacy_transfer.training.distillation.answer_cache import text_digest
 from spacy_transfer.training.distillation.distill import Distilled, distill
 from spacy_transfer.training.distillation.plan import Distillation
 from spacy_transfer.training.distillation.teachers import Teacher
@@ -313,6 +314,41 @@ def test_what_cannot_begin(student: Config, corpus: Path, bert: Path, tmp_path: 
     with pytest.raises(ValueError, match=r"T701.*empty"):
         distill(tmp_path / "empty", student, RAW, tmp_path / "out")
     assert not (tmp_path / "out" / "model-best").exists()
+
+
+def test_a_run_that_is_there_is_refused_before_the_teacher_is_asked(student: Config, tmp_path: Path) -> None:
+    output, values = tmp_path / "out", {"training.max_steps": 1}
+    distill(by_word, student, RAW, output, overrides=values)
+    before = {path: path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+    teacher = Teacher("m", "m", lambda texts: pytest.fail("asked"))
+    options: dict[str, Any] = {"overrides": values, "plan": Distillation(temperature=3.0)}
+    with pytest.raises(ValueError, match=r"T166.*--resume"):
+        distill(teacher, student, RAW[:9], output, **options)
+    assert {path: path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()} == before
+    for name, code in (("study.json", "T186"), ("model-best", "T371")):
+        other = tmp_path / code
+        other.mkdir()
+        (other / name).write_text("", "utf-8")
+        with pytest.raises((ValueError, FileExistsError), match=code):
+            distill(teacher, student, RAW, other, **options)
+        assert [path.name for path in other.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_of_a_few_texts_one_is_kept_apart(n: int, student: Config, tmp_path: Path) -> None:
+    texts = ["i want my money back", "where is my card", "a new password", "pay the bill", "login and card"][:n]
+    distill(by_word, student, texts, tmp_path / "out", overrides={"training.max_steps": 1})
+    apart = [doc.text for doc in read_docs(tmp_path / "out" / "distillation" / "dev.spacy")]
+    assert apart
+    assert len(learned(tmp_path / "out")) == n - len(apart)
+
+
+def test_texts_that_are_kept_apart_without_a_label_are_named(student: Config, tmp_path: Path) -> None:
+    texts = ["a new password", "pay the bill", "login and card"]
+    apart = min(texts, key=text_digest)
+    silent = Teacher("m", "m", lambda asked: [one_hot("card") if t != apart else one_hot("") for t in asked])
+    with pytest.raises(ValueError, match=r"T716.*1 text.*--dev"):
+        distill(silent, student, texts, tmp_path / "out")
 
 
 def test_the_command(student: Config, corpus: Path, bert: Path, tmp_path: Path) -> None:

@@ -172,7 +172,9 @@ def test_it_resumes_exactly_in_either_stage(
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"tuning": {"frozen_depth": "all"}}, "T715.*frozen"),
+        ({"tuning": {"frozen_depth": "all"}}, "T715.*0 layers, all of them frozen"),
+        ({"tuning": {"frozen_depth": 0}}, "T715.*0 layers, all of them frozen"),
+        ({"encoder": SCRATCH, "tuning": {"frozen_depth": 1}}, "T715.*1 layers, all of them frozen"),
         ({"encoder": {"@misc": "spacy-transfer.SharedEncoder.v1"}}, "T715.*another component"),
     ],
 )
@@ -183,6 +185,17 @@ def test_students_that_cannot(
     config["components"][MODEL]["model"].update(change)
     with pytest.raises(ValueError, match=code):
         distill(teacher, config, RAW, tmp_path / "out", plan=Distillation(match_epochs=1))
+
+
+def test_a_student_that_unfreezes_can(bert: Path, corpus: Path, teacher: Path, tmp_path: Path) -> None:
+    for tuning, encoder in (
+        ({"frozen_depth": "all", "unfreeze_every": 1}, STATIC),
+        ({"frozen_depth": 0}, SCRATCH),
+    ):
+        config = student_of(bert, corpus, encoder, steps=1)
+        config["components"][MODEL]["model"]["tuning"] = tuning
+        distill(teacher, config, RAW, tmp_path / "out", plan=Distillation(match_epochs=1), force=True)
+        assert (tmp_path / "out" / "distillation" / "states" / "model-last").is_dir()
 
 
 def test_teachers_that_cannot(bert: Path, corpus: Path, teacher: Path, tmp_path: Path) -> None:

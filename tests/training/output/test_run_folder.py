@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import safetensors.torch
@@ -16,7 +16,7 @@ from thinc.api import Config
 
 from house_kit.kills import killed_at_rename
 from house_kit.pipelines import merged
-from house_kit.runs import MODEL, assert_same_run, config_of, files_of, killed_at, run, write_corpus
+from house_kit.runs import MODEL, assert_same_run, config_of, everything, files_of, killed_at, run, write_corpus
 from spacy_transfer.files import DiskFull, InUse, hold_folder
 from spacy_transfer.training.output.marker import Marker
 from spacy_transfer.training.search.study import Plan, study
@@ -38,10 +38,6 @@ def made(bert: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def copied(made: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Path]:
     return made[0], Path(shutil.copytree(made[1], tmp_path / "out"))
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # ---- owners ------------------------------------------------------------------------------------------------------
@@ -85,6 +81,35 @@ def test_what_we_did_not_write_is_refused_by_name(bert: Path, corpus: Path, tmp_
     assert "mine" not in str(everything(tmp_path).pop(name, b""))
     assert (tmp_path / "model-best.old" / "kept").read_text() == "mine"
     assert Marker.read(tmp_path) is not None
+
+
+@pytest.mark.parametrize("kind", ["pretraining", "update", "self-training"])
+def test_what_another_command_wrote_is_refused(
+    made: tuple[Config, Path], tmp_path: Path, kind: Literal["pretraining", "update", "self-training"]
+) -> None:
+    Marker.write(tmp_path, kind)
+    shutil.copytree(made[1] / "model-best", tmp_path / "model-best")
+    before = everything(tmp_path)
+    for go in (run, lambda config, folder: study(config, folder, Plan(seeds=[1, 2]), train=pytest.fail)):
+        with pytest.raises(FileExistsError, match=r"T380.*model-best.*--force"):
+            go(made[0], tmp_path)
+    assert everything(tmp_path) == before
+    # Nothing of it would be replaced.
+    shutil.rmtree(tmp_path / "model-best")
+    run(made[0], tmp_path)
+    marker = Marker.read(tmp_path)
+    assert marker is not None
+    # A pretraining and an update train in their own folder.
+    assert marker.kind == ("run" if kind == "self-training" else kind)
+
+
+def test_a_search_does_not_replace_the_best_pipeline_of_a_run(made: tuple[Config, Path], tmp_path: Path) -> None:
+    config, folder = copied(made, tmp_path)
+    shutil.rmtree(folder / "checkpoints")
+    before = everything(folder)
+    with pytest.raises(FileExistsError, match=r"T380.*model-best.*--force"):
+        study(config, folder, Plan(seeds=[1, 2]), train=pytest.fail)
+    assert everything(folder) == before
 
 
 @pytest.mark.parametrize("step", [0, 1])

@@ -21,7 +21,7 @@ from thinc.api import Config
 from typer.testing import CliRunner
 
 from house_kit.pipelines import moved, pipeline, shim_of, weights_of
-from house_kit.runs import killed_at, log_of
+from house_kit.runs import everything, killed_at, log_of
 from house_kit.scratches import NAME, WORDS, classifier
 from house_kit.texts import TEXTS, exclusive_examples
 from spacy_transfer.cli import transfer_cli
@@ -31,6 +31,7 @@ from spacy_transfer.nn.encoders.pretrained import PretrainedEncoder
 from spacy_transfer.nn.scratch.tokenizer_training import UNK
 from spacy_transfer.training.adamw import AdamW
 from spacy_transfer.training.interrupted import Interrupted
+from spacy_transfer.training.output.marker import Kind, Marker
 from spacy_transfer.training.pretraining.pretrain import Pretrained, Pretraining, pretrain
 from spacy_transfer.training.state import checkpoint
 
@@ -341,6 +342,26 @@ def test_another_run_is_refused(
         again()
     again(resume=False, force=True)
     assert_same(tmp_path / "first", target)
+
+
+@pytest.mark.parametrize("kind", [None, "run", "study", "update", "self-training"])
+def test_what_another_command_wrote_is_refused_and_stays(tmp_path: Path, kind: Kind | None) -> None:
+    """It is no pretraining to be continued with --resume."""
+    work = tmp_path / "work"
+    for name in ("checkpoints/step-00000001", "model-best", "rows"):
+        (work / name).mkdir(parents=True)
+        (work / name / "notes").write_text("theirs")
+    (work / "config.cfg").write_text("theirs")
+    if kind is not None:
+        Marker.write(work, kind)
+    before = everything(work)
+    code = "T371" if kind is None else "T380"
+    with pytest.raises(FileExistsError, match=f"{code}.*checkpoints, rows, config.cfg, model-best.*--force"):
+        pretrain(config_with(), FEW, tmp_path / "out", plan=Pretraining(steps=1, rows=4), work=work)
+    assert everything(work) == before
+    if kind == "run":
+        pretrain(config_with(), FEW, tmp_path / "out", plan=Pretraining(steps=1, rows=4), work=work, force=True)
+        assert b"theirs" not in everything(work).values()
 
 
 def test_a_work_folder_that_was_named_stays(tmp_path: Path) -> None:
