@@ -46,10 +46,11 @@ def read_raw_texts(paths: Sequence[Path], *, field: str = "text", layout: TableF
     return texts
 
 
-def find_text_column(path: Path) -> Columns:
+def find_text_column(path: Path, layout: TableFormat | None = None) -> Columns:
     """Find the column of the text in a file of raw texts.
 
     path (Path): As `read_raw_texts` takes it.
+    layout (TableFormat | None): How a table is written; None finds out.
     RETURNS (Columns): Its name, that of the columns of a table without a header, and what to tell of the choice.
     RAISES (FileNotFoundError): T440.
     RAISES (ValueError): T613 where several can be meant, T619 where it cannot be told whether the first row of a table
@@ -57,7 +58,7 @@ def find_text_column(path: Path) -> Columns:
     """
     if path.is_dir() or path.suffix.lower() in (".txt", SUFFIX):
         return Columns()
-    return choose_text_column(read_sample(path, TableFormat()))
+    return choose_text_column(read_sample(path, layout or TableFormat()))
 
 
 def _read(path: Path, field: str, layout: TableFormat | None) -> Iterator[tuple[int, object]]:

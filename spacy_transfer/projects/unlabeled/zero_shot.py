@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +13,9 @@ from thinc.api import Config
 
 from ...corpora.inspection.near_duplicates import group_near_duplicates
 from ...corpora.inspection.repeats import normalize
-from ...corpora.reading.raw_texts import read_raw_texts
-from ...corpora.tables.column_choice import Columns, choose_columns
-from ...corpora.tables.sample_rows import read_sample
+from ...corpora.reading.raw_texts import find_text_column, read_raw_texts
+from ...corpora.tables.column_choice import Columns
 from ...corpora.tables.table_format import TableFormat
-from ...docbins import SUFFIX
 from ...errors import T688
 from ...files import hold_place, new_folder, repair
 from ...model.networks import networks_of
@@ -141,12 +139,10 @@ def _read(paths: Sequence[Path], text_field: str | None, layout: TableFormat) ->
     notes: list[str] = []
     n_read = 0
     for path in paths:
-        field = text_field or "text"
-        if path.suffix.lower() not in ("", ".txt", SUFFIX) and path.is_file() and text_field is None:
-            columns = choose_columns(read_sample(path, layout), Columns(label="label"), names_text=False)
-            field = columns.text
-            notes += [f"{path}: {note}" for note in columns.notes]
-        texts = read_raw_texts([path], field=field, layout=layout)
+        columns = find_text_column(path, layout) if text_field is None else Columns(text=text_field)
+        notes += [f"{path}: {note}" for note in columns.notes]
+        own = replace(layout, columns=columns.header) if columns.header else layout
+        texts = read_raw_texts([path], field=columns.text, layout=own)
         n_read += len(texts)
         for text in texts:
             found.setdefault(normalize(text), text)

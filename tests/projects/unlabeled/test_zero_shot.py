@@ -111,6 +111,11 @@ def test_the_column_of_the_texts_is_found(tmp_path: Path, bert: Path) -> None:
     assert made.n_texts == len(TEXTS)
     # Three labels: no more than there are texts.
     assert 1 <= made.n_chosen <= len(TEXTS)
+    # The first row is a text, too, where there is no header.
+    table.write_text("".join(f"inbox;{text}\n" for text in TEXTS), "utf-8")
+    made = zero_shot(table, labels, tmp_path / "two", encoder=str(bert))
+    assert made.n_texts == len(TEXTS)
+    assert any("no header" in note for note in made.notes)
 
 
 @pytest.mark.parametrize(
