@@ -137,6 +137,10 @@ def study(
         return work.go()
 
 
+# Values that may decide what is read.
+_OF_TEXTS = (CONFIG, "paths.", "corpora.", "nlp.", "training.train_corpus")
+
+
 class _Study:
     """The work of `study`; all that it knows is in study.json after each run."""
 
@@ -170,6 +174,8 @@ class _Study:
         self.rungs = rungs(len(blocks), n_steps, max(int(one["eval_frequency"]) for one in blocks), plan.keep_one_in)
         # Evaluations that the config's logger writes to a file: each run has its own.
         self.log_files = [str((block.get("logger") or {}).get("output_file") or "") for block in blocks]
+        # Whether all trials learn from the same texts, as far as their values say.
+        self.shares_texts = not any(key.startswith(_OF_TEXTS) for trial in self.trials for key in trial.values)
         files = dict.fromkeys(str(trial.values[CONFIG]) for trial in self.trials if CONFIG in trial.values)
         self.identity = {
             **flat(_checked(config, overrides)),
@@ -319,7 +325,8 @@ class _Study:
         finally:
             # The pipeline of a run is large, and there are many runs.
             gc.collect()
-        if len({result.data for result in trial.results.values()}) > 1:
+        peers = self.trials if self.shares_texts else [trial]
+        if len({result.data for peer in peers for result in peer.results.values()}) > 1:
             logger.warning(T189.format(run=name))
         self._write()
         self._test(trial, name)

@@ -25,6 +25,7 @@ from spacy_transfer.training.search.study import Plan, study
 from spacy_transfer.training.search.sweep import grid, parse_sweep, rungs
 
 RATE = "training.optimizer.learn_rate"
+LIMIT = "corpora.train.limit"
 DEPTH = f"components.{MODEL}.model.tuning.frozen_depth"
 
 
@@ -207,6 +208,26 @@ def test_other_data_between_runs_are_told(
     assert "T189" not in caplog.text
     study(held, tmp_path / "other", Plan(seeds=[1, 2]), Changed(held))
     assert "T189" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trials", "is_told"), [([{DEPTH: 0}, {DEPTH: 1}], True), ([{LIMIT: 0}, {LIMIT: 20}], False)])
+def test_other_data_after_a_resume_are_told(
+    trials: list[dict[str, Any]], is_told: bool, config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Changed(Made):
+        def __call__(self, folder: Path, values: Mapping[str, Any], stop_at: int, resume: bool) -> None:
+            if folder.name == "trial-002" and not resumed:
+                raise Interrupted(15)
+            super().__call__(folder, {LIMIT: 20, **values} if resumed else values, stop_at, resume)
+
+    held, resumed = Config({**config, "training": {**config["training"], "max_epochs": 0}}), False
+    with pytest.raises(Interrupted):
+        study(held, tmp_path / "study", Plan(trials, keep_one_in=1), Changed(held))
+    assert "T189" not in caplog.text
+    resumed = True
+    study(held, tmp_path / "study", Plan(trials, keep_one_in=1), Changed(held), resume=True)
+    assert ("T189" in caplog.text) == is_told
 
 
 # ---- what is tried, what decides, what stays ---------------------------------------------------------------------
