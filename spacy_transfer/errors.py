@@ -1213,7 +1213,7 @@ T617_EPOCH = (
 T618 = "[T618] The texts cannot be trained on as they are:\n{lines}"
 T619 = (
     "[T619] {path}: it is unclear whether the first row is a header: {columns}. If it is, name the columns with "
-    "--text-field and --label-field; if not, with --columns text,label."
+    "--text-field and --label-field; if not, add one, or name them with --columns text,label (init, convert)."
 )
 T624 = "[T624] {path} is already there. Replace it with --force, or choose another output."
 T625 = "[T625] Cannot calibrate: {problem}. Expected {want}."

@@ -147,8 +147,7 @@ def init(
     RAISES (FileExistsError): T610, T611 for a folder that is there.
     RAISES (FileNotFoundError): T440, T880 for the data, T050, T620 for an encoder that is not on this machine.
     RAISES (ValueError): T612, T613, T614, T619 for data that cannot be told, T615 for too few texts, T622 without any
-        for test, T616, T617 for
-        recipe and budget, T618 for what the check calls an error; and as `convert`.
+        for test, T616, T617 for recipe and budget, T618 for what the check calls an error; and as `convert`.
     """
     paths = [data] if isinstance(data, Path | str) else list(data)
     paths = [Path(path) for path in paths]

@@ -112,8 +112,8 @@ def distill(
         labels are not exclusive and a student whose labels are, T705 unless it is clear which component learns, T706
         for a temperature that spaCy's own do not know, T707 without texts, T714 where the teacher has no label for any,
         T716 for any of those that are kept apart, T715 where vectors cannot be learned, T165 without a checkpoint to
-        resume; what `train` raises. What refuses the folder (T166, T186, T370, T371) is raised before the teacher is
-        asked and anything is written.
+        resume; what `train` raises. What refuses the folder (T166, T186, T370, T371, T380) is raised before the teacher
+        is asked and anything is written.
     RAISES (Interrupted): After SIGTERM or Ctrl-C and a checkpoint.
     """
     # Before a teacher is asked, which may take hours.
