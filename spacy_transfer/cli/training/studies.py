@@ -43,15 +43,14 @@ class Wish:
         RAISES (ValueError): T195 for an option that does nothing without another one, T193 for one that does not go
             with them.
         """
-        if self.seeds is not None or self.sweep:
-            if self.stop_at:
-                raise ValueError(T193)
-            if not self.sweep:
-                _refuse({"trials": self.trials, "keep-one-in": self.keep_one_in}, "--sweep")
-            return True
-        _refuse({"trials": self.trials, "keep-one-in": self.keep_one_in}, "--sweep")
-        _refuse({"soup": self.soup or None, "test": self.test, "keep": self.keep}, "--seeds or --sweep")
-        return False
+        are_several = self.seeds is not None or bool(self.sweep)
+        if are_several and self.stop_at:
+            raise ValueError(T193)
+        if not self.sweep:
+            _refuse({"trials": self.trials, "keep-one-in": self.keep_one_in}, "--sweep")
+        if not are_several:
+            _refuse({"soup": self.soup or None, "test": self.test, "keep": self.keep}, "--seeds or --sweep")
+        return are_several
 
     def plan(self) -> "Plan":
         """Read it.

@@ -4,14 +4,25 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeGuard
 
 from thinc.api import Config
 
 from ... import errors
 from ...docbins import find_docbins, read_docs
+from ...json_types import ConfigMapping
 
 # Those of .spacy files, whose `path` is all that they read.
 READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
+
+
+def reads_docbins(block: object) -> TypeGuard[ConfigMapping]:
+    """Say whether a corpus of a config is read from .spacy files alone.
+
+    block (object): Of the config.
+    RETURNS (bool): False also for what is no block.
+    """
+    return isinstance(block, Mapping) and block.get("@readers") in READERS
 
 
 def check_path_of(reader: object) -> None:
@@ -83,6 +94,6 @@ def _paths(config: Config) -> Iterator[Path]:
         # A variable without a value: spaCy says it better.
         return
     for block in corpora.values() if isinstance(corpora, Mapping) else ():
-        path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in READERS else None
+        path = block.get("path") if reads_docbins(block) else None
         if isinstance(path, str) and path and Path(path).expanduser().exists():
             yield Path(path).expanduser()

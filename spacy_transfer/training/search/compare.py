@@ -16,7 +16,7 @@ from thinc.api import Config
 
 from ...config.blocks import filled, function_of
 from ...config.values import put_values
-from ...corpora.reading.config_corpora import READERS
+from ...corpora.reading.config_corpora import READERS, reads_docbins
 from ...errors import T667, T667_KIND, T667_READER, T667_TARGET, T667_WHICH
 from ...evaluation.scorer import score_cats
 from ...json_types import ConfigBlock
@@ -147,18 +147,17 @@ def _classifier_of(config: Config, name: str) -> Student:
 
     RAISES (ValueError): T667.
     """
-    problem = ""
     try:
         found = Student.of(config, None, name)
     except ValueError:
-        problem = T667_WHICH.format(components=", ".join(config["nlp"]["pipeline"]))
-        raise ValueError(T667.format(name=name, problem=problem)) from None
-    whole = filled(config)
+        which = T667_WHICH.format(components=", ".join(config["nlp"]["pipeline"]))
+        raise ValueError(T667.format(name=name, problem=which)) from None
+    whole, problem = filled(config), ""
     target = whole["components"][found.name].get("target", DOCUMENTS)
     block = whole["corpora"].get(found.corpora[0].removeprefix("corpora."))
     if target != DOCUMENTS:
         problem = T667_TARGET.format(component=found.name, target=target)
-    elif not _reads_docbins(block):
+    elif not reads_docbins(block):
         _, reader = function_of(block) or ("", "nothing that is known")
         problem = T667_READER.format(corpus=found.corpora[0], reader=reader, readers=" or ".join(READERS))
     if problem:
@@ -192,15 +191,10 @@ def _values(config: Config, folder: Path, labels: Sequence[str]) -> ConfigBlock:
     for key, part in zip(classifier.corpora, ("train", "dev"), strict=True):
         block, path = corpora.get(key.removeprefix("corpora.")), str(folder / f"{part}.spacy")
         # Whatever reads dev: nothing is chosen by it.
-        block = block if _reads_docbins(block) else {"@readers": READERS[0], "gold_preproc": False}
+        block = block if reads_docbins(block) else {"@readers": READERS[0], "gold_preproc": False}
         # The variable too: something else in the config may read it.
         values |= {f"paths.{part}": path, key: {**block, "path": path}}
     return values
-
-
-def _reads_docbins(block: object) -> bool:
-    """Whether a corpus of a config is read from .spacy files alone."""
-    return function_of(block) in [("readers", name) for name in READERS]
 
 
 def _fit(

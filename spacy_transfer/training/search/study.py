@@ -46,6 +46,8 @@ _STATE = {
 _TRIAL = {
     "number": whole(1), "values": dict_of(ANYTHING), "results": dict_of(OBJECT), "is_dropped": FLAG, "failed": TEXT,
 }  # fmt: skip
+# Values that may decide what is read.
+_OF_TEXTS = (CONFIG, "paths.", "corpora.", "nlp.", "training.train_corpus")
 
 # Trains in a folder with these values of the config, up to so many steps (0: to the end), resumed or not. Among the
 # values may be "config": the file to take in place of the study's config.
@@ -135,10 +137,6 @@ def study(
         repair(output)
         work.begin(resume=resume, force=force)
         return work.go()
-
-
-# Values that may decide what is read.
-_OF_TEXTS = (CONFIG, "paths.", "corpora.", "nlp.", "training.train_corpus")
 
 
 class _Study:

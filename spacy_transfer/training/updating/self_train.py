@@ -12,6 +12,7 @@ from thinc.api import Config
 
 from ...config.reading import read_config
 from ...corpora.inspection.repeats import normalize
+from ...corpora.reading.config_corpora import READERS, reads_docbins
 from ...corpora.reading.raw_texts import read_raw_texts
 from ...docbins import read_all_docs
 from ...errors import T005, T720, T727, T734
@@ -31,8 +32,6 @@ from ..train import train
 from .confident import most_confident
 from .self_training_folder import begin, write_record
 from .targets import scores_of
-
-_READERS = ("spacy.Corpus.v1", "spacy-transfer.Corpus.v1")
 
 
 @dataclass(frozen=True)
@@ -187,9 +186,9 @@ def _reader(config: Config, part: str) -> tuple[str, Path]:
     block: object = whole
     for key in name.split("."):
         block = block.get(key) if isinstance(block, Mapping) else None
-    path = block.get("path") if isinstance(block, Mapping) and block.get("@readers") in _READERS else None
+    path = block.get("path") if reads_docbins(block) else None
     if not isinstance(path, str) or not path:
-        raise ValueError(T734.format(section=name, readers=" or ".join(_READERS)))
+        raise ValueError(T734.format(section=name, readers=" or ".join(READERS)))
     return name, Path(path).expanduser()
 
 
